@@ -1,0 +1,184 @@
+from evenshard.api.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ChangeOptions(_message.Message):
+    __slots__ = ("request_id", "dry_run", "expected_revision")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    dry_run: bool
+    expected_revision: int
+    def __init__(self, request_id: _Optional[str] = ..., dry_run: _Optional[bool] = ..., expected_revision: _Optional[int] = ...) -> None: ...
+
+class TenantSettings(_message.Message):
+    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode")
+    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
+    DEDUPE_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
+    HOT_KEY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    HOT_KEY_MODE_FIELD_NUMBER: _ClassVar[int]
+    timezone: str
+    dedupe: bool
+    strict: bool
+    hot_key_threshold: int
+    hot_key_mode: str
+    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ...) -> None: ...
+
+class Tenant(_message.Message):
+    __slots__ = ("name", "settings", "placement", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    settings: TenantSettings
+    placement: _common_pb2.Placement
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[TenantSettings, _Mapping]] = ..., placement: _Optional[_Union[_common_pb2.Placement, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class CreateTenantRequest(_message.Message):
+    __slots__ = ("tenant", "settings", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    settings: TenantSettings
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., settings: _Optional[_Union[TenantSettings, _Mapping]] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class CreateTenantResponse(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...
+
+class UpdateTenantRequest(_message.Message):
+    __slots__ = ("tenant", "settings", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    settings: TenantSettings
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., settings: _Optional[_Union[TenantSettings, _Mapping]] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class UpdateTenantResponse(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...
+
+class GetTenantRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class GetTenantResponse(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...
+
+class ListTenantsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTenantsResponse(_message.Message):
+    __slots__ = ("tenants",)
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedCompositeFieldContainer[Tenant]
+    def __init__(self, tenants: _Optional[_Iterable[_Union[Tenant, _Mapping]]] = ...) -> None: ...
+
+class CompactTenantRequest(_message.Message):
+    __slots__ = ("tenant", "day", "wait")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    day: str
+    wait: bool
+    def __init__(self, tenant: _Optional[str] = ..., day: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class CompactTenantResponse(_message.Message):
+    __slots__ = ("segments_written", "rows", "duplicates_marked", "backlog_rows")
+    SEGMENTS_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_MARKED_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    segments_written: int
+    rows: int
+    duplicates_marked: int
+    backlog_rows: int
+    def __init__(self, segments_written: _Optional[int] = ..., rows: _Optional[int] = ..., duplicates_marked: _Optional[int] = ..., backlog_rows: _Optional[int] = ...) -> None: ...
+
+class GetStorageRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class TenantStorage(_message.Message):
+    __slots__ = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    log_rows: int
+    segment_rows: int
+    duplicate_rows: int
+    segments: int
+    files: int
+    bytes: int
+    def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class GetStorageResponse(_message.Message):
+    __slots__ = ("tenants",)
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedCompositeFieldContainer[TenantStorage]
+    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantStorage, _Mapping]]] = ...) -> None: ...
+
+class ListServicesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServiceState(_message.Message):
+    __slots__ = ("name", "kind", "address", "status", "reason", "pid", "restarts", "rss_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    address: str
+    status: str
+    reason: str
+    pid: int
+    restarts: int
+    rss_bytes: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., address: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
+
+class ListServicesResponse(_message.Message):
+    __slots__ = ("healthy", "directory_revision", "services")
+    HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    healthy: bool
+    directory_revision: int
+    services: _containers.RepeatedCompositeFieldContainer[ServiceState]
+    def __init__(self, healthy: _Optional[bool] = ..., directory_revision: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceState, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,75 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Warning(_message.Message):
+    __slots__ = ("code", "message", "count")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    count: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class SlotRange(_message.Message):
+    __slots__ = ("first", "last", "shard")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    shard: str
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., shard: _Optional[str] = ...) -> None: ...
+
+class Placement(_message.Message):
+    __slots__ = ("epoch", "slots", "overflow")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    slots: _containers.RepeatedCompositeFieldContainer[SlotRange]
+    overflow: _containers.RepeatedCompositeFieldContainer[SlotRange]
+    def __init__(self, epoch: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotRange, _Mapping]]] = ..., overflow: _Optional[_Iterable[_Union[SlotRange, _Mapping]]] = ...) -> None: ...
+
+class DuplicatesSkipped(_message.Message):
+    __slots__ = ("log", "segment")
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    log: int
+    segment: int
+    def __init__(self, log: _Optional[int] = ..., segment: _Optional[int] = ...) -> None: ...
+
+class Meta(_message.Message):
+    __slots__ = ("complete", "missing_shards", "placement_epoch", "data_version", "duplicates_skipped", "hot_events_rewritten", "rows_scanned", "bytes_scanned", "shards", "cache", "elapsed_ms", "trace_id", "warnings")
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DATA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    HOT_EVENTS_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SCANNED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SCANNED_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    complete: bool
+    missing_shards: _containers.RepeatedScalarFieldContainer[str]
+    placement_epoch: int
+    data_version: str
+    duplicates_skipped: DuplicatesSkipped
+    hot_events_rewritten: int
+    rows_scanned: int
+    bytes_scanned: int
+    shards: int
+    cache: str
+    elapsed_ms: float
+    trace_id: str
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, complete: _Optional[bool] = ..., missing_shards: _Optional[_Iterable[str]] = ..., placement_epoch: _Optional[int] = ..., data_version: _Optional[str] = ..., duplicates_skipped: _Optional[_Union[DuplicatesSkipped, _Mapping]] = ..., hot_events_rewritten: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., shards: _Optional[int] = ..., cache: _Optional[str] = ..., elapsed_ms: _Optional[float] = ..., trace_id: _Optional[str] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,69 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CountEventsRequest(_message.Message):
+    __slots__ = ("tenant", "arrow_ipc", "count_min", "imports")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    COUNT_MIN_FIELD_NUMBER: _ClassVar[int]
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    arrow_ipc: bytes
+    count_min: int
+    imports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant: _Optional[str] = ..., arrow_ipc: _Optional[bytes] = ..., count_min: _Optional[int] = ..., imports: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CountEventsResponse(_message.Message):
+    __slots__ = ("arrow_ipc",)
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    def __init__(self, arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class GetCountsRequest(_message.Message):
+    __slots__ = ("tenant", "arrow_ipc")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    arrow_ipc: bytes
+    def __init__(self, tenant: _Optional[str] = ..., arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class GetCountsResponse(_message.Message):
+    __slots__ = ("counts",)
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ListHotKeysRequest(_message.Message):
+    __slots__ = ("tenant", "limit")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    limit: int
+    def __init__(self, tenant: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class KeyCount(_message.Message):
+    __slots__ = ("tenant", "distinct_id", "date", "count", "count_error")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_id: str
+    date: str
+    count: int
+    count_error: int
+    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., count: _Optional[int] = ..., count_error: _Optional[int] = ...) -> None: ...
+
+class ListHotKeysResponse(_message.Message):
+    __slots__ = ("keys", "count_missing_max")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_MISSING_MAX_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[KeyCount]
+    count_missing_max: int
+    def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ...) -> None: ...

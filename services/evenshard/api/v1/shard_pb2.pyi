@@ -1,0 +1,157 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AppendEventsRequest(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: _containers.RepeatedCompositeFieldContainer[TenantBatch]
+    def __init__(self, batches: _Optional[_Iterable[_Union[TenantBatch, _Mapping]]] = ...) -> None: ...
+
+class TenantBatch(_message.Message):
+    __slots__ = ("tenant", "epoch", "arrow_ipc", "hot_bits")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    HOT_BITS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    arrow_ipc: bytes
+    hot_bits: bytes
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., arrow_ipc: _Optional[bytes] = ..., hot_bits: _Optional[bytes] = ...) -> None: ...
+
+class AppendEventsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[TenantAppend]
+    def __init__(self, results: _Optional[_Iterable[_Union[TenantAppend, _Mapping]]] = ...) -> None: ...
+
+class TenantAppend(_message.Message):
+    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_BITS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    duplicate_bits: bytes
+    duplicates: int
+    position: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+
+class ScanRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "scan")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SCAN_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    scan: bytes
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ...) -> None: ...
+
+class ScanStats(_message.Message):
+    __slots__ = ("duplicates_skipped_log", "duplicates_skipped_segment", "rows_scanned", "bytes_scanned", "data_version", "hot_events_rewritten")
+    DUPLICATES_SKIPPED_LOG_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_SKIPPED_SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SCANNED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SCANNED_FIELD_NUMBER: _ClassVar[int]
+    DATA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HOT_EVENTS_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    duplicates_skipped_log: int
+    duplicates_skipped_segment: int
+    rows_scanned: int
+    bytes_scanned: int
+    data_version: str
+    hot_events_rewritten: int
+    def __init__(self, duplicates_skipped_log: _Optional[int] = ..., duplicates_skipped_segment: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., data_version: _Optional[str] = ..., hot_events_rewritten: _Optional[int] = ...) -> None: ...
+
+class ScanResponse(_message.Message):
+    __slots__ = ("partial", "stats")
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    partial: bytes
+    stats: ScanStats
+    def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ...) -> None: ...
+
+class ScanRowsRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    START_MS_FIELD_NUMBER: _ClassVar[int]
+    END_MS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    start_ms: int
+    end_ms: int
+    events: _containers.RepeatedScalarFieldContainer[str]
+    include_duplicates: bool
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., include_duplicates: _Optional[bool] = ...) -> None: ...
+
+class ScanRowsResponse(_message.Message):
+    __slots__ = ("arrow_ipc", "stats")
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    stats: ScanStats
+    def __init__(self, arrow_ipc: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ...) -> None: ...
+
+class CompactRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "day", "wait")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    day: str
+    wait: bool
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., day: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class CompactResponse(_message.Message):
+    __slots__ = ("segments_written", "rows", "duplicates_marked", "backlog_rows")
+    SEGMENTS_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_MARKED_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    segments_written: int
+    rows: int
+    duplicates_marked: int
+    backlog_rows: int
+    def __init__(self, segments_written: _Optional[int] = ..., rows: _Optional[int] = ..., duplicates_marked: _Optional[int] = ..., backlog_rows: _Optional[int] = ...) -> None: ...
+
+class GetShardStorageRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class ShardTenantStorage(_message.Message):
+    __slots__ = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    log_rows: int
+    segment_rows: int
+    duplicate_rows: int
+    segments: int
+    files: int
+    bytes: int
+    def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class GetShardStorageResponse(_message.Message):
+    __slots__ = ("tenants",)
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedCompositeFieldContainer[ShardTenantStorage]
+    def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ...) -> None: ...
