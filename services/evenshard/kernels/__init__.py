@@ -1,0 +1,92 @@
+"""The one place where numba is set up: target CPU, cache, the decorator of every kernel, and what was compiled when.
+
+Kernels have explicit signatures, so importing a module that holds one compiles it (or loads it from the cache) there
+and then: nothing is ever compiled inside a request, and who wants to know is told by ``compiled`` and
+``on_compilation``. The settings must stand in the environment before numba is imported, therefore kernels import
+``kernel`` from here and never numba itself.
+"""
+
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+os.environ.setdefault("NUMBA_CPU_NAME", "generic")
+if platform.machine() == "x86_64":
+    # x86-64-v2: any server of the last decade; a fixed set keeps one cache valid on all of them.
+    os.environ.setdefault("NUMBA_CPU_FEATURES", "+cx16,+popcnt,+sse3,+ssse3,+sse4.1,+sse4.2")
+
+import numba
+from numba.core import event
+
+from evenshard.kernels.cache import KernelCache, installed_root, temporary_root, writable_root
+from evenshard.kernels.fingerprint import fingerprint_of
+
+prange = numba.prange
+
+_INSTALLED: Final = installed_root(os.environ, Path(sys.prefix))
+_CACHE: Final = KernelCache(writable_root(_INSTALLED, os.environ, temporary_root()), _INSTALLED)
+_LOCK: Final = threading.Lock()
+_fingerprints: Final[dict[Any, str]] = {}
+"""Of every kernel and helper so far, by its dispatcher."""
+
+
+def view(dtype: str) -> str:
+    """The signature of a contiguous one-dimensional input array; read-only (as Arrow's buffers are) or not."""
+    return f"Array({dtype}, 1, 'C', readonly=True)"
+
+
+def kernel(
+    *signatures: str, inline: bool | Literal["always"] = False, counted: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compiles a function for exactly ``signatures``, with the GIL released and the result cached on disk.
+
+    With ``inline`` and no signature it is a helper, compiled into the kernels that call it. A helper that takes arrays
+    and is called for every row wants ``inline="always"``: else each call may count references to them. Where it
+    branches they are counted even so; ``counted=False`` (for kernels that make no arrays) leaves all counting out.
+    """
+
+    def made(function: Callable[..., Any]) -> Callable[..., Any]:
+        with _LOCK:
+            made_of = fingerprint_of(function, _fingerprints)
+            place = _CACHE.place(f"{function.__module__}.{function.__qualname__}", made_of)
+            options: dict[str, Any] = {"nogil": True, "cache": place is not None, "error_model": "numpy"}
+            if inline:
+                options["inline"] = inline if isinstance(inline, str) else "never"
+            if not counted:
+                options["_nrt"] = False
+            before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(place or "")
+            try:
+                dispatcher: Callable[..., Any] = numba.njit(list(signatures) or None, **options)(function)
+            finally:
+                numba.config.CACHE_DIR = before
+            # How a helper is compiled shows in the kernels that call it.
+            how = "" if inline in (True, False) and counted else f" inline={inline} counted={counted}"
+            _fingerprints[dispatcher] = made_of + how
+            return dispatcher
+
+    return made
+
+
+def compiled() -> int:
+    """How many kernels this process has compiled because the cache did not hold them."""
+    return sum(sum(dispatcher.stats.cache_misses.values()) for dispatcher in _fingerprints)
+
+
+class _Listener(event.Listener):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def on_start(self, started: Any) -> None:
+        self._tell(started.data["dispatcher"].py_func.__qualname__)
+
+    def on_end(self, ended: Any) -> None:
+        """Of no interest."""
+
+
+def on_compilation(tell: Callable[[str], None]) -> None:
+    """From now on ``tell`` gets the name of every function numba compiles in this process."""
+    event.register("numba:compile", _Listener(tell))
