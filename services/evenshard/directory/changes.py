@@ -1,0 +1,90 @@
+"""What becomes of a tenant when somebody creates or changes it: the new record, or why not."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import cast
+
+from evenshard.directory.placement import even_placement
+from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
+from evenshard.errors import EvenshardError
+from evenshard.ids import Revision, ShardId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsPatch:
+    """Settings to set; ``None``: the default (of a new tenant), or unchanged."""
+
+    timezone: str | None = None
+    dedupe: bool | None = None
+    strict: bool | None = None
+    hot_key_threshold: int | None = None
+    hot_key_mode: str | None = None
+
+    def over(self, settings: TenantSettings) -> TenantSettings:
+        """Raises ``QUERY_INVALID``, naming the setting, for a value that cannot be."""
+        return TenantSettings(
+            settings.timezone if self.timezone is None else self.timezone,
+            settings.dedupe if self.dedupe is None else self.dedupe,
+            settings.strict if self.strict is None else self.strict,
+            settings.hot_key_threshold if self.hot_key_threshold is None else self.hot_key_threshold,
+            settings.hot_key_mode if self.hot_key_mode is None else cast(HotKeyMode, self.hot_key_mode),
+        )
+
+
+def new_tenant(
+    current: Tenant | None, name: TenantId, patch: SettingsPatch, shards: Sequence[ShardId], nonce: str
+) -> Tenant:
+    """The first record of ``name``, its slots split evenly over ``shards`` in their order."""
+    if current is not None:
+        raise EvenshardError("TENANT_EXISTS", f"there is a tenant {name!r} already")
+    if not shards:
+        raise EvenshardError("PLACEMENT_UNSATISFIABLE", f"no shard is there to hold tenant {name!r}")
+    return Tenant(name, patch.over(TenantSettings()), even_placement(shards), nonce)
+
+
+def updated_tenant(current: Tenant | None, name: TenantId, patch: SettingsPatch, nonce: str) -> Tenant:
+    """The record with other settings; its placement and epoch stay."""
+    if current is None:
+        raise tenant_not_found(name)
+    return replace(current, settings=patch.over(current.settings), nonce=nonce)
+
+
+def tenant_not_found(name: str) -> EvenshardError:
+    return EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
+
+
+def check_revision(name: TenantId, expected: int, actual: Revision) -> None:
+    """Raises ``OPERATION_CONFLICT`` unless the tenant was last changed at ``expected``; 0: anything goes."""
+    if expected and expected != actual:
+        is_now = f"last changed at revision {actual}" if actual else "not there"
+        raise EvenshardError("OPERATION_CONFLICT", f"tenant {name!r} is {is_now}, not at revision {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class DoneRequest:
+    """What a request_id was used for, written in the very swap that made the change, so at its revision."""
+
+    verb: str
+    """``create`` or ``update``."""
+    patch: SettingsPatch
+    tenant: Tenant
+    """As the change left it."""
+
+    def to_json(self) -> bytes:
+        patch = astuple(self.patch)
+        return json.dumps({"verb": self.verb, "patch": patch, "tenant": self.tenant.to_json().decode()}).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> "DoneRequest":
+        record = json.loads(data)
+        return DoneRequest(record["verb"], SettingsPatch(*record["patch"]), Tenant.from_json(record["tenant"].encode()))
+
+    def check_same(self, request_id: str, verb: str, name: TenantId, patch: SettingsPatch) -> None:
+        """Raises ``OPERATION_CONFLICT`` if the request_id was used for something else."""
+        if (self.verb, self.tenant.name, self.patch) != (verb, name, patch):
+            raise EvenshardError(
+                "OPERATION_CONFLICT",
+                f"request_id {request_id!r} was used for another change: {self.verb} {self.tenant.name!r}",
+                hint="give each change a request_id of its own",
+            )

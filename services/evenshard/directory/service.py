@@ -1,0 +1,29 @@
+"""A service process as the directory lists it: where it serves, and who it is."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Kind = Literal["router", "counter", "shard", "gateway", "etcd"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """Written by the service when it serves, removed when it stops cleanly; a dead one stays listed."""
+
+    name: str
+    """``router-0``, ``shard-1`` …; a shard's name is its ``ShardId``."""
+    kind: Kind
+    address: str
+    """``host:port``."""
+    host: str
+    pid: int
+    restarts: int
+    """How often the supervisor has restarted it; 0 where there is none."""
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> "ServiceRecord":
+        return ServiceRecord(**json.loads(data))

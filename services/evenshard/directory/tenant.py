@@ -1,0 +1,112 @@
+"""A tenant as the directory keeps it: its settings and its placement, in one key, changed by compare-and-swap."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+from zoneinfo import ZoneInfo
+
+from evenshard.directory.placement import Placement, SlotRange
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
+
+RECORD_VERSION = 1
+HotKeyMode = Literal["rewrite", "observe"]
+HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
+HOT_KEY_THRESHOLD = 100_000
+HOT_KEY_THRESHOLD_MAX = 2**53
+
+
+def tenant_id(name: str) -> TenantId:
+    """The name as an id; raises ``TENANT_NAME_INVALID``."""
+    if not is_tenant_name(name):
+        raise EvenshardError("TENANT_NAME_INVALID", f"{name!r} is not a tenant name")
+    return TenantId(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """What a tenant's owner chooses."""
+
+    timezone: str = "UTC"
+    """IANA name; dates and buckets of answers are of this zone."""
+    dedupe: bool = True
+    """Whether answers skip duplicates; their bits are decided either way."""
+    strict: bool = False
+    """Reject events without insert_id or with a placeholder distinct_id."""
+    hot_key_threshold: int = HOT_KEY_THRESHOLD
+    """Stored, non-duplicate events of one distinct_id and UTC date that stay as they are; the next ones are hot."""
+    hot_key_mode: HotKeyMode = "rewrite"
+    """What becomes of hot events: ``observe``, nothing."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
+            raise _wrong("hot_key_threshold", f"{self.hot_key_threshold} is not between 1 and {HOT_KEY_THRESHOLD_MAX}")
+        if self.hot_key_mode not in HOT_KEY_MODES:
+            later = {"salt": " (not delivered yet)"}.get(self.hot_key_mode, "")
+            raise _wrong("hot_key_mode", f"{self.hot_key_mode!r}{later} is none of {', '.join(HOT_KEY_MODES)}")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError) as error:
+            fault = FieldFault("timezone", "not an IANA time zone")
+            raise EvenshardError(
+                "QUERY_INVALID",
+                f"{self.timezone!r} is not a time zone",
+                hint="use an IANA name such as Europe/Berlin",
+                fields=(fault,),
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant's record."""
+
+    name: TenantId
+    settings: TenantSettings
+    placement: Placement
+    nonce: str
+    """Written anew by each change, so that a writer whose reply was lost recognises its own record."""
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {
+                "version": RECORD_VERSION,
+                "name": self.name,
+                "nonce": self.nonce,
+                "timezone": self.settings.timezone,
+                "dedupe": self.settings.dedupe,
+                "strict": self.settings.strict,
+                "hot_key_threshold": self.settings.hot_key_threshold,
+                "hot_key_mode": self.settings.hot_key_mode,
+                "epoch": self.placement.epoch,
+                "slots": [[piece.first, piece.last, piece.shard] for piece in self.placement.slots],
+            }
+        ).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> "Tenant":
+        """Raises ``FORMAT_TOO_NEW`` for a record of a newer evenshard; those of an older one lack settings."""
+        record = json.loads(data)
+        if record["version"] > RECORD_VERSION:
+            raise EvenshardError(
+                "FORMAT_TOO_NEW",
+                f"the record of tenant {record.get('name')!r} has version {record['version']}",
+            )
+        return Tenant(
+            TenantId(record["name"]),
+            TenantSettings(
+                record["timezone"],
+                record["dedupe"],
+                record["strict"],
+                record.get("hot_key_threshold", HOT_KEY_THRESHOLD),
+                cast(HotKeyMode, record.get("hot_key_mode", "rewrite")),
+            ),
+            Placement(
+                Epoch(record["epoch"]),
+                tuple(SlotRange(first, last, ShardId(shard)) for first, last, shard in record["slots"]),
+            ),
+            record["nonce"],
+        )
+
+
+def _wrong(name: str, problem: str) -> EvenshardError:
+    return EvenshardError("QUERY_INVALID", f"{name}: {problem}", fields=(FieldFault(name, problem),))

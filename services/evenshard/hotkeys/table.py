@@ -1,0 +1,208 @@
+"""A hash table of counted keys (tenant number, distinct_id, UTC day) in numpy arrays; grows by doubling. Pure.
+
+Open addressing with linear probing, at most half full. The hash finds candidates, equality of the key decides.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evenshard.hotkeys.aggregate import key_hash, same_bytes, slots_for
+from evenshard.kernels import kernel, view
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+_TABLE = "int32[::1], uint64[::1], int32[::1], int32[::1], int64[::1], int64[::1], uint8[::1]"
+_KEYS = f"{view('uint64')}, {view('int32')}, {view('int32')}, {view('int64')}, {view('int64')}, {view('uint8')}"
+
+
+@kernel(inline=True)
+def _probe(slots, hashes, tenants, days, ends, data, id_hash, tenant, day, id_bytes, start, end):  # type: ignore[no-untyped-def]
+    """The slot that holds a key, or the free one where it would go."""
+    mask = np.uint64(slots.size - 1)
+    at = key_hash(id_hash, tenant, day) & mask
+    while True:
+        entry = slots[at]
+        if entry < 0:
+            return at
+        if hashes[entry] == id_hash and days[entry] == day and tenants[entry] == tenant:
+            own_start = ends[entry - 1] if entry > 0 else np.int64(0)
+            if same_bytes(id_bytes, start, end, data, own_start, ends[entry]):
+                return at
+        at = (at + np.uint64(1)) & mask
+
+
+@kernel(f"int64({_TABLE}, int64, {_KEYS})")
+def _add(  # type: ignore[no-untyped-def]
+    slots,
+    hashes,
+    tenants,
+    days,
+    counts,
+    ends,
+    data,
+    used,
+    in_hashes,
+    in_tenants,
+    in_days,
+    in_counts,
+    in_bounds,
+    in_data,
+):
+    """Adds keys to a table that has room for all of them; returns how many entries it now has."""
+    for i in range(in_hashes.size):
+        start, end = in_bounds[i], in_bounds[i + 1]
+        tenant, day = in_tenants[i], in_days[i]
+        at = _probe(slots, hashes, tenants, days, ends, data, in_hashes[i], tenant, day, in_data, start, end)
+        entry = slots[at]
+        if entry >= 0:
+            counts[entry] += in_counts[i]
+            continue
+        slots[at] = used
+        hashes[used], tenants[used], days[used], counts[used] = in_hashes[i], tenant, day, in_counts[i]
+        own_start = ends[used - 1] if used > 0 else np.int64(0)
+        for byte in range(end - start):
+            data[own_start + byte] = in_data[start + byte]
+        ends[used] = own_start + end - start
+        used += 1
+    return used
+
+
+@kernel(f"void({_TABLE}, {_KEYS}, int32[::1])")
+def _find(  # type: ignore[no-untyped-def]
+    slots,
+    hashes,
+    tenants,
+    days,
+    counts,
+    ends,
+    data,
+    in_hashes,
+    in_tenants,
+    in_days,
+    in_counts,
+    in_bounds,
+    in_data,
+    entries,
+):
+    """The entry of each key, -1 where the table has none."""
+    for i in range(in_hashes.size):
+        start, end = in_bounds[i], in_bounds[i + 1]
+        tenant, day = in_tenants[i], in_days[i]
+        at = _probe(slots, hashes, tenants, days, ends, data, in_hashes[i], tenant, day, in_data, start, end)
+        entries[i] = slots[at]
+
+
+@kernel("void(int32[::1], uint64[::1], int32[::1], int32[::1], int64)")
+def _index(slots, hashes, tenants, days, used):  # type: ignore[no-untyped-def]
+    """Fills empty ``slots`` with the table's entries, which all differ."""
+    mask = np.uint64(slots.size - 1)
+    for entry in range(used):
+        at = key_hash(hashes[entry], tenants[entry], days[entry]) & mask
+        while slots[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        slots[at] = entry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keys:
+    """Counted keys as columns; the distinct_id of key i is ``data[bounds[i]:bounds[i + 1]]``."""
+
+    hashes: npt.NDArray[np.uint64]
+    """XXH64 of distinct_id."""
+    tenants: Int32
+    days: Int32
+    counts: Int64
+    bounds: Int64
+    data: npt.NDArray[np.uint8]
+
+    @property
+    def size(self) -> int:
+        return self.hashes.size
+
+    def slice(self, start: int, end: int) -> "Keys":
+        """Some of them; nothing is copied."""
+        part = slice(start, end)
+        return Keys(
+            self.hashes[part],
+            self.tenants[part],
+            self.days[part],
+            self.counts[part],
+            self.bounds[start : end + 1],
+            self.data,
+        )
+
+    def id_of(self, key: int) -> str:
+        return self.data[self.bounds[key] : self.bounds[key + 1]].tobytes().decode()
+
+
+class KeyTable:
+    """Keys and their counts, each key once, in order of first appearance."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._slots = slots_for(0)
+        self._hashes = np.empty(0, np.uint64)
+        self._tenants = np.empty(0, np.int32)
+        self._days = np.empty(0, np.int32)
+        self._counts = np.empty(0, np.int64)
+        self._ends = np.empty(0, np.int64)
+        self._data = np.empty(0, np.uint8)
+
+    def keys(self) -> Keys:
+        """All entries: views, valid until the next ``add``."""
+        part = slice(0, self.used)
+        bounds = np.concatenate((np.zeros(1, np.int64), self._ends[part]))
+        return Keys(self._hashes[part], self._tenants[part], self._days[part], self._counts[part], bounds, self._data)
+
+    def add(self, keys: Keys) -> None:
+        """Adds counts; keys that are new become entries at the end."""
+        self._make_room(keys.size, int(keys.bounds[-1] - keys.bounds[0]))
+        self.used = _add(*self._arrays(), self.used, *_columns(keys))
+
+    def find(self, keys: Keys) -> Int32:
+        """The entry of each key, -1: none."""
+        entries = np.empty(keys.size, np.int32)
+        _find(*self._arrays(), *_columns(keys), entries)
+        return entries
+
+    def counts_at(self, entries: Int32) -> Int64:
+        """The count of each entry, 0 for -1."""
+        known = entries >= 0
+        counts = np.zeros(entries.size, np.int64)
+        counts[known] = self._counts[entries[known]]
+        return counts
+
+    def raise_counts(self, first: int, more: Int64) -> None:
+        """Adds to the counts of the entries from ``first`` on."""
+        self._counts[first : self.used] += more
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return self._slots, self._hashes, self._tenants, self._days, self._counts, self._ends, self._data
+
+    def _make_room(self, keys: int, id_bytes: int) -> None:
+        rows = self.used + keys
+        if rows > self._hashes.size:
+            capacity = max(rows, 2 * self._hashes.size)
+            self._hashes, self._tenants, self._days, self._counts, self._ends = (
+                _grown(array, capacity) for array in (self._hashes, self._tenants, self._days, self._counts, self._ends)
+            )
+        size = (int(self._ends[self.used - 1]) if self.used else 0) + id_bytes
+        if size > self._data.size:
+            self._data = _grown(self._data, max(size, 2 * self._data.size))
+        if 2 * rows > self._slots.size:
+            self._slots = slots_for(rows)
+            _index(self._slots, self._hashes, self._tenants, self._days, self.used)
+
+
+def _columns(keys: Keys) -> tuple[npt.NDArray[Any], ...]:
+    return keys.hashes, keys.tenants, keys.days, keys.counts, keys.bounds, keys.data
+
+
+def _grown(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    grown = np.empty(size, array.dtype)
+    grown[: array.size] = array
+    return grown
