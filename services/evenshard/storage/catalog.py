@@ -1,0 +1,294 @@
+"""What a shard's disk holds: live segments, and for each tenant its log mark and the highest placement epoch seen.
+
+The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. SQLite does
+not notice flipped bits, so every row carries a checksum and one digest covers all rows; both are verified at opening,
+and the write-ahead log is emptied after each change, since SQLite drops a damaged one in silence.
+
+Not thread-safe: calls may come from any thread, one at a time (the store's lock).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+from evenshard.errors import EvenshardError
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.ports.disk import Disk
+from evenshard.storage.segment.checksum import checksum_of
+from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
+
+FILE = "catalog.sqlite"
+FORMAT_VERSION = 1
+SEGMENT_IDS_RESERVED = 64
+"""Segment ids are reserved in blocks; a crash skips at most one."""
+
+_SCHEMA = "CREATE TABLE entries (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"
+_MODULUS = 1 << 64
+_FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY, _DIGEST_KEY = "meta/format", "meta/shard", "meta/next_segment_id", "digest"
+
+
+_NO_EPOCH = Epoch(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _TenantState:
+    mark: int = 0
+    epoch: Epoch = _NO_EPOCH
+
+
+def _damaged(what: str) -> NoReturn:
+    raise EvenshardError("DATA_DAMAGED", f"{FILE}: {what}", details={"file": FILE})
+
+
+def _row_checksum(key: str, value: bytes) -> int:
+    return checksum_of(key.encode() + b"\0" + value)
+
+
+class Catalog:
+    """The catalog of one shard; made by ``open``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._rows: dict[str, int] = {}  # key: checksum of the row
+        self._digest = 0
+        self._states: dict[TenantId, _TenantState] = {}
+        self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
+        self._next_id = 1
+        self._reserved_below = 1
+
+    @staticmethod
+    def open(disk: Disk, shard: ShardId) -> "Catalog":
+        """Opens or creates the catalog of ``shard``.
+
+        Raises ``DATA_DAMAGED`` where a checksum or the digest does not match or the disk is another shard's, and
+        ``FORMAT_TOO_NEW`` for a catalog of a newer evenshard.
+        """
+        try:
+            connection = disk.database(FILE)
+        except sqlite3.DatabaseError as error:
+            _damaged(f"SQLite cannot open it: {error}")
+        try:
+            catalog = Catalog(connection)
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                catalog._load(shard)
+            elif disk.list(FOLDER):
+                _damaged(f"it is empty or missing, but there are files in {FOLDER}/")
+            else:
+                catalog._create(shard)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            _damaged(f"SQLite cannot read it: {error}")
+        except BaseException:
+            connection.close()
+            raise
+        return catalog
+
+    @property
+    def segments(self) -> Mapping[TenantId, tuple[SegmentInfo, ...]]:
+        """Live segments by tenant, each tenant's sorted by (first day, run, id); a snapshot: later changes make a new
+        mapping."""
+        return self._segments
+
+    def tenants(self) -> tuple[TenantId, ...]:
+        """Every tenant that has a mark, an epoch or a segment, sorted."""
+        return tuple(sorted({*self._states, *self._segments}))
+
+    def mark(self, tenant: TenantId) -> int:
+        """Rows of log positions below it are indexed; 0 for an unknown tenant."""
+        return self._state(tenant).mark
+
+    def epoch(self, tenant: TenantId) -> Epoch:
+        """The highest placement epoch seen; 0 for an unknown tenant."""
+        return self._state(tenant).epoch
+
+    def set_epoch(self, tenant: TenantId, epoch: Epoch) -> None:
+        """Durable at return. An epoch not above the one known changes nothing."""
+        state = self._state(tenant)
+        if epoch > state.epoch:
+            with self._transaction() as changes:
+                changes.put(_tenant_key(tenant), _state_value(_TenantState(state.mark, epoch)))
+
+    def commit(self, tenant: TenantId, added: Iterable[SegmentInfo], removed_ids: Iterable[int], mark: int) -> None:
+        """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``. Durable at return.
+
+        Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
+        """
+        state = self._state(tenant)
+        if mark < state.mark:
+            raise ValueError(f"the mark of {tenant} would fall from {state.mark} to {mark}")
+        with self._transaction() as changes:
+            for segment_id in removed_ids:
+                changes.remove(_segment_key(segment_id))
+            for info in added:
+                if info.tenant != tenant:
+                    raise ValueError(f"segment {info.id} is of tenant {info.tenant}, not {tenant}")
+                changes.add(_segment_key(info.id), to_json(info))
+            changes.put(_tenant_key(tenant), _state_value(_TenantState(mark, state.epoch)))
+
+    def next_segment_id(self) -> int:
+        """An id no segment of this shard ever had, whatever crashed in between."""
+        if self._next_id == self._reserved_below:
+            reserved = self._next_id + SEGMENT_IDS_RESERVED
+            with self._transaction() as changes:
+                changes.put(_NEXT_ID_KEY, str(reserved).encode())
+            self._reserved_below = reserved
+        self._next_id += 1
+        return self._next_id - 1
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _state(self, tenant: TenantId) -> _TenantState:
+        return self._states.get(tenant, _TenantState())
+
+    def _create(self, shard: ShardId) -> None:
+        with self._transaction() as changes:
+            self._connection.execute(_SCHEMA)
+            changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+            changes.put(_SHARD_KEY, shard.encode())
+            changes.put(_NEXT_ID_KEY, b"1")
+
+    def _load(self, shard: ShardId) -> None:
+        (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            _damaged(f"SQLite finds it damaged: {verdict}")
+        values: dict[str, bytes] = {}
+        stored_digest = None
+        for key, value, checksum in self._connection.execute("SELECT key, value, checksum FROM entries"):
+            if not isinstance(key, str) or not isinstance(value, bytes):
+                _damaged(f"row {key!r} is not of the types written")
+            actual = _row_checksum(key, value)
+            if checksum != actual.to_bytes(8, "big"):
+                _damaged(f"the checksum of row {key!r} does not match")
+            if key == _DIGEST_KEY:
+                stored_digest = value
+                continue
+            self._rows[key] = actual
+            self._digest = (self._digest + actual) % _MODULUS
+            values[key] = value
+        if _FORMAT_KEY in values and int(values[_FORMAT_KEY]) > FORMAT_VERSION:
+            version = int(values[_FORMAT_KEY])
+            raise EvenshardError(
+                "FORMAT_TOO_NEW", f"{FILE} has format {version}, this evenshard knows {FORMAT_VERSION}"
+            )
+        if stored_digest != self._digest.to_bytes(8, "big"):
+            _damaged("the digest over its rows does not match: rows are missing or changed")
+        self._adopt(values, shard)
+
+    def _adopt(self, values: Mapping[str, bytes], shard: ShardId) -> None:
+        owner = values[_SHARD_KEY].decode()
+        if owner != shard:
+            raise EvenshardError(
+                "DATA_DAMAGED",
+                f"{FILE}: this disk belongs to {owner}, not to {shard}",
+                hint=f"start {owner} on it, or give {shard} its own data directory",
+                details={"file": FILE},
+            )
+        self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
+        infos = []
+        for key, value in values.items():
+            kind, _, name = key.partition("/")
+            if kind == "segment":
+                infos.append(from_json(value))
+            elif kind == "tenant":
+                self._states[TenantId(name)] = _parse_state(value)
+        self._segments = _by_tenant(infos)
+
+    @contextmanager
+    def _transaction(self) -> Iterator["_Changes"]:
+        """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
+        changes = _Changes(self._connection, dict(self._rows), self._digest)
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield changes
+            changes.write_digest()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._rows, self._digest = changes.rows, changes.digest
+        self._apply(changes)
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _apply(self, changes: "_Changes") -> None:
+        infos = {info.id: info for group in self._segments.values() for info in group}
+        touched = False
+        for key, value in changes.written.items():
+            kind, _, name = key.partition("/")
+            if kind == "segment":
+                touched = True
+                if value is None:
+                    del infos[int(name)]
+                else:
+                    infos[int(name)] = from_json(value)
+            elif kind == "tenant" and value is not None:
+                self._states[TenantId(name)] = _parse_state(value)
+        if touched:
+            self._segments = _by_tenant(infos.values())
+
+
+class _Changes:
+    """Rows written by one transaction, with the digest they lead to."""
+
+    def __init__(self, connection: sqlite3.Connection, rows: dict[str, int], digest: int) -> None:
+        self._connection = connection
+        self.rows = rows
+        self.digest = digest
+        self.written: dict[str, bytes | None] = {}
+
+    def put(self, key: str, value: bytes) -> None:
+        checksum = self._store(key, value)
+        self.digest = (self.digest - self.rows.get(key, 0) + checksum) % _MODULUS
+        self.rows[key] = checksum
+        self.written[key] = value
+
+    def add(self, key: str, value: bytes) -> None:
+        if key in self.rows:
+            raise ValueError(f"{key} exists already")
+        self.put(key, value)
+
+    def remove(self, key: str) -> None:
+        if key not in self.rows:
+            raise ValueError(f"{key} does not exist")
+        self._connection.execute("DELETE FROM entries WHERE key = ?", (key,))
+        self.digest = (self.digest - self.rows.pop(key)) % _MODULUS
+        self.written[key] = None
+
+    def write_digest(self) -> None:
+        self._store(_DIGEST_KEY, self.digest.to_bytes(8, "big"))
+
+    def _store(self, key: str, value: bytes) -> int:
+        checksum = _row_checksum(key, value)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO entries (key, value, checksum) VALUES (?, ?, ?)",
+            (key, value, checksum.to_bytes(8, "big")),
+        )
+        return checksum
+
+
+def _segment_key(segment_id: int) -> str:
+    return f"segment/{segment_id}"
+
+
+def _tenant_key(tenant: TenantId) -> str:
+    return f"tenant/{tenant}"
+
+
+def _state_value(state: _TenantState) -> bytes:
+    return json.dumps({"mark": state.mark, "epoch": state.epoch}, sort_keys=True).encode()
+
+
+def _parse_state(value: bytes) -> _TenantState:
+    record = json.loads(value)
+    return _TenantState(record["mark"], Epoch(record["epoch"]))
+
+
+def _by_tenant(infos: Iterable[SegmentInfo]) -> dict[TenantId, tuple[SegmentInfo, ...]]:
+    groups: dict[TenantId, list[SegmentInfo]] = {}
+    for info in sorted(infos, key=lambda info: (info.first_day, info.run, info.id)):
+        groups.setdefault(info.tenant, []).append(info)
+    return {tenant: tuple(group) for tenant, group in sorted(groups.items())}

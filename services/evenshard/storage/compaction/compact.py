@@ -1,0 +1,154 @@
+"""One compaction of a tenant: plan, read, merge, write, sync.
+
+The caller tells the catalog, then removes the files replaced.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.events.scan import DUPLICATE
+from evenshard.ids import ShardId, TenantId
+from evenshard.ports.disk import Disk
+from evenshard.storage.compaction.inputs import Input, SegmentInput, TailInput, count_days
+from evenshard.storage.compaction.merge import check_originals, merge_sorted, merged_schema, row_bytes
+from evenshard.storage.compaction.output import RunWriter
+from evenshard.storage.compaction.plan import SHARED_ROWS_MAX, Task, cut_days, plan, ranges_of
+from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
+from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
+from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
+from evenshard.storage.segment.order import only_chunk
+from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.writer import SegmentPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of files and of memory; smaller ones in tests."""
+
+    segment_rows: int = SEGMENT_ROWS_MAX
+    window_rows: int = WINDOW_ROWS
+    window_bytes: int = WINDOW_BYTES
+
+
+_NO_SHARD = ShardId("")
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction wrote. ``added`` are durable; ``removed`` are replaced by them, together with the tail rows."""
+
+    added: tuple[SegmentInfo, ...]
+    removed: tuple[int, ...]
+    rows: int
+    """Tail rows indexed."""
+    duplicates_marked: int
+    """Of these, with their duplicate bit set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What every task of one compaction shares."""
+
+    disk: Disk
+    next_id: Callable[[], int]
+    tenant: TenantId
+    shard: ShardId
+    now_day: int
+    limits: Limits
+
+
+def compact(
+    disk: Disk,
+    next_id: Callable[[], int],
+    tenant: TenantId,
+    tail: Iterable[pa.Table],
+    existing: Sequence[SegmentInfo],
+    now_day: int,
+    *,
+    shard: ShardId = _NO_SHARD,
+    limits: Limits = _LIMITS,
+) -> Compaction:
+    """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
+
+    ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
+    has become due. Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
+    """
+    inputs = [TailInput.of_table(table) for table in tail if table.num_rows]
+    tail_days: dict[int, int] = {}
+    for item in inputs:
+        count_days(item.times(), tail_days)
+    tasks = plan(ranges_of(existing), tail_days, now_day)
+    work = _Work(disk, next_id, tenant, shard, now_day, limits)
+    infos = {info.id: info for info in existing}
+    runs: list[RunWriter] = []
+    try:
+        for task in tasks:
+            _carry_out(work, task, [infos[number] for number in task.inputs], inputs, runs)
+        added = tuple(info for run in runs for info in run.finish())
+        if added:
+            disk.sync_directory(FOLDER)
+    except BaseException:
+        for run in runs:
+            run.discard()
+        raise
+    rows = sum(item.table.num_rows for item in inputs)
+    marked = sum(only_chunk(item.table.column(DUPLICATE)).true_count for item in inputs)
+    removed = tuple(number for task in tasks for number in task.inputs)
+    if sum(info.rows for info in added) != rows + sum(infos[number].rows for number in removed):
+        raise AssertionError("a compaction wrote another number of rows than it read")
+    return Compaction(added, removed, rows, marked)
+
+
+def _carry_out(
+    work: _Work, task: Task, replaced: Sequence[SegmentInfo], tail: Sequence[TailInput], runs: list[RunWriter]
+) -> None:
+    """Merges window by window; ``runs`` gets the writers, so that the caller can finish or discard them."""
+    segments = [SegmentInput(SegmentReader(work.disk, info)) for info in replaced]
+    own_tail = [part for item in tail if (part := item.of_days(task.first_day, task.last_day)) is not None]
+    inputs: list[Input] = [*segments, *own_tail]
+    stored = [(item.schema, info.rows) for item, info in zip(segments, replaced, strict=True)]
+    schema = merged_schema(stored, [item.table for item in own_tail])
+    pieces = _pieces(task, inputs, sum(info.rows for info in replaced) + sum(item.table.num_rows for item in own_tail))
+    writers = [
+        RunWriter(
+            work.disk,
+            work.next_id,
+            SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard),
+            work.limits.segment_rows,
+        )
+        for first, last in pieces
+    ]
+    runs.extend(writers)
+    weights = [item.weights() for item in inputs]
+    limits = work.limits
+    window_rows = max(1, min(limits.window_rows, limits.window_bytes // row_bytes(schema)))
+    for first_hash, last_hash in cut_windows(weights, window_rows, limits.window_bytes):
+        parts = [part for item in inputs if (part := item.slice(first_hash, last_hash)) is not None]
+        if not parts:
+            continue
+        merged = merge_sorted(parts, schema)
+        check_originals(merged, work.tenant)
+        for (first, last), writer in zip(pieces, writers, strict=True):
+            writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
+    for writer in writers:
+        writer.finish()
+
+
+def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, int], ...]:
+    """The ranges a task lays its rows down in."""
+    if task.run != MAIN_RUN or rows <= SHARED_ROWS_MAX or task.first_day == task.last_day:
+        return ((task.first_day, task.last_day),)
+    counts: dict[int, int] = {}
+    for item in inputs:
+        count_days(item.times(), counts)
+    return cut_days(counts)
+
+
+def _of_days(table: pa.Table, first_day: int, last_day: int) -> pa.Table:
+    times = only_chunk(table.column("time")).to_numpy()
+    wanted = (times >= first_day * DAY_MS) & (times < (last_day + 1) * DAY_MS)
+    return table.filter(pa.array(np.ascontiguousarray(wanted)))

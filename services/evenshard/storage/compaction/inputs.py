@@ -1,0 +1,98 @@
+"""What a merge reads: sorted tail tables and segments, sliced by placement hash."""
+
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.events.scan import PLACEMENT_HASH
+from evenshard.storage.compaction.merge import sort_table
+from evenshard.storage.compaction.windows import Weights
+from evenshard.storage.segment.info import DAY_MS
+from evenshard.storage.segment.order import Int64, UInt64, only_chunk
+from evenshard.storage.segment.reader import SegmentReader
+
+_PIECE_ROWS = 8192
+
+
+class Input(Protocol):
+    """Rows sorted by placement hash."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def weights(self) -> Weights: ...
+
+    def slice(self, first: int, last: int) -> pa.Table | None:
+        """Rows with a placement hash between ``first`` and ``last``, inclusive; None: there are none."""
+        ...
+
+    def times(self) -> Int64: ...
+
+
+class SegmentInput:
+    """A segment; read slice by slice."""
+
+    def __init__(self, reader: SegmentReader) -> None:
+        self._reader = reader
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._reader.schema
+
+    def weights(self) -> Weights:
+        groups = self._reader.row_groups
+        return Weights(groups.hash_min, groups.rows, groups.bytes)
+
+    def slice(self, first: int, last: int) -> pa.Table | None:
+        return self._reader.read_hashes(first, last)
+
+    def times(self) -> Int64:
+        return self._reader.times()
+
+
+class TailInput:
+    """A table in memory in segment order; made by ``of_table``."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._hashes: UInt64 = only_chunk(self.table.column(PLACEMENT_HASH)).to_numpy()
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.table.schema
+
+    @staticmethod
+    def of_table(table: pa.Table) -> "TailInput":
+        """Of a table in any order, with at least one row."""
+        return TailInput(sort_table(table))
+
+    def weights(self) -> Weights:
+        starts = np.arange(0, self._hashes.size, _PIECE_ROWS)
+        rows = np.minimum(_PIECE_ROWS, self._hashes.size - starts)
+        return Weights(self._hashes[starts], rows, rows * self.table.nbytes // self._hashes.size)
+
+    def slice(self, first: int, last: int) -> pa.Table | None:
+        start = int(np.searchsorted(self._hashes, np.uint64(first), "left"))
+        end = int(np.searchsorted(self._hashes, np.uint64(last), "right"))
+        return self.table.slice(start, end - start) if end > start else None
+
+    def times(self) -> Int64:
+        return only_chunk(self.table.column("time")).to_numpy()
+
+    def of_days(self, first_day: int, last_day: int) -> "TailInput | None":
+        """Its rows of these days; None: there are none."""
+        days = self.times() // DAY_MS
+        wanted = (days >= first_day) & (days <= last_day)
+        if wanted.all():
+            return self
+        return TailInput(self.table.filter(pa.array(wanted))) if wanted.any() else None
+
+
+def count_days(times: Int64, counts: dict[int, int]) -> None:
+    """Adds the rows of each UTC day to ``counts``."""
+    days = times // DAY_MS
+    first = int(days.min())
+    rows = np.bincount(days - first)
+    for day in np.flatnonzero(rows).tolist():
+        counts[first + day] = counts.get(first + day, 0) + int(rows[day])

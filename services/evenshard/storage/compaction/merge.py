@@ -1,0 +1,131 @@
+"""Merges sorted tables into one; nothing is decided anew: duplicate and hot bits travel with their rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.errors import EvenshardError
+from evenshard.events.batch import PROPERTY_COLUMNS_MAX, REST, property_of
+from evenshard.events.properties import fold_into_rest, most_frequent
+from evenshard.events.scan import DUPLICATE
+from evenshard.ids import TenantId
+from evenshard.storage.segment.format import column_rank, repeats
+from evenshard.storage.segment.order import in_order, only_chunk, order_of, second_original, sort_keys
+
+_CODES = pa.dictionary(pa.int32(), pa.utf8())
+
+
+def sort_table(table: pa.Table) -> pa.Table:
+    """The rows in segment order, stable; one chunk a column. Canonical columns and ``placement_hash`` are needed."""
+    whole = _one_chunk(table)
+    keys = sort_keys(whole)
+    return whole if in_order(keys) else whole.take(pa.array(order_of(keys)))
+
+
+def merged_schema(stored: Sequence[tuple[pa.Schema, int]], samples: Sequence[pa.Table] = ()) -> pa.Schema:
+    """The columns of all, in the order of a segment's file; ``stored``: schemas of segments, each with its rows.
+
+    Of more than ``PROPERTY_COLUMNS_MAX`` property columns the most frequent stay, the others go into ``rest``.
+
+    A string property is dictionary-encoded where a schema has it so, or where it repeats in the first of ``samples``
+    that has it; ``distinct_id`` and ``insert_id`` are plain.
+    """
+    fields: dict[str, pa.Field] = {}
+    for schema in [*(schema for schema, _ in stored), *(sample.schema for sample in samples)]:
+        for field in schema:
+            known = fields.get(field.name)
+            if known is None or (pa.types.is_dictionary(field.type) and field.name != "distinct_id"):
+                fields[field.name] = field
+    judged: set[str] = set()
+    for sample in samples:
+        for field in sample.schema:
+            if field.name not in judged and fields[field.name].type == pa.utf8() and field.name[1:2] == ":":
+                judged.add(field.name)
+                if repeats(sample.column(field.name)):
+                    fields[field.name] = field.with_type(_CODES)
+    for name in ("distinct_id", "insert_id"):
+        if name in fields:
+            fields[name] = fields[name].with_type(pa.utf8())
+    properties = {name for name in fields if property_of(name)}
+    if len(properties) > PROPERTY_COLUMNS_MAX:
+        for name in properties - most_frequent(_frequencies(stored, samples), PROPERTY_COLUMNS_MAX):
+            del fields[name]
+        fields.setdefault(REST, pa.field(REST, pa.utf8()))
+    return pa.schema([fields[name] for name in sorted(fields, key=column_rank)])
+
+
+def _frequencies(stored: Sequence[tuple[pa.Schema, int]], samples: Sequence[pa.Table]) -> dict[str, int]:
+    """How many rows have a value in each property column; of a segment, how many may."""
+    counts: dict[str, int] = {}
+    for schema, rows in stored:
+        for name in schema.names:
+            counts[name] = counts.get(name, 0) + rows
+    for sample in samples:
+        for name, column in zip(sample.column_names, sample.columns, strict=True):
+            counts[name] = counts.get(name, 0) + sample.num_rows - column.null_count
+    return {name: count for name, count in counts.items() if property_of(name)}
+
+
+def row_bytes(schema: pa.Schema) -> int:
+    """Memory of a row's fixed parts, roughly: what a row costs however empty its columns are."""
+    return sum(1 if pa.types.is_boolean(field.type) else 8 for field in schema)
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """``table`` with exactly the columns of ``schema``: absent ones null, superfluous ones in ``rest``, strings encoded
+    or decoded."""
+    table = _folded(table, set(schema.names))
+    present = set(table.column_names)
+    columns = []
+    for field in schema:
+        if field.name not in present:
+            columns.append(pa.chunked_array([_nulls(table.num_rows, field.type)]))
+            continue
+        column = table.column(field.name)
+        if column.type != field.type:
+            column = column.dictionary_encode() if pa.types.is_dictionary(field.type) else column.cast(field.type)
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _folded(table: pa.Table, kept: set[str]) -> pa.Table:
+    """Property columns that are not ``kept`` put into ``rest``."""
+    if kept.issuperset(table.column_names):
+        return table
+    held = {name: only_chunk(table.column(name)) for name in table.column_names if property_of(name) or name == REST}
+    others = table.select([name for name in table.column_names if name not in held])
+    for name, array in fold_into_rest(held, table.num_rows, kept).items():
+        others = others.append_column(name, array)
+    return others
+
+
+def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """All rows of sorted ``tables`` in segment order; of equal rows those of the earlier table first."""
+    parts = [conformed(table, schema) for table in tables]
+    return _one_chunk(parts[0]) if len(parts) == 1 else sort_table(pa.concat_tables(parts))
+
+
+def check_originals(table: pa.Table, tenant: TenantId) -> None:
+    """Two originals of one identity cannot be: raises ``DATA_DAMAGED``, so that the evidence is not replaced."""
+    duplicate = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False)
+    row = second_original(sort_keys(table), np.ascontiguousarray(duplicate))
+    if row >= 0:
+        event = table.select(["event", "distinct_id", "time", "insert_id"]).slice(row, 1).to_pylist()[0]
+        raise EvenshardError(
+            "DATA_DAMAGED",
+            f"tenant {tenant}: two stored events with one identity are both marked as the first: {event}",
+            hint="the invariant of deduplication is broken; nothing was rewritten: report it",
+        )
+
+
+def _one_chunk(table: pa.Table) -> pa.Table:
+    return pa.Table.from_arrays(
+        [only_chunk(column) for column in table.unify_dictionaries().columns], schema=table.schema
+    )
+
+
+def _nulls(rows: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int32()), pa.array([], pa.utf8()))
+    return pa.nulls(rows, kind)

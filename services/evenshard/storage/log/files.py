@@ -1,0 +1,34 @@
+"""Which log files are still needed: those with rows of any tenant that are not indexed."""
+
+from collections.abc import Callable
+
+from evenshard.ids import TenantId
+
+
+class LogFiles:
+    """For each log file, the position after the last row of every tenant in it."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, dict[TenantId, int]] = {}
+
+    def add(self, number: int) -> None:
+        """A file without rows yet."""
+        self._ends.setdefault(number, {})
+
+    def note(self, number: int, tenant: TenantId, end_position: int) -> None:
+        """Rows of ``tenant`` up to ``end_position`` are in the file."""
+        self._ends.setdefault(number, {})[tenant] = end_position
+
+    def removable(self, active: int, mark: Callable[[TenantId], int]) -> list[int]:
+        """The oldest files, in order, all of whose rows are indexed; never the active one."""
+        numbers = []
+        for number in sorted(self._ends):
+            ends = self._ends[number]
+            if number >= active or any(mark(tenant) < end for tenant, end in ends.items()):
+                break
+            numbers.append(number)
+        return numbers
+
+    def remove(self, number: int) -> None:
+        """The file is gone."""
+        del self._ends[number]

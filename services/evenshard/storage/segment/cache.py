@@ -1,0 +1,30 @@
+"""A cache bounded by bytes that forgets what was not used for longest. Not thread-safe."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+
+class SegmentCache:
+    """Decoded parts of segments. Keys hold the segment's id, which is never reused, so nothing in it goes stale."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget_bytes = budget_bytes
+        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: Hashable, load: Callable[[], tuple[Any, int]]) -> Any:
+        """The value of ``key``; ``load`` gives it and its bytes where it is not held. One larger than the budget is not
+        kept."""
+        held = self._entries.get(key)
+        if held is not None:
+            self._entries.move_to_end(key)
+            return held[0]
+        value, size = load()
+        if size <= self._budget_bytes:
+            self._entries[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self._budget_bytes:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self.bytes -= freed
+        return value

@@ -1,0 +1,122 @@
+"""Says which events of a batch are stored in segments already; exactly.
+
+Candidates are the segments whose days and slots hold the row and whose filter does not rule it out; equality of event,
+distinct_id, time and insert_id with a stored row decides. Hits are sorted by segment and row group, so that each is
+decoded once a batch, or not at all where it is still in the cache.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evenshard.errors import EvenshardError
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import NO_IDENTITY, EventHashes, slots_of
+from evenshard.ids import TenantId
+from evenshard.ports.disk import Disk
+from evenshard.storage.segment.cache import SegmentCache
+from evenshard.storage.segment.filter import IdentityFilter, from_bytes
+from evenshard.storage.segment.info import DAY_MS, SegmentInfo
+from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
+from evenshard.storage.segment.order import Int64
+from evenshard.storage.segment.reader import SegmentReader
+
+CACHE_BYTES = 64 << 20
+_METADATA_OVERHEAD = 4
+"""Memory of a parsed footer, as a multiple of its bytes."""
+
+
+class IndexedIdentities:
+    """The identities of some segments, which must stay on the disk while it is used. One thread at a time.
+
+    ``cache`` may be shared by those of several tenants, as long as one thread at a time uses any of them.
+    """
+
+    def __init__(self, disk: Disk, segments: Sequence[SegmentInfo], cache: SegmentCache | None = None) -> None:
+        self._disk = disk
+        self._segments = tuple(segments)
+        self._cache = cache if cache is not None else SegmentCache(CACHE_BYTES)
+        self._first_days = np.array([info.first_day for info in self._segments], np.int64)
+        self._last_days = np.array([info.last_day for info in self._segments], np.int64)
+
+    def known(self, tenant: TenantId, batch: EventBatch, hashes: EventHashes) -> npt.NDArray[np.bool_]:
+        """For each row whether a segment of ``tenant`` holds an event equal to it; False without an insert_id.
+
+        Raises ``DATA_DAMAGED`` naming the file, and ``OSError``.
+        """
+        result = np.zeros(batch.rows, np.bool_)
+        if not self._segments or not batch.rows:
+            return result
+        keys = BatchKeys.of(batch, hashes.placement)
+        days, slots = keys.times // DAY_MS, slots_of(hashes.placement)
+        near = (self._first_days <= int(days.max())) & (self._last_days >= int(days.min()))
+        for number in np.flatnonzero(near).tolist():
+            info = self._segments[number]
+            if info.tenant != tenant:
+                continue
+            open_rows = (
+                ~result
+                & (hashes.identity != NO_IDENTITY)
+                & (days >= info.first_day)
+                & (days <= info.last_day)
+                & (slots >= info.slot_first)
+                & (slots <= info.slot_last)
+            )
+            rows = np.flatnonzero(open_rows)
+            if rows.size:
+                rows = rows[self._filter(info).may_contain(hashes.identity[rows])]
+            if rows.size:
+                self._confirm(info, keys, rows, result)
+        return result
+
+    def _confirm(self, info: SegmentInfo, keys: BatchKeys, rows: Int64, result: npt.NDArray[np.bool_]) -> None:
+        """Sets ``result`` for those of ``rows`` that are in the segment."""
+        reader = self._reader(info)
+        groups = reader.row_groups
+        first = np.searchsorted(groups.hash_max, keys.placement[rows], "left")
+        last = np.searchsorted(groups.hash_min, keys.placement[rows], "right") - 1
+        times = keys.times[rows]
+        for group in range(int(first.min()), min(int(last.max()) + 1, len(groups))):
+            inside = (first <= group) & (group <= last)
+            inside &= (times >= groups.time_min[group]) & (times <= groups.time_max[group])
+            wanted = rows[inside]
+            if wanted.size:
+                result[wanted] |= self._page(info, reader, group).contains(keys, wanted)
+
+    def _filter(self, info: SegmentInfo) -> IdentityFilter:
+        def load() -> tuple[IdentityFilter, int]:
+            loaded = _read_filter(self._disk, info)
+            return loaded, loaded.bytes
+
+        found: IdentityFilter = self._cache.get((info.id, "filter"), load)
+        return found
+
+    def _reader(self, info: SegmentInfo) -> SegmentReader:
+        def load() -> tuple[SegmentReader, int]:
+            opened = SegmentReader(self._disk, info)
+            return opened, _METADATA_OVERHEAD * opened.footer_bytes
+
+        found: SegmentReader = self._cache.get((info.id, "reader"), load)
+        return found
+
+    def _page(self, info: SegmentInfo, reader: SegmentReader, group: int) -> KeyPage:
+        def load() -> tuple[KeyPage, int]:
+            page = read_keys(reader, group)
+            return page, page.bytes
+
+        found: KeyPage = self._cache.get((info.id, group), load)
+        return found
+
+
+def _read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
+    try:
+        file = disk.open(info.filter)
+    except FileNotFoundError as error:
+        raise EvenshardError(
+            "DATA_DAMAGED", f"{info.filter}: the file is missing", details={"file": info.filter}
+        ) from error
+    try:
+        return from_bytes(file.read(0, file.size()), info.filter)
+    finally:
+        file.close()

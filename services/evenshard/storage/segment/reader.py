@@ -1,0 +1,189 @@
+"""Reads a segment: only the columns and row groups needed, nothing that was not verified.
+
+The footer is checked against the catalog before it is parsed, all else by the checksums of blocks in it. A reader may
+be used from several threads; each call opens the file anew.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from evenshard.events.batch import REST, property_of
+from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH, ScannedRows
+from evenshard.ports.disk import Disk, File
+from evenshard.storage.segment.format import KEY_BLOCKS, TRAILER_BYTES, damaged, verified_metadata
+from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.stream import ReadStream
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroups:
+    """Statistics, one entry a row group. dtypes: int64, but uint64 for hashes; bounds inclusive."""
+
+    rows: npt.NDArray[np.int64]
+    bytes: npt.NDArray[np.int64]
+    """Of encoded, uncompressed columns."""
+    hash_min: npt.NDArray[np.uint64]
+    hash_max: npt.NDArray[np.uint64]
+    time_min: npt.NDArray[np.int64]
+    time_max: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return int(self.rows.size)
+
+
+class SegmentReader:
+    """One segment. Raises ``DATA_DAMAGED`` naming the file, at opening and at reading."""
+
+    def __init__(self, disk: Disk, info: SegmentInfo) -> None:
+        self.info = info
+        self._disk = disk
+        file = _open(disk, info.parquet)
+        try:
+            self._metadata = verified_metadata(file, info.parquet, info.footer_checksum)
+            self._footer_bytes = self._metadata.serialized_size + TRAILER_BYTES
+            self._data_bytes = file.size() - self._footer_bytes
+        finally:
+            file.close()
+        self._blocks = np.frombuffer(b64decode(self._metadata.metadata[KEY_BLOCKS.encode()]), "<u8").astype(np.uint64)
+        schema = self._metadata.schema
+        self.columns: tuple[str, ...] = tuple(schema.column(i).path for i in range(len(schema)))
+        self._number = {name: number for number, name in enumerate(self.columns)}
+        first = self._metadata.row_group(0)
+        self._dictionaries = [
+            name
+            for name, number in self._number.items()
+            if first.column(number).physical_type == "BYTE_ARRAY" and first.column(number).has_dictionary_page
+        ]
+        self.row_groups = _statistics(self._metadata, self._number)
+
+    def scan(
+        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Iterator[ScannedRows]:
+        """Rows with ``start_ms <= time < end_ms``, a row group at a time, in segment order.
+
+        ``fields``: names of fields (``hot`` and ``placement_hash`` too); ``properties``: their names, None for all.
+        """
+        names = self._names_for(fields, properties)
+        groups = self.row_groups
+        for group in np.flatnonzero((groups.time_max >= start_ms) & (groups.time_min < end_ms)):
+            cut = groups.time_min[group] < start_ms or groups.time_max[group] >= end_ms
+            needed = names if not cut or "time" in names else [*names, "time"]
+            stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]
+            with self._parquet() as parquet:
+                table = self._read(parquet, [int(group)], stored)
+            if DUPLICATE not in stored:
+                table = table.append_column(DUPLICATE, pa.array(np.zeros(int(groups.rows[group]), np.bool_)))
+            if cut:
+                times = table.column("time")
+                table = table.filter(pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms)))
+            if table.num_rows:
+                yield ScannedRows(_one_batch(table.select(names)), True, self._bytes_of(int(group), stored))
+
+    def read_group(self, group: int, columns: Sequence[str]) -> pa.RecordBatch:
+        """Columns of one row group, as one batch; repeating strings dictionary-encoded."""
+        with self._parquet() as parquet:
+            return _one_batch(self._read(parquet, [group], columns))
+
+    def read_hashes(self, first: int, last: int) -> pa.Table | None:
+        """All columns of the rows whose placement hash is between ``first`` and ``last``, inclusive; None: no rows."""
+        groups = self.row_groups
+        wanted = np.flatnonzero((groups.hash_max >= np.uint64(first)) & (groups.hash_min <= np.uint64(last)))
+        if not wanted.size:
+            return None
+        with self._parquet() as parquet:
+            table = self._read(parquet, [int(group) for group in wanted], self.columns)
+        hashes = table.column(PLACEMENT_HASH).to_numpy()
+        start = int(np.searchsorted(hashes, np.uint64(first), "left"))
+        end = int(np.searchsorted(hashes, np.uint64(last), "right"))
+        return table.slice(start, end - start) if end > start else None
+
+    def times(self) -> npt.NDArray[np.int64]:
+        """Every row's time, in segment order."""
+        with self._parquet() as parquet:
+            return self._read(parquet, list(range(len(self.row_groups))), ["time"]).column("time").to_numpy()
+
+    @property
+    def footer_bytes(self) -> int:
+        return int(self._footer_bytes)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns as ``read_hashes`` gives them."""
+        stored = self._metadata.schema.to_arrow_schema()
+        return pa.schema(
+            field.with_type(pa.dictionary(pa.int32(), pa.utf8())) if field.name in self._dictionaries else field
+            for field in stored
+        ).remove_metadata()
+
+    def _names_for(self, fields: Sequence[str], properties: Sequence[str] | None) -> list[str]:
+        wanted = None if properties is None else set(properties)
+        names = list(fields)
+        for column in self.columns:
+            held = property_of(column)
+            if held is not None and (wanted is None or held[0] in wanted):
+                names.append(column)
+        if REST in self._number and (wanted is None or wanted):
+            names.append(REST)
+        names.append(DUPLICATE)
+        return names
+
+    def _bytes_of(self, group: int, names: Sequence[str]) -> int:
+        row_group = self._metadata.row_group(group)
+        return sum(row_group.column(self._number[name]).total_compressed_size for name in names)
+
+    @contextmanager
+    def _parquet(self) -> Iterator[pq.ParquetFile]:
+        file = _open(self._disk, self.info.parquet)
+        stream = ReadStream(file, self.info.parquet, self._data_bytes, self._blocks)
+        try:
+            yield pq.ParquetFile(
+                pa.PythonFile(stream, mode="r"),
+                metadata=self._metadata,
+                read_dictionary=self._dictionaries,
+            )
+        except (pa.ArrowException, OSError) as error:
+            if stream.failure is not None:
+                raise stream.failure from error
+            raise damaged(self.info.parquet, f"a page cannot be read: {error}") from error
+        finally:
+            file.close()
+
+    def _read(self, parquet: pq.ParquetFile, groups: list[int], columns: Sequence[str]) -> pa.Table:
+        table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
+        return table.select(list(columns)).replace_schema_metadata(None)
+
+
+def _open(disk: Disk, name: str) -> File:
+    try:
+        return disk.open(name)
+    except FileNotFoundError as error:
+        raise damaged(name, "the file is missing") from error
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.unify_dictionaries().combine_chunks().to_batches()
+    if len(batches) != 1:
+        raise AssertionError(f"a row group came as {len(batches)} batches")
+    return batches[0]
+
+
+def _statistics(metadata: pq.FileMetaData, number: dict[str, int]) -> RowGroups:
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    hashes = [group.column(number[PLACEMENT_HASH]).statistics for group in groups]
+    times = [group.column(number["time"]).statistics for group in groups]
+    return RowGroups(
+        np.array([group.num_rows for group in groups], np.int64),
+        np.array([group.total_byte_size for group in groups], np.int64),
+        np.array([item.min for item in hashes], np.uint64),
+        np.array([item.max for item in hashes], np.uint64),
+        np.array([item.min for item in times], np.int64),
+        np.array([item.max for item in times], np.int64),
+    )

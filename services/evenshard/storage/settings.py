@@ -1,0 +1,27 @@
+"""How a shard's storage is bounded; every value has a unit."""
+
+from dataclasses import dataclass
+
+from evenshard.storage.identity import ALL_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Bounds of the log, the tail and the queue before them."""
+
+    log_file_bytes: int = 64 << 20
+    """A log file that has reached it is followed by a new one."""
+    append_queue_bytes: int = 256 << 20
+    """Payload bytes that may wait for the log; beyond, appends are refused with ``OVERLOADED``."""
+    append_group_bytes: int = 32 << 20
+    """Payload bytes written with one sync, at most (one batch at least)."""
+    compact_rows: int = 500_000
+    """Unindexed rows of a tenant that make it due for compaction."""
+    compact_bytes: int = 256 << 20
+    """Memory of a tenant's unindexed rows that makes it due for compaction."""
+    compact_age_ms: int = 60_000
+    """Age of a tenant's oldest unindexed row that makes it due for compaction."""
+    identity_cache_bytes: int = 256 << 20
+    """Memory for filters, footers and identities of segments, by which duplicates of indexed events are found."""
+    identity_hash_mask: int = ALL_BITS
+    """Bits of identity hashes that are used; fewer force collisions in tests."""

@@ -1,0 +1,91 @@
+"""One tenant's rows at one moment: segments and synced tail, whatever is appended or compacted meanwhile."""
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+from evenshard.events.scan import SHOWN_NEEDS, ScannedRows
+from evenshard.ids import Epoch, TenantId
+from evenshard.ports.disk import Disk
+from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.tail.scan import scan_block
+from evenshard.storage.tenant import Visible
+
+
+class Snapshot:
+    """Must be closed (it is a context manager): the files it reads stay on disk until then."""
+
+    def __init__(
+        self, disk: Disk, tenant: TenantId, epoch: Epoch, visible: Visible, release: Callable[[Visible], None]
+    ) -> None:
+        self.tenant = tenant
+        self.epoch = epoch
+        """The highest placement epoch the shard has seen of the tenant; 0: none."""
+        self.data_version = visible.version
+        """Changes whenever an answer from these rows may; the same across restarts."""
+        self._disk = disk
+        self._visible: Visible | None = visible
+        self._release = release
+
+    @property
+    def segments(self) -> tuple[SegmentInfo, ...]:
+        """The indexed part."""
+        return self._open().segments
+
+    @property
+    def tail_rows(self) -> int:
+        """Rows of the part not yet indexed."""
+        return self._open().tail_rows
+
+    def scan(
+        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Iterator[ScannedRows]:
+        """The rows with ``start_ms <= time < end_ms``, each once, as stored; see ``ScannedRows``. ``properties``: None
+        for all. Raises ``DATA_DAMAGED`` naming the file.
+        """
+        return self._scan(fields, fields, properties, start_ms, end_ms)
+
+    def scan_to_show(
+        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Iterator[ScannedRows]:
+        """As ``scan``; where there are hot rows, with ``SHOWN_NEEDS`` besides ``fields``."""
+        with_hot = tuple(dict.fromkeys((*fields, *SHOWN_NEEDS)))
+        return self._scan(fields, with_hot, properties, start_ms, end_ms)
+
+    def _scan(
+        self,
+        fields: Sequence[str],
+        fields_if_hot: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+    ) -> Iterator[ScannedRows]:
+        visible = self._open()
+        for segment in visible.segments:
+            if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
+                wanted = fields_if_hot if segment.hot_rows else fields
+                yield from SegmentReader(self._disk, segment).scan(wanted, properties, start_ms, end_ms)
+        for block in visible.blocks:
+            wanted = fields if block.hot is None else fields_if_hot
+            scanned = scan_block(block, wanted, properties, start_ms, end_ms)
+            if scanned is not None:
+                yield scanned
+
+    def close(self) -> None:
+        """May be called twice."""
+        visible, self._visible = self._visible, None
+        if visible is not None:
+            self._release(visible)
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Visible:
+        if self._visible is None:
+            raise ValueError("the snapshot is closed")
+        return self._visible

@@ -1,0 +1,109 @@
+"""What the parts of a store share, and the locks that guard it.
+
+Order of locks, where two are held: a tenant's ``maintenance``, ``append_lock``, ``catalog_lock``, ``visible_lock``.
+"""
+
+import errno
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from evenshard.errors import EvenshardError
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.ports.clock import Clock
+from evenshard.ports.disk import Disk
+from evenshard.storage.append import OnSync
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.pins import Pins
+from evenshard.storage.recovery import Recovered, tenant_rows
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.tenant import TenantRows
+
+
+class State:
+    """A shard's storage in memory."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        shard: ShardId,
+        settings: StorageSettings,
+        report: Callable[[str], None],
+        on_sync: OnSync,
+        found: Recovered,
+    ) -> None:
+        self.disk = disk
+        self.clock = clock
+        self.shard = shard
+        self.settings = settings
+        self.report = report
+        self.on_sync = on_sync
+        self.catalog = found.catalog
+        self.tenants = found.tenants
+        self.writer = found.writer
+        self.log_files = found.log_files
+        self.cache = found.cache
+        self.pins = Pins(disk, report)
+        self.append_lock = threading.Lock()
+        """Held while bits are decided and written: nothing else changes identities then."""
+        self.visible_lock = threading.Lock()
+        """Held, shortly, while visible rows are replaced or pinned."""
+        self._catalog_lock = threading.Lock()
+        self._catalog_broken: EvenshardError | None = None
+
+    def rows(self, tenant: TenantId) -> TenantRows:
+        """The tenant's rows; made where there are none. Under ``append_lock``."""
+        rows = self.tenants.get(tenant)
+        if rows is None:
+            rows = tenant_rows(self.disk, self.catalog, tenant, self.settings, self.cache)
+            with self.visible_lock:
+                self.tenants[tenant] = rows
+        return rows
+
+    def fence(self, tenant: TenantId, epoch: Epoch) -> None:
+        """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
+        seen = self.catalog.epoch(tenant)
+        if epoch > seen:
+            with self.changing_catalog() as catalog:
+                catalog.set_epoch(tenant, epoch)
+            seen = self.catalog.epoch(tenant)
+        if epoch < seen:
+            raise EvenshardError(
+                "STALE_EPOCH",
+                f"epoch {epoch} of {tenant} is over, the shard has seen {seen}",
+                details={"epoch": str(seen)},
+            )
+
+    @contextmanager
+    def changing_catalog(self) -> Iterator[Catalog]:
+        """The catalog, for one change. SQLite's errors come out as ``DISK_FULL`` or ``SHARD_UNAVAILABLE``; after one
+        that leaves the outcome open the catalog is not changed again before a restart."""
+        with self._catalog_lock:
+            if self._catalog_broken is not None:
+                raise replace(self._catalog_broken)
+            try:
+                yield self.catalog
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    raise EvenshardError("DISK_FULL", f"the catalog could not be written: {error}") from error
+                self._catalog_broken = EvenshardError(
+                    "SHARD_UNAVAILABLE",
+                    f"the catalog could not be written: {error}",
+                    hint="see to the shard's disk, then restart it",
+                )
+                raise replace(self._catalog_broken) from error
+
+    def close_catalog(self) -> None:
+        """Nothing changes it any more; a compaction that still runs fails, and its files go at the next start."""
+        with self._catalog_lock:
+            self._catalog_broken = EvenshardError("SHARD_UNAVAILABLE", "the shard is stopping")
+            self.catalog.close()
+
+
+def refusal(error: OSError, what: str) -> EvenshardError:
+    """A failed disk operation as a caller sees it: both may be tried again later."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return EvenshardError("DISK_FULL" if full else "SHARD_UNAVAILABLE", f"{what}: {error}")

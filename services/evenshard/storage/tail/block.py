@@ -1,0 +1,60 @@
+"""A block: some consecutive unindexed rows of a tenant; as appended, or put in the order of segments (a *run*).
+
+A tenant's rows are numbered by *ordinals* in the order they were stored, from its first unindexed row at start. A run's
+rows are sorted, so it knows where each ordinal went.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import UInt64
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of one tenant. ``placement`` (uint64) and ``duplicates`` (bool) run parallel to ``batch``."""
+
+    batch: EventBatch
+    placement: UInt64
+    duplicates: npt.NDArray[np.bool_]
+    first_ordinal: int
+    end_position: int
+    """The log position after its last row."""
+    appended_ms: int
+    """When its first row was appended."""
+    bytes: int
+    """Memory of its columns, roughly."""
+    row_of_ordinal: npt.NDArray[np.int32] | None = None
+    """A run's row of ordinal ``first_ordinal + i``; None: rows stand in ordinal order."""
+    hot: npt.NDArray[np.bool_] | None = None
+    """One a row; None: none is hot."""
+
+    @property
+    def rows(self) -> int:
+        return self.batch.rows
+
+    @property
+    def is_run(self) -> bool:
+        return self.row_of_ordinal is not None
+
+    def rows_of(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows that hold these ordinals."""
+        offsets = ordinals - self.first_ordinal
+        return offsets if self.row_of_ordinal is None else self.row_of_ordinal[offsets].astype(np.int64)
+
+
+def hot_of(blocks: Sequence[Block]) -> npt.NDArray[np.bool_] | None:
+    """The hot bits of blocks one after the other; None: none is set."""
+    if all(block.hot is None for block in blocks):
+        return None
+    return np.concatenate([np.zeros(block.rows, np.bool_) if block.hot is None else block.hot for block in blocks])
+
+
+def block_of_ordinals(blocks: Sequence[Block], ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each ordinal the index of the block that holds it; blocks follow one another."""
+    starts = np.fromiter((block.first_ordinal for block in blocks), np.int64, len(blocks))
+    return np.searchsorted(starts, ordinals, side="right") - 1

@@ -1,0 +1,121 @@
+"""Puts blocks into sorted runs of at most 256 k rows, in the order of segments. Pure; takes long, off the ack path."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from evenshard.events.batch import REST, EventBatch, property_of, schema_of
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.storage.segment.order import order_of, sort_keys
+from evenshard.storage.tail.block import Block, hot_of
+
+RUN_ROWS_MAX = 256 * 1024
+LOOSE_BLOCKS_MAX = 64
+"""So many blocks that are in no run yet are made one, however few rows they hold."""
+
+
+class _Group:
+    """Blocks to be joined, as long as few of the run's cells would be empty."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._cells = 0
+        self._columns: frozenset[str] = frozenset()
+
+    def take(self, block: Block) -> bool:
+        """Adds a block, unless the run would be too long, or of too many other properties."""
+        names = frozenset(block.batch.record.schema.names)
+        rows, cells = self.rows + block.rows, self._cells + block.rows * len(names)
+        columns = self._columns | names
+        if self.rows and (rows > RUN_ROWS_MAX or rows * len(columns) > 2 * cells):
+            return False
+        self.rows, self._cells, self._columns = rows, cells, columns
+        return True
+
+
+def next_run(blocks: Sequence[Block]) -> range | None:
+    """Which blocks to join into the next run; None: none for now.
+
+    The oldest loose blocks, as many as fit, and the runs before them that are not much longer: so each row is sorted
+    again O(log n) times.
+    """
+    first = next((number for number, block in enumerate(blocks) if not block.is_run), len(blocks))
+    loose = blocks[first:]
+    if len(loose) < LOOSE_BLOCKS_MAX and sum(block.rows for block in loose) < RUN_ROWS_MAX:
+        return None
+    group = _Group()
+    end = first
+    while end < len(blocks) and group.take(blocks[end]):
+        end += 1
+    while first > 0 and blocks[first - 1].rows <= 2 * group.rows and group.take(blocks[first - 1]):
+        first -= 1
+    return range(first, end)
+
+
+def tables(blocks: Sequence[Block]) -> Iterator[pa.Table]:
+    """All rows in log order as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``, ``duplicate`` and
+    ``hot``, for compaction. Rows of a run come in its order."""
+    start = 0
+    while start < len(blocks):
+        group = _Group()
+        end = start
+        while end < len(blocks) and group.take(blocks[end]):
+            end += 1
+        yield _table(blocks[start:end])
+        start = end
+
+
+def _table(blocks: Sequence[Block]) -> pa.Table:
+    record = joined([block.batch for block in blocks]).record
+    duplicates = np.concatenate([block.duplicates for block in blocks])
+    table = pa.Table.from_batches([record])
+    table = table.append_column(PLACEMENT_HASH, pa.array(np.concatenate([block.placement for block in blocks])))
+    table = table.append_column(DUPLICATE, pa.array(duplicates))
+    hot = hot_of(blocks)
+    return table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+
+
+def sorted_run(blocks: Sequence[Block]) -> Block:
+    """One run of some blocks that follow one another; its rows and bits are theirs."""
+    placement = np.concatenate([block.placement for block in blocks])
+    batch = joined([block.batch for block in blocks])
+    table = pa.Table.from_batches([batch.record]).append_column(PLACEMENT_HASH, pa.array(placement))
+    order = order_of(sort_keys(table))
+    first_ordinal = blocks[0].first_ordinal
+    ordinals = np.concatenate([_ordinals(block) for block in blocks]) - first_ordinal
+    row_of_ordinal = np.empty(order.size, np.int32)
+    row_of_ordinal[ordinals[order]] = np.arange(order.size, dtype=np.int32)
+    sorted_batch = batch.take(pa.array(order))
+    hot = hot_of(blocks)
+    return Block(
+        batch=sorted_batch,
+        placement=placement[order],
+        duplicates=np.concatenate([block.duplicates for block in blocks])[order],
+        first_ordinal=first_ordinal,
+        end_position=blocks[-1].end_position,
+        appended_ms=blocks[0].appended_ms,
+        bytes=int(sorted_batch.record.nbytes) + 13 * order.size,
+        row_of_ordinal=row_of_ordinal,
+        hot=None if hot is None else hot[order],
+    )
+
+
+def _ordinals(block: Block) -> npt.NDArray[np.int64]:
+    """The ordinal of each row."""
+    offsets = np.arange(block.rows, dtype=np.int64)
+    if block.row_of_ordinal is not None:
+        offsets[block.row_of_ordinal] = np.arange(block.rows, dtype=np.int64)
+    return offsets + block.first_ordinal
+
+
+def joined(batches: Sequence[EventBatch]) -> EventBatch:
+    """The rows of all batches in turn, with the columns of any of them."""
+    names = {name for batch in batches for name in batch.record.schema.names}
+    schema = schema_of((name for name in names if property_of(name)), rest=REST in names)
+    tables = [pa.Table.from_batches([batch.record]) for batch in batches]
+    table = pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
+    columns = [table.column(name) for name in schema.names]
+    arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in columns]
+    return EventBatch(pa.RecordBatch.from_arrays(arrays, schema=schema))
