@@ -1,0 +1,175 @@
+"""The gateway's half of a funnel: plan what shards are asked, put their partials together, rank, finish.
+
+Partials hold every user's level and times, so one round is enough: groups are ranked by entries, folded and finished
+here, averages and medians exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from evenshard.queries.buckets import OUTSIDE, buckets
+from evenshard.queries.funnel import SEEN
+from evenshard.queries.funnel_model import FunnelQuery
+from evenshard.queries.groups import Integers
+from evenshard.queries.plan import FunnelScan
+from evenshard.queries.values import OTHER, JsonText, Value, rank_of_tag, value_of_tag
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of one step, numbered from 1. Shares run from 0 to 1; None where undefined."""
+
+    step: int
+    name: str
+    count: int
+    conversion_from_previous: float | None
+    conversion_from_first: float | None
+    avg_seconds_from_previous: float | None
+    median_seconds_from_previous: float | None
+    avg_seconds_from_first: float | None
+    median_seconds_from_first: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelGroup:
+    """The steps of those users whose values are ``by``."""
+
+    by: tuple[Value | JsonText, ...]
+    steps: tuple[StepResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelAnswer:
+    """Everybody, then groups with most entries first, ``$other`` last (none without a breakdown)."""
+
+    overall: tuple[StepResult, ...]
+    groups: tuple[FunnelGroup, ...]
+    unknown_events: tuple[str, ...]
+    """Names asked for of which no event was met."""
+
+
+def plan_funnel(query: FunnelQuery, zone: ZoneInfo, *, dedupe: bool) -> FunnelScan:
+    """What to ask the shards. Raises ``RANGE_INVALID`` for a range too long."""
+    made = buckets(query.from_date, query.to_date, "month", zone)
+    entries: list[int] = []
+    for at, bucket in enumerate(made.bucket_of.tolist()):
+        if bucket == OUTSIDE:
+            continue
+        start, end = made.bounds_ms[at : at + 2].tolist()
+        if entries and entries[-1] == start:
+            entries[-1] = end
+        else:
+            entries += [start, end]
+    if not entries:  # dates that a zone's clock never showed
+        entries = made.bounds_ms[[0, 0]].tolist()
+    return FunnelScan(
+        entries_ms=tuple(entries),
+        window_ms=query.window_ms,
+        steps=query.steps,
+        where=query.where,
+        by=query.by,
+        by_step=query.by_step,
+        skip_duplicates=dedupe and not query.include_duplicates,
+    )
+
+
+def merge(partials: Sequence[pa.Table]) -> pa.Table:
+    """Several partials as one; associative."""
+    seen: set[str] = set()
+    for partial in partials:
+        seen.update(orjson.loads(partial.schema.metadata[SEEN]))
+    table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
+    return table.replace_schema_metadata({SEEN: orjson.dumps(sorted(seen))})
+
+
+def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
+    """The answer."""
+    names = [step.name for step in query.steps]
+    users = _Users(merged)
+    groups: list[FunnelGroup] = []
+    if query.by:
+        ranked = _ranked(query, merged)
+        lines = {group: min(number, query.limit) for number, group in enumerate(ranked)}
+        of_row = np.array([lines[group] for group in _groups(query, merged)], np.int64)
+        shown = [tuple(map(value_of_tag, group)) for group in ranked[: query.limit]]
+        if len(ranked) > query.limit:
+            shown.append((value_of_tag(OTHER),) * len(query.by))
+        groups = [FunnelGroup(by, users.steps(np.flatnonzero(of_row == at), names)) for at, by in enumerate(shown)]
+    seen = set(orjson.loads(merged.schema.metadata[SEEN]))
+    unknown = dict.fromkeys(name for step in query.steps for name in step.events if name not in seen)
+    return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(unknown))
+
+
+class _Users:
+    """The users of a partial, and what became of some of its rows."""
+
+    def __init__(self, merged: pa.Table) -> None:
+        self.levels: Integers = merged.column("level").to_numpy()
+        self.users: Integers = merged.column("users").to_numpy()
+        # Slices of a partial's times, without copying them.
+        self.times: list[Integers] = []
+        for chunk in merged.column("times").chunks:
+            flat, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+            self.times += [flat[first:end] for first, end in pairwise(offsets)]
+
+    def steps(self, rows: Integers, names: Sequence[str]) -> tuple[StepResult, ...]:
+        """Results of the users that ``rows`` hold."""
+        by_level = [rows[self.levels[rows] == level] for level in range(len(names) + 1)]
+        results: list[StepResult] = []
+        entered = count = int(self.users[rows].sum())
+        for step, name in enumerate(names, 1):
+            before, count = count, int(self.users[rows[self.levels[rows] >= step]].sum())
+            first, previous = self._durations(by_level, step)
+            results.append(
+                StepResult(
+                    step,
+                    name,
+                    count,
+                    count / before if step > 1 and before else None,
+                    count / entered if entered else None,
+                    _average_s(previous),
+                    _median_s(previous),
+                    _average_s(first),
+                    _median_s(first),
+                )
+            )
+        return tuple(results)
+
+    def _durations(self, by_level: Sequence[Integers], step: int) -> tuple[Integers, Integers]:
+        """ms from step 1 and from the step before, of all users who reached ``step``."""
+        first, previous = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        if step == 1:
+            return np.zeros(int(sum(self.users[rows].sum() for rows in by_level)), np.int64), previous[0]
+        for level in range(step, len(by_level)):
+            for row in by_level[level].tolist():
+                times = self.times[row].reshape(-1, level - 1)
+                first.append(times[:, step - 2])
+                previous.append(times[:, step - 2] - times[:, step - 3] if step > 2 else times[:, 0])
+        return np.concatenate(first), np.concatenate(previous)
+
+
+def _average_s(durations_ms: Integers) -> float | None:
+    return int(durations_ms.sum()) / len(durations_ms) / 1000 if len(durations_ms) else None
+
+
+def _median_s(durations_ms: Integers) -> float | None:
+    return float(np.median(durations_ms)) / 1000 if len(durations_ms) else None
+
+
+def _groups(query: FunnelQuery, merged: pa.Table) -> list[tuple[str, ...]]:
+    """The tags of each row."""
+    return list(zip(*(merged.column(f"by_{at}").to_pylist() for at in range(len(query.by))), strict=True))
+
+
+def _ranked(query: FunnelQuery, merged: pa.Table) -> list[tuple[str, ...]]:
+    """All groups by entries, ties by values ascending."""
+    entries: dict[tuple[str, ...], int] = {}
+    for group, users in zip(_groups(query, merged), merged.column("users").to_pylist(), strict=True):
+        entries[group] = entries.get(group, 0) + users
+    return sorted(entries, key=lambda group: (-entries[group], tuple(map(rank_of_tag, group))))

@@ -1,0 +1,119 @@
+"""Questions as they are asked, checked: what stands in one of these can be planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, NoReturn, TypeVar, get_args
+
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.queries.buckets import UNITS, Unit
+from evenshard.queries.expression import check_name, parse
+
+Measure = Literal["total", "unique"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+Choice = TypeVar("Choice")
+BY_MAX = 3
+LIMIT_DEFAULT = 60
+LIMIT_MAX = 10_000
+EVENTS_MAX = 1_000
+FIRST_DATE, LAST_DATE = date(1970, 1, 1), date(2999, 12, 31)
+"""Dates outside of these hold no events."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationQuery:
+    """A segmentation; made by ``segmentation_query``."""
+
+    from_date: date
+    to_date: date
+    events: tuple[str, ...]
+    unit: Unit
+    measure: Measure
+    where: str
+    by: tuple[str, ...]
+    limit: int
+    include_duplicates: bool
+
+
+def segmentation_query(
+    *,
+    from_date: str,
+    to_date: str,
+    events: Sequence[str] = (),
+    unit: str = "",
+    measure: str = "",
+    where: str = "",
+    by: Sequence[str] = (),
+    limit: int = 0,
+    include_duplicates: bool = False,
+) -> SegmentationQuery:
+    """Checks a segmentation; empty and 0 stand for the defaults (day, total, 60).
+
+    Raises ``RANGE_INVALID`` for the dates, ``QUERY_INVALID`` for anything else, naming the field.
+    """
+    first, last = date_range(from_date, to_date)
+    check_breakdown(by, limit)
+    if len(events) > EVENTS_MAX:
+        fail("events", f"at most {EVENTS_MAX} names, not {len(events)}")
+    if where.strip():
+        parse(where)
+    return SegmentationQuery(
+        first,
+        last,
+        tuple(dict.fromkeys(events)),
+        _choice("unit", unit or "day", UNITS),
+        _choice("measure", measure or "total", MEASURES),
+        where.strip(),
+        tuple(by),
+        limit or LIMIT_DEFAULT,
+        include_duplicates,
+    )
+
+
+def date_range(from_date: str, to_date: str) -> tuple[date, date]:
+    """Both days. Raises ``RANGE_INVALID``."""
+    first, last = _date("from_date", from_date), _date("to_date", to_date)
+    if first > last:
+        raise fault("from_date", f"{first} is after to_date {last}", code="RANGE_INVALID")
+    return first, last
+
+
+def check_breakdown(by: Sequence[str], limit: int) -> None:
+    """Raises ``QUERY_INVALID`` for properties or a limit that cannot be."""
+    for name in by:
+        if not name:
+            fail("by", "a property has a name")
+        check_name(name, lambda problem: fail("by", problem))
+    if len(by) > BY_MAX:
+        fail("by", f"at most {BY_MAX} properties, not {len(by)}")
+    if not 0 <= limit <= LIMIT_MAX:
+        fail("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
+
+
+def fail(field: str, problem: str) -> NoReturn:
+    """Raises ``QUERY_INVALID`` naming the field."""
+    raise fault(field, problem)
+
+
+def fault(field: str, problem: str, code: str = "QUERY_INVALID") -> EvenshardError:
+    """The error of a field."""
+    return EvenshardError(code, f"{field}: {problem}", fields=(FieldFault(field, problem),))
+
+
+def _choice(field: str, value: str, allowed: Sequence[Choice]) -> Choice:
+    for choice in allowed:
+        if value == choice:
+            return choice
+    raise fault(field, f"{value!r} is none of {', '.join(map(str, allowed))}")
+
+
+def _date(field: str, text: str) -> date:
+    try:
+        if len(text) != len("YYYY-MM-DD"):
+            raise ValueError(text)
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise fault(field, f"{text!r} is not a date (YYYY-MM-DD)", code="RANGE_INVALID") from error
+    if not FIRST_DATE <= day <= LAST_DATE:
+        raise fault(field, f"{text} is not between {FIRST_DATE} and {LAST_DATE}", code="RANGE_INVALID")
+    return day

@@ -1,0 +1,128 @@
+"""Scans as the planner writes them, and the account a scan gives of itself."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import orjson
+
+from evenshard.queries.steps import Step
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStats:
+    """What a scan read and left out."""
+
+    duplicates_skipped_log: int = 0
+    """Duplicates that the query selects but for being duplicates, from rows not yet indexed."""
+    duplicates_skipped_segment: int = 0
+    """The same, from indexed files."""
+    rows_scanned: int = 0
+    bytes_scanned: int = 0
+    hot_events_rewritten: int = 0
+    """Rewritten hot events in range whose original name the query selects."""
+
+
+def add_stats(stats: Iterable[ScanStats]) -> ScanStats:
+    """Several scans as one."""
+    log, segment, rows, size, hot = 0, 0, 0, 0, 0
+    for one in stats:
+        log += one.duplicates_skipped_log
+        segment += one.duplicates_skipped_segment
+        rows += one.rows_scanned
+        size += one.bytes_scanned
+        hot += one.hot_events_rewritten
+    return ScanStats(log, segment, rows, size, hot)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationScan:
+    """A segmentation, as asked of a shard."""
+
+    bounds_ms: tuple[int, ...]
+    """n + 1 instants, ascending: interval i is ``[bounds_ms[i], bounds_ms[i + 1])``."""
+    bucket_of: tuple[int, ...]
+    """The bucket of each of the n intervals; -1: outside of the range."""
+    buckets: int
+    """How many buckets there are."""
+    events: tuple[str, ...]
+    """Any of them; none: any event."""
+    where: str
+    """Source of the filter; empty: all events."""
+    by: tuple[str, ...]
+    measure: Literal["total", "unique"]
+    limit: int
+    """How many groups the answer shows."""
+    skip_duplicates: bool
+    keep: tuple[tuple[str, ...], ...] | None
+    """The groups (tagged values, see ``values``) to answer for one by one, the rest folded into one; None: all."""
+
+    @property
+    def start_ms(self) -> int:
+        return self.bounds_ms[0]
+
+    @property
+    def end_ms(self) -> int:
+        return self.bounds_ms[-1]
+
+    def to_json(self) -> bytes:
+        return orjson.dumps({"version": PLAN_VERSION, "kind": "segmentation", **asdict(self)})
+
+    @staticmethod
+    def from_json(data: bytes) -> "SegmentationScan":
+        """Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else than what ``to_json`` wrote."""
+        plan = orjson.loads(data)
+        if (plan.pop("version"), plan.pop("kind")) != (PLAN_VERSION, "segmentation"):
+            raise ValueError("not a segmentation of a version known here")
+        keep = plan.pop("keep")
+        for name in ("bounds_ms", "bucket_of", "events", "by"):
+            plan[name] = tuple(plan[name])
+        return SegmentationScan(**plan, keep=None if keep is None else tuple(map(tuple, keep)))
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelScan:
+    """A funnel, as asked of a shard."""
+
+    entries_ms: tuple[int, ...]
+    """Ascending, in pairs: an attempt begins within one of the intervals ``[entries_ms[2i], entries_ms[2i + 1])``."""
+    window_ms: int
+    steps: tuple[Step, ...]
+    where: str
+    """Source of the filter of all steps; empty: all events."""
+    by: tuple[str, ...]
+    by_step: int
+    """0: the first step where a value is set, -1: the last; else the step's number, from 1."""
+    skip_duplicates: bool
+
+    @property
+    def start_ms(self) -> int:
+        return self.entries_ms[0]
+
+    @property
+    def end_ms(self) -> int:
+        """Completions lie before it."""
+        return self.entries_ms[-1] + self.window_ms
+
+    def to_json(self) -> bytes:
+        return orjson.dumps({"version": PLAN_VERSION, "kind": "funnel", **asdict(self)})
+
+    @staticmethod
+    def from_json(data: bytes) -> "FunnelScan":
+        """Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else than what ``to_json`` wrote."""
+        plan = orjson.loads(data)
+        if (plan.pop("version"), plan.pop("kind")) != (PLAN_VERSION, "funnel"):
+            raise ValueError("not a funnel of a version known here")
+        steps = tuple(Step(tuple(step["events"]), step["where"]) for step in plan.pop("steps"))
+        entries, by = tuple(plan.pop("entries_ms")), tuple(plan.pop("by"))
+        return FunnelScan(entries_ms=entries, steps=steps, by=by, **plan)
+
+
+def scan_of(data: bytes) -> SegmentationScan | FunnelScan:
+    """The scan of either kind. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    match orjson.loads(data):
+        case {"kind": "funnel"}:
+            return FunnelScan.from_json(data)
+    return SegmentationScan.from_json(data)

@@ -1,0 +1,103 @@
+"""Users as codes, batch by batch, then over all batches: equal ids get equal codes, never equal hashes.
+
+Rows mostly come sorted by user, so a plain column is not hashed row by row: a kernel tells where the id changes, and
+only the first of each run of equal ids is looked up.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from evenshard.events.hashing import load64, string_buffers
+from evenshard.kernels import kernel, view
+from evenshard.queries.values import encoded
+
+Codes = npt.NDArray[np.int32]
+
+_1, _8 = np.uint64(1), np.uint64(8)
+NOBODY = -2
+"""The number of a code that stands for an empty id."""
+
+
+@kernel(inline=True)
+def _same(data, one, other, size):  # type: ignore[no-untyped-def]
+    """Whether ``size`` bytes are equal (uint64)."""
+    at = np.uint64(0)
+    while at + _8 <= size:
+        if load64(data, one + at) != load64(data, other + at):
+            return False
+        at += _8
+    while at < size:
+        if data[one + at] != data[other + at]:
+            return False
+        at += _1
+    return True
+
+
+@kernel(f"int64({view('int32')}, {view('uint8')}, int32[::1], int64[::1])")
+def _number_runs(offsets, data, codes, firsts):  # type: ignore[no-untyped-def]
+    """Numbers runs of equal neighbours: the run of each string, and the first string of each run; returns how many.
+
+    offsets: one more than there are strings; codes and firsts (as long as codes) are written.
+    """
+    runs = 0
+    size_before = -1
+    for row in range(codes.size):
+        start, size = offsets[row], offsets[row + 1] - offsets[row]
+        if size != size_before or not _same(data, np.uint64(start), np.uint64(start - size), np.uint64(size)):
+            firsts[runs] = row
+            runs += 1
+        codes[row] = runs - 1
+        size_before = size
+    return runs
+
+
+@kernel(
+    f"int64[::1](uint32[::1], {view('int64')}, {view('int32')}, int32[::1], int64[::1], uint32[::1], int32[::1], "
+    "int32[::1])"
+)
+def select_rows(masks, times, codes, numbers, out_times, out_masks, out_users, used):  # type: ignore[no-untyped-def]
+    """Picks the rows that match a step, of somebody; returns how many, and how many users they have.
+
+    masks, times, codes: one a row; masks of nobody's rows become 0. numbers: one a code, -1, or -2 for nobody; users
+    are numbered as they come, and ``used`` tells their codes. The outs are as long as there are masks not 0.
+    """
+    count, users = 0, 0
+    for row in range(masks.size):
+        if not masks[row]:
+            continue
+        code = codes[row]
+        number = numbers[code]
+        if number < 0:
+            if number == NOBODY:
+                masks[row] = 0
+                continue
+            number = users
+            numbers[code] = users
+            used[users] = code
+            users += 1
+        out_times[count] = times[row]
+        out_masks[count] = masks[row]
+        out_users[count] = number
+        count += 1
+    return np.array([count, users])
+
+
+def user_codes(values: pa.Array) -> tuple[Codes, pa.Array]:
+    """Codes (int32) of rows without nulls, and the ids (utf8) they stand for; an id may occur more than once there."""
+    if pa.types.is_dictionary(values.type):
+        return encoded(values)
+    strings = string_buffers(values)
+    codes, firsts = np.empty(len(values), np.int32), np.empty(len(values), np.int64)
+    runs = _number_runs(strings.offsets, strings.data, codes, firsts)
+    return codes, values.take(pa.array(firsts[:runs]))
+
+
+def number_users(ids: Sequence[pa.Array]) -> tuple[list[Codes], int]:
+    """For each array of ids (utf8; at least one array) the numbers of its users, 0, 1, 2 … over all of them; and how
+    many users there are."""
+    table = pa.chunked_array(ids, pa.utf8()).dictionary_encode()
+    people = len(table.chunk(table.num_chunks - 1).dictionary)
+    return [chunk.indices.to_numpy() for chunk in table.chunks], people
