@@ -1,0 +1,33 @@
+"""Every mark of the directory, as its watch tells: whoever asks is told of each as it comes."""
+
+from collections.abc import Callable
+
+from evenshard.directory.keys import MARKS, marked_key
+from evenshard.hotkeys.marks import HotKey, Mark
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Directory
+from evenshard.runtime.logs import logger
+from evenshard.runtime.mirror import START_TIMEOUT_S, Mirror
+
+
+class MarkView:
+    """Tells ``on_change`` of each mark, and with None of each that is gone."""
+
+    def __init__(self, directory: Directory, clock: Clock, on_change: Callable[[HotKey, Mark | None], None]) -> None:
+        self._on_change = on_change
+        self._mirror = Mirror(directory, clock, MARKS, Mark.from_json, self._changed)
+
+    async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Loads all marks and follows them; raises ``DIRECTORY_UNAVAILABLE`` where no answer came in time."""
+        await self._mirror.start(timeout_s)
+
+    async def close(self) -> None:
+        await self._mirror.close()
+
+    def _changed(self, name: str, mark: Mark | None) -> None:
+        try:
+            key = marked_key(name)
+        except ValueError:
+            logger().error("a mark has a key that cannot be read", name=name)
+            return
+        self._on_change(key, mark)

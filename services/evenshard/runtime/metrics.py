@@ -1,0 +1,51 @@
+"""Metrics of this process, sent to the OTLP collector the environment names; none where it names none."""
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from evenshard import kernels
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+OTLP_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+SEND_EVERY_MS: Final = 10_000
+FLUSH_TIMEOUT_S: Final = 3.0
+
+_provider: "MeterProvider | None" = None
+
+
+def start_metrics(service_name: str) -> None:
+    """``evenshard.kernels.compiled``: kernels this process compiled because the cache did not hold them. It stands
+    still once the service is ready."""
+    global _provider
+    if not any(os.environ.get(name) for name in OTLP_VARIABLES):
+        return
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+    def compiled(options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(kernels.compiled())]
+
+    exporter: Any = OTLPMetricExporter()
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=SEND_EVERY_MS)
+    _provider = MeterProvider([reader], Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
+    _provider.get_meter("evenshard").create_observable_counter(
+        "evenshard.kernels.compiled", [compiled], unit="{kernel}", description="kernels compiled by this process"
+    )
+
+
+def stop_metrics() -> None:
+    """Sends the last values, for a short while; a collector that does not answer holds up nobody."""
+    global _provider
+    if _provider is None:
+        return
+    stopped, _provider = _provider, None
+    flushing = threading.Thread(target=stopped.shutdown, name="metric flush", daemon=True)
+    flushing.start()
+    flushing.join(FLUSH_TIMEOUT_S)

@@ -1,0 +1,194 @@
+"""Keeps all records under one prefix of the directory in memory, fed by its watch; a lookup is a dict's.
+
+While the directory is away it keeps serving what it knows, and says since when (``stale_since_ms``).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from evenshard.errors import EvenshardError
+from evenshard.ids import Revision
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Changes, Directory, Entry
+from evenshard.runtime.logs import logger
+
+Record = TypeVar("Record")
+
+START_TIMEOUT_S = 30.0
+BACKOFF_MS_MIN = 50.0
+BACKOFF_MS_MAX = 2_000.0
+RANGE_TIMEOUT_S = 5.0
+
+
+class Mirror(Generic[Record]):
+    """The records under ``prefix`` by name (the key without the prefix), as ``parse`` reads them.
+
+    A record that ``parse`` refuses is left out and logged; ``fetch`` raises its error.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        prefix: str,
+        parse: Callable[[bytes], Record],
+        on_change: Callable[[str, Record | None], None] | None = None,
+    ) -> None:
+        """``on_change`` is told of each record that was set, by name, and with None of each that is gone."""
+        self._directory = directory
+        self._clock = clock
+        self._prefix = prefix
+        self._parse = parse
+        self._on_change = on_change
+        self._records: dict[str, Record] = {}
+        self._revisions: dict[str, Revision] = {}  # of each known key's last change, records that were refused too
+        self._revision = Revision(0)
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stale_since_ms: float | None = None
+
+    @property
+    def revision(self) -> Revision:
+        """Everything up to this revision of the directory is known here."""
+        return self._revision
+
+    @property
+    def stale_since_ms(self) -> float | None:
+        """Since when the watch is broken, on the clock's ``monotonic_ms``; ``None``: it stands."""
+        return self._stale_since_ms
+
+    async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Loads everything, then follows changes until ``close``. Raises ``DIRECTORY_UNAVAILABLE`` if the directory
+        does not answer within ``timeout_s``."""
+        await self._load(self._clock.monotonic_ms() + timeout_s * 1000)
+        self._task = asyncio.create_task(self._follow(), name=f"mirror {self._prefix}")
+        self._task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Ends the watch."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def get(self, name: str) -> Record | None:
+        """As last seen; costs a dict lookup."""
+        return self._records.get(name)
+
+    def all(self) -> list[Record]:
+        """Every record, by name."""
+        return [self._records[name] for name in sorted(self._records)]
+
+    def revision_of(self, name: str) -> Revision:
+        """The revision of its last change; 0: it is not known here."""
+        return self._revisions.get(name, Revision(0))
+
+    async def fetch(self, name: str, *, timeout_s: float = RANGE_TIMEOUT_S) -> Record | None:
+        """Asks the directory now (linearizable); the mirror shows the answer from then on."""
+        before = self.revision_of(name)
+        entry = await self._directory.get(self._prefix + name, timeout_s=timeout_s)
+        if entry is None:
+            if before and self.revision_of(name) == before:
+                self._forget(name)
+                self._announce()
+            return None
+        self.learn(entry)
+        return self._parse(entry.value)
+
+    def learn(self, entry: Entry) -> None:
+        """Shows what the caller has just read or written, unless something newer is known."""
+        self._set(entry)
+        self._announce()
+
+    async def wait_for(self, name: str, met: Callable[[Record], bool], timeout_s: float) -> Record | None:
+        """The record as soon as it meets ``met``; ``None`` if it does not within ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    changed = self._changed
+                    record = self._records.get(name)
+                    if record is not None and met(record):
+                        return record
+                    await changed.wait()
+        return None
+
+    async def _load(self, until_ms: float) -> None:
+        backoff_ms = BACKOFF_MS_MIN
+        while True:
+            remaining_ms = until_ms - self._clock.monotonic_ms()
+            try:
+                timeout_s = max(0.1, min(RANGE_TIMEOUT_S, remaining_ms / 1000))
+                snapshot = await self._directory.range(self._prefix, timeout_s=timeout_s)
+            except EvenshardError as error:
+                if not error.retryable or remaining_ms <= backoff_ms:
+                    raise
+                await self._clock.sleep(backoff_ms)
+                backoff_ms = min(BACKOFF_MS_MAX, 2 * backoff_ms)
+                continue
+            self._apply(Changes(snapshot.entries, (), snapshot.revision, reload=True))
+            return
+
+    async def _follow(self) -> None:
+        """For as long as the mirror lives; waits between two tries are bounded by ``BACKOFF_MS_MAX``."""
+        backoff_ms = BACKOFF_MS_MIN
+        while True:
+            try:
+                async for changes in self._directory.watch(self._prefix, self._revision):
+                    self._apply(changes)
+                    self._stale_since_ms = None
+                    backoff_ms = BACKOFF_MS_MIN
+            except EvenshardError as error:
+                if self._stale_since_ms is None:
+                    self._stale_since_ms = self._clock.monotonic_ms()
+                    logger().warning(
+                        "directory watch lost", prefix=self._prefix, code=error.code, message=error.message
+                    )
+            await self._clock.sleep(backoff_ms)
+            backoff_ms = min(BACKOFF_MS_MAX, 2 * backoff_ms)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Only a defect ends the task before ``close``; it must not do so in silence."""
+        if not task.cancelled():
+            self._stale_since_ms = self._clock.monotonic_ms()
+            logger().critical("directory watch ended", prefix=self._prefix, exc_info=task.exception())
+
+    def _apply(self, changes: Changes) -> None:
+        """A key's newer revision wins: ``fetch`` may be ahead of the watch."""
+        for entry in changes.entries:
+            self._set(entry)
+        if changes.reload:
+            present = {entry.key for entry in changes.entries}
+            gone = [name for name in self._revisions if self._prefix + name not in present]
+        else:
+            gone = [key.removeprefix(self._prefix) for key in changes.deleted]
+        for name in gone:
+            if self.revision_of(name) <= changes.revision:
+                self._forget(name)
+        self._revision = changes.revision
+        if changes.entries or gone:
+            self._announce()
+
+    def _set(self, entry: Entry) -> None:
+        name = entry.key.removeprefix(self._prefix)
+        if self.revision_of(name) >= entry.revision:
+            return
+        self._revisions[name] = entry.revision
+        try:
+            self._records[name] = self._parse(entry.value)
+        except (EvenshardError, ValueError, KeyError, TypeError) as error:
+            self._records.pop(name, None)
+            logger().error("directory record unreadable", key=entry.key, error=str(error))
+        if self._on_change is not None:
+            self._on_change(name, self._records.get(name))
+
+    def _forget(self, name: str) -> None:
+        self._revisions.pop(name, None)
+        self._records.pop(name, None)
+        if self._on_change is not None:
+            self._on_change(name, None)
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,19 @@
+"""What this machine tells about a process."""
+
+import os
+import socket
+from pathlib import Path
+
+
+def this_host() -> str:
+    """The name under which services of this machine register (``ServiceRecord.host``)."""
+    return socket.gethostname()
+
+
+def rss_bytes(pid: int) -> int | None:
+    """Resident memory; ``None`` where there is no such process, or no /proc."""
+    try:
+        statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,43 @@
+"""Every setting of every service: value from ``EVENSHARD_*`` or ``up --set``, default, unit and effect."""
+
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def setting(default: Any, unit: str, effect: str, **bounds: Any) -> Any:
+    """A field with its unit and effect, which ``evenshard config`` shows."""
+    return Field(default, description=effect, json_schema_extra={"unit": unit}, **bounds)
+
+
+class Settings(BaseSettings):
+    """All settings. Unknown ``--set`` names are refused by ``up``."""
+
+    model_config = SettingsConfigDict(env_prefix="EVENSHARD_", frozen=True)
+
+    compact_rows: int = setting(500_000, "rows", "a tenant's unindexed rows on a shard that start a compaction", ge=1)
+    compact_bytes: int = setting(
+        256 << 20, "bytes", "memory of a tenant's unindexed rows on a shard that starts a compaction", ge=1
+    )
+    compact_age_seconds: int = setting(60, "s", "age of a tenant's oldest unindexed row that starts a compaction", ge=1)
+    shard_append_timeout_ms: int = setting(
+        10_000,
+        "ms",
+        "how long a router waits for a shard's ack, at most (and never longer than 80 % of what the caller waits)",
+        ge=1,
+    )
+    router_inflight_bytes: int = setting(
+        256 << 20, "bytes", "imports a router handles at once; beyond, calls are refused as OVERLOADED", ge=1
+    )
+    count_queue_rows: int = setting(
+        1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
+    )
+    counter_keys: int = setting(
+        4_000_000, "keys", "keys a counter remembers; beyond, those counted longest ago are forgotten", ge=2
+    )
+    trace_file: str = setting(
+        "",
+        "path",
+        "where spans are appended as JSON lines, by services (up --trace-file) and by commands; empty: nowhere",
+    )

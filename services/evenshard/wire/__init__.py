@@ -1,0 +1,1 @@
+"""Between protobuf messages and our values, and between errors and gRPC status."""

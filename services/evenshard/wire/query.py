@@ -1,0 +1,130 @@
+"""Queries: protobuf ↔ ours, on the gateway's both sides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evenshard.api.v1 import common_pb2, query_pb2, shard_pb2
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.queries.answer import SegmentationAnswer
+from evenshard.queries.export import ExportQuery, export_query
+from evenshard.queries.model import SegmentationQuery, segmentation_query
+from evenshard.queries.plan import ScanStats
+from evenshard.queries.values import JsonText, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account of an answer."""
+
+    epoch: Epoch
+    answered: Sequence[ShardId]
+    missing: Sequence[ShardId]
+    data_version: str
+    stats: ScanStats
+    elapsed_ms: float
+    trace_id: str
+    warnings: Sequence[tuple[str, str]] = ()
+    """Code and message."""
+
+
+def segmentation_query_of(request: query_pb2.QuerySegmentationRequest) -> SegmentationQuery:
+    """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
+    return segmentation_query(
+        from_date=request.from_date,
+        to_date=request.to_date,
+        events=request.events,
+        unit=request.unit,
+        measure=request.measure,
+        where=request.where,
+        by=request.by,
+        limit=request.limit,
+        include_duplicates=request.options.include_duplicates,
+    )
+
+
+def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
+    """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
+    return export_query(
+        tenant=request.tenant,
+        start_ms=request.start_ms,
+        end_ms=request.end_ms,
+        events=request.events,
+        output=request.format,
+        include_duplicates=request.include_duplicates,
+    )
+
+
+def segmentation_response(answer: SegmentationAnswer, account: Account) -> query_pb2.QuerySegmentationResponse:
+    return query_pb2.QuerySegmentationResponse(
+        buckets=answer.buckets,
+        series=[
+            query_pb2.SegmentationSeries(
+                by=[group_value(value) for value in series.by], values=series.values, overall=series.overall
+            )
+            for series in answer.series
+        ],
+        meta=meta(account),
+    )
+
+
+def meta(account: Account) -> common_pb2.Meta:
+    return common_pb2.Meta(
+        complete=not account.missing,
+        missing_shards=account.missing,
+        placement_epoch=account.epoch,
+        data_version=account.data_version,
+        duplicates_skipped=common_pb2.DuplicatesSkipped(
+            log=account.stats.duplicates_skipped_log, segment=account.stats.duplicates_skipped_segment
+        ),
+        hot_events_rewritten=account.stats.hot_events_rewritten,
+        rows_scanned=account.stats.rows_scanned,
+        bytes_scanned=account.stats.bytes_scanned,
+        shards=len(account.answered),
+        cache="miss",
+        elapsed_ms=account.elapsed_ms,
+        trace_id=account.trace_id,
+        warnings=[common_pb2.Warning(code=code, message=message) for code, message in account.warnings],
+    )
+
+
+def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
+    match value:
+        case None:
+            return query_pb2.GroupValue()
+        case bool():
+            return query_pb2.GroupValue(bool_value=value)
+        case int():
+            return query_pb2.GroupValue(int64_value=value)
+        case float():
+            return query_pb2.GroupValue(double_value=value)
+        case str():
+            return query_pb2.GroupValue(string_value=value)
+        case JsonText(text=text):
+            return query_pb2.GroupValue(json_value=text)
+
+
+def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes) -> shard_pb2.ScanRequest:
+    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan)
+
+
+def scan_rows_request(
+    query: ExportQuery, tenant: TenantId, epoch: Epoch, *, from_ms: int, include_duplicates: bool
+) -> shard_pb2.ScanRowsRequest:
+    return shard_pb2.ScanRowsRequest(
+        tenant=tenant,
+        epoch=epoch,
+        start_ms=from_ms,
+        end_ms=query.end_ms,
+        events=query.events,
+        include_duplicates=include_duplicates,
+    )
+
+
+def scan_stats_of(stats: shard_pb2.ScanStats) -> ScanStats:
+    return ScanStats(
+        stats.duplicates_skipped_log,
+        stats.duplicates_skipped_segment,
+        stats.rows_scanned,
+        stats.bytes_scanned,
+        stats.hot_events_rewritten,
+    )

@@ -1,0 +1,64 @@
+"""Every remote procedure of the protos, as ``Peers`` takes it. A test compares this list with the protos."""
+
+from evenshard.api.v1 import admin_pb2, counter_pb2, ingest_pb2, query_pb2, shard_pb2
+from evenshard.ports.peers import Rpc
+
+INGEST_SERVICE = "evenshard.v1.IngestService"
+QUERY_SERVICE = "evenshard.v1.QueryService"
+ADMIN_SERVICE = "evenshard.v1.AdminService"
+SHARD_SERVICE = "evenshard.v1.ShardService"
+COUNTER_SERVICE = "evenshard.v1.CounterService"
+
+IMPORT_EVENTS = Rpc(
+    f"/{INGEST_SERVICE}/ImportEvents",
+    ingest_pb2.ImportEventsRequest,
+    ingest_pb2.ImportEventsResponse,
+)
+
+QUERY_SEGMENTATION = Rpc(
+    f"/{QUERY_SERVICE}/QuerySegmentation",
+    query_pb2.QuerySegmentationRequest,
+    query_pb2.QuerySegmentationResponse,
+)
+QUERY_FUNNEL = Rpc(f"/{QUERY_SERVICE}/QueryFunnel", query_pb2.QueryFunnelRequest, query_pb2.QueryFunnelResponse)
+EXPORT_EVENTS = Rpc(
+    f"/{QUERY_SERVICE}/ExportEvents",
+    query_pb2.ExportEventsRequest,
+    query_pb2.ExportEventsResponse,
+)
+"""A server stream."""
+
+CREATE_TENANT = Rpc(
+    f"/{ADMIN_SERVICE}/CreateTenant",
+    admin_pb2.CreateTenantRequest,
+    admin_pb2.CreateTenantResponse,
+)
+UPDATE_TENANT = Rpc(
+    f"/{ADMIN_SERVICE}/UpdateTenant",
+    admin_pb2.UpdateTenantRequest,
+    admin_pb2.UpdateTenantResponse,
+)
+GET_TENANT = Rpc(f"/{ADMIN_SERVICE}/GetTenant", admin_pb2.GetTenantRequest, admin_pb2.GetTenantResponse)
+LIST_TENANTS = Rpc(f"/{ADMIN_SERVICE}/ListTenants", admin_pb2.ListTenantsRequest, admin_pb2.ListTenantsResponse)
+COMPACT_TENANT = Rpc(
+    f"/{ADMIN_SERVICE}/CompactTenant",
+    admin_pb2.CompactTenantRequest,
+    admin_pb2.CompactTenantResponse,
+)
+GET_STORAGE = Rpc(f"/{ADMIN_SERVICE}/GetStorage", admin_pb2.GetStorageRequest, admin_pb2.GetStorageResponse)
+LIST_SERVICES = Rpc(f"/{ADMIN_SERVICE}/ListServices", admin_pb2.ListServicesRequest, admin_pb2.ListServicesResponse)
+
+APPEND_EVENTS = Rpc(f"/{SHARD_SERVICE}/AppendEvents", shard_pb2.AppendEventsRequest, shard_pb2.AppendEventsResponse)
+SCAN = Rpc(f"/{SHARD_SERVICE}/Scan", shard_pb2.ScanRequest, shard_pb2.ScanResponse)
+SCAN_ROWS = Rpc(f"/{SHARD_SERVICE}/ScanRows", shard_pb2.ScanRowsRequest, shard_pb2.ScanRowsResponse)
+"""A server stream."""
+COMPACT = Rpc(f"/{SHARD_SERVICE}/Compact", shard_pb2.CompactRequest, shard_pb2.CompactResponse)
+GET_SHARD_STORAGE = Rpc(
+    f"/{SHARD_SERVICE}/GetShardStorage",
+    shard_pb2.GetShardStorageRequest,
+    shard_pb2.GetShardStorageResponse,
+)
+
+COUNT_EVENTS = Rpc(f"/{COUNTER_SERVICE}/CountEvents", counter_pb2.CountEventsRequest, counter_pb2.CountEventsResponse)
+GET_COUNTS = Rpc(f"/{COUNTER_SERVICE}/GetCounts", counter_pb2.GetCountsRequest, counter_pb2.GetCountsResponse)
+LIST_HOT_KEYS = Rpc(f"/{COUNTER_SERVICE}/ListHotKeys", counter_pb2.ListHotKeysRequest, counter_pb2.ListHotKeysResponse)

@@ -1,0 +1,71 @@
+"""Tenants, their settings and placements: protobuf ↔ ours."""
+
+from typing import cast
+
+from evenshard.api.v1 import admin_pb2, common_pb2
+from evenshard.directory.changes import SettingsPatch
+from evenshard.directory.placement import Placement, SlotRange
+from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
+from evenshard.ids import Epoch, Revision, ShardId, TenantId
+
+
+def placement_to_proto(placement: Placement) -> common_pb2.Placement:
+    return common_pb2.Placement(
+        epoch=placement.epoch,
+        slots=[common_pb2.SlotRange(first=each.first, last=each.last, shard=each.shard) for each in placement.slots],
+    )
+
+
+def placement_from_proto(message: common_pb2.Placement) -> Placement:
+    """Raises ``ValueError`` where slots are missing or given twice."""
+    slots = tuple(SlotRange(each.first, each.last, ShardId(each.shard)) for each in message.slots)
+    return Placement(Epoch(message.epoch), slots)
+
+
+def tenant_to_proto(tenant: Tenant, revision: Revision) -> admin_pb2.Tenant:
+    """``revision``: of its last change; 0 where it is only planned."""
+    return admin_pb2.Tenant(
+        name=tenant.name,
+        settings=admin_pb2.TenantSettings(
+            timezone=tenant.settings.timezone,
+            dedupe=tenant.settings.dedupe,
+            strict=tenant.settings.strict,
+            hot_key_threshold=tenant.settings.hot_key_threshold,
+            hot_key_mode=tenant.settings.hot_key_mode,
+        ),
+        placement=placement_to_proto(tenant.placement),
+        revision=revision,
+    )
+
+
+def tenant_from_proto(message: admin_pb2.Tenant) -> tuple[Tenant, Revision]:
+    """The nonce does not travel: it is empty."""
+    settings = TenantSettings(
+        message.settings.timezone,
+        message.settings.dedupe,
+        message.settings.strict,
+        message.settings.hot_key_threshold,
+        cast(HotKeyMode, message.settings.hot_key_mode),
+    )
+    tenant = Tenant(TenantId(message.name), settings, placement_from_proto(message.placement), nonce="")
+    return tenant, Revision(message.revision)
+
+
+def patch_from_proto(message: admin_pb2.TenantSettings) -> SettingsPatch:
+    return SettingsPatch(
+        message.timezone if message.HasField("timezone") else None,
+        message.dedupe if message.HasField("dedupe") else None,
+        message.strict if message.HasField("strict") else None,
+        message.hot_key_threshold if message.HasField("hot_key_threshold") else None,
+        message.hot_key_mode if message.HasField("hot_key_mode") else None,
+    )
+
+
+def patch_to_proto(patch: SettingsPatch) -> admin_pb2.TenantSettings:
+    return admin_pb2.TenantSettings(
+        timezone=patch.timezone,
+        dedupe=patch.dedupe,
+        strict=patch.strict,
+        hot_key_threshold=patch.hot_key_threshold,
+        hot_key_mode=patch.hot_key_mode,
+    )
