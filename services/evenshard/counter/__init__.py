@@ -1,0 +1,1 @@
+"""Counters: how often each key was stored."""

@@ -1,0 +1,60 @@
+"""``CounterService``: the gRPC edge of counting."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from evenshard.api.v1 import counter_pb2, counter_pb2_grpc
+from evenshard.directory.tenant import tenant_id
+from evenshard.errors import EvenshardError
+from evenshard.hotkeys.counting import Counts, KeyCount
+from evenshard.runtime.telemetry import links_to, tracer
+from evenshard.wire.counting import count_response, hot_keys_response, keys_of, names_of
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 10_000
+
+
+class CounterService(counter_pb2_grpc.CounterServiceServicer):
+    """Counts in ``pool``, which has one thread: so counting never holds up the loop, and needs no lock."""
+
+    def __init__(self, counts: Counts, pool: ThreadPoolExecutor) -> None:
+        self._counts = counts
+        self._pool = pool
+
+    async def CountEvents(
+        self, request: counter_pb2.CountEventsRequest, context: Any
+    ) -> counter_pb2.CountEventsResponse:
+        with tracer().start_as_current_span(
+            "counter.count",
+            links=links_to(request.imports),
+            attributes={"evenshard.tenant": request.tenant, "evenshard.bytes": len(request.arrow_ipc)},
+        ):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._count, request)
+
+    async def GetCounts(self, request: counter_pb2.GetCountsRequest, context: Any) -> counter_pb2.GetCountsResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._look_up, request)
+
+    async def ListHotKeys(
+        self, request: counter_pb2.ListHotKeysRequest, context: Any
+    ) -> counter_pb2.ListHotKeysResponse:
+        if not 0 <= request.limit <= LIMIT_MAX:
+            raise EvenshardError("QUERY_INVALID", f"limit is {request.limit}, it must be 0 to {LIMIT_MAX}")
+        keys, missing = await asyncio.get_running_loop().run_in_executor(self._pool, self._top, request)
+        return hot_keys_response(keys, missing)
+
+    def _count(self, request: counter_pb2.CountEventsRequest) -> counter_pb2.CountEventsResponse:
+        tenant, keys = tenant_id(request.tenant), keys_of(request)
+        self._counts.add(tenant, keys)
+        if request.count_min <= 0:
+            return counter_pb2.CountEventsResponse()
+        return count_response(keys, self._counts.counts_of(tenant, keys), request.count_min)
+
+    def _look_up(self, request: counter_pb2.GetCountsRequest) -> counter_pb2.GetCountsResponse:
+        counts = self._counts.counts_of(tenant_id(request.tenant), names_of(request))
+        return counter_pb2.GetCountsResponse(counts=counts.tolist())
+
+    def _top(self, request: counter_pb2.ListHotKeysRequest) -> tuple[Sequence[KeyCount], int]:
+        tenant = tenant_id(request.tenant) if request.tenant else None
+        return self._counts.top(tenant, request.limit or LIMIT_DEFAULT), self._counts.forgotten_count_max

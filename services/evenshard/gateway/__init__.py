@@ -1,0 +1,1 @@
+"""Gateways: planning, scatter-gather, merge, export."""

@@ -1,0 +1,28 @@
+"""Puts a gateway together."""
+
+from evenshard.api.v1 import query_pb2_grpc
+from evenshard.gateway.export import Exporter
+from evenshard.gateway.scatter import Scatter
+from evenshard.gateway.service import QueryService
+from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
+from evenshard.runtime.services import ServiceView
+from evenshard.runtime.tenants import TenantView
+from evenshard.wire.rpcs import QUERY_SERVICE
+
+
+async def build(ports: Ports, options: ServiceOptions) -> Running:
+    """A gateway, once it knows the directory."""
+    tenants, services = TenantView(ports.directory, ports.clock), ServiceView(ports.directory, ports.clock)
+    await tenants.start()
+    await services.start()
+    scatter = Scatter(ports.peers, tenants, services)
+    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter))
+
+    async def close() -> None:
+        await services.close()
+        await tenants.close()
+
+    return Running(
+        [Servicer(QUERY_SERVICE, query_pb2_grpc.add_QueryServiceServicer_to_server, service)],
+        close,
+    )

@@ -1,0 +1,53 @@
+"""Answers a funnel: plan, ask all shards once, put together, finish."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from evenshard.directory.tenant import Tenant
+from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.queries.funnel import scan_rows
+from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
+from evenshard.queries.funnel_model import FunnelQuery
+from evenshard.queries.plan import FunnelScan
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredFunnel:
+    """An answer and what it came from."""
+
+    tenant: Tenant
+    answer: FunnelAnswer
+    scattered: Scattered
+
+    @property
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """Code and message."""
+        if self.scattered.missing:
+            return ()  # the names may occur where nobody answered
+        return tuple(
+            ("UNKNOWN_EVENT", f"no event from the first day to a window after the last is named {name!r}")
+            for name in self.answer.unknown_events
+        )
+
+
+async def answer_funnel(
+    scatter: Scatter, name: str, query: FunnelQuery, deadline: Deadline, *, allow_partial: bool
+) -> AnsweredFunnel:
+    """One answer, one placement epoch."""
+
+    async def attempt(tenant: Tenant) -> AnsweredFunnel:
+        settings = tenant.settings
+        scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
+        scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
+        answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
+        return AnsweredFunnel(tenant, answer, scattered)
+
+    return await scatter.at_one_epoch(name, deadline, attempt)
+
+
+def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:
+    return finish(query, merge(partials or [scan_rows(scan, ())[0]]))

@@ -1,0 +1,169 @@
+"""Asks all shards of a tenant at once, at one placement epoch, and says which of them did not answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from evenshard.directory.tenant import Tenant, tenant_id
+from evenshard.errors import EvenshardError
+from evenshard.ids import ShardId
+from evenshard.ports.clock import Clock
+from evenshard.ports.peers import Peers
+from evenshard.queries.plan import ScanStats, add_stats
+from evenshard.queries.scans import read_partial
+from evenshard.runtime.services import ServiceView
+from evenshard.runtime.tenants import TenantView
+from evenshard.wire.query import scan_request, scan_stats_of
+from evenshard.wire.rpcs import SCAN
+
+SHARE_OF_DEADLINE = 0.85
+"""Shards are given less time than the caller waits, so that an answer can still name those that were silent."""
+REPLANS_MAX = 3
+"""Times a query is planned anew because the placement changed under it."""
+
+_Answered = TypeVar("_Answered")
+_NO_ANSWER = frozenset(("UNREACHABLE", "DEADLINE_EXCEEDED", "SHARD_UNAVAILABLE", "OVERLOADED"))
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on a clock."""
+
+    clock: Clock
+    at_ms: float
+
+    @staticmethod
+    def in_s(clock: Clock, seconds: float) -> "Deadline":
+        return Deadline(clock, clock.monotonic_ms() + seconds * 1000)
+
+    def remaining_s(self) -> float:
+        """Raises ``DEADLINE_EXCEEDED`` when it has passed."""
+        left_s = (self.at_ms - self.clock.monotonic_ms()) / 1000
+        if left_s <= 0:
+            raise EvenshardError("DEADLINE_EXCEEDED", "the query took longer than its caller waits")
+        return left_s
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """What the shards answered; each partial is of one reading of its shard."""
+
+    partials: Sequence[pa.Table]
+    answered: Sequence[ShardId]
+    missing: Sequence[ShardId]
+    stats: ScanStats
+    data_version: str
+    """``shard-0:…,shard-1:…`` of those that answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    shard: ShardId
+    partial: pa.Table
+    stats: ScanStats
+    data_version: str
+
+
+class Scatter:
+    """The way from the gateway to a tenant's shards."""
+
+    def __init__(self, peers: Peers, tenants: TenantView, services: ServiceView) -> None:
+        self._peers = peers
+        self._tenants = tenants
+        self._services = services
+
+    async def tenant(self, name: str, deadline: Deadline, *, refresh: bool = False) -> Tenant:
+        """The tenant's record; with ``refresh``, or where it is not known here, the directory is asked.
+
+        Raises ``TENANT_NAME_INVALID`` and ``TENANT_NOT_FOUND``.
+        """
+        tenant_id(name)
+        known = None if refresh else self._tenants.get(name)
+        tenant = known or await self._tenants.fetch(name, timeout_s=deadline.remaining_s())
+        if tenant is None:
+            raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
+        return tenant
+
+    async def at_one_epoch(
+        self, name: str, deadline: Deadline, attempt: Callable[[Tenant], Awaitable[_Answered]]
+    ) -> _Answered:
+        """What ``attempt`` gives, made anew, at most ``REPLANS_MAX`` times, where the placement changes meanwhile."""
+        tenant = await self.tenant(name, deadline)
+        for _ in range(REPLANS_MAX):
+            try:
+                return await attempt(tenant)
+            except EvenshardError as error:
+                if error.code != "STALE_EPOCH":
+                    raise
+            tenant = await self.tenant(name, deadline, refresh=True)
+        return await attempt(tenant)
+
+    async def address(self, shard: ShardId, deadline: Deadline) -> str:
+        """Where a shard serves. Raises ``SHARD_UNAVAILABLE`` where nobody knows."""
+        record = self._services.get(shard) or await self._services.fetch(shard, timeout_s=deadline.remaining_s())
+        if record is None:
+            raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} has never served")
+        return record.address
+
+    async def scan(self, tenant: Tenant, scan: bytes, deadline: Deadline, *, allow_partial: bool = False) -> Scattered:
+        """One ``Scan`` of every shard of the tenant.
+
+        Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
+        where the placement has changed, and whatever else a shard says is wrong with the scan.
+        """
+        shards = sorted(tenant.placement.shards)
+        results = await asyncio.gather(
+            *(self._scan_one(tenant, shard, scan, deadline) for shard in shards), return_exceptions=True
+        )
+        answers, missing = [], []
+        for shard, result in zip(shards, results, strict=True):
+            if isinstance(result, _Answer):
+                answers.append(result)
+            elif isinstance(result, EvenshardError) and allow_partial and _may_be_missing(result):
+                missing.append(shard)
+        if len(answers) + len(missing) < len(shards):
+            raise _most_telling([result for result in results if isinstance(result, BaseException)])
+        return Scattered(
+            [answer.partial for answer in answers],
+            [answer.shard for answer in answers],
+            missing,
+            add_stats(answer.stats for answer in answers),
+            ",".join(f"{answer.shard}:{answer.data_version}" for answer in answers),
+        )
+
+    async def _scan_one(self, tenant: Tenant, shard: ShardId, scan: bytes, deadline: Deadline) -> _Answer:
+        try:
+            address = await self.address(shard, deadline)
+            request = scan_request(tenant.name, tenant.placement.epoch, scan)
+            response = await self._peers.call(address, SCAN, request, timeout_s=deadline.remaining_s())
+        except EvenshardError as error:
+            raise named(shard, error) from error
+        partial = await asyncio.to_thread(read_partial, response.partial)
+        return _Answer(shard, partial, scan_stats_of(response.stats), response.stats.data_version)
+
+
+def named(shard: ShardId, error: EvenshardError) -> EvenshardError:
+    """The error of one shard as the caller sees it: a silent one is ``SHARD_UNAVAILABLE``, by name."""
+    if error.code not in _NO_ANSWER:
+        return error
+    return EvenshardError(
+        "SHARD_UNAVAILABLE", f"{shard} did not answer: {error.code} {error.message}", details={"shard": shard}
+    )
+
+
+def _may_be_missing(error: EvenshardError) -> bool:
+    return error.code in ("SHARD_UNAVAILABLE", "DATA_DAMAGED")
+
+
+def _most_telling(errors: Sequence[BaseException]) -> BaseException:
+    """Of several errors the one to act on: a defect, then a stale plan, then what is wrong with the query."""
+
+    def weight(error: BaseException) -> int:
+        if not isinstance(error, EvenshardError):
+            return 0
+        return {"STALE_EPOCH": 1, "SHARD_UNAVAILABLE": 3}.get(error.code, 2)
+
+    return min((error for error in errors), key=weight)

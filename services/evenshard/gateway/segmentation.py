@@ -1,0 +1,69 @@
+"""Answers a segmentation: plan, ask all shards, add up; ask again with the groups to keep where that is needed."""
+
+import asyncio
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from evenshard.directory.tenant import Tenant
+from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.queries.answer import (
+    Group,
+    SegmentationAnswer,
+    SegmentationPlan,
+    finish,
+    groups_to_keep,
+    merge,
+    plan_segmentation,
+)
+from evenshard.queries.model import SegmentationQuery
+from evenshard.queries.segmentation import scan_rows
+
+ROUNDS_MAX = 4
+"""Rounds of one plan: each further one only where the ranking changed since the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer and what it came from."""
+
+    tenant: Tenant
+    answer: SegmentationAnswer
+    scattered: Scattered
+    """The last round, which alone made the answer."""
+    warnings: tuple[tuple[str, str], ...]
+
+
+async def answer_segmentation(
+    scatter: Scatter, name: str, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
+) -> Answered:
+    """One answer, one placement epoch."""
+
+    async def attempt(tenant: Tenant) -> Answered:
+        return await _answer_at(scatter, tenant, query, deadline, allow_partial=allow_partial)
+
+    return await scatter.at_one_epoch(name, deadline, attempt)
+
+
+async def _answer_at(
+    scatter: Scatter, tenant: Tenant, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
+) -> Answered:
+    settings = tenant.settings
+    zone = ZoneInfo(settings.timezone)
+    plan = await asyncio.to_thread(plan_segmentation, query, zone, dedupe=settings.dedupe)
+    for left in reversed(range(ROUNDS_MAX)):
+        scattered = await scatter.scan(tenant, plan.scan.to_json(), deadline, allow_partial=allow_partial)
+        merged, keep = await asyncio.to_thread(_merged, plan, scattered)
+        if keep is None or left == 0:
+            break
+        plan = plan.keeping(keep)
+    warnings: tuple[tuple[str, str], ...] = ()
+    if keep is not None:
+        warnings = (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
+    return Answered(tenant, await asyncio.to_thread(finish, plan, merged), scattered, warnings)
+
+
+def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:
+    merged = merge(scattered.partials or [scan_rows(plan.scan, ())[0]])
+    return merged, groups_to_keep(plan, merged)

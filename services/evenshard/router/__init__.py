@@ -1,0 +1,1 @@
+"""Routers: validation, placement, imports; the admin API."""

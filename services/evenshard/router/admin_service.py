@@ -1,0 +1,95 @@
+"""``AdminService``: protobuf in, protobuf out; what it does stands in ``admin``, ``admin_shards``, ``admin_status``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from evenshard.api.v1 import admin_pb2, admin_pb2_grpc
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Directory
+from evenshard.ports.peers import Peers
+from evenshard.ports.rng import Rng
+from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
+from evenshard.router.admin_shards import ShardAdmin
+from evenshard.router.admin_status import ClusterStatus, ServiceHealth
+from evenshard.runtime.process_info import this_host
+from evenshard.runtime.services import ServiceView
+from evenshard.runtime.tenants import TenantView
+from evenshard.wire.tenant import patch_from_proto, tenant_to_proto
+
+
+class AdminService(admin_pb2_grpc.AdminServiceServicer):
+    """``etcd``: the endpoints, shown by ``ListServices`` where etcd has no record of its own."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        tenants: TenantView,
+        services: ServiceView,
+        peers: Peers,
+        clock: Clock,
+        rng: Rng,
+        etcd: Sequence[str] = (),
+    ) -> None:
+        self._tenants = TenantAdmin(directory, tenants, clock, rng)
+        self._shards = ShardAdmin(tenants, services, peers)
+        self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
+
+    async def CreateTenant(
+        self, request: admin_pb2.CreateTenantRequest, context: Any
+    ) -> admin_pb2.CreateTenantResponse:
+        patch = patch_from_proto(request.settings)
+        stored = await self._tenants.create(request.tenant, patch, _options(request.options))
+        return admin_pb2.CreateTenantResponse(tenant=_shown(stored))
+
+    async def UpdateTenant(
+        self, request: admin_pb2.UpdateTenantRequest, context: Any
+    ) -> admin_pb2.UpdateTenantResponse:
+        patch = patch_from_proto(request.settings)
+        stored = await self._tenants.update(request.tenant, patch, _options(request.options))
+        return admin_pb2.UpdateTenantResponse(tenant=_shown(stored))
+
+    async def GetTenant(self, request: admin_pb2.GetTenantRequest, context: Any) -> admin_pb2.GetTenantResponse:
+        return admin_pb2.GetTenantResponse(tenant=_shown(await self._tenants.show(request.tenant)))
+
+    async def ListTenants(self, request: admin_pb2.ListTenantsRequest, context: Any) -> admin_pb2.ListTenantsResponse:
+        return admin_pb2.ListTenantsResponse(tenants=[_shown(stored) for stored in await self._tenants.all()])
+
+    async def CompactTenant(
+        self, request: admin_pb2.CompactTenantRequest, context: Any
+    ) -> admin_pb2.CompactTenantResponse:
+        return await self._shards.compact(request)
+
+    async def GetStorage(self, request: admin_pb2.GetStorageRequest, context: Any) -> admin_pb2.GetStorageResponse:
+        return await self._shards.storage(request)
+
+    async def ListServices(
+        self, request: admin_pb2.ListServicesRequest, context: Any
+    ) -> admin_pb2.ListServicesResponse:
+        cluster = await self._status.now()
+        return admin_pb2.ListServicesResponse(
+            healthy=cluster.healthy,
+            directory_revision=cluster.revision,
+            services=[_state(each) for each in cluster.services],
+        )
+
+
+def _options(options: admin_pb2.ChangeOptions) -> ChangeOptions:
+    return ChangeOptions(options.request_id, options.dry_run, options.expected_revision)
+
+
+def _shown(stored: StoredTenant) -> admin_pb2.Tenant:
+    return tenant_to_proto(stored.tenant, stored.revision)
+
+
+def _state(health: ServiceHealth) -> admin_pb2.ServiceState:
+    record = health.record
+    return admin_pb2.ServiceState(
+        name=record.name,
+        kind=record.kind,
+        address=record.address,
+        status=health.status,
+        reason=health.reason,
+        pid=record.pid or None,
+        restarts=record.restarts,
+        rss_bytes=health.rss_bytes,
+    )

@@ -1,0 +1,187 @@
+"""Tells counters what shards acknowledged as new: after the ack, in the background, from a bounded queue.
+
+Nobody waits for it: what does not fit is dropped and said, and so is what a counter does not take. Events are not
+touched by that, only counts are too low. The ``KeyWatch`` hears what counters answer, and what they were not told.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.errors import EvenshardError
+from evenshard.hotkeys.aggregate import CountedKeys, aggregate
+from evenshard.hotkeys.marks import HotKey, Rule
+from evenshard.hotkeys.threshold import KeyWatch, Rows
+from evenshard.ids import TenantId
+from evenshard.ports.clock import Clock
+from evenshard.ports.peers import Peers
+from evenshard.runtime.logs import logger
+from evenshard.runtime.services import ServiceView
+from evenshard.runtime.telemetry import LINKS_MAX, is_exporting, trace_parent
+from evenshard.wire.counting import count_request, counts_of_response
+from evenshard.wire.rpcs import COUNT_EVENTS
+
+GATHER_MS = 50
+"""Waits so long for more to send at once."""
+CALL_TIMEOUT_S = 2.0
+PAUSE_MS = 1000
+"""After a failure; meanwhile the queue fills, then drops."""
+CLOSE_TIMEOUT_S = 3.0
+LOG_EVERY_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _New:
+    """Acknowledged rows, of which those that are new count."""
+
+    rows: Rows
+    span: str
+    """Of the import, in W3C form; empty where nobody traces."""
+
+
+class CountFeed:
+    """Feeds the counters of a cluster; keys are dealt out to them by hash. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        services: ServiceView,
+        clock: Clock,
+        pool: ThreadPoolExecutor,
+        rows_max: int,
+        watch: KeyWatch,
+        rule_of: Callable[[TenantId], Rule],
+    ) -> None:
+        self._peers = peers
+        self._services = services
+        self._clock = clock
+        self._pool = pool
+        self._rows_max = rows_max
+        self._watch = watch
+        self._rule_of = rule_of
+        self.talking = asyncio.Lock()
+        """Held while counters are told of rows: who asks them for counts meanwhile might count those twice."""
+        self._queue: deque[_New] = deque()
+        self._rows = 0
+        self._filled = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._silent_until_ms = -float("inf")
+        self.dropped_rows = 0
+        """Since the start: rows the counters were not told of."""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="count feed")
+        self._task.add_done_callback(self._ended)
+
+    def offer(self, rows: Rows) -> None:
+        """Acknowledged rows shall be counted: those that are new."""
+        if self._rows + rows.times.size > self._rows_max:
+            self._drop(rows.times.size, "the queue is full")
+            self._watch.tell([rows], (), self._rule_of(rows.tenant).count_min)
+            return
+        self._queue.append(_New(rows, trace_parent() if is_exporting() else ""))
+        self._rows += rows.times.size
+        self._filled.set()
+
+    async def close(self) -> None:
+        """Sends what is queued, for a short while."""
+        if self._task is None:
+            return
+        self._stopping = True
+        self._filled.set()
+        done, _ = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        if not done:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        """Until ``close``; one failure costs what was being sent and a pause."""
+        while True:
+            await self._filled.wait()
+            if not self._stopping:
+                await self._clock.sleep(GATHER_MS)
+            taken, self._queue = self._queue, deque()
+            self._rows = 0
+            if not self._stopping:
+                self._filled.clear()
+            sent = await self._send(taken)
+            if self._stopping and not self._queue:
+                return
+            if not sent and not self._stopping:
+                await self._clock.sleep(PAUSE_MS)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Only a defect ends the task before ``close``; it must not do so in silence."""
+        if not task.cancelled() and task.exception() is not None:
+            logger().critical("the count feed ended", exc_info=task.exception())
+
+    async def _send(self, taken: Iterable[_New]) -> bool:
+        """False: something was dropped."""
+        by_tenant: dict[TenantId, list[_New]] = {}
+        for news in taken:
+            by_tenant.setdefault(news.rows.tenant, []).append(news)
+        whole = True
+        loop = asyncio.get_running_loop()
+        for tenant, together in by_tenant.items():
+            count_min = self._rule_of(tenant).count_min
+            rows = [news.rows for news in together]
+            async with self.talking:
+                told: list[tuple[HotKey, int]] = []
+                whole &= await self._count(tenant, together, count_min, told)
+                await loop.run_in_executor(self._pool, self._watch.tell, rows, told, count_min)
+        return whole
+
+    async def _count(
+        self, tenant: TenantId, together: Sequence[_New], count_min: int, told: list[tuple[HotKey, int]]
+    ) -> bool:
+        """``told`` gets what counters answered. False: something was dropped."""
+        counters = self._services.of_kind("counter")
+        rows = [news.rows for news in together]
+        if not counters:
+            self._drop(sum(len(some.distinct_ids) for some in rows), "the directory lists no counter")
+            return False
+        whole = True
+        shares = await asyncio.get_running_loop().run_in_executor(self._pool, _shares, rows, len(counters))
+        imports = list(dict.fromkeys(news.span for news in together if news.span))[:LINKS_MAX]
+        for counter, share in zip(counters, shares, strict=True):
+            if share.num_rows == 0:
+                continue
+            request = count_request(tenant, share, count_min)
+            request.imports.extend(imports)
+            try:
+                response = await self._peers.call(counter.address, COUNT_EVENTS, request, timeout_s=CALL_TIMEOUT_S)
+                told += [
+                    ((tenant, key["distinct_id"], key["day"]), key["count"])
+                    for key in counts_of_response(response).to_pylist()
+                ]
+            except EvenshardError as error:
+                self._drop(int(np.sum(share.column("count").to_numpy())), f"{counter.name}: {error.code}")
+                whole = False
+        return whole
+
+    def _drop(self, rows: int, reason: str) -> None:
+        self.dropped_rows += rows
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._silent_until_ms:
+            self._silent_until_ms = now_ms + LOG_EVERY_MS
+            logger().warning("counts dropped", rows=rows, rows_since_start=self.dropped_rows, reason=reason)
+
+
+def _shares(rows: Sequence[Rows], counters: int) -> list[pa.RecordBatch]:
+    """The counted keys of one tenant, dealt out to so many counters by hash."""
+    counted: CountedKeys = aggregate(
+        pa.concat_arrays([some.distinct_ids for some in rows]),
+        np.concatenate([some.times for some in rows]),
+        np.concatenate([some.hashes for some in rows]),
+        np.concatenate([some.counted for some in rows]),
+    )
+    if counters == 1:
+        return [counted.record]
+    owner = counted.hashes % np.uint64(counters)
+    return [counted.record.filter(pa.array(owner == number)) for number in range(counters)]

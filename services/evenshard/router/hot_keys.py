@@ -1,0 +1,199 @@
+"""Hot keys, as imports meet them: rows are entered before they are sent, decided if they are near a threshold, and
+accounted for when shards have answered. What is decided, and how, stands in ``hotkeys.threshold``.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from evenshard.directory.tenant import Tenant, TenantSettings
+from evenshard.errors import EvenshardError
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import UInt64
+from evenshard.events.rejects import TenantRows
+from evenshard.hotkeys.marks import HotKey, Mark, Rule
+from evenshard.hotkeys.sketch import Int32
+from evenshard.hotkeys.threshold import Decision, KeyWatch, Rows, Suspects
+from evenshard.ids import TenantId
+from evenshard.ports.clock import Clock
+from evenshard.ports.rng import Rng
+from evenshard.router.counts import CountFeed
+from evenshard.router.lookups import CounterLookups, Counts
+from evenshard.router.marking import MarkWriter
+from evenshard.router.partition import Bools, Int64, Part
+from evenshard.runtime.logs import logger
+from evenshard.runtime.tenants import TenantView
+
+LOOKUP_TIMEOUT_S = 0.2
+"""How long an import waits for counters, at most; then it goes on with what is known."""
+PAUSE_MS = 1000
+"""After counters did not answer: nobody asks them meanwhile."""
+LOG_EVERY_MS = 10_000
+
+_Result = TypeVar("_Result")
+
+
+def rule_of(tenant: Tenant | None) -> Rule:
+    """What the tenant's settings say; the defaults for one that is not known here."""
+    settings = TenantSettings() if tenant is None else tenant.settings
+    return Rule(settings.hot_key_threshold, settings.hot_key_mode)
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """The rows of one tenant in one import, until all of them are answered for."""
+
+    tenant: Tenant
+    batch: EventBatch
+    positions: Int64
+    """Where each row stands in the payload, ascending."""
+    is_payload: bool
+    """The rows are all of the payload: row i stands at place i."""
+    placement: UInt64
+    rows: Rows
+    near: bool
+    """Some of them may be hot; else none is."""
+    remediated: Bools | None
+    """Those that came as remediated events: hot in any case; None: none did."""
+    decision: Decision | None = None
+
+    @property
+    def hot(self) -> Bools | None:
+        """One a row; None: none is hot."""
+        decided = self.decision.hot if self.decision is not None and self.decision.hot.any() else None
+        if decided is None or self.remediated is None:
+            return self.remediated if decided is None else decided
+        return decided | self.remediated
+
+
+class HotKeys:
+    """Belongs to one event loop; ``enter`` may be called in threads."""
+
+    def __init__(
+        self,
+        watch: KeyWatch,
+        tenants: TenantView,
+        feed: CountFeed,
+        lookups: CounterLookups,
+        marks: MarkWriter,
+        clock: Clock,
+        rng: Rng,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._watch = watch
+        self._tenants = tenants
+        self._feed = feed
+        self._lookups = lookups
+        self._marks = marks
+        self._clock = clock
+        self._rng = rng
+        self._pool = pool
+        self._asked_down_to: dict[TenantId, int] = {}
+        """All keys of a tenant with so many events were asked for."""
+        self._asked_all = False
+        self._paused_until_ms = -float("inf")
+        self._silent_until_ms = -float("inf")
+        self.lookups_failed = 0
+        """Since the start."""
+
+    async def prepare(self, tenants: Iterable[Tenant]) -> None:
+        """Asks counters for the keys near their threshold: when the router is new, and when a threshold was lowered."""
+        lower = []
+        for tenant in tenants:
+            count_min = rule_of(tenant).count_min
+            if count_min < self._asked_down_to.setdefault(tenant.name, count_min):
+                lower.append(tenant.name)
+        if self._asked_all and not lower:
+            return
+        if not self._lookups.possible or self._clock.monotonic_ms() < self._paused_until_ms:
+            return
+        await self._asking(self._ask_largest(lower))
+
+    def enter(self, tenant: Tenant, decoded: TenantRows, placement: UInt64) -> Flight:
+        """Rows that are about to be sent, and their placement hashes. To be followed by ``decide`` if they are near a
+        threshold, and by ``land``."""
+        batch, indices, remediated = decoded.batch, decoded.indices, decoded.remediated
+        record = batch.record
+        ids, times = record.column("distinct_id"), record.column("time").to_numpy()
+        rows, near = self._watch.enter(tenant.name, ids, times, placement, rule_of(tenant), remediated)
+        positions = np.arange(batch.rows) if indices is None else indices
+        return Flight(tenant, batch, positions, indices is None, placement, rows, near, remediated)
+
+    async def decide(self, flight: Flight) -> None:
+        """Which rows are hot. Waits for counters where their counts matter and are not known, but not for long."""
+        rows, rule = flight.rows, rule_of(flight.tenant)
+        suspects = await self._in_thread(self._watch.suspects, rows, rule)
+        unknown = await self._in_thread(self._watch.to_look_up, rows, suspects, rule)
+        if unknown and self._clock.monotonic_ms() >= self._paused_until_ms:
+            await self._asking(self._decide_asking(flight, suspects, rule))
+        if flight.decision is None:
+            flight.decision = await self._in_thread(self._watch.decide, rows, suspects, rule, {})
+
+    def stored(self, flight: Flight, part: Part, duplicates: Bools) -> None:
+        """A shard has synced ``part``, which has rows of ``flight``."""
+        at = part.positions if flight.is_payload else np.searchsorted(flight.positions, part.positions)
+        new = ~duplicates
+        if flight.decision is not None:
+            self._mark(flight.decision, flight.decision.key_of_row[at[new & flight.decision.crossing[at]]])
+        self._feed.offer(self._watch.acknowledge(flight.rows, at, part.batch.record.column("distinct_id"), new))
+
+    def land(self, flights: Iterable[Flight]) -> None:
+        """All rows are answered for; those that were not stored never counted."""
+        for flight in flights:
+            self._watch.leave(flight.rows)
+
+    def _mark(self, decision: Decision, crossed: Int32) -> None:
+        """Keys beyond their threshold: hot from now on."""
+        for number in np.unique(crossed).tolist():
+            key, rule = decision.keys[number], decision.rule
+            if self._watch.mark(key, rule.mode):
+                count = int(decision.counts[number])
+                self._marks.write(key, Mark(rule.mode, rule.threshold, count, self._rng.token_hex(8)))
+
+    async def _decide_asking(self, flight: Flight, suspects: Suspects, rule: Rule) -> None:
+        rows = flight.rows
+        async with self._feed.talking:
+            unknown = await self._in_thread(self._watch.to_look_up, rows, suspects, rule)
+            keys: list[HotKey] = [suspects.keys[number] for number in unknown]
+            counts: Counts = await self._lookups.counts(rows.tenant, keys, LOOKUP_TIMEOUT_S) if keys else {}
+            flight.decision = await self._in_thread(self._watch.decide, rows, suspects, rule, counts)
+
+    async def _ask_largest(self, lower: Sequence[TenantId]) -> None:
+        async with self._feed.talking:
+            asked: Sequence[TenantId | None] = lower if self._asked_all else (None,)
+            for name in asked:
+                self._learn(await self._lookups.largest(name, LOOKUP_TIMEOUT_S))
+        self._asked_all = True
+        for name in lower:
+            self._asked_down_to[name] = rule_of(self._tenants.get(name)).count_min
+
+    def _learn(self, counts: Counts) -> None:
+        """Those near their threshold."""
+        rules = {name: rule_of(self._tenants.get(name)) for name in {key[0] for key in counts}}
+        self._watch.learn({key: count for key, count in counts.items() if count >= rules[key[0]].count_min})
+        for name, rule in rules.items():
+            self._asked_down_to[name] = min(rule.count_min, self._asked_down_to.get(name, rule.count_min))
+
+    async def _asking(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Asks counters, within ``LOOKUP_TIMEOUT_S``; who does not answer is left alone for a while."""
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                await asking
+        except (TimeoutError, EvenshardError) as error:
+            now_ms = self._clock.monotonic_ms()
+            self.lookups_failed += 1
+            self._paused_until_ms = now_ms + PAUSE_MS
+            if now_ms >= self._silent_until_ms:
+                self._silent_until_ms = now_ms + LOG_EVERY_MS
+                logger().warning(
+                    "counts not known: hot keys may be noticed late",
+                    failed_since_start=self.lookups_failed,
+                    error=repr(error),
+                )
+
+    async def _in_thread(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

@@ -1,0 +1,232 @@
+"""An import from payload to answer: decode, place, append, try again where the placement changed, account for all.
+
+The shell awaits; what computes for long runs in threads. The call fails only while nothing was sent to a shard: from
+then on every event is answered for, before the caller's deadline.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from evenshard.directory.tenant import Tenant, tenant_id
+from evenshard.errors import EvenshardError
+from evenshard.events.hashing import hash_events
+from evenshard.events.rejects import Decoded
+from evenshard.ports.clock import Clock
+from evenshard.router.appending import Appender
+from evenshard.router.hot_keys import Flight, HotKeys
+from evenshard.router.packing import ShardRequest, pack
+from evenshard.router.partition import Part, deal
+from evenshard.router.payload import decode
+from evenshard.router.tally import Tally
+from evenshard.runtime.tenants import TenantView
+from evenshard.wire.ingest import Import, ImportResult
+from evenshard.wire.shards import BatchAppended
+
+PLACEMENTS_TRIED_MAX = 4
+"""The first, and three more where shards say that it is out of date."""
+RETRY_WAIT_MS = 20
+"""Before placing anew; doubles with each try."""
+SHARE_FOR_SHARDS = 0.8
+"""Of the time the caller waits: the rest is for answering."""
+FETCHES_AT_ONCE = 16
+
+_Result = TypeVar("_Result")
+
+
+class Importer:
+    """Handles imports; belongs to one event loop."""
+
+    def __init__(
+        self,
+        tenants: TenantView,
+        appender: Appender,
+        hot_keys: HotKeys,
+        clock: Clock,
+        pool: ThreadPoolExecutor,
+        append_timeout_ms: int,
+    ) -> None:
+        self._tenants = tenants
+        self._appender = appender
+        self._hot_keys = hot_keys
+        self._clock = clock
+        self._pool = pool
+        self._append_timeout_ms = append_timeout_ms
+
+    async def run(self, asked: Import, remaining_s: float) -> ImportResult:
+        """Stores the events of ``asked`` and answers for each within ``remaining_s``.
+
+        Raises, with nothing stored: what decoding raises, ``TENANT_NAME_INVALID``, ``TENANT_NOT_FOUND``,
+        ``DIRECTORY_UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
+        """
+        end_ms = self._clock.monotonic_ms() + remaining_s * 1000
+        if asked.tenant or asked.encoding != "ndjson":
+            await self._check_named(asked)
+        decoded = await self._decode(asked)
+        tally = Tally(decoded)
+        known = self._known(decoded)
+        await self._hot_keys.prepare(known.values())
+        flights: list[Flight] = []
+        try:
+            requests = await self._in_thread(_begin, decoded, known, tally, self._hot_keys, flights)
+            if requests is None:
+                for flight in flights:
+                    if flight.near:
+                        await self._hot_keys.decide(flight)
+                requests = await self._in_thread(_stage, flights)
+            if requests:
+                sent = _Sent(tally, {flight.tenant.name: flight for flight in flights})
+                await self._append(requests, sent, self._until_ms(end_ms))
+        finally:
+            self._hot_keys.land(flights)
+        return await self._in_thread(tally.result)
+
+    async def _check_named(self, asked: Import) -> None:
+        if not asked.tenant and not asked.payload:
+            return
+        name = tenant_id(asked.tenant)
+        if self._tenants.get(name) is None and await self._tenants.fetch(name) is None:
+            raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
+
+    async def _decode(self, asked: Import) -> Decoded:
+        """Decodes; again if a tenant that was not known here turns out to be strict."""
+        decoded = await self._in_thread(decode, asked, self._is_strict, self._clock.now_ms())
+        missing = [rows.tenant for rows in decoded.batches if self._tenants.get(rows.tenant) is None]
+        if any(tenant.settings.strict for tenant in await self._fetch(missing)):
+            return await self._in_thread(decode, asked, self._is_strict, self._clock.now_ms())
+        return decoded
+
+    def _is_strict(self, tenant: str) -> bool:
+        known = self._tenants.get(tenant)
+        return known is not None and known.settings.strict
+
+    def _known(self, decoded: Decoded) -> Mapping[str, Tenant]:
+        found = ((rows.tenant, self._tenants.get(rows.tenant)) for rows in decoded.batches)
+        return {name: tenant for name, tenant in found if tenant is not None}
+
+    async def _fetch(self, names: Iterable[str]) -> Sequence[Tenant]:
+        """Those of ``names`` that exist, as the directory has them now."""
+        permits = asyncio.Semaphore(FETCHES_AT_ONCE)
+
+        async def fetch(name: str) -> Tenant | None:
+            async with permits:
+                return await self._tenants.fetch(name)
+
+        found = await asyncio.gather(*(fetch(name) for name in names))
+        return [tenant for tenant in found if tenant is not None]
+
+    def _until_ms(self, end_ms: float) -> float:
+        """When shards must have answered. Raises ``DEADLINE_EXCEEDED`` where there is no time left to ask them."""
+        now_ms = self._clock.monotonic_ms()
+        if end_ms <= now_ms:
+            raise EvenshardError("DEADLINE_EXCEEDED", "the time was used up before anything was sent to a shard")
+        return now_ms + min(self._append_timeout_ms, SHARE_FOR_SHARDS * (end_ms - now_ms))
+
+    async def _append(self, requests: Sequence[ShardRequest], sent: "_Sent", until_ms: float) -> None:
+        for tried in range(1, PLACEMENTS_TRIED_MAX + 1):
+            timeout_s = max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
+            answers = await asyncio.gather(*(self._appender.append(request, timeout_s) for request in requests))
+            stale = [part for answer in answers for part, result in answer if not self._settle(part, result, sent)]
+            if not stale:
+                return
+            wait_ms = RETRY_WAIT_MS << tried
+            if tried == PLACEMENTS_TRIED_MAX or self._clock.monotonic_ms() + wait_ms >= until_ms:
+                break
+            await self._clock.sleep(wait_ms)
+            requests = await self._place_anew(stale, sent, until_ms)
+        for part in stale:
+            sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: the tenant's placement kept changing")
+
+    def _settle(self, part: Part, result: BatchAppended, sent: "_Sent") -> bool:
+        """Accounts for a part; False: its placement was out of date."""
+        match result.code:
+            case "":
+                sent.tally.stored(part, result.duplicates)
+                self._hot_keys.stored(sent.flights[part.tenant], part, result.duplicates)
+            case "STALE_EPOCH":
+                return False
+            case "TENANT_NOT_FOUND":
+                sent.tally.refused(part, result.code, result.message)
+            case "SHARD_UNAVAILABLE":
+                sent.tally.refused(part, result.code, result.message)
+            case _:
+                message = f"{part.shard} refused it: {result.code}: {result.message}"
+                sent.tally.refused(part, "SHARD_UNAVAILABLE", message)
+        return True
+
+    async def _place_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float) -> Sequence[ShardRequest]:
+        """Requests by the placements as the directory has them now; accounts for parts that have none any more."""
+        placed: list[tuple[Part, Tenant]] = []
+        for name in dict.fromkeys(part.tenant for part in stale):
+            parts = [part for part in stale if part.tenant == name]
+            timeout_s = max(0.001, (until_ms - self._clock.monotonic_ms()) / 1000)
+            try:
+                tenant = await self._tenants.fetch(name, timeout_s=timeout_s)
+            except EvenshardError as error:
+                for part in parts:
+                    sent.tally.refused(part, "SHARD_UNAVAILABLE", f"its placement is not known: {error.message}")
+                continue
+            for part in parts:
+                if tenant is None:
+                    sent.tally.refused(part, "TENANT_NOT_FOUND", f"there is no tenant {name!r} any more")
+                else:
+                    placed.append((part, tenant))
+        return await self._in_thread(_stage_anew, placed)
+
+    async def _in_thread(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """What is on its way to shards, and the account of it."""
+
+    tally: Tally
+    flights: Mapping[str, Flight]
+    """By tenant."""
+
+
+def _begin(
+    decoded: Decoded, known: Mapping[str, Tenant], tally: Tally, hot_keys: HotKeys, flights: list[Flight]
+) -> list[ShardRequest] | None:
+    """Enters decoded batches as ``flights``; tallies the events of tenants that do not exist. What to send; None: some
+    flights are to be decided first."""
+    for rows in decoded.batches:
+        tenant = known.get(rows.tenant)
+        if tenant is None:
+            positions = np.arange(rows.batch.rows) if rows.indices is None else rows.indices
+            insert_ids = rows.batch.record.column("insert_id")
+            message = f"there is no tenant {rows.tenant!r}"
+            tally.refused_rows(rows.tenant, insert_ids, positions, "TENANT_NOT_FOUND", message)
+            continue
+        hashes = hash_events(tenant.name, rows.batch).placement
+        flights.append(hot_keys.enter(tenant, rows, hashes))
+    return None if any(flight.near for flight in flights) else _stage(flights)
+
+
+def _stage(flights: Sequence[Flight]) -> list[ShardRequest]:
+    """Deals rows out to shards."""
+    return pack(
+        part
+        for flight in flights
+        for part in deal(
+            flight.tenant.name,
+            flight.batch,
+            flight.positions,
+            flight.placement,
+            flight.tenant.placement,
+            flight.hot,
+        )
+    )
+
+
+def _stage_anew(placed: Sequence[tuple[Part, Tenant]]) -> list[ShardRequest]:
+    return pack(
+        new
+        for part, tenant in placed
+        for new in deal(part.tenant, part.batch, part.positions, part.placement, tenant.placement, part.hot)
+    )

@@ -1,0 +1,84 @@
+"""Writes marks to the directory in the background: each once, whoever is first; again while the directory is away."""
+
+import asyncio
+from collections import deque
+
+from evenshard.directory.keys import mark_key
+from evenshard.errors import EvenshardError
+from evenshard.hotkeys.marks import HotKey, Mark
+from evenshard.ids import Revision
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Directory, Put, Unchanged
+from evenshard.runtime.logs import logger
+
+QUEUE_MAX = 100_000
+"""Marks that wait; beyond, they are dropped: the keys stay hot in this router until it stops."""
+RETRY_MS_MIN = 100
+RETRY_MS_MAX = 5_000
+SWAP_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 3.0
+_NOT_THERE = Revision(0)
+
+
+class MarkWriter:
+    """Belongs to one event loop."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._queue: deque[tuple[HotKey, Mark]] = deque()
+        self._filled = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="marks")
+        self._task.add_done_callback(_ended)
+
+    def write(self, key: HotKey, mark: Mark) -> None:
+        """Soon; a mark that is there already stays as it is."""
+        if len(self._queue) >= QUEUE_MAX:
+            logger().error("a mark was dropped", tenant=key[0], waiting=len(self._queue))
+            return
+        self._queue.append((key, mark))
+        self._filled.set()
+
+    async def close(self) -> None:
+        """Writes what waits, for a short while."""
+        if self._task is None:
+            return
+        self._stopping = True
+        self._filled.set()
+        done, _ = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        if not done:
+            logger().warning("marks were not written", waiting=len(self._queue))
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        """Until ``close``."""
+        retry_ms = RETRY_MS_MIN
+        while True:
+            await self._filled.wait()
+            while self._queue:
+                key, mark = self._queue[0]
+                try:
+                    name = mark_key(*key)
+                    put = Put(name, mark.to_json())
+                    await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+                except EvenshardError as error:
+                    logger().warning("a mark could not be written", waiting=len(self._queue), code=error.code)
+                    await self._clock.sleep(retry_ms)
+                    retry_ms = min(RETRY_MS_MAX, 2 * retry_ms)
+                    continue
+                retry_ms = RETRY_MS_MIN
+                self._queue.popleft()
+            if self._stopping:
+                return
+            self._filled.clear()
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """Only a defect ends the task before ``close``; it must not do so in silence."""
+    if not task.cancelled() and task.exception() is not None:
+        logger().critical("the writer of marks ended", exc_info=task.exception())

@@ -1,0 +1,1 @@
+"""Shards: the storage engine behind RPCs."""

@@ -1,0 +1,84 @@
+"""Takes batches into the log: each is read and checked in a thread, sequenced, and answered once it is synced."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from evenshard.errors import EvenshardError
+from evenshard.events.batch import FIELDS, EventBatch
+from evenshard.ids import ShardId, TenantId
+from evenshard.ports.clock import Clock
+from evenshard.shard.backpressure import append_delay_ms
+from evenshard.shard.placements import Placements
+from evenshard.shard.threads import settled
+from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.append import Append
+from evenshard.storage.sequencer import Sequencer
+from evenshard.wire.shards import NO_BITS, BatchAppended, BatchToAppend, Bools, hot_of, refused
+
+
+class Appends:
+    """Batches of one call stand and fall each by itself."""
+
+    def __init__(
+        self,
+        shard: ShardId,
+        placements: Placements,
+        sequencer: Sequencer,
+        pool: ThreadPoolExecutor,
+        clock: Clock,
+        backlog: Callable[[TenantId], float],
+        on_stored: Callable[[TenantId], None],
+        spans: ShardSpans,
+    ) -> None:
+        """``backlog`` tells how far compaction of a tenant is behind; ``on_stored`` is told of new rows."""
+        self._shard = shard
+        self._placements = placements
+        self._sequencer = sequencer
+        self._pool = pool
+        self._clock = clock
+        self._backlog = backlog
+        self._on_stored = on_stored
+        self._spans = spans
+
+    async def append(self, batches: Sequence[BatchToAppend]) -> Sequence[BatchAppended]:
+        """One result for each batch, when all that could be stored are synced."""
+        return await asyncio.gather(*(self._append(batch) for batch in batches))
+
+    async def _append(self, batch: BatchToAppend) -> BatchAppended:
+        try:
+            tenant = await self._placements.at(batch.tenant, batch.epoch)
+            owned = tenant.placement.owned_by(self._shard)
+            append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned)
+            if append.batch.rows == 0:
+                return BatchAppended("", "", NO_BITS, 0)
+            await self._hold_back(batch.tenant)
+            appended = await settled(self._sequencer.submit(append))
+        except EvenshardError as error:
+            return refused(error.code, error.message)
+        self._on_stored(batch.tenant)
+        self._spans.appended(batch.tenant, appended.sync)
+        return BatchAppended("", "", appended.duplicates, appended.position)
+
+    async def _hold_back(self, tenant: TenantId) -> None:
+        """Waits while compaction is behind; raises ``OVERLOADED`` where it is far behind."""
+        delay_ms = append_delay_ms(self._backlog(tenant))
+        if delay_ms is None:
+            raise EvenshardError("OVERLOADED", f"{self._shard}: compaction of {tenant} is behind what is imported")
+        if delay_ms:
+            await self._clock.sleep(delay_ms)
+
+
+def _read(batch: BatchToAppend, owned: Bools) -> Append:
+    """The batch as the log takes it, its hashes computed. Raises ``PAYLOAD_INVALID``."""
+    try:
+        events = EventBatch.from_ipc(batch.payload)
+        events.record.validate()
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise EvenshardError("PAYLOAD_INVALID", f"the batch cannot be read: {error}") from error
+    if list(events.record.schema)[: len(FIELDS)] != list(FIELDS):
+        raise EvenshardError("PAYLOAD_INVALID", "the batch is not in canonical form")
+    hot = hot_of(batch, events.rows)
+    return Append(batch.tenant, batch.epoch, owned, events, batch.payload, hot=hot).prepared()

@@ -1,0 +1,80 @@
+"""Builds a shard."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
+from evenshard.errors import EvenshardError
+from evenshard.ids import ShardId
+from evenshard.runtime.logs import logger
+from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
+from evenshard.runtime.settings import Settings
+from evenshard.runtime.tenants import TenantView
+from evenshard.shard.appends import Appends
+from evenshard.shard.compacting import Compactor
+from evenshard.shard.placements import Placements
+from evenshard.shard.service import ShardService
+from evenshard.shard.tidying import TailSorter
+from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.sequencer import Sequencer
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.store import Store
+from evenshard.wire.rpcs import SHARD_SERVICE
+
+DRAIN_TIMEOUT_S = 10.0
+
+
+def storage_settings(settings: Settings) -> StorageSettings:
+    """What the process's settings say of storage."""
+    return StorageSettings(
+        compact_rows=settings.compact_rows,
+        compact_bytes=settings.compact_bytes,
+        compact_age_ms=1000 * settings.compact_age_seconds,
+    )
+
+
+async def build(ports: Ports, options: ServiceOptions) -> Running:
+    """A shard, once its disk is recovered. Raises what ``Store.open`` raises."""
+    if ports.disk is None:
+        raise EvenshardError("USAGE", "a shard needs a data directory")
+    shard = ShardId(options.name)
+    stored = storage_settings(options.settings)
+    spans = ShardSpans(shard)
+    store = await asyncio.to_thread(Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync)
+    sequencer = Sequencer(
+        store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
+    )
+    threads = max(2, os.cpu_count() or 1)
+    writers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="append")
+    readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
+    tenants = TenantView(ports.directory, ports.clock)
+    compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+
+    async def close() -> None:
+        """Nothing more is taken; what was taken is synced; then the end marker."""
+        await compactor.close()
+        await sorter.close()
+        await tenants.close()
+        try:
+            await asyncio.to_thread(sequencer.close, DRAIN_TIMEOUT_S)
+            await asyncio.to_thread(readers.shutdown)
+            await asyncio.to_thread(writers.shutdown)
+        finally:
+            await asyncio.to_thread(store.close)
+
+    try:
+        await tenants.start()
+    except BaseException:
+        await close()
+        raise
+    compactor.start()
+    sorter.start()
+    placements = Placements(tenants)
+    appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
+    service = ShardService(shard, store, placements, appends, compactor, readers)
+    return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
+
+
+def _report(line: str) -> None:
+    logger().warning("recovery", what=line)

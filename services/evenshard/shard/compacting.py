@@ -1,0 +1,99 @@
+"""Compacts what is due, one tenant at a time, off the ack path; a failure is logged, and tried again later.
+
+It takes what appends and scans leave of the cores, until a tenant has several times as much unindexed as makes it due:
+from then on it competes with them, so that what is not indexed does not grow for ever.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from evenshard.ids import TenantId
+from evenshard.ports.clock import Clock
+from evenshard.runtime.logs import logger
+from evenshard.runtime.priority import yield_to_others
+from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.indexing import Compacted
+from evenshard.storage.store import Store
+
+LOOK_EVERY_MS = 1000
+URGENT_BACKLOG = 6.0
+"""Multiples of what makes a tenant due."""
+RETRY_MS_MIN = 1_000
+RETRY_MS_MAX = 60_000
+"""A tenant that cannot be compacted is tried again at most this much later: its rows are safe in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    times: int
+    next_try_ms: float
+
+
+class Compactor:
+    """Owns the threads that compact, one of them at a time. Belongs to one event loop."""
+
+    def __init__(self, store: Store, clock: Clock, spans: ShardSpans) -> None:
+        self._store = store
+        self._clock = clock
+        self._spans = spans
+        self._calm = ThreadPoolExecutor(1, thread_name_prefix="compact", initializer=yield_to_others)
+        self._urgent = ThreadPoolExecutor(1, thread_name_prefix="compact-urgent")
+        self._one = asyncio.Lock()
+        self._asked: dict[tuple[TenantId, int | None], None] = {}
+        self._failing: dict[TenantId, _Failing] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="compaction")
+        self._task.add_done_callback(_ended)
+
+    async def compact(self, tenant: TenantId, day: int | None, *, urgent: bool = True) -> Compacted:
+        """Compacts a tenant now, after what is being compacted; ``day``: only that one (days since the epoch)."""
+        with self._spans.compaction(tenant) as span:
+            pool = self._urgent if urgent or self._store.backlog(tenant) >= URGENT_BACKLOG else self._calm
+            async with self._one:
+                done = await asyncio.get_running_loop().run_in_executor(pool, self._store.compact, tenant, day)
+            span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
+            logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
+            return done
+
+    def ask(self, tenant: TenantId, day: int | None) -> None:
+        """Compacts a tenant soon."""
+        self._asked[tenant, day] = None
+
+    async def close(self) -> None:
+        """Ends the loop; a compaction that runs is finished first."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for pool in (self._calm, self._urgent):
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(LOOK_EVERY_MS)
+            asked, self._asked = self._asked, {}
+            due = await asyncio.to_thread(self._store.due, self._clock.now_ms())
+            for tenant, day in dict.fromkeys([*asked, *((tenant, None) for tenant in due)]):
+                await self._try(tenant, day)
+
+    async def _try(self, tenant: TenantId, day: int | None) -> None:
+        failing = self._failing.get(tenant)
+        if failing is not None and self._clock.monotonic_ms() < failing.next_try_ms:
+            return
+        try:
+            await self.compact(tenant, day, urgent=False)
+        except Exception as error:  # noqa: BLE001 - logged, whatever it is; the other tenants go on
+            times = failing.times + 1 if failing else 1
+            wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(times, 10))
+            self._failing[tenant] = _Failing(times, self._clock.monotonic_ms() + wait_ms)
+            logger().error("compaction failed", tenant=tenant, times=times, again_in_ms=wait_ms, exc_info=error)
+            return
+        self._failing.pop(tenant, None)
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """Only a defect ends the loop before ``close``; it must not do so in silence."""
+    if not task.cancelled() and task.exception() is not None:
+        logger().critical("compaction ended", exc_info=task.exception())

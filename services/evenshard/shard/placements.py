@@ -1,0 +1,33 @@
+"""Checks what callers planned with against the placements this shard knows, and learns newer ones."""
+
+from evenshard.directory.tenant import Tenant
+from evenshard.errors import EvenshardError
+from evenshard.ids import Epoch
+from evenshard.runtime.tenants import TenantView
+
+LEARN_TIMEOUT_S = 1.0
+"""For asking the directory about a tenant or an epoch that is not known here yet."""
+
+
+class Placements:
+    """The fence before every append and scan."""
+
+    def __init__(self, tenants: TenantView) -> None:
+        self._tenants = tenants
+
+    async def at(self, name: str, epoch: Epoch) -> Tenant:
+        """The tenant, whose placement is at ``epoch``.
+
+        Raises ``TENANT_NOT_FOUND``; ``STALE_EPOCH`` where ``epoch`` is not the newest; ``DIRECTORY_UNAVAILABLE`` where
+        it is newer than what is known here and the directory does not answer.
+        """
+        tenant = self._tenants.get(name)
+        if tenant is None or tenant.placement.epoch < epoch:
+            tenant = await self._tenants.fetch(name, timeout_s=LEARN_TIMEOUT_S)
+        if tenant is None:
+            raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
+        if tenant.placement.epoch != epoch:
+            raise EvenshardError(
+                "STALE_EPOCH", f"the placement of {name!r} is at epoch {tenant.placement.epoch}, not {epoch}"
+            )
+        return tenant

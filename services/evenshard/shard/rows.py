@@ -1,0 +1,63 @@
+"""Streams rows in time order: read and sorted in threads, one message ahead of the reader, stopped when it has gone."""
+
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from evenshard.api.v1 import shard_pb2
+from evenshard.events.scan import ScannedRows
+from evenshard.hotkeys.view import View
+from evenshard.ids import TenantId
+from evenshard.queries.plan import ScanStats
+from evenshard.shard.scans import Patience
+from evenshard.shard.threads import steps
+from evenshard.storage.snapshot import Snapshot
+from evenshard.storage.store import Store
+from evenshard.storage.time_order import rows_in_time_order
+from evenshard.wire.scans import RowsWanted, rows_message, stats_message
+
+
+async def stream_rows(
+    store: Store, pool: ThreadPoolExecutor, wanted: RowsWanted, remaining_s: float
+) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
+    """The rows ordered by (time, distinct_id, event, insert_id), then a message with what was read. Raises
+    ``STALE_EPOCH``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
+    patience = Patience(remaining_s)
+    messages = steps(pool, lambda: _messages(store, wanted, patience))
+    try:
+        async for message in messages:
+            yield message
+    finally:
+        patience.give_up()
+        await messages.aclose()
+
+
+class _Shown:
+    """A snapshot's rows as they are shown; they are ordered as such."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def scan(
+        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Iterable[ScannedRows]:
+        if tuple(fields) == ("time",):  # the view changes no time
+            return self._snapshot.scan(fields, properties, start_ms, end_ms)
+        view = View(fields, properties)
+        return map(view.show, self._snapshot.scan_to_show(fields, properties, start_ms, end_ms))
+
+
+def _messages(
+    store: Store, wanted: RowsWanted, patience: Patience
+) -> Generator[shard_pb2.ScanRowsResponse, None, None]:
+    patience.check()
+    tenant = TenantId(wanted.tenant)
+    store.fence(tenant, wanted.epoch)
+    with store.snapshot(tenant) as snapshot:
+        rows = 0
+        for record in rows_in_time_order(
+            _Shown(snapshot), wanted.start_ms, wanted.end_ms, wanted.events, wanted.include_duplicates
+        ):
+            patience.check()
+            rows += record.num_rows
+            yield rows_message(record)
+        yield shard_pb2.ScanRowsResponse(stats=stats_message(ScanStats(rows_scanned=rows), snapshot.data_version))

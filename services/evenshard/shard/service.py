@@ -1,0 +1,98 @@
+"""``ShardService``: the gRPC edge of a shard. Every call is fenced by the epoch it was planned with."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from evenshard.api.v1 import shard_pb2, shard_pb2_grpc
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.runtime.call import current_call
+from evenshard.runtime.telemetry import tracer
+from evenshard.shard.appends import Appends
+from evenshard.shard.compacting import Compactor
+from evenshard.shard.placements import Placements
+from evenshard.shard.rows import stream_rows
+from evenshard.shard.scans import scan
+from evenshard.shard.tracing import append_attributes
+from evenshard.storage.store import Store
+from evenshard.wire.scans import compact_response, day_of, rows_wanted, stats_message, storage_response
+from evenshard.wire.shards import append_response, batches_of
+
+
+class ShardService(shard_pb2_grpc.ShardServiceServicer):
+    """Holds no state of its own."""
+
+    def __init__(
+        self,
+        shard: ShardId,
+        store: Store,
+        placements: Placements,
+        appends: Appends,
+        compactor: Compactor,
+        readers: ThreadPoolExecutor,
+    ) -> None:
+        self._shard = shard
+        self._store = store
+        self._placements = placements
+        self._appends = appends
+        self._compactor = compactor
+        self._readers = readers
+
+    async def AppendEvents(
+        self, request: shard_pb2.AppendEventsRequest, context: Any
+    ) -> shard_pb2.AppendEventsResponse:
+        batches = batches_of(request)
+        with tracer().start_as_current_span("shard.append") as span:
+            results = await self._appends.append(batches)
+            if span.is_recording():
+                span.set_attributes(append_attributes(self._shard, batches, results))
+            return append_response(results)
+
+    async def Scan(self, request: shard_pb2.ScanRequest, context: Any) -> shard_pb2.ScanResponse:
+        remaining_s = current_call().remaining_s()
+        with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
+            tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+            scanned = await scan(self._store, self._readers, tenant, Epoch(request.epoch), request.scan, remaining_s)
+            stats = scanned.stats
+            span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
+            return shard_pb2.ScanResponse(partial=scanned.partial, stats=stats_message(stats, scanned.data_version))
+
+    async def ScanRows(
+        self, request: shard_pb2.ScanRowsRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
+        wanted = rows_wanted(request)
+        with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
+            await self._placements.at(wanted.tenant, wanted.epoch)
+            messages = stream_rows(self._store, self._readers, wanted, current_call().remaining_s())
+            size = 0
+            try:
+                async for message in messages:
+                    size += len(message.arrow_ipc)
+                    if message.HasField("stats"):
+                        span.set_attributes({"evenshard.rows": message.stats.rows_scanned, "evenshard.bytes": size})
+                    yield message
+            finally:
+                await messages.aclose()
+
+    async def Compact(self, request: shard_pb2.CompactRequest, context: Any) -> shard_pb2.CompactResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        day = day_of(request.day)
+        if request.wait:
+            return compact_response(await self._compactor.compact(tenant, day))
+        self._compactor.ask(tenant, day)
+        backlog = await asyncio.to_thread(self._store.storage, tenant)
+        return shard_pb2.CompactResponse(backlog_rows=sum(each.log_rows for each in backlog))
+
+    async def GetShardStorage(
+        self, request: shard_pb2.GetShardStorageRequest, context: Any
+    ) -> shard_pb2.GetShardStorageResponse:
+        tenant = TenantId(request.tenant) if request.tenant else None
+        return storage_response(await asyncio.to_thread(self._store.storage, tenant))
+
+    def _scanned(self, request: shard_pb2.ScanRequest | shard_pb2.ScanRowsRequest) -> dict[str, str | int]:
+        return {
+            "evenshard.tenant": request.tenant,
+            "evenshard.shard": self._shard,
+            "evenshard.epoch": request.epoch,
+        }

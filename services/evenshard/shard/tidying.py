@@ -1,0 +1,51 @@
+"""Keeps the unindexed rows of tenants in few sorted runs: off the ack path, in a thread of its own, after appends."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from evenshard.ids import TenantId
+from evenshard.ports.clock import Clock
+from evenshard.runtime.logs import logger
+from evenshard.runtime.priority import yield_to_others
+from evenshard.storage.store import Store
+
+LOOK_EVERY_MS = 100
+
+
+class TailSorter:
+    """Belongs to one event loop."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sort", initializer=yield_to_others)
+        self._appended: dict[TenantId, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="tail sorter")
+
+    def appended(self, tenant: TenantId) -> None:
+        """The tenant has new rows."""
+        self._appended[tenant] = None
+
+    async def close(self) -> None:
+        """Ends the loop; a sort that runs is finished first."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(LOOK_EVERY_MS)
+            appended, self._appended = self._appended, {}
+            for tenant in appended:
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._pool, self._sort, tenant)
+                except Exception as error:  # noqa: BLE001 - logged, whatever it is; unsorted rows are found too
+                    logger().error("the tail could not be sorted", tenant=tenant, exc_info=error)
+
+    def _sort(self, tenant: TenantId) -> None:
+        while self._store.sort_tail(tenant):
+            pass
