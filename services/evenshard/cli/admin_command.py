@@ -1,0 +1,178 @@
+"""``evenshard admin``: tenants, compaction, storage."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+
+from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
+from evenshard.cli.values import duration_s, table
+
+app = typer.Typer(help="Operate tenants and their storage.")
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1-63 of a-z 0-9 _ -.")]
+TimezoneOption = Annotated[str | None, typer.Option(help="IANA name; default UTC.")]
+DedupeOption = Annotated[Literal["on", "off"] | None, typer.Option(help="Whether answers skip duplicates; default on.")]
+StrictOption = Annotated[
+    bool | None,
+    typer.Option("--strict/--no-strict", help="Reject events without insert_id or with a placeholder distinct_id."),
+]
+
+ThresholdOption = Annotated[
+    int | None,
+    typer.Option("--hot-key-threshold", metavar="N", help="Events of an id and day that stay; default 100,000."),
+]
+ModeOption = Annotated[
+    str | None,
+    typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
+]
+
+
+@app.callback()
+def _root() -> None:
+    """Operate tenants and their storage."""
+
+
+@app.command()
+def create_tenant(
+    tenant: TenantArgument,
+    timezone: TimezoneOption = None,
+    dedupe: DedupeOption = None,
+    strict: StrictOption = None,
+    hot_key_threshold: ThresholdOption = None,
+    hot_key_mode: ModeOption = None,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Makes a tenant."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.create_tenant(
+            tenant,
+            timezone=timezone,
+            dedupe=_on(dedupe),
+            strict=strict,
+            hot_key_threshold=hot_key_threshold,
+            hot_key_mode=hot_key_mode,
+        )
+    print_result(document, as_json=json_output, human=_tenant)
+
+
+@app.command()
+def set_tenant(
+    tenant: TenantArgument,
+    timezone: TimezoneOption = None,
+    dedupe: DedupeOption = None,
+    strict: StrictOption = None,
+    hot_key_threshold: ThresholdOption = None,
+    hot_key_mode: ModeOption = None,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Changes a tenant's settings; what is not given stays."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.set_tenant(
+            tenant,
+            timezone=timezone,
+            dedupe=_on(dedupe),
+            strict=strict,
+            hot_key_threshold=hot_key_threshold,
+            hot_key_mode=hot_key_mode,
+        )
+    print_result(document, as_json=json_output, human=_tenant)
+
+
+@app.command("tenant")
+def show_tenant(tenant: TenantArgument, router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption = False) -> None:
+    """Shows a tenant's settings and placement."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.tenant(tenant)
+    print_result(document, as_json=json_output, human=_tenant)
+
+
+@app.command("tenants")
+def list_tenants(router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption = False) -> None:
+    """Lists all tenants."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.tenants()
+    print_result(document, as_json=json_output, human=_tenants)
+
+
+@app.command()
+def compact(
+    tenant: Annotated[str, typer.Option(help="Whose rows.")],
+    day: Annotated[str | None, typer.Option(metavar="D", help="Only this UTC day, YYYY-MM-DD.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Answer when it is done, not when it is queued.")] = False,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "10m",
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Indexes a tenant's logged rows."""
+    from evenshard.client import connect
+
+    timeout_s = duration_s(timeout)
+    with connect(router) as client:
+        document = client.compact(tenant, day=day, wait=wait, timeout=timeout_s)
+    print_result(document, as_json=json_output, human=_compaction)
+
+
+@app.command()
+def storage(
+    tenant: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Shows what tenants occupy."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.storage(tenant)
+    print_result(document, as_json=json_output, human=_storage)
+
+
+def _on(dedupe: str | None) -> bool | None:
+    return None if dedupe is None else dedupe == "on"
+
+
+def _tenant(document: Mapping[str, Any]) -> str:
+    placement = document["placement"]
+    pieces = ", ".join(f"{each['first']}-{each['last']} {each['shard']}" for each in placement["slots"])
+    return (
+        f"{document['tenant']}: time zone {document['timezone']}, dedupe {'on' if document['dedupe'] else 'off'}, "
+        f"strict {'on' if document['strict'] else 'off'}\n"
+        f"  hot keys: {document['hot_key_mode']}, behind {document['hot_key_threshold']:,} events of an id and day\n"
+        f"  slots (epoch {placement['epoch']}): {pieces}"
+    )
+
+
+def _tenants(document: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            each["tenant"],
+            each["timezone"],
+            "on" if each["dedupe"] else "off",
+            "on" if each["strict"] else "off",
+            " ".join(dict.fromkeys(piece["shard"] for piece in each["placement"]["slots"])),
+        )
+        for each in document["tenants"]
+    ]
+    return table(("tenant", "time zone", "dedupe", "strict", "shards"), rows)
+
+
+def _compaction(document: Mapping[str, Any]) -> str:
+    return (
+        f"{document['segments_written']:,} segments written, {document['rows']:,} rows "
+        f"({document['duplicates_marked']:,} marked as duplicates); {document['backlog_rows']:,} rows wait"
+    )
+
+
+def _storage(document: Mapping[str, Any]) -> str:
+    columns = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
+    return table(columns, [[each[name] for name in columns] for each in document["tenants"]])

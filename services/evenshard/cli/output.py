@@ -1,0 +1,64 @@
+"""How every command answers: the result on stdout, for people or as exactly one JSON document; errors the same way.
+
+A command builds its document, calls ``print_result`` and ends with ``finish(status)`` where the exit status is not 0.
+It lets ``EvenshardError`` through: ``main`` prints it and exits with its status.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.wire.error_document import error_document
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
+RouterOption = Annotated[
+    str, typer.Option("--router", envvar="EVENSHARD_ROUTER", help="Address of a router, host:port.")
+]
+GatewayOption = Annotated[
+    str, typer.Option("--gateway", envvar="EVENSHARD_GATEWAY", help="Address of a gateway, host:port.")
+]
+ROUTER_DEFAULT = "127.0.0.1:7400"
+GATEWAY_DEFAULT = "127.0.0.1:7401"
+
+
+def print_result(document: Mapping[str, Any], *, as_json: bool, human: Callable[[Mapping[str, Any]], str]) -> None:
+    """Prints ``document`` as one line of JSON, or what ``human`` makes of it."""
+    print_line(json.dumps(document, ensure_ascii=False) if as_json else human(document))
+
+
+def print_line(text: str) -> None:
+    """A line on stdout, there at once. What the terminal's encoding cannot show is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def print_note(text: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stderr.flush()
+
+
+def finish(status: ExitStatus) -> NoReturn:
+    """Ends the command with an exit status."""
+    raise typer.Exit(int(status))
+
+
+def print_error(error: EvenshardError, *, as_json: bool) -> None:
+    """One document on stdout, or a few lines for people on stderr."""
+    if as_json:
+        print_line(json.dumps(error_document(error), ensure_ascii=False))
+        return
+    print_note(f"error {error.code}: {error.message}")
+    for fault in error.fields:
+        print_note(f"  {fault.field}: {fault.description}")
+    if error.in_doubt:
+        print_note("  some of it may have been stored; the same call again settles it")
+    if error.hint:
+        print_note(f"  {error.hint}")
+    if error.trace_id:
+        print_note(f"  trace {error.trace_id}")

@@ -1,0 +1,72 @@
+"""``evenshard query``: questions and their answers, as tables or JSON."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from evenshard.cli.funnel_command import funnel
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
+from evenshard.cli.query_flags import flag, read_request
+from evenshard.cli.segmentation_table import segmentation_table
+from evenshard.cli.values import duration_s
+from evenshard.errors import EvenshardError, ExitStatus
+
+app = typer.Typer(help="Ask questions.")
+
+
+@app.callback()
+def _root() -> None:
+    """Ask questions."""
+
+
+app.command()(funnel)
+
+
+@app.command()
+def segmentation(
+    tenant: Annotated[str | None, typer.Option(help="Whose events.")] = None,
+    from_date: Annotated[str | None, typer.Option("--from", metavar="D", help="First day, YYYY-MM-DD.")] = None,
+    to_date: Annotated[str | None, typer.Option("--to", metavar="D", help="Last day, inclusive.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="Any of these; none: any event.")] = None,
+    unit: Annotated[
+        Literal["minute", "hour", "day", "week", "month"] | None, typer.Option(help="Bucket; default day.")
+    ] = None,
+    measure: Annotated[Literal["total", "unique"] | None, typer.Option(help="Default total.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext == ".py"')] = None,
+    by: Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')] = None,
+    include_duplicates: Annotated[bool, typer.Option("--include-duplicates", help="Count copies too.")] = False,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "30s",
+    query: Annotated[
+        str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
+    ] = None,
+    gateway: GatewayOption = GATEWAY_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Counts events by time bucket, optionally broken down by properties."""
+    from evenshard.client import connect
+
+    timeout_s = duration_s(timeout)
+    flags: dict[str, Any] = {
+        "tenant": tenant, "from_date": from_date, "to_date": to_date, "event": event, "unit": unit, "measure": measure,
+        "where": where, "by": by, "limit": limit, "include_duplicates": include_duplicates,
+        "allow_partial": allow_partial,
+    }  # fmt: skip
+    given = {name: value for name, value in flags.items() if value}
+    with connect(gateway=gateway) as client:
+        if query is not None:
+            if given:
+                raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
+            result = client.segmentation_of(read_request(query), timeout=timeout_s)
+        else:
+            missing = [name for name in ("tenant", "from_date", "to_date") if name not in given]
+            if missing:
+                raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
+            result = client.segmentation(**given, timeout=timeout_s)
+    names = result.by
+    print_result(result.to_dict(), as_json=json_output, human=lambda document: segmentation_table(document, names))
+    if not result.meta["complete"]:
+        finish(ExitStatus.PARTIAL)

@@ -1,0 +1,77 @@
+"""What operators ask, as the contract's documents. Fields that no release has delivered yet are null."""
+
+from typing import Any
+
+from evenshard.api.v1 import admin_pb2
+
+
+def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
+    """A tenant with its settings and placement."""
+    return {
+        "tenant": tenant.name,
+        "hot_key_threshold": tenant.settings.hot_key_threshold,
+        "hot_key_mode": tenant.settings.hot_key_mode,
+        "timezone": tenant.settings.timezone,
+        "dedupe": tenant.settings.dedupe,
+        "retention_days": None,
+        "strict": tenant.settings.strict,
+        "events_per_second": None,
+        "bytes_per_second": None,
+        "placement": {
+            "epoch": tenant.placement.epoch,
+            "slots": [_slots(each) for each in tenant.placement.slots],
+            "overflow": [_slots(each) for each in tenant.placement.overflow],
+        },
+    }
+
+
+def _slots(piece: Any) -> dict[str, Any]:
+    return {"first": piece.first, "last": piece.last, "shard": piece.shard}
+
+
+def settings_message(
+    timezone: str | None,
+    dedupe: bool | None,
+    strict: bool | None,
+    hot_key_threshold: int | None,
+    hot_key_mode: str | None,
+) -> admin_pb2.TenantSettings:
+    """What is None stays unset."""
+    settings = admin_pb2.TenantSettings()
+    if timezone is not None:
+        settings.timezone = timezone
+    if dedupe is not None:
+        settings.dedupe = dedupe
+    if strict is not None:
+        settings.strict = strict
+    if hot_key_threshold is not None:
+        settings.hot_key_threshold = hot_key_threshold
+    if hot_key_mode is not None:
+        settings.hot_key_mode = hot_key_mode
+    return settings
+
+
+def compaction_document(answer: admin_pb2.CompactTenantResponse) -> dict[str, Any]:
+    return {
+        "segments_written": answer.segments_written,
+        "rows": answer.rows,
+        "duplicates_marked": answer.duplicates_marked,
+        "backlog_rows": answer.backlog_rows,
+    }
+
+
+def storage_document(answer: admin_pb2.GetStorageResponse) -> dict[str, Any]:
+    return {
+        "tenants": [
+            {
+                "tenant": each.tenant,
+                "log_rows": each.log_rows,
+                "segment_rows": each.segment_rows,
+                "duplicate_rows": each.duplicate_rows,
+                "segments": each.segments,
+                "files": each.files,
+                "bytes": each.bytes,
+            }
+            for each in answer.tenants
+        ]
+    }

@@ -1,0 +1,404 @@
+"""The Python client: imports, queries and administration over gRPC. ``Client`` is the same without ``await``."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from evenshard.api.v1 import admin_pb2, query_pb2
+from evenshard.client.admin import compaction_document, settings_message, storage_document, tenant_document
+from evenshard.client.batches import Batch
+from evenshard.client.exports import AsyncExport
+from evenshard.client.files import EventFile, Format
+from evenshard.client.funnels import FunnelResult, funnel_request, funnel_result, parsed_funnel
+from evenshard.client.import_result import ImportResult
+from evenshard.client.importer import IN_FLIGHT_DEFAULT, Compression, Importer, ImportOptions, Progress
+from evenshard.client.insert_ids import InsertIds
+from evenshard.client.rejected_events import RejectedEvents
+from evenshard.client.requests import Time, names, parsed_segmentation, segmentation_request, time_ms
+from evenshard.client.results import SegmentationResult, segmentation_result
+from evenshard.client.retries import Retries
+from evenshard.client.sources import LINES_PER_BATCH, ROWS_PER_BATCH, batches_of_events, batches_of_table, is_table
+from evenshard.client.tracing import ending, start_client_span
+from evenshard.client.transport import Transport
+from evenshard.errors import EvenshardError
+from evenshard.ports.peers import Request, Response, Rpc
+from evenshard.ports.rng import Rng
+from evenshard.runtime.rng import SystemRng
+from evenshard.wire import rpcs
+
+FILE_TIMEOUT_S: Final = 60.0
+"""Of each batch of a file, its retries included: long enough for a service to be restarted."""
+_ROUTER_DEFAULT: Final = "127.0.0.1:7400"
+_GATEWAY_DEFAULT: Final = "127.0.0.1:7401"
+_FEW_EVENTS: Final = 1000
+
+
+class AsyncClient:
+    """A connection to one router and one gateway; belongs to one event loop. Made by ``evenshard.aio.connect``.
+
+    Calls fail with ``EvenshardError``. What is retryable is retried, with the same insert_ids, until the call's
+    ``timeout`` (seconds; for imports: of each batch) and never else; an address that never answered is given up after
+    3 s. ``tenant`` defaults to the client's.
+    """
+
+    def __init__(
+        self,
+        router: str | None,
+        gateway: str | None,
+        *,
+        tenant: str | None,
+        token: str | None,
+        timeout: float,
+        compression: Compression | Literal["auto"],
+        environment: Mapping[str, str],
+        rng: Rng | None = None,
+    ) -> None:
+        token = token or environment.get("EVENSHARD_TOKEN") or None
+        router = router or environment.get("EVENSHARD_ROUTER") or _ROUTER_DEFAULT
+        gateway = gateway or environment.get("EVENSHARD_GATEWAY") or _GATEWAY_DEFAULT
+        self.timeout = timeout
+        self._tenant = tenant
+        self._compression: Compression = compression if compression != "auto" else _compression_for(router)
+        self._rng = rng or SystemRng()
+        self._router = Transport(router, token)
+        self._gateway = Transport(gateway, token)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what is in flight and hangs up."""
+        await self._router.close()
+        await self._gateway.close()
+
+    # Imports
+
+    async def import_events(
+        self,
+        events: Iterable[Mapping[str, Any]],
+        *,
+        tenant: str | None = None,
+        strict: bool = False,
+        batch_rows: int = LINES_PER_BATCH,
+        in_flight: int = IN_FLIGHT_DEFAULT,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Imports dicts of the shape that ``export`` gives: ``event``, ``properties``; ``tenant``, ``distinct_id``,
+        ``time`` and ``insert_id`` may stand beside ``event``. An event without insert_id is given one, unless
+        ``strict``. A frame or table goes to ``import_table``. Some events may be rejected: look at
+        ``result.rejected``."""
+        if is_table(events):
+            return await self.import_table(
+                events, tenant=tenant, strict=strict, batch_rows=batch_rows, in_flight=in_flight, timeout=timeout
+            )
+        batches = batches_of_events(events, batch_rows=batch_rows, ids=_ids(strict))
+        options = self._import_options(tenant, strict, in_flight, timeout)
+        few = isinstance(events, list | tuple) and len(events) <= _FEW_EVENTS
+        return await self._import(batches, options, in_thread=not few)
+
+    async def import_table(
+        self,
+        table: Any,
+        *,
+        tenant: str | None = None,
+        strict: bool = False,
+        batch_rows: int = ROWS_PER_BATCH,
+        in_flight: int = IN_FLIGHT_DEFAULT,
+        timeout: float | None = None,
+    ) -> ImportResult:
+        """Imports an Arrow table, record batch or reader, or a pandas or polars frame: columns ``event``,
+        ``distinct_id``, ``time``, optionally ``insert_id`` and ``properties_json``, every other one a property.
+        NaN in a pandas frame means not set."""
+        batches = batches_of_table(table, batch_rows=batch_rows, ids=_ids(strict))
+        return await self._import(batches, self._import_options(tenant, strict, in_flight, timeout), in_thread=True)
+
+    async def import_file(
+        self,
+        path: str | Path,
+        *,
+        tenant: str | None = None,
+        file_format: Format = "auto",
+        strict: bool = False,
+        batch_rows: int | None = None,
+        in_flight: int = IN_FLIGHT_DEFAULT,
+        timeout: float | None = None,
+        create_tenant: bool = False,
+        from_line: int = 0,
+        errors_to: str | Path | None = None,
+        on_progress: Callable[[Progress, int | None], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> ImportResult:
+        """Imports a file of NDJSON, Arrow or Parquet, perhaps gzip or zstd; ``-`` is standard input. ``create_tenant``
+        makes the tenants it names. ``from_line`` (or row, from 0) is where to begin. ``errors_to`` names a file for the
+        rejected events, one a line with what was wrong; with ``from_line`` it is appended to. ``on_progress`` is told
+        how far it is, and the file's size where it has one; ``stopping`` is asked before each batch. ``timeout`` is of
+        each batch, 60 s by default."""
+        file = await asyncio.to_thread(EventFile, path, file_format)
+        with file, contextlib.ExitStack() as stack:
+            rejected = None
+            if errors_to is not None:
+                rejected = stack.enter_context(RejectedEvents(errors_to, append=from_line > 0))
+            options = replace(
+                self._import_options(tenant, strict, in_flight, FILE_TIMEOUT_S if timeout is None else timeout),
+                create_tenant=self._ensure_tenant if create_tenant else None,
+                on_progress=None if on_progress is None else lambda done: on_progress(done, file.size_bytes),
+                stopping=stopping,
+                on_rejects=None if rejected is None else rejected.write,
+            )
+            if options.create_tenant is not None and options.tenant:
+                await options.create_tenant(options.tenant)
+            batches = file.batches(batch_rows=batch_rows, ids=_ids(strict), first=from_line)
+            return await self._import(batches, options, in_thread=True)
+
+    def _import_options(
+        self,
+        tenant: str | None,
+        strict: bool,
+        in_flight: int,
+        timeout: float | None,
+    ) -> ImportOptions:
+        if in_flight < 1:
+            raise EvenshardError("USAGE", f"in_flight is {in_flight}, it must be at least 1")
+        return ImportOptions(
+            tenant=tenant or self._tenant or "",
+            strict=strict,
+            in_flight=in_flight,
+            timeout_s=self.timeout if timeout is None else timeout,
+            compression=self._compression,
+        )
+
+    async def _import(self, batches: Iterator[Batch], options: ImportOptions, *, in_thread: bool) -> ImportResult:
+        return await Importer(self._router, options, self._rng).run(batches, in_thread=in_thread)
+
+    # Queries
+
+    async def segmentation(
+        self,
+        event: str | Sequence[str] | None = None,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        unit: str = "day",
+        measure: str = "total",
+        by: str | Sequence[str] = (),
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> SegmentationResult:
+        """Counts events (any of ``event``; None: any event) by time bucket: ``unit`` minute, hour, day, week or
+        month; ``measure`` total or unique. Dates are the tenant's, both inclusive."""
+        request = segmentation_request(
+            self._tenant_of(tenant),
+            event,
+            from_date,
+            to_date,
+            unit=unit,
+            measure=measure,
+            by=by,
+            where=where,
+            limit=limit,
+            include_duplicates=include_duplicates,
+            allow_partial=allow_partial,
+        )
+        return await self._segmentation(request, timeout)
+
+    async def segmentation_of(self, document: str | bytes, *, timeout: float | None = None) -> SegmentationResult:
+        """The whole request as proto3 JSON (``QuerySegmentationRequest``)."""
+        return await self._segmentation(parsed_segmentation(document), timeout)
+
+    async def _segmentation(
+        self, request: query_pb2.QuerySegmentationRequest, timeout: float | None
+    ) -> SegmentationResult:
+        answer = await self._call(self._gateway, rpcs.QUERY_SEGMENTATION, request, timeout)
+        return segmentation_result(answer, request.by)
+
+    async def funnel(
+        self,
+        steps: Sequence[str],
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        window: str = "30d",
+        by: str | Sequence[str] = (),
+        by_step: str | int = "first",
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> FunnelResult:
+        """Counts users who do ``steps`` (2 to 32, each as ``NAME``, ``NAME|NAME`` or ``*``, perhaps followed by
+        `` where EXPR``) in order within ``window`` of the first. Dates are of the first step, the tenant's, both
+        inclusive. ``by_step`` (first, last or a number): the step whose values group a user."""
+        request = funnel_request(
+            self._tenant_of(tenant),
+            steps,
+            from_date,
+            to_date,
+            window=window,
+            by=by,
+            by_step=by_step,
+            where=where,
+            limit=limit,
+            include_duplicates=include_duplicates,
+            allow_partial=allow_partial,
+        )
+        return await self._funnel(request, timeout)
+
+    async def funnel_of(self, document: str | bytes, *, timeout: float | None = None) -> FunnelResult:
+        """The whole request as proto3 JSON (``QueryFunnelRequest``)."""
+        return await self._funnel(parsed_funnel(document), timeout)
+
+    async def _funnel(self, request: query_pb2.QueryFunnelRequest, timeout: float | None) -> FunnelResult:
+        answer = await self._call(self._gateway, rpcs.QUERY_FUNNEL, request, timeout)
+        return funnel_result(answer, request.by)
+
+    def export(
+        self,
+        start: Time,
+        end: Time,
+        events: str | Sequence[str] | None = None,
+        *,
+        format: Literal["ndjson", "arrow"] = "ndjson",  # noqa: A002 - as the command's flag
+        include_duplicates: bool = False,
+        cursor: str = "",
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncExport:
+        """Rows from ``start`` to before ``end`` (ms, RFC 3339 or datetime), ordered by time, distinct_id, event,
+        insert_id; streamed. ``timeout`` is for each stretch of rows. ``cursor`` goes on behind a former export."""
+        request = query_pb2.ExportEventsRequest(
+            tenant=self._tenant_of(tenant),
+            start_ms=time_ms(start),
+            end_ms=time_ms(end),
+            events=names(events),
+            format=format,
+            include_duplicates=include_duplicates,
+            cursor=cursor,
+        )
+        return AsyncExport(self._gateway, request, timeout_s=timeout or self.timeout, rng=self._rng)
+
+    # Administration
+
+    async def create_tenant(
+        self,
+        tenant: str,
+        *,
+        timezone: str | None = None,
+        dedupe: bool | None = None,
+        strict: bool | None = None,
+        hot_key_threshold: int | None = None,
+        hot_key_mode: str | None = None,
+    ) -> dict[str, Any]:
+        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite). Raises ``TENANT_EXISTS``."""
+        request = admin_pb2.CreateTenantRequest(
+            tenant=tenant,
+            settings=settings_message(timezone, dedupe, strict, hot_key_threshold, hot_key_mode),
+            options=self._change(),
+        )
+        answer = await self._call(self._router, rpcs.CREATE_TENANT, request)
+        return tenant_document(answer.tenant)
+
+    async def set_tenant(
+        self,
+        tenant: str,
+        *,
+        timezone: str | None = None,
+        dedupe: bool | None = None,
+        strict: bool | None = None,
+        hot_key_threshold: int | None = None,
+        hot_key_mode: str | None = None,
+    ) -> dict[str, Any]:
+        """Changes a tenant's settings; None leaves one as it is."""
+        request = admin_pb2.UpdateTenantRequest(
+            tenant=tenant,
+            settings=settings_message(timezone, dedupe, strict, hot_key_threshold, hot_key_mode),
+            options=self._change(),
+        )
+        answer = await self._call(self._router, rpcs.UPDATE_TENANT, request)
+        return tenant_document(answer.tenant)
+
+    async def tenant(self, tenant: str) -> dict[str, Any]:
+        """A tenant's settings and placement."""
+        answer = await self._call(self._router, rpcs.GET_TENANT, admin_pb2.GetTenantRequest(tenant=tenant))
+        return tenant_document(answer.tenant)
+
+    async def tenants(self) -> dict[str, Any]:
+        """All tenants, by name."""
+        answer = await self._call(self._router, rpcs.LIST_TENANTS, admin_pb2.ListTenantsRequest())
+        return {"tenants": [tenant_document(each) for each in answer.tenants]}
+
+    async def compact(
+        self,
+        tenant: str | None = None,
+        *,
+        day: str | date | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Indexes a tenant's logged rows (of one UTC day, or all); ``wait``: answers when it is done."""
+        request = admin_pb2.CompactTenantRequest(
+            tenant=self._tenant_of(tenant), day="" if day is None else str(day), wait=wait
+        )
+        return compaction_document(await self._call(self._router, rpcs.COMPACT_TENANT, request, timeout))
+
+    async def storage(self, tenant: str | None = None) -> dict[str, Any]:
+        """What a tenant (None: the client's, or everybody) occupies."""
+        request = admin_pb2.GetStorageRequest(tenant=tenant or self._tenant or "")
+        return storage_document(await self._call(self._router, rpcs.GET_STORAGE, request))
+
+    async def _ensure_tenant(self, tenant: str) -> None:
+        try:
+            await self.create_tenant(tenant)
+        except EvenshardError as error:
+            if error.code != "TENANT_EXISTS":
+                raise
+
+    # Shared
+
+    async def _call(
+        self, transport: Transport, rpc: Rpc[Request, Response], request: Request, timeout: float | None = None
+    ) -> Response:
+        """Reads, and changes that carry a request_id: safe to send again."""
+        name = "client.query" if transport is self._gateway else "client.admin"
+        span = start_client_span(name, getattr(request, "tenant", ""))
+        retries = Retries(self.timeout if timeout is None else timeout, self._rng)
+        with ending(span):
+            try:
+                return await retries.attempt(
+                    transport, lambda timeout_s: transport.call(rpc, request, timeout_s=timeout_s, span=span)
+                )
+            except EvenshardError as error:
+                error.in_doubt = False  # that is said of imports only
+                raise
+
+    def _change(self) -> admin_pb2.ChangeOptions:
+        return admin_pb2.ChangeOptions(request_id=self._rng.token_hex(16))
+
+    def _tenant_of(self, tenant: str | None) -> str:
+        chosen = tenant or self._tenant
+        if not chosen:
+            raise EvenshardError("USAGE", "no tenant is named", hint="name one: tenant=…, or connect(tenant=…)")
+        return chosen
+
+
+def _ids(strict: bool) -> InsertIds | None:
+    """Strict imports refuse events without an insert_id of their own: none is made for them."""
+    return None if strict else InsertIds()
+
+
+def _compression_for(router: str) -> Compression:
+    """Compression pays where bytes travel."""
+    host = router.rpartition(":")[0].strip("[]")
+    return "none" if host in ("localhost", "::1") or host.startswith("127.") else "zstd"

@@ -1,0 +1,261 @@
+"""The blocking client: ``AsyncClient`` run on a shared loop, so that there is one implementation."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+
+from evenshard.client.async_client import AsyncClient
+from evenshard.client.exports import AsyncExport
+from evenshard.client.files import Format
+from evenshard.client.funnels import FunnelResult
+from evenshard.client.import_result import ImportResult
+from evenshard.client.importer import Progress
+from evenshard.client.loop import run_blocking
+from evenshard.client.requests import Time
+from evenshard.client.results import SegmentationResult
+
+Item = TypeVar("Item")
+
+
+class Client:
+    """A connection to one router and one gateway; a context manager; may be shared by threads.
+
+    Every method is that of ``AsyncClient``, which see; those without a docstring here differ only in that they wait.
+    """
+
+    def __init__(self, connect: Callable[[], AsyncClient]) -> None:
+        async def made() -> AsyncClient:
+            return connect()
+
+        self._client = run_blocking(made())
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        run_blocking(self._client.close())
+
+    def import_events(self, events: Iterable[Mapping[str, Any]], **options: Any) -> ImportResult:
+        return run_blocking(self._client.import_events(events, **options))
+
+    def import_table(self, table: Any, **options: Any) -> ImportResult:
+        return run_blocking(self._client.import_table(table, **options))
+
+    def import_file(
+        self,
+        path: str | Path,
+        *,
+        file_format: Format = "auto",
+        on_progress: Callable[[Progress, int | None], None] | None = None,
+        **options: Any,
+    ) -> ImportResult:
+        return run_blocking(self._client.import_file(path, file_format=file_format, on_progress=on_progress, **options))
+
+    def segmentation(
+        self,
+        event: str | Sequence[str] | None = None,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        unit: str = "day",
+        measure: str = "total",
+        by: str | Sequence[str] = (),
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> SegmentationResult:
+        return run_blocking(
+            self._client.segmentation(
+                event,
+                from_date=from_date,
+                to_date=to_date,
+                unit=unit,
+                measure=measure,
+                by=by,
+                where=where,
+                limit=limit,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def segmentation_of(self, document: str | bytes, *, timeout: float | None = None) -> SegmentationResult:
+        return run_blocking(self._client.segmentation_of(document, timeout=timeout))
+
+    def funnel(
+        self,
+        steps: Sequence[str],
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        window: str = "30d",
+        by: str | Sequence[str] = (),
+        by_step: str | int = "first",
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> FunnelResult:
+        return run_blocking(
+            self._client.funnel(
+                steps,
+                from_date=from_date,
+                to_date=to_date,
+                window=window,
+                by=by,
+                by_step=by_step,
+                where=where,
+                limit=limit,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def funnel_of(self, document: str | bytes, *, timeout: float | None = None) -> FunnelResult:
+        return run_blocking(self._client.funnel_of(document, timeout=timeout))
+
+    def export(
+        self,
+        start: Time,
+        end: Time,
+        events: str | Sequence[str] | None = None,
+        *,
+        format: Literal["ndjson", "arrow"] = "ndjson",  # noqa: A002 - as the command's flag
+        include_duplicates: bool = False,
+        cursor: str = "",
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> "Export":
+        return Export(
+            self._client.export(
+                start,
+                end,
+                events,
+                format=format,
+                include_duplicates=include_duplicates,
+                cursor=cursor,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def create_tenant(self, tenant: str, **settings: Any) -> dict[str, Any]:
+        return run_blocking(self._client.create_tenant(tenant, **settings))
+
+    def set_tenant(self, tenant: str, **settings: Any) -> dict[str, Any]:
+        return run_blocking(self._client.set_tenant(tenant, **settings))
+
+    def tenant(self, tenant: str) -> dict[str, Any]:
+        return run_blocking(self._client.tenant(tenant))
+
+    def tenants(self) -> dict[str, Any]:
+        return run_blocking(self._client.tenants())
+
+    def compact(self, tenant: str | None = None, **options: Any) -> dict[str, Any]:
+        return run_blocking(self._client.compact(tenant, **options))
+
+    def storage(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.storage(tenant))
+
+
+class Export:
+    """An export in progress: iterating gives rows as dicts, in order. See ``AsyncExport``."""
+
+    def __init__(self, export: AsyncExport) -> None:
+        self._export = export
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._export.format == "arrow":
+            for batch in self.batches():
+                yield from batch.to_pylist()
+        else:
+            for payload in self.payloads():
+                yield from map(orjson.loads, payload.splitlines())
+
+    def payloads(self) -> Iterator[bytes]:
+        """As they come: whole NDJSON lines, or a whole Arrow IPC stream each."""
+        return _blocking(self._export.payloads())
+
+    def batches(self) -> Iterator[Any]:
+        """Record batches; needs ``format="arrow"``."""
+        return _blocking(self._export.batches())
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes all rows to a file as they come; needs ``format="ndjson"``."""
+        run_blocking(self._export.save(path))
+
+    def to_arrow(self) -> Any:
+        """Everything, as one table; needs ``format="arrow"``."""
+        return run_blocking(self._export.to_arrow())
+
+    def to_pandas(self) -> Any:
+        """Everything, as a data frame; needs pandas and ``format="arrow"``."""
+        return run_blocking(self._export.to_pandas())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of ``evenshard export --out``."""
+        return self._export.to_dict()
+
+    @property
+    def format(self) -> str:
+        return self._export.format
+
+    @property
+    def rows(self) -> int:
+        return self._export.rows
+
+    @property
+    def bytes(self) -> int:
+        return self._export.bytes
+
+    @property
+    def cursor(self) -> str:
+        return self._export.cursor
+
+    @property
+    def complete(self) -> bool:
+        return self._export.complete
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        return self._export.warnings
+
+    @property
+    def trace_id(self) -> str:
+        return self._export.trace_id
+
+
+def _blocking(items: AsyncGenerator[Item, None]) -> Iterator[Item]:
+    """An async iterator, read by waiting for each item; closing this closes that."""
+
+    async def following() -> tuple[bool, Any]:
+        try:
+            return True, await anext(items)
+        except StopAsyncIteration:
+            return False, None
+
+    try:
+        while (found := run_blocking(following()))[0]:
+            yield found[1]
+    finally:
+        run_blocking(_close(items))
+
+
+async def _close(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()

@@ -1,0 +1,127 @@
+"""Funnels asked and answered: the client's arguments as protobuf, the answer as values."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import pyarrow as pa
+from google.protobuf import json_format
+
+from evenshard.api.v1 import query_pb2
+from evenshard.client.requests import names
+from evenshard.client.results import breakdown_column, breakdown_value, meta_document
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.queries.steps import parse_step
+
+_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
+_STEP_FIELDS: Final = tuple(field.name for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields)
+_STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64()}
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelResult:
+    """How many users reached each step. A step is ``{"step", "name", "count", "conversion_from_previous",
+    "conversion_from_first", "avg_seconds_from_previous", "median_seconds_from_previous", "avg_seconds_from_first",
+    "median_seconds_from_first"}``; None where undefined."""
+
+    overall: dict[str, Any]
+    """``{"steps": [step…]}``: everybody."""
+    groups: list[dict[str, Any]]
+    """``{"by": [value…], "steps": [step…]}``, most entries first; none without a breakdown."""
+    meta: dict[str, Any]
+    by: tuple[str, ...] = ()
+    """The properties that ``groups[…]["by"]`` are values of."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of ``evenshard query funnel``."""
+        return {"overall": self.overall, "groups": self.groups, "meta": self.meta}
+
+    def to_arrow(self) -> pa.Table:
+        """One row a group and step, everybody's where there is no breakdown: a column for each property of it, then
+        the fields of a step. A property whose values are of several types is given as JSON text."""
+        lines = self.groups if self.by else [{"by": [], **self.overall}]
+        columns: dict[str, pa.Array] = {}
+        for at, name in enumerate(self.by):
+            columns[name] = breakdown_column([line["by"][at] for line in lines for _ in line["steps"]])
+        for name in _STEP_FIELDS:
+            values = [step[name] for line in lines for step in line["steps"]]
+            columns[name] = pa.array(values, _STEP_TYPES.get(name, pa.float64()))
+        return pa.table(columns)
+
+    def to_pandas(self) -> Any:
+        """``to_arrow`` as a data frame; needs pandas."""
+        return self.to_arrow().to_pandas()
+
+
+def funnel_request(
+    tenant: str,
+    steps: Sequence[str],
+    from_date: str | date,
+    to_date: str | date,
+    *,
+    window: str,
+    by: str | Sequence[str],
+    by_step: str | int,
+    where: str | None,
+    limit: int,
+    include_duplicates: bool,
+    allow_partial: bool,
+) -> query_pb2.QueryFunnelRequest:
+    """Raises ``QUERY_INVALID`` for steps and windows that cannot be read."""
+    parsed = [parse_step(text, f"steps[{number}]") for number, text in enumerate(names(steps))]
+    return query_pb2.QueryFunnelRequest(
+        tenant=tenant,
+        from_date=str(from_date),
+        to_date=str(to_date),
+        steps=[query_pb2.FunnelStep(events=step.events, where=step.where) for step in parsed],
+        window_ms=_window_ms(window),
+        by=names(by),
+        by_step=str(by_step),
+        where=where or "",
+        limit=limit,
+        options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+    )
+
+
+def parsed_funnel(document: str | bytes) -> query_pb2.QueryFunnelRequest:
+    """Raises ``QUERY_INVALID`` for what is no such request."""
+    try:
+        return json_format.Parse(document, query_pb2.QueryFunnelRequest())
+    except json_format.ParseError as error:
+        raise EvenshardError("QUERY_INVALID", f"no funnel request: {error}") from error
+
+
+def funnel_result(answer: query_pb2.QueryFunnelResponse, by: Sequence[str]) -> FunnelResult:
+    """The answer as it came, as values."""
+    return FunnelResult(
+        {"steps": _steps(answer.overall.steps)},
+        [{"by": [breakdown_value(each) for each in group.by], "steps": _steps(group.steps)} for group in answer.groups],
+        meta_document(answer.meta),
+        tuple(by),
+    )
+
+
+def _steps(steps: Sequence[query_pb2.FunnelStepResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            field.name: getattr(step, field.name) if not field.has_presence or step.HasField(field.name) else None
+            for field in step.DESCRIPTOR.fields
+        }
+        for step in steps
+    ]
+
+
+def _window_ms(text: str) -> int:
+    found = _DURATION.fullmatch(text)
+    if found is None or not int(found[1]):
+        problem = f"{text!r} is not a duration of at least 1 ms"
+        raise EvenshardError(
+            "QUERY_INVALID",
+            f"window: {problem}",
+            hint="write it as 500ms, 30s, 5m, 1h, 30d or 2w; at most 366d",
+            fields=(FieldFault("window", problem),),
+        )
+    return min(int(found[1]) * _UNIT_MS[found[2]], 2**63 - 1)

@@ -1,0 +1,43 @@
+"""One event loop in a thread for all blocking clients of the process: gRPC's asyncio wants one loop, not many."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+Value = TypeVar("Value")
+
+CANCEL_TIMEOUT_S: Final = 2.0
+"""How long an interrupted coroutine may take to clean up."""
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, Value]) -> Value:
+    """Runs a coroutine on the shared loop and waits for it; an interrupt cancels it and waits for that too, so that
+    whoever cleans up next finds it ended."""
+    ended = threading.Event()
+
+    async def run() -> Value:
+        try:
+            return await coroutine
+        finally:
+            ended.set()
+
+    future = asyncio.run_coroutine_threadsafe(run(), _shared_loop())
+    try:
+        return future.result()
+    except BaseException:
+        if future.cancel():  # it has not ended by itself
+            ended.wait(CANCEL_TIMEOUT_S)
+        raise
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="evenshard-client", daemon=True).start()
+        return _loop
