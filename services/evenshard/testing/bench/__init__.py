@@ -1,0 +1,1 @@
+"""Benchmarks on real processes: seeded data made before the clock starts, answers checked before a figure stands."""

@@ -1,0 +1,122 @@
+"""Durable events a second, from a client through the router into two shards.
+
+Each round starts a cluster of its own on an empty directory. What is sent is encoded before the clock starts; it
+stops when the last event is acknowledged, so synced. Then the cluster is asked how many events it has.
+"""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import evenshard
+from evenshard.client.batches import Batch, encode_record
+from evenshard.client.import_result import ImportResult
+from evenshard.client.insert_ids import InsertIds, add_to_lines
+from evenshard.testing.bench.figure import Figure
+from evenshard.testing.bench.generator import BAD_SHARE, FROM_DATE, TO_DATE, lines_of, record_of
+from evenshard.testing.bench.options import Options
+from evenshard.testing.bench.sending import IN_FLIGHT, SEED, SHARDS, TENANT, send
+from evenshard.testing.processes import ClusterProcess
+
+ARROW_BATCH_ROWS: Final = 50_000
+LINE_BATCH_ROWS: Final = 10_000
+ROUNDS_DEFAULT: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent."""
+
+    batches: Sequence[Batch]
+    events: int
+    bad: int
+    prepare: Callable[[Batch], Batch] = lambda batch: batch
+    """What the client does to each batch while the clock runs."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.prepare, self.batches)
+
+
+def ingest_arrow(options: Options) -> list[Figure]:
+    return [_figure("ingest_arrow", _arrow(options.events or 20_000_000), ARROW_BATCH_ROWS, options)]
+
+
+def ingest_ndjson(options: Options) -> list[Figure]:
+    clean = _figure("ingest_ndjson", _lines(options.events or 2_000_000, 0.0), LINE_BATCH_ROWS, options)
+    return [clean, *ingest_ndjson_dirty(options)]
+
+
+def ingest_ndjson_dirty(options: Options) -> list[Figure]:
+    load = _lines(options.events or 2_000_000, BAD_SHARE)
+    return [_figure("ingest_ndjson_dirty", load, LINE_BATCH_ROWS, options)]
+
+
+def _arrow(events: int) -> Load:
+    batches = []
+    for first in range(0, events, ARROW_BATCH_ROWS):
+        rows = min(ARROW_BATCH_ROWS, events - first)
+        batches.append(Batch("arrow", encode_record(record_of(SEED, first, rows)), rows, first))
+    return Load(batches, events, 0)
+
+
+def _lines(events: int, bad_share: float) -> Load:
+    batches, bad = [], 0
+    for first in range(0, events, LINE_BATCH_ROWS):
+        rows = min(LINE_BATCH_ROWS, events - first)
+        payload, bad_here = lines_of(SEED, first, rows, bad_share=bad_share)
+        batches.append(Batch("ndjson", payload, rows, first))
+        bad += bad_here
+    ids = InsertIds()
+    return Load(batches, events, bad, lambda batch: replace(batch, payload=add_to_lines(batch.payload, ids)))
+
+
+def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
+    rates = [load.events / _round_s(load, options.folder) for _ in range(options.rounds or ROUNDS_DEFAULT)]
+    return Figure(
+        name,
+        round(statistics.median(rates), 1),
+        "events/s",
+        load.events,
+        detail={
+            "batch_rows": batch_rows,
+            "in_flight": IN_FLIGHT,
+            "shards": SHARDS,
+            "bytes_sent": sum(len(batch.payload) for batch in load.batches),
+            "bad_events": load.bad,
+            "seed": SEED,
+            "rounds": [round(rate) for rate in rates],
+        },
+    )
+
+
+def _round_s(load: Load, folder: Path | None) -> float:
+    """One import into a new cluster, in seconds; raises where its answers are wrong."""
+    place = Path(tempfile.mkdtemp(prefix="evenshard-bench-", dir=folder))
+    try:
+        with ClusterProcess(place / "data", shards=SHARDS) as cluster:
+            with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
+                client.create_tenant(TENANT)
+            started_s = time.perf_counter()
+            result = send(cluster.router, iter(load))
+            took_s = time.perf_counter() - started_s
+            _check(cluster, load, result)
+    finally:
+        shutil.rmtree(place)
+    return took_s
+
+
+def _check(cluster: ClusterProcess, load: Load, result: ImportResult) -> None:
+    good = load.events - load.bad
+    with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT, timeout=120) as client:
+        stored = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, unit="month").series[0]["overall"]
+    found = (result.accepted, result.duplicates, result.rejected, stored)
+    if found != (good, 0, load.bad, good):
+        raise RuntimeError(
+            f"accepted, duplicates, rejected, counted: {found}, expected {(good, 0, load.bad, good)}; "
+            f"{result.errors_by_code} {result.errors[:3]}"
+        )

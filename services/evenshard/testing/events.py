@@ -1,0 +1,76 @@
+"""Event batches from tuples, and what storage holds as tuples again, for tests of storage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.events.batch import FIELD_NAMES, FIELDS, EventBatch, schema_of
+from evenshard.events.hashing import SLOT_COUNT
+from evenshard.events.scan import DUPLICATE, ScannedRows
+from evenshard.ids import Epoch, TenantId
+from evenshard.storage.append import Append
+from evenshard.storage.snapshot import Snapshot
+
+ALL_SLOTS = np.ones(SLOT_COUNT, np.bool_)
+NO_SLOTS = np.zeros(SLOT_COUNT, np.bool_)
+FOR_EVER = (-(1 << 62), 1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as a value. ``properties`` by column name (``i:n``)."""
+
+    event: str
+    distinct_id: str
+    time: int
+    insert_id: str | None = None
+    properties: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def identity(self) -> tuple[str, str, int, str] | None:
+        """What makes two events one; None: nothing does."""
+        return None if self.insert_id is None else (self.event, self.distinct_id, self.time, self.insert_id)
+
+
+def event_batch(events: Sequence[Event]) -> EventBatch:
+    """In canonical form."""
+    columns = sorted({name for event in events for name in event.properties})
+    schema = schema_of(columns)
+    arrays = [
+        pa.array([event.event for event in events], pa.utf8()).dictionary_encode().cast(FIELDS[0].type),
+        pa.array([event.distinct_id for event in events], pa.utf8()),
+        pa.array([event.time for event in events], pa.int64()),
+        pa.array([event.insert_id for event in events], pa.utf8()),
+        *(pa.array([event.properties.get(name) for event in events], schema.field(name).type) for name in columns),
+    ]
+    return EventBatch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def append_of(events: Sequence[Event], tenant: str = "acme", epoch: int = 1, *, owned: bool = True) -> Append:
+    """To be appended by a shard that owns all slots (or none)."""
+    payload = event_batch(events).to_ipc()
+    slots = ALL_SLOTS if owned else NO_SLOTS
+    return Append(TenantId(tenant), Epoch(epoch), slots, EventBatch.from_ipc(payload), payload)
+
+
+def stored_events(scans: Iterable[ScannedRows]) -> list[tuple[Event, bool]]:
+    """Events and their duplicate bits, sorted."""
+    found = []
+    for scanned in scans:
+        for row in scanned.record.to_pylist():
+            duplicate = row.pop(DUPLICATE)
+            event, distinct_id, time, insert_id = (row.pop(field.name) for field in FIELDS)
+            properties = {name: value for name, value in row.items() if value is not None}
+            found.append((Event(event, distinct_id, time, insert_id, properties), duplicate))
+    return sorted(found, key=lambda item: (*_order(item[0]), item[1]))
+
+
+def all_events(snapshot: Snapshot) -> list[tuple[Event, bool]]:
+    """Everything in a snapshot."""
+    return stored_events(snapshot.scan(FIELD_NAMES, None, *FOR_EVER))
+
+
+def _order(event: Event) -> tuple[str, str, int, str, str]:
+    return (event.event, event.distinct_id, event.time, event.insert_id or "", repr(sorted(event.properties.items())))

@@ -1,0 +1,396 @@
+"""A cluster in one object behind a real gRPC port: it stores events in a dict, and errs as it is told.
+
+For tests of clients: naive on purpose, and sharing no code with what it stands for.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pyarrow as pa
+
+from evenshard.api.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    common_pb2,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
+from evenshard.errors import CODES, EvenshardError
+from evenshard.wire.status import to_status, trailing_metadata
+
+Row = dict[str, Any]
+TRACE_ID = "0123456789abcdef" * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The call fails with this error; nothing is stored."""
+
+    error: EvenshardError
+
+
+@dataclass(frozen=True, slots=True)
+class LoseAnswer:
+    """Everything is stored, then the connection breaks as if the router had died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """No answer for so long; nothing is stored."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSilent:
+    """Events of these distinct_ids are answered ``SHARD_UNAVAILABLE``, stored or not."""
+
+    distinct_ids: frozenset[str]
+    stored: bool
+
+
+Act = Refuse | LoseAnswer | Silent | ShardSilent
+
+
+@dataclass
+class FakeCluster:
+    """A router and a gateway on one address. ``script``: what happens to the next import calls, in order."""
+
+    script: list[Act] = field(default_factory=list)
+    query_script: list[EvenshardError] = field(default_factory=list)
+    tenants: dict[str, admin_pb2.Tenant] = field(default_factory=dict)
+    stored: dict[tuple[Any, ...], Row] = field(default_factory=dict)
+    copies: int = 0
+    created: list[str] = field(default_factory=list)
+    """Tenants somebody asked to make, those that exist too."""
+    imports: list[ingest_pb2.ImportEventsRequest] = field(default_factory=list)
+    queries: list[query_pb2.QuerySegmentationRequest] = field(default_factory=list)
+    funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
+    exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    export_breaks_after: list[int] = field(default_factory=list)
+    """Streams that break, each after so many messages."""
+    export_error_after: int | None = None
+    """Every stream fails for good after so many messages."""
+    address: str = ""
+    _server: Any = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> "FakeCluster":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listens, on the address it had before where there is one."""
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(8),
+            options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
+        )
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(_Ingest(self), self._server)  # type: ignore[no-untyped-call]
+        query_pb2_grpc.add_QueryServiceServicer_to_server(_Query(self), self._server)  # type: ignore[no-untyped-call]
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(_Admin(self), self._server)  # type: ignore[no-untyped-call]
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = self.address or f"127.0.0.1:{port}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(0).wait(5)
+
+    def add_tenant(self, name: str, settings: admin_pb2.TenantSettings | None = None) -> admin_pb2.Tenant:
+        tenant = admin_pb2.Tenant(
+            name=name,
+            settings=settings or admin_pb2.TenantSettings(),
+            placement=common_pb2.Placement(
+                epoch=1,
+                slots=[
+                    common_pb2.SlotRange(first=0, last=2047, shard="shard-0"),
+                    common_pb2.SlotRange(first=2048, last=4095, shard="shard-1"),
+                ],
+            ),
+        )
+        if not tenant.settings.timezone:
+            tenant.settings.timezone = "UTC"
+        if not tenant.settings.HasField("dedupe"):
+            tenant.settings.dedupe = True
+        tenant.settings.strict = tenant.settings.strict
+        tenant.settings.hot_key_threshold = tenant.settings.hot_key_threshold or 100_000
+        tenant.settings.hot_key_mode = tenant.settings.hot_key_mode or "rewrite"
+        self.tenants[name] = tenant
+        return tenant
+
+    def rows_of(self, tenant: str) -> list[Row]:
+        """What is stored, by time."""
+        return sorted((row for key, row in self.stored.items() if key[0] == tenant), key=lambda row: row["time"])
+
+    def handle_import(self, request: ingest_pb2.ImportEventsRequest, context: Any) -> ingest_pb2.ImportEventsResponse:
+        with self._lock:
+            self.imports.append(request)
+            self.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
+            act = self.script.pop(0) if self.script else None
+            match act:
+                case Refuse(error=error):
+                    refuse(context, error)
+                case Silent(seconds=seconds):
+                    threading.Event().wait(seconds)
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+            answer = self._store(request, act if isinstance(act, ShardSilent) else None, context)
+            if isinstance(act, LoseAnswer):
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            return answer
+
+    def _store(
+        self, request: ingest_pb2.ImportEventsRequest, silent: ShardSilent | None, context: Any
+    ) -> ingest_pb2.ImportEventsResponse:
+        if request.tenant and request.tenant not in self.tenants:
+            refuse(context, EvenshardError("TENANT_NOT_FOUND", f"no tenant {request.tenant!r}"))
+        answer = ingest_pb2.ImportEventsResponse(trace_id=TRACE_ID)
+        counts: dict[str, ingest_pb2.TenantCounts] = {}
+        for index, row in rows_of_request(request):
+            tenant = "" if row is None else request.tenant or row.get("tenant") or ""
+            code = self._fault(row, tenant, request.strict)
+            count = counts.setdefault(tenant, ingest_pb2.TenantCounts(tenant=tenant))
+            is_silent = row is not None and silent is not None and row["distinct_id"] in silent.distinct_ids
+            if code is None and (not is_silent or (silent is not None and silent.stored)):
+                assert row is not None
+                new = self._keep(tenant, row)
+                if not is_silent:
+                    count.accepted += 1
+                    count.duplicates += not new
+            if code is None and is_silent:
+                code = "SHARD_UNAVAILABLE"
+            if code is not None:
+                count.rejected += 1
+                answer.errors.add(
+                    index=index,
+                    tenant=tenant,
+                    insert_id=(row or {}).get("insert_id") or "",
+                    code=code,
+                    message=code.lower(),
+                    retryable=code == "SHARD_UNAVAILABLE",
+                )
+        answer.by_tenant.extend(counts[name] for name in sorted(counts))
+        answer.accepted = sum(count.accepted for count in answer.by_tenant)
+        answer.duplicates = sum(count.duplicates for count in answer.by_tenant)
+        answer.rejected = len(answer.errors)
+        if answer.accepted:
+            answer.warnings.add(code="FAKE", message="this is no real cluster", count=answer.accepted)
+        return answer
+
+    def _fault(self, row: Row | None, tenant: str, strict: bool) -> str | None:
+        if row is None:
+            return "INVALID_JSON"
+        if not tenant:
+            return "TENANT_MISSING"
+        if tenant not in self.tenants:
+            return "TENANT_NOT_FOUND"
+        if not row.get("event"):
+            return "EVENT_MISSING"
+        if strict and not row.get("insert_id"):
+            return "INSERT_ID_MISSING"
+        return None
+
+    def _keep(self, tenant: str, row: Row) -> bool:
+        insert_id = row["insert_id"] or object()
+        identity = (tenant, row["event"], row["distinct_id"], row["time"], insert_id)
+        new = identity not in self.stored
+        self.stored.setdefault(identity, row)
+        self.copies += not new
+        return new
+
+
+def rows_of_request(request: ingest_pb2.ImportEventsRequest) -> Iterator[tuple[int, Row | None]]:
+    """Each event with its place; None: it is no JSON object. Compressed payloads are opened."""
+    encoding = request.WhichOneof("payload")
+    payload = bytes(getattr(request, encoding or "ndjson"))
+    if request.compression:
+        codec = {ingest_pb2.GZIP: "gzip", ingest_pb2.ZSTD: "zstd"}[request.compression]
+        payload = pa.CompressedInputStream(pa.BufferReader(payload), codec).read()
+    if encoding == "arrow_ipc":
+        for index, row in enumerate(pa.ipc.open_stream(payload).read_all().to_pylist()):
+            yield index, {"insert_id": None, **row}
+        return
+    for index, line in enumerate(payload.split(b"\n")):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            yield index, None
+            continue
+        properties = event.get("properties") or {}
+        row = {**properties, **event}
+        row["insert_id"] = properties.get("$insert_id") or event.get("$insert_id") or event.get("insert_id")
+        yield index, {"distinct_id": "", "time": 0, **row}
+
+
+def refuse(context: Any, error: EvenshardError) -> None:
+    """Ends the call as a real service would."""
+    error.trace_id = TRACE_ID
+    status = to_status(error)
+    context.set_trailing_metadata(trailing_metadata(error))
+    context.abort(getattr(grpc.StatusCode, CODES[error.code].grpc_status), status.message)
+
+
+class _Ingest(ingest_pb2_grpc.IngestServiceServicer):
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def ImportEvents(self, request: Any, context: Any) -> Any:
+        return self.cluster.handle_import(request, context)
+
+
+class _Query(query_pb2_grpc.QueryServiceServicer):
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def QuerySegmentation(self, request: Any, context: Any) -> Any:
+        self.cluster.queries.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        rows = self.cluster.rows_of(request.tenant)
+        answer = query_pb2.QuerySegmentationResponse(
+            buckets=[request.from_date],
+            meta=common_pb2.Meta(
+                complete=not request.options.allow_partial,
+                placement_epoch=1,
+                data_version="v1",
+                shards=2,
+                cache="miss",
+                elapsed_ms=0.5,
+                trace_id=TRACE_ID,
+                rows_scanned=len(rows),
+                warnings=[common_pb2.Warning(code="FAKE", message="no real cluster")],
+            ),
+        )
+        groups: dict[str, int] = {}
+        for row in rows:
+            group = json.dumps([row.get(name, row.get(name[1:])) for name in request.by])
+            groups[group] = groups.get(group, 0) + 1
+        for group, count in sorted(groups.items(), key=lambda each: (-each[1], each[0])):
+            values = [_group_value(value) for value in json.loads(group)]
+            answer.series.add(by=values, values=[count], overall=count)
+        return answer
+
+    def QueryFunnel(self, request: Any, context: Any) -> Any:
+        """Of eight users who enter half go on to each next step, by ten seconds; one group is that of no value."""
+        self.cluster.funnels.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        steps = []
+        for number, step in enumerate(request.steps):
+            result = query_pb2.FunnelStepResult(
+                step=number + 1, name="|".join(step.events) or "*", count=8 >> number, conversion_from_first=0.5**number
+            )
+            if number:
+                result.conversion_from_previous = 0.5
+                result.avg_seconds_from_previous = result.median_seconds_from_previous = 10.0
+            steps.append(result)
+        meta = common_pb2.Meta(
+            complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+        )
+        group = query_pb2.FunnelGroup(by=[query_pb2.GroupValue() for _ in request.by], steps=steps)
+        return query_pb2.QueryFunnelResponse(
+            overall=query_pb2.FunnelSteps(steps=steps), groups=[group] if request.by else [], meta=meta
+        )
+
+    def ExportEvents(self, request: Any, context: Any) -> Iterator[Any]:
+        self.cluster.exports.append(request)
+        rows = self.cluster.rows_of(request.tenant)
+        first = int(request.cursor or 0)
+        breaks_after = self.cluster.export_breaks_after.pop(0) if self.cluster.export_breaks_after else None
+        for sent, number in enumerate(range(first, len(rows), 2)):
+            if sent == self.cluster.export_error_after:
+                refuse(context, EvenshardError("DATA_DAMAGED", "log 3"))
+            if sent == breaks_after:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            some = rows[number : number + 2]
+            payload = _arrow(some) if request.format == "arrow" else _lines(some)
+            yield query_pb2.ExportEventsResponse(payload=payload, rows=len(some), cursor=str(number + len(some)))
+        yield query_pb2.ExportEventsResponse(cursor=str(len(rows)), complete=True, trace_id=TRACE_ID)
+
+
+def _group_value(value: Any) -> query_pb2.GroupValue:
+    match value:
+        case None:
+            return query_pb2.GroupValue()
+        case bool():
+            return query_pb2.GroupValue(bool_value=value)
+        case int():
+            return query_pb2.GroupValue(int64_value=value)
+        case float():
+            return query_pb2.GroupValue(double_value=value)
+        case str():
+            return query_pb2.GroupValue(string_value=value)
+    return query_pb2.GroupValue(json_value=json.dumps(value))
+
+
+def _lines(rows: list[Row]) -> bytes:
+    fields = ("distinct_id", "time")
+    documents = [
+        {"event": row["event"], "properties": {**{name: row[name] for name in fields}, "$insert_id": row["insert_id"]}}
+        for row in rows
+    ]
+    return b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+
+
+def _arrow(rows: list[Row]) -> bytes:
+    columns = ("event", "distinct_id", "time", "insert_id")
+    table = pa.table({name: [row[name] for row in rows] for name in columns})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+class _Admin(admin_pb2_grpc.AdminServiceServicer):
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def CreateTenant(self, request: Any, context: Any) -> Any:
+        self.cluster.created.append(request.tenant)
+        if request.tenant in self.cluster.tenants:
+            refuse(context, EvenshardError("TENANT_EXISTS", f"{request.tenant!r} exists"))
+        return admin_pb2.CreateTenantResponse(tenant=self.cluster.add_tenant(request.tenant, request.settings))
+
+    def UpdateTenant(self, request: Any, context: Any) -> Any:
+        tenant = self._found(request.tenant, context)
+        tenant.settings.MergeFrom(request.settings)
+        return admin_pb2.UpdateTenantResponse(tenant=tenant)
+
+    def GetTenant(self, request: Any, context: Any) -> Any:
+        return admin_pb2.GetTenantResponse(tenant=self._found(request.tenant, context))
+
+    def ListTenants(self, request: Any, context: Any) -> Any:
+        tenants = self.cluster.tenants
+        return admin_pb2.ListTenantsResponse(tenants=[tenants[name] for name in sorted(tenants)])
+
+    def CompactTenant(self, request: Any, context: Any) -> Any:
+        self._found(request.tenant, context)
+        rows = len(self.cluster.rows_of(request.tenant))
+        return admin_pb2.CompactTenantResponse(segments_written=1, rows=rows, duplicates_marked=2, backlog_rows=0)
+
+    def GetStorage(self, request: Any, context: Any) -> Any:
+        names = [request.tenant] if request.tenant else sorted(self.cluster.tenants)
+        return admin_pb2.GetStorageResponse(
+            tenants=[
+                admin_pb2.TenantStorage(tenant=name, log_rows=len(self.cluster.rows_of(name)), files=3, bytes=4096)
+                for name in names
+            ]
+        )
+
+    def _found(self, name: str, context: Any) -> Any:
+        if name not in self.cluster.tenants:
+            refuse(context, EvenshardError("TENANT_NOT_FOUND", f"no tenant {name!r}"))
+        return self.cluster.tenants[name]

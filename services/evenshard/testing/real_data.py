@@ -1,0 +1,33 @@
+"""The real events that come with the tests (never with the package): where they are, and how to read them."""
+
+import io
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import zstandard
+
+FILE_NAME = "git_history.ndjson.zst"
+
+
+def real_data_file(repository: Path) -> Path:
+    """Beside the repository; it need not exist."""
+    return repository.parent / "shared" / "data" / FILE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class RealData:
+    """The lines as they stand in the file, and the rows they hold."""
+
+    lines: list[bytes]
+    rows: list[dict[str, Any]]
+
+
+@cache
+def load_real_data(path: Path) -> RealData:
+    """All of it; 244,248 lines."""
+    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+        lines = io.BufferedReader(stream).read().splitlines()
+    return RealData(lines, [orjson.loads(line) for line in lines])

@@ -1,0 +1,272 @@
+"""The naive model every answer is compared with: lists of dicts and loops, short enough to check by eye.
+
+An event is a dict with ``tenant``, ``event``, ``distinct_id`` (``""``: anonymous), ``time`` (ms), ``insert_id`` (or
+None) and ``properties``. Nothing here is shared with what it checks.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from evenshard.testing.funnel_reference import Event, best_attempt, funnel_steps
+
+Row = dict[str, Any]
+HOT_EVENT = "$hotshard_events"
+_STEP = {"minute": timedelta(minutes=1), "hour": timedelta(minutes=15)}
+
+
+def order_of(value: Any) -> tuple[Any, ...]:
+    """Sorts values as answers do (null, bool, number, string, the rest) and tells types apart: 3 is 3.0, not "3"."""
+    match value:
+        case None:
+            return (0,)
+        case bool():
+            return (1, value)
+        case int() | float():
+            return (2, value)
+        case str():
+            return (3, value.encode())
+    return (4, json.dumps(value, separators=(",", ":")))
+
+
+def value_of(row: Row, name: str) -> Any:
+    """A property, or one of ``$event``, ``$distinct_id``, ``$time``, ``$insert_id``; None where it is not set."""
+    if name in ("$event", "$distinct_id", "$time", "$insert_id"):
+        return row[name[1:]]
+    return row["properties"].get(name)
+
+
+def compare(row: Row, name: str, operator: str, literal: Any) -> bool:
+    """``==``, ``!=``, ``in`` or ``not in`` (a list); false where the value is not set or of another type."""
+    value = order_of(value_of(row, name))
+    wanted = [order_of(each) for each in (literal if operator in ("in", "not in") else [literal])]
+    if value[0] not in [each[0] for each in wanted]:
+        return False
+    return (value in wanted) == (operator in ("==", "in"))
+
+
+def bucket_label(time_ms: int, unit: str, zone: ZoneInfo) -> str:
+    """The label of the bucket that holds an instant."""
+    local = datetime.fromtimestamp(time_ms // 1000, UTC).astimezone(zone)
+    match unit:
+        case "minute":
+            return local.replace(second=0).isoformat()
+        case "hour":
+            return local.replace(minute=0, second=0).replace(tzinfo=None).isoformat() + local.isoformat()[19:]
+        case "day":
+            return local.date().isoformat()
+        case "week":
+            return (local.date() - timedelta(days=local.weekday())).isoformat()
+    return local.date().replace(day=1).isoformat()
+
+
+def bucket_labels(from_date: str, to_date: str, unit: str, zone: ZoneInfo) -> list[str]:
+    """All buckets of a range, by walking through it."""
+    first, last = date.fromisoformat(from_date), date.fromisoformat(to_date)
+    at = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=2)
+    end = datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=3)
+    labels: dict[str, None] = {}
+    while at < end:
+        if first <= at.astimezone(zone).date() <= last:
+            labels[bucket_label(int(at.timestamp()) * 1000, unit, zone)] = None
+        at += _STEP.get(unit, timedelta(hours=6))
+    return list(labels) if unit in _STEP else sorted(labels)
+
+
+def rewritten(row: Row) -> Row:
+    """A hot event as it is shown."""
+    originals = {"mp_original_event_name": row["event"], "mp_original_distinct_id": row["distinct_id"]}
+    return {**row, "event": HOT_EVENT, "distinct_id": "", "properties": {**row["properties"], **originals}}
+
+
+@dataclass
+class Reference:
+    """Everything imported, in the order it came; ``thresholds`` of tenants whose hot events are rewritten."""
+
+    rows: list[Row] = field(default_factory=list)
+    """As answers show them; ``stored_event`` is the name each came with."""
+    identities: set[tuple[Any, ...]] = field(default_factory=set)
+    thresholds: dict[str, int] = field(default_factory=dict)
+    key_counts: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    hot_keys: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def import_events(self, rows: Iterable[Row]) -> dict[str, int]:
+        """Stores one batch of events; of those with one identity the first is the original.
+
+        Of a key (tenant, distinct_id, UTC date) the first ``threshold`` new events stay; the next one makes it hot.
+        What came earlier in the same batch counts, duplicates too.
+        """
+        counts = {"accepted": 0, "duplicates": 0}
+        in_batch: Counter[tuple[Any, ...]] = Counter()
+        new: Counter[tuple[Any, ...]] = Counter()
+        crossed: set[tuple[Any, ...]] = set()
+        for row in rows:
+            identity = (row["tenant"], row["event"], row["distinct_id"], row["time"], row["insert_id"])
+            duplicate = row["insert_id"] is not None and identity in self.identities
+            self.identities.add(identity)
+            key = (row["tenant"], row["distinct_id"], row["time"] // 86_400_000)
+            hot = False
+            if row["tenant"] in self.thresholds and row["distinct_id"]:
+                count = self.key_counts[key] + in_batch[key]
+                hot = key in self.hot_keys or count >= self.thresholds[row["tenant"]]
+                in_batch[key] += 1
+                new[key] += not duplicate
+                if hot and not duplicate:
+                    crossed.add(key)
+            self.rows.append({**(rewritten(row) if hot else row), "stored_event": row["event"], "duplicate": duplicate})
+            counts["accepted"] += 1
+            counts["duplicates"] += duplicate
+        self.key_counts += new
+        self.hot_keys |= crossed
+        return counts
+
+    def hot_events_rewritten(self, tenant: str, from_date: str, to_date: str, events: Sequence[str] = ()) -> int:
+        """Rewritten events in a range of UTC dates whose original name is one of ``events`` (none: any)."""
+        return sum(
+            row["event"] == HOT_EVENT
+            and not row["duplicate"]
+            and row["tenant"] == tenant
+            and from_date <= datetime.fromtimestamp(row["time"] // 1000, UTC).date().isoformat() <= to_date
+            and (not events or row["stored_event"] in events)
+            for row in self.rows
+        )
+
+    def segmentation(
+        self,
+        tenant: str,
+        from_date: str,
+        to_date: str,
+        *,
+        unit: str = "day",
+        timezone: str = "UTC",
+        events: Sequence[str] = (),
+        where: Callable[[Row], bool] = lambda row: True,
+        by: Sequence[str] = (),
+        measure: str = "total",
+        limit: int = 60,
+        include_duplicates: bool = False,
+    ) -> dict[str, Any]:
+        """``{"buckets", "series": [{"by", "values", "overall"}], "duplicates_skipped"}``."""
+        zone = ZoneInfo(timezone)
+        skipped, selected = 0, []
+        for row in self.rows:
+            day = datetime.fromtimestamp(row["time"] // 1000, UTC).astimezone(zone).date().isoformat()
+            if row["tenant"] != tenant or not from_date <= day <= to_date:
+                continue
+            if (events and row["event"] not in events) or not where(row):
+                continue
+            if row["duplicate"] and not include_duplicates:
+                skipped += 1
+            else:
+                selected.append(row)
+        groups: dict[Any, list[Row]] = {} if by else {(): []}
+        for row in selected:
+            groups.setdefault(tuple(order_of(value_of(row, name)) for name in by), []).append(row)
+        ranked = sorted(groups, key=lambda key: (-len(groups[key]), key))
+        series = [([value_of(groups[key][0], name) for name in by], groups[key]) for key in ranked[:limit] if by]
+        if by and ranked[limit:]:
+            series.append((["$other"] * len(by), [row for key in ranked[limit:] for row in groups[key]]))
+        if not by:
+            series = [([], selected)]
+
+        def measured(some: list[Row]) -> int:
+            return len(some) if measure == "total" else len({row["distinct_id"] for row in some} - {""})
+
+        buckets = bucket_labels(from_date, to_date, unit, zone)
+        lines = []
+        for values, some in series:
+            cells: dict[str, list[Row]] = {label: [] for label in buckets}
+            for row in some:
+                cells[bucket_label(row["time"], unit, zone)].append(row)
+            lines.append(
+                {"by": values, "values": [measured(cells[label]) for label in buckets], "overall": measured(some)}
+            )
+        return {"buckets": buckets, "series": lines, "duplicates_skipped": skipped}
+
+    def funnel(
+        self,
+        tenant: str,
+        from_date: str,
+        to_date: str,
+        steps: Sequence[tuple[Sequence[str], Callable[[Row], bool]]],
+        *,
+        window_ms: int = 30 * 86_400_000,
+        timezone: str = "UTC",
+        where: Callable[[Row], bool] = lambda row: True,
+        by: Sequence[str] = (),
+        by_step: str = "first",
+        limit: int = 60,
+        include_duplicates: bool = False,
+    ) -> dict[str, Any]:
+        """``{"overall": {"steps"}, "groups": [{"by", "steps"}]}``; a step is names (none: any event) and a filter."""
+        zone = ZoneInfo(timezone)
+
+        def opens(time_ms: int) -> bool:
+            day = datetime.fromtimestamp(time_ms // 1000, UTC).astimezone(zone).date().isoformat()
+            return from_date <= day <= to_date
+
+        users: dict[str, list[Event]] = {}
+        for row in sorted(self.rows, key=lambda row: (row["time"], row["event"].encode(), row["insert_id"] or "")):
+            shown = row["tenant"] == tenant and row["distinct_id"] and (include_duplicates or not row["duplicate"])
+            if shown and where(row):
+                fits = [(not names or row["event"] in names) and filtered(row) for names, filtered in steps]
+                matches = frozenset(number for number, fit in enumerate(fits) if fit)
+                if matches:
+                    users.setdefault(row["distinct_id"], []).append((row["time"], matches, row))
+        found = [best_attempt(events, len(steps), window_ms, opens) for events in users.values()]
+        attempts = [[row for _, _, row in attempt] for attempt in found if attempt]
+        names = ["|".join(names) or "*" for names, _ in steps]
+
+        groups: dict[Any, list[tuple[list[Any], list[Row]]]] = {}
+        for attempt in attempts:
+            candidates = attempt[::-1] if by_step == "last" else attempt
+            if by_step.isdecimal():
+                candidates = attempt[int(by_step) - 1 : int(by_step)]
+            set_ones = (each for each in candidates if any(value_of(each, name) is not None for name in by))
+            chosen = next(set_ones, None)
+            values = [value_of(chosen, name) if chosen else None for name in by]
+            groups.setdefault(tuple(map(order_of, values)), []).append((values, attempt))
+        ranked = sorted(groups, key=lambda key: (-len(groups[key]), key))
+        lines = [(groups[key][0][0], groups[key]) for key in ranked[:limit] if by]
+        if by and ranked[limit:]:
+            lines.append((["$other"] * len(by), [one for key in ranked[limit:] for one in groups[key]]))
+        return {
+            "overall": {"steps": funnel_steps(attempts, names)},
+            "groups": [
+                {"by": values, "steps": funnel_steps([attempt for _, attempt in some], names)} for values, some in lines
+            ],
+        }
+
+    def export(
+        self,
+        tenant: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        events: Sequence[str] = (),
+        include_duplicates: bool = False,
+    ) -> list[Row]:
+        """Rows as ``export`` writes them, in its order; null properties are not set."""
+
+        def key(row: Row) -> tuple[Any, ...]:
+            insert = row["insert_id"]
+            order = (0,) if insert is None else (1, insert.encode())
+            return row["time"], row["distinct_id"].encode(), row["event"].encode(), order
+
+        exported = []
+        for row in sorted(self.rows, key=key):
+            wanted = row["tenant"] == tenant and start_ms <= row["time"] < end_ms
+            if not wanted or (events and row["event"] not in events) or (row["duplicate"] and not include_duplicates):
+                continue
+            properties = {"distinct_id": row["distinct_id"], "time": row["time"]}
+            if row["insert_id"] is not None:
+                properties["$insert_id"] = row["insert_id"]
+            properties |= {name: value for name, value in row["properties"].items() if value is not None}
+            exported.append({"event": row["event"], "properties": properties})
+            if row["duplicate"]:
+                exported[-1]["duplicate"] = True
+        return exported
