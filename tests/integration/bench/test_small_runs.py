@@ -1,0 +1,95 @@
+"""Benchmarks run, print the contract's lines, and stand on answers that were checked."""
+
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from evenshard.testing.bench import __main__ as command
+from evenshard.testing.bench.figure import Figure
+from evenshard.testing.bench.funnel import FUNNEL
+from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
+from evenshard.testing.bench.options import Options
+from evenshard.testing.bench.peers.process import is_installed
+from evenshard.testing.bench.queries import Suite, measure
+from evenshard.testing.bench.rows import ingest_rows
+from evenshard.testing.bench.segmentation import SEGMENTATION
+from evenshard.testing.bench.storage import storage_bytes
+from evenshard.testing.bench.sustained import ingest_sustained
+
+pytestmark = pytest.mark.cluster
+
+EVENTS = 20_000
+
+
+def _small(folder: Path, *, peers: bool = False) -> Options:
+    return Options(events=EVENTS, rounds=1, folder=folder, peers=peers)
+
+
+def _is_alone(figure: Figure, name: str, unit: str, events: int = EVENTS) -> bool:
+    return (figure.name, figure.unit, figure.events, figure.peer, figure.peer_value, figure.ratio) == (
+        name, unit, events, None, None, None,
+    ) and figure.value > 0  # fmt: skip
+
+
+def test_a_small_dirty_ingest_gives_its_figure_and_leaves_nothing(tmp_path: Path) -> None:
+    [figure] = ingest_ndjson_dirty(_small(tmp_path))
+    assert _is_alone(figure, "ingest_ndjson_dirty", "events/s")
+    assert 100 < figure.detail["bad_events"] < 300
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_ingests_of_columns_and_rows_give_their_figures(tmp_path: Path) -> None:
+    [arrow] = ingest_arrow(_small(tmp_path))
+    [rows] = ingest_rows(_small(tmp_path))
+    assert _is_alone(arrow, "ingest_arrow", "events/s")
+    assert _is_alone(rows, "ingest_rows", "events/s")
+
+
+def test_a_small_sustained_ingest_tells_its_backlog(tmp_path: Path) -> None:
+    [figure] = ingest_sustained(Options(events=100_000, seconds=2, folder=tmp_path, peers=False))
+    assert _is_alone(figure, "ingest_sustained", "events/s", 100_000)
+    assert {"backlog_rows", "backlog_growing", "rate_by_sixth"} <= figure.detail.keys()
+
+
+def test_the_command_prints_a_line_with_the_contracts_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "start", "--rounds", "1", "--dir", str(tmp_path), "--json"])
+    assert command.main() == 0
+    [line] = capsys.readouterr().out.splitlines()
+    figure = orjson.loads(line)
+    assert set(figure) == {"name", "value", "unit", "peer", "peer_value", "ratio", "events", "detail"}
+    assert (figure["name"], figure["unit"], figure["events"]) == ("start", "s", 0)
+    assert figure["value"] == figure["detail"]["rounds"][0] > 0
+
+
+def test_bytes_of_storage_are_compared_with_peers_that_answer_the_same(tmp_path: Path) -> None:
+    """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
+    peers = is_installed("clickhouse")
+    figures = storage_bytes(_small(tmp_path, peers=peers))
+    assert [figure.peer for figure in figures] == (["clickhouse_unmerged", "clickhouse_merged"] if peers else [None])
+    for figure in figures:
+        assert (figure.name, figure.unit, figure.detail["copies"]) == ("storage_bytes", "bytes", EVENTS // 50)
+        assert 5 < figure.value < 100
+        if figure.peer_value is not None and figure.ratio is not None:
+            assert figure.ratio == pytest.approx(figure.peer_value / figure.value, rel=0.01)
+
+
+def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(tmp_path: Path) -> None:
+    one = Suite("segmentation", SEGMENTATION.questions[:1])
+    warm, cold = measure(one, Options(events=100_000, rounds=1, folder=tmp_path, peers=False), warm=True)
+    assert _is_alone(warm, "segmentation", "s", 100_000)
+    assert _is_alone(cold, "segmentation_cold", "s", 100_000)
+    assert (warm.detail["tail_rows"], warm.detail["segment_rows"], warm.detail["copies"]) == (50_000, 50_000, 2_000)
+
+
+def test_a_funnel_is_compared_with_every_peer(tmp_path: Path) -> None:
+    """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
+    peers = is_installed("clickhouse")
+    figures = measure(FUNNEL, Options(events=100_000, rounds=1, folder=tmp_path, peers=peers), warm=True)
+    names = ["clickhouse_unmerged", "clickhouse_merged"] if peers else [None]
+    assert [(figure.name, figure.peer) for figure in figures] == [
+        (name, peer) for name in ("funnel", "funnel_cold") for peer in names
+    ]
+    assert all((figure.ratio is None) == (not peers) for figure in figures)

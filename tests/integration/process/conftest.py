@@ -1,0 +1,90 @@
+"""``evenshard up`` with real processes that serve only the probe."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenshard.testing.processes import free_base_port
+
+READY_TIMEOUT_S = 30.0
+
+# `up`, except that its services are the probe's.
+PROGRAM = """
+import dataclasses, sys
+from evenshard.cli import main
+from evenshard.runtime import cluster_plan
+plan_cluster = cluster_plan.plan_cluster
+def planned(*arguments, **options):
+    plan = plan_cluster(*arguments, **options)
+    return dataclasses.replace(plan, service_program=(sys.executable, sys.argv[1]))
+cluster_plan.plan_cluster = planned
+sys.exit(int(main.run(sys.argv[2:])))
+"""
+
+
+@dataclass
+class Up:
+    """One run of ``up``."""
+
+    process: "subprocess.Popen[bytes]"
+    data_dir: Path
+    base_port: int
+    errors: Path
+    ready: dict[str, Any] = field(default_factory=dict)
+
+    def wait_ready(self) -> "Up":
+        assert self.process.stdout is not None
+        self.ready = json.loads(self.process.stdout.readline())
+        assert self.ready.get("status") == "ready", self.ready
+        return self
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """What a service has logged."""
+        lines = (self.data_dir / "logs" / f"{name}.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def pid(self, name: str) -> int:
+        """Of its newest start."""
+        return int(next(line["pid"] for line in reversed(self.log(name)) if line["event"] == "ready"))
+
+    def finish(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+@pytest.fixture
+def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """Starts ``up``; kills whatever is left of it at the end."""
+    started: list[Up] = []
+
+    def start(*flags: str, base_port: int = 0, data_dir: Path | None = None, **environment: str) -> Up:
+        port, directory = base_port or free_base_port(), data_dir or tmp_path / "data"
+        errors = tmp_path / f"errors-{len(started)}"
+        program = [sys.executable, "-c", PROGRAM, str(Path(__file__).with_name("probe_service.py"))]
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                [*program, "up", "--json", "--base-port", str(port), "--data-dir", str(directory), *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=os.environ | environment,
+                start_new_session=True,
+            )
+        started.append(Up(process, directory, port, errors))
+        return started[-1]
+
+    yield start
+    for each in started:
+        with contextlib.suppress(ProcessLookupError):  # all have ended
+            os.killpg(each.process.pid, signal.SIGKILL)
+        each.process.wait(10)
+        if each.process.stdout is not None:
+            each.process.stdout.close()

@@ -1,0 +1,119 @@
+"""Funnels over the real history: each tenant's equal the naive reference and, overall, ClickHouse's windowFunnel."""
+
+from pathlib import Path
+from typing import Any
+
+import evenshard
+import pytest
+from evenshard.testing import clickhouse
+from evenshard.testing.processes import ClusterProcess
+from evenshard.testing.real_data import RealData
+from evenshard.testing.reference import Reference, Row
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+RANGE = {"from_date": "2010-01-01", "to_date": "2026-12-31"}
+STEPS = ["Commit", "File added", "Merge"]
+WINDOW_MS = 7 * 86_400_000
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "overall": {},
+    "by dir of step 2": {"by": ["dir"], "by_step": "2"},
+    "by utc_offset of step 1": {"by": ["utc_offset"], "by_step": "1"},
+}
+
+
+@pytest.fixture(scope="module")
+def imported(shared_cluster: ClusterProcess, real_file: Path) -> ClusterProcess:
+    answer = shared_cluster.run("import", str(real_file), "--create-tenant")
+    assert (answer.exit_status, answer.document["accepted"]) == (0, 244_248), answer
+    return shared_cluster
+
+
+@pytest.fixture(scope="module")
+def references(real_data: RealData) -> dict[str, Reference]:
+    """One a tenant."""
+    found: dict[str, Reference] = {}
+    for line in real_data.rows:
+        properties = dict(line["properties"])
+        row: Row = {
+            "tenant": line["tenant"],
+            "event": line["event"],
+            "distinct_id": properties.pop("distinct_id"),
+            "time": properties.pop("time"),
+            "insert_id": properties.pop("$insert_id"),
+            "duplicate": False,
+            "properties": properties,
+        }
+        found.setdefault(row["tenant"], Reference()).rows.append(row)
+    return found
+
+
+def naive_answers(references: dict[str, Reference]) -> dict[str, Any]:
+    steps = [([name], lambda row: True) for name in STEPS]
+    return {
+        tenant: {
+            question: reference.funnel(tenant, *RANGE.values(), steps, window_ms=WINDOW_MS, **asked)
+            for question, asked in QUESTIONS.items()
+        }
+        for tenant, reference in references.items()
+    }
+
+
+def asked_answers(cluster: ClusterProcess, tenants: list[str]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    with evenshard.connect(router=cluster.router, gateway=cluster.gateway) as client:
+        for tenant in tenants:
+            answers[tenant] = {}
+            for question, asked in QUESTIONS.items():
+                document = client.funnel(STEPS, window="7d", tenant=tenant, **RANGE, **asked).to_dict()
+                assert document.pop("meta")["complete"]
+                answers[tenant][question] = document
+    return answers
+
+
+def test_funnels_equal_the_naive_reference_from_the_log_and_from_files(
+    imported: ClusterProcess, references: dict[str, Reference]
+) -> None:
+    expected = naive_answers(references)
+    assert sum(answers["overall"]["overall"]["steps"][2]["count"] for answers in expected.values()) > 50
+    assert asked_answers(imported, sorted(references)) == expected
+    for tenant in references:
+        assert imported.run("admin", "compact", "--tenant", tenant, "--wait").document["backlog_rows"] == 0
+    assert asked_answers(imported, sorted(references)) == expected
+
+
+def test_levels_equal_clickhouse(imported: ClusterProcess, references: dict[str, Reference]) -> None:
+    if not clickhouse.available():
+        pytest.skip("SKIPPED: NO CLICKHOUSE: chdb is not installed (the bench extra)")
+    for tenant, reference in references.items():
+        users: dict[str, list[tuple[int, int]]] = {}
+        for row in reference.rows:
+            if row["event"] in STEPS:
+                users.setdefault(row["distinct_id"], []).append((row["time"], 1 << STEPS.index(row["event"])))
+        levels = clickhouse.window_funnel_levels(list(users.values()), len(STEPS), WINDOW_MS)
+        counts = [sum(level >= step for level in levels) for step in (1, 2, 3)]
+        steps = ["--step", "Commit", "--step", "File added", "--step", "Merge", "--window", "7d"]
+        days = ["--from", RANGE["from_date"], "--to", RANGE["to_date"]]
+        answer = imported.run("query", "funnel", "--tenant", tenant, *days, *steps)
+        assert answer.exit_status == 0, answer
+        assert [step["count"] for step in answer.document["overall"]["steps"]] == counts, tenant
+
+
+def test_mistakes_are_answered_by_a_sentence(imported: ClusterProcess) -> None:
+    def funnel(*arguments: str, first: str = "2020-01-01", last: str = "2020-12-31") -> tuple[int, str, str]:
+        answer = imported.run("query", "funnel", "--tenant", "looptime", "--from", first, "--to", last, *arguments)
+        error = answer.document["error"]
+        return answer.exit_status, error["code"], error["message"]
+
+    two = ("--step", "Commit", "--step", "Merge")
+    assert funnel("--step", "Commit") == (2, "QUERY_INVALID", "steps: a funnel has 2 to 32 steps, not 1")
+    assert funnel(*two[:2] * 33) == (2, "QUERY_INVALID", "steps: a funnel has 2 to 32 steps, not 33")
+    assert funnel(*two, first="2021-01-01")[1:] == (
+        "RANGE_INVALID",
+        "from_date: 2021-01-01 is after to_date 2020-12-31",
+    )
+    assert funnel(*two, "--where", "dir in [") == (
+        2,
+        "QUERY_INVALID",
+        "where, character 9: a string in double quotes, a number, true or false is expected, not the end",
+    )

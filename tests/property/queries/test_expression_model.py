@@ -1,0 +1,196 @@
+"""Filters: what is printed is parsed back, and evaluation over columns equals evaluation row by row."""
+
+import json
+from typing import Any
+
+import pytest
+from evenshard.errors import EvenshardError
+from evenshard.queries.evaluate import evaluate
+from evenshard.queries.expression import All, Comparison, Expression, Membership, Not, names_in, parse
+from evenshard.queries.expression import Any as AnyOf
+from evenshard.testing.reference import Row, compare
+from evenshard.testing.scanned import event_record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NUMBERS = [0, -1, 3, 3.0, 3.5, 0.1, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), 2.0**63, 1e300, -0.0]
+NAMES = ["a", "b", "odd `name", "$event", "$distinct_id", "$time", "$insert_id"]
+literals = st.one_of(
+    st.sampled_from([*NUMBERS, 2**63, 2**70, 10**399, True, False, "", "3", "true", "view", "ä\n\"'\\", "ann", "x"]),
+    st.integers(-(2**64), 2**64),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+values = st.one_of(
+    st.none(),
+    st.sampled_from([*NUMBERS, True, False, "", "3", "true", "ä\n\"'\\", [1], {"x": "y"}]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+rows = st.fixed_dictionaries(
+    {
+        "event": st.sampled_from(["view", "buy"]),
+        "distinct_id": st.sampled_from(["", "ann"]),
+        "time": st.sampled_from([3, 2**40]),
+        "insert_id": st.sampled_from([None, "x", "y"]),
+        "duplicate": st.just(False),
+        "properties": st.dictionaries(st.sampled_from(["a", "b", "odd `name"]), values),
+    }
+)
+comparisons = st.builds(Comparison, st.sampled_from(NAMES), st.booleans(), literals)
+memberships = st.builds(
+    Membership, st.sampled_from(NAMES), st.booleans(), st.lists(literals, min_size=1, max_size=4).map(tuple)
+)
+expressions: st.SearchStrategy[Expression] = st.recursive(
+    st.one_of(comparisons, memberships),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(All, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+        st.builds(AnyOf, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+    ),
+    max_leaves=8,
+)
+
+
+def printed(expression: Expression) -> str:
+    match expression:
+        case Comparison(name=name, equal=equal, literal=literal):
+            quoted = "`" + name.replace("`", "``") + "`"
+            return f"{quoted} {'==' if equal else '!='} {json.dumps(literal, ensure_ascii=False)}"
+        case Membership(name=name, member=member, literals=some):
+            quoted = "`" + name.replace("`", "``") + "`"
+            listed = ", ".join(json.dumps(literal, ensure_ascii=False) for literal in some)
+            return f"{quoted} {'in' if member else 'not in'} [{listed}]"
+        case Not(operand=operand):
+            return f"not ({printed(operand)})"
+        case All(operands=operands):
+            return " and ".join(f"({printed(operand)})" for operand in operands)
+        case AnyOf(operands=operands):
+            return " or ".join(f"({printed(operand)})" for operand in operands)
+
+
+def naive(expression: Expression, row: Row) -> bool:
+    match expression:
+        case Comparison(name=name, equal=equal, literal=literal):
+            return compare(row, name, "==" if equal else "!=", literal)
+        case Membership(name=name, member=member, literals=some):
+            return compare(row, name, "in" if member else "not in", some)
+        case Not(operand=operand):
+            return not naive(operand, row)
+        case All(operands=operands):
+            return all(naive(operand, row) for operand in operands)
+        case AnyOf(operands=operands):
+            return any(naive(operand, row) for operand in operands)
+
+
+def same(one: Expression, other: Expression) -> bool:
+    """Equal, types of literals included (1 is True in Python)."""
+    return repr(one) == repr(other)
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(expressions)
+def test_what_is_printed_is_parsed_back(expression: Expression) -> None:
+    assert same(parse(printed(expression)), expression)
+
+
+@settings(max_examples=250, deadline=None, print_blob=True)
+@given(expressions, st.lists(rows, max_size=8), st.booleans(), st.booleans())
+def test_evaluation_over_columns_equals_row_by_row(
+    expression: Expression, some: list[Row], rest: bool, dictionaries: bool
+) -> None:
+    record = event_record(some, rest=rest, dictionaries=dictionaries)
+    assert evaluate(expression, record).tolist() == [naive(expression, row) for row in some]
+
+
+def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
+    a, b, c = (Comparison(name, True, 1) for name in "abc")
+    assert parse("a == 1 or b == 1 and not c == 1") == AnyOf((a, All((b, Not(c)))))
+    assert names_in(parse("a == 1 or b == 1 and not c == 1")) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "says"),
+    [
+        ("files > 3", 7, 'the operator ">" is not delivered yet'),
+        ("ext in 1", 8, 'a list is expected, as ["a", 3], not 1'),
+        ("ext in []", 9, "a string in double quotes, a number, true or false is expected, not ]"),
+        ("ext in [1, 2", 13, '"," or "]" is expected, not the end'),
+        ("ext in [1,, 2]", 11, "a string in double quotes, a number, true or false is expected, not ,"),
+        ("ext in [null]", 9, "a comparison with null is never true"),
+        ("ext in [" + "1," * 1000 + "1]", 2009, "a list has at most 1000 values"),
+        ("ext not == 1", 9, '"in" is expected after "not", not =='),
+        ("ext", 4, 'one of "==", "!=", "in" and "not in" is expected, not the end'),
+        ("ext contains 3", 5, 'the operator "contains" is not delivered yet'),
+        ("ext is set", 5, 'the operator "is" is not delivered yet'),
+        ("`$cohort:x` == true", 1, "cohorts are not delivered yet"),
+        ("a == null", 6, "a comparison with null is never true"),
+        ("a = 3", 3, '"==" is expected, not "="'),
+        ("a == 'x'", 6, '"\'" is not expected here'),
+        ('a == "x', 6, "this string does not end"),
+        ('a == "\\x"', 6, "this string does not end, or holds a wrong escape"),
+        ('a == "\\ud800"', 6, "this string holds a lone surrogate"),
+        ("a == 1e999", 6, "this number is too large"),
+        ("a == " + "9" * 5000, 6, "this number is too large"),
+        ("a == 03", 6, "'0' is not expected here"),
+        ("(a == 3", 8, '")" is expected, not the end'),
+        ("a == 3)", 7, '"and", "or" or the end is expected, not )'),
+        ("a == 3 b == 4", 8, '"and", "or" or the end is expected, not b'),
+        ("a == 3 and", 11, "the name of a property is expected, not the end"),
+        ("not", 4, "the name of a property is expected, not the end"),
+        ("3 == a", 1, "the name of a property is expected, not 3"),
+        ("(" * 101 + "a == 1", 101, "nested deeper than 100"),
+        ("not " * 101 + "a == 1", 401, "nested deeper than 100"),
+    ],
+)
+def test_an_error_points_at_the_character(text: str, position: int, says: str) -> None:
+    with pytest.raises(EvenshardError) as failed:
+        parse(text)
+    error = failed.value
+    assert error.code == "QUERY_INVALID"
+    assert error.message.startswith(f"where, character {position}: {says}"), error.message
+    shown, caret = error.hint.split("\n")
+    pointed = shown[len(caret) - 1 : len(caret)]
+    assert pointed == text[position - 1 : position]
+
+
+def test_deep_but_allowed_nesting_is_evaluated() -> None:
+    text = "not (" * 50 + "a == 1" + ")" * 50
+    record = event_record([_row({"a": 1}), _row({})])
+    assert evaluate(parse(text), record).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x == 3", [True, True, False, False, False, False, False]),
+        ("x == 3.0", [True, True, False, False, False, False, False]),
+        ("x == 3.5", [False, False, True, False, False, False, False]),
+        ("x == 9007199254740992", [False, False, False, False, True, False, False]),
+        ("x == 9007199254740992.0", [False, False, False, False, True, False, False]),
+        ("x == 9007199254740993", [False, False, False, True, False, False, False]),
+        ("x != 9007199254740993", [True, True, True, False, True, False, False]),
+        ("x != 1e300", [True, True, True, True, True, False, False]),
+        ("x == true", [False, False, False, False, False, True, False]),
+        ('x == "3"', [False, False, False, False, False, False, True]),
+        ('x != "4"', [False, False, False, False, False, False, True]),
+        ("x in [3, 3.5]", [True, True, True, False, False, False, False]),
+        ("x not in [3, 3.5]", [False, False, False, True, True, False, False]),
+        ('x in ["3", 3, true]', [True, True, False, False, False, True, True]),
+        ('x not in ["4", 3]', [False, False, True, True, True, False, True]),
+    ],
+)
+def test_numbers_compare_by_value_and_types_apart(text: str, expected: list[bool]) -> None:
+    record = event_record([_row({"x": value}) for value in (3, 3.0, 3.5, 2**53 + 1, float(2**53), True, "3")])
+    assert evaluate(parse(text), record).tolist() == expected
+
+
+def test_not_set_is_unequal_to_nothing() -> None:
+    record = event_record([_row({}), _row({"x": None}), _row({"x": "3"}), _row({"x": 4}), _row({"x": 3})])
+    assert evaluate(parse("x != 3"), record).tolist() == [False, False, False, True, False]
+    assert evaluate(parse("not (x == 3)"), record).tolist() == [True, True, True, True, False]
+
+
+def _row(properties: dict[str, Any]) -> Row:
+    return {
+        "event": "view", "distinct_id": "ann", "time": 1, "insert_id": None, "duplicate": False,
+        "properties": properties,
+    }  # fmt: skip

@@ -1,0 +1,144 @@
+"""``evenshard query funnel`` and the client's ``funnel`` against a cluster that is none."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import evenshard
+import pytest
+from evenshard.cli.funnel_command import bar
+from evenshard.cli.main import run
+from evenshard.errors import EvenshardError
+from evenshard.testing.fake_cluster import FakeCluster
+
+FUNNEL = ["query", "funnel", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-31"]
+STEPS = ["--step", 'view|sign up where plan in ["a"]', "--step", "*", "--step", "buy"]
+STEP_FIELDS = [
+    "step", "name", "count", "conversion_from_previous", "conversion_from_first", "avg_seconds_from_previous",
+    "median_seconds_from_previous", "avg_seconds_from_first", "median_seconds_from_first",
+]  # fmt: skip
+Run = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    with FakeCluster() as running:
+        running.add_tenant("acme")
+        monkeypatch.setenv("EVENSHARD_GATEWAY", running.address)
+        yield running
+
+
+@pytest.fixture
+def ask(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command with ``--json``: its exit status and its one document."""
+
+    def asked(*arguments: str) -> tuple[int, Any]:
+        capfd.readouterr()
+        status = run([*arguments, "--json"])
+        out = capfd.readouterr().out
+        assert out.count("\n") == 1, out
+        return status, json.loads(out)
+
+    return asked
+
+
+def test_a_funnel_answers_in_the_contracts_shape(ask: Run, cluster: FakeCluster) -> None:
+    status, document = ask(*FUNNEL, *STEPS)
+    assert (status, set(document), document["groups"]) == (0, {"overall", "groups", "meta"}, [])
+    steps = document["overall"]["steps"]
+    assert [list(step) for step in steps] == [STEP_FIELDS] * 3
+    assert [(step["step"], step["name"], step["count"]) for step in steps] == [
+        (1, "view|sign up", 8), (2, "*", 4), (3, "buy", 2),
+    ]  # fmt: skip
+    assert (steps[0]["conversion_from_previous"], steps[1]["conversion_from_previous"]) == (None, 0.5)
+    asked = cluster.funnels[-1]
+    assert [(list(step.events), step.where) for step in asked.steps] == [
+        (["view", "sign up"], 'plan in ["a"]'), ([], ""), (["buy"], ""),
+    ]  # fmt: skip
+    assert (asked.window_ms, asked.by_step, asked.limit) == (30 * 86_400_000, "first", 60)
+
+
+def test_every_flag_is_passed_on(ask: Run, cluster: FakeCluster) -> None:
+    status, document = ask(
+        *FUNNEL, *STEPS, "--window", "2w", "--by", "plan", "--by", "dir", "--by-step", "2", "--where", "a == 1",
+        "--limit", "3", "--include-duplicates", "--timeout", "5s",
+    )  # fmt: skip
+    assert (status, document["groups"][0]["by"]) == (0, [None, None])
+    asked = cluster.funnels[-1]
+    assert (asked.window_ms, list(asked.by), asked.by_step, asked.where, asked.limit) == (
+        14 * 86_400_000, ["plan", "dir"], "2", "a == 1", 3,
+    )  # fmt: skip
+    assert (asked.options.include_duplicates, asked.options.allow_partial) == (True, False)
+    assert ask(*FUNNEL, *STEPS, "--allow-partial")[0] == 1
+
+
+def test_a_whole_request_from_a_file(ask: Run, cluster: FakeCluster, tmp_path: Path) -> None:
+    path = tmp_path / "funnel.json"
+    request = {
+        "tenant": "acme", "from_date": "2026-01-01", "to_date": "2026-01-02", "window_ms": 5,
+        "steps": [{"events": ["a"]}, {"events": [], "where": "x == 1"}], "by": ["ext"], "by_step": "last",
+    }  # fmt: skip
+    path.write_text(json.dumps(request))
+    assert ask("query", "funnel", "--query", str(path))[0] == 0
+    asked = cluster.funnels[-1]
+    assert (asked.window_ms, list(asked.by), asked.by_step, asked.steps[1].where) == (5, ["ext"], "last", "x == 1")
+    status, document = ask("query", "funnel", "--query", str(path), "--step", "a")
+    assert (status, document["error"]["code"], "--step" in document["error"]["message"]) == (2, "USAGE", True)
+    path.write_text(json.dumps(request | {"exclusions": []}))
+    assert ask("query", "funnel", "--query", str(path))[1]["error"]["code"] == "QUERY_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], "USAGE", "--step must be given"),
+        ([*STEPS, "--window", "-1"], "QUERY_INVALID", "window: '-1' is not a duration"),
+        ([*STEPS, "--window", "0d"], "QUERY_INVALID", "window: '0d' is not a duration"),
+        (["--step", "a", "--step", ""], "QUERY_INVALID", "steps[1], character 1: the name of an event"),
+        (["--step", "a", "--step", "b where c ="], "QUERY_INVALID", "steps[1].where, character 3"),
+        ([*STEPS, "--order", "strict"], "USAGE", "--order"),
+        ([*STEPS, "--limit", "0"], "USAGE", "limit"),
+    ],
+)
+def test_wrong_flags_are_answered_by_a_sentence(
+    ask: Run, cluster: FakeCluster, arguments: list[str], code: str, says: str
+) -> None:
+    status, document = ask(*FUNNEL, *arguments)
+    assert (status, document["error"]["code"]) == (2, code)
+    assert says in document["error"]["message"]
+    assert not cluster.funnels
+
+
+def test_people_see_bars(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([*FUNNEL, *STEPS, "--by", "plan"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
+    assert "█" * 30 + "  100.0 %" in lines[1]
+    assert lines[3].endswith("█" * 7 + "▌" + " " * 22 + "  25.0 %    50.0 %       10.0 s       10.0 s")
+    assert any(line.startswith("(not set)") for line in lines)
+
+
+def test_a_bar_is_of_eighths() -> None:
+    assert [bar(share) for share in (None, 0.0, 1 / 240, 0.1, 1.0)] == ["", "", "▏", "███", "█" * 30]
+
+
+def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
+    with evenshard.connect(gateway=cluster.address, tenant="acme") as client:
+        asked: dict[str, Any] = {"from_date": "2026-01-01", "to_date": "2026-01-31"}
+        result = client.funnel(["a", "b"], **asked, by="plan", by_step=2, window="1h")
+        assert (result.overall["steps"][1]["count"], result.groups[0]["by"], result.meta["complete"]) == (
+            4,
+            [None],
+            True,
+        )
+        table = result.to_arrow()
+        assert table.column_names == ["plan", *STEP_FIELDS]
+        assert table.select(["step", "count"]).to_pylist() == [{"step": 1, "count": 8}, {"step": 2, "count": 4}]
+        assert client.funnel(["a", "b"], **asked).to_arrow().num_rows == 2
+        assert (cluster.funnels[0].by_step, cluster.funnels[0].window_ms) == ("2", 3_600_000)
+        with pytest.raises(EvenshardError, match="window"):
+            client.funnel(["a", "b"], **asked, window="")
+        cluster.query_script.append(EvenshardError("QUERY_INVALID", "steps: a funnel has 2 to 32 steps, not 1"))
+        with pytest.raises(EvenshardError, match="2 to 32 steps"):
+            client.funnel(["a"], **asked)

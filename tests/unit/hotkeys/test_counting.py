@@ -1,0 +1,94 @@
+"""Counting of keys against a dict."""
+
+from collections import Counter
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from evenshard.events.hashing import hash_of
+from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, aggregate
+from evenshard.hotkeys.counting import Counts, KeyCount
+from evenshard.ids import TenantId
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+IDS = st.sampled_from(["", "a", "b", "ab", "ba", "user-1", "user-2", "ü" * 20])
+EVENTS = st.lists(st.tuples(IDS, st.integers(400 * DAY_MS, 403 * DAY_MS), st.booleans()), max_size=60)
+
+
+def keys(*rows: tuple[str, int, int]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array([row[column] for row in rows], KEY_SCHEMA.types[column]) for column in range(3)], schema=KEY_SCHEMA
+    )
+
+
+@given(EVENTS)
+def test_aggregate_counts_new_events_of_known_users_by_utc_day(events: list[tuple[str, int, bool]]) -> None:
+    ids, times, new = [list(column) for column in zip(*events, strict=True)] if events else ([], [], [])
+    hashes = np.array([hash_of(id_) for id_ in ids], np.uint64)
+    counted = aggregate(pa.array(ids, pa.utf8()), np.array(times, np.int64), hashes, np.array(new, np.bool_))
+    expected = Counter((id_, time // DAY_MS) for id_, time, is_new in events if id_ and is_new)
+    columns = [column.to_pylist() for column in counted.record.columns]
+    assert dict(zip(zip(*columns[:2], strict=True), columns[2], strict=True)) == expected
+    assert counted.hashes.tolist() == [hash_of(id_) for id_ in columns[0]]
+
+
+ADDITIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["t", "u"]),
+        st.lists(st.tuples(IDS.filter(bool), st.integers(400, 402), st.integers(1, 9)), max_size=12),
+    ),
+    max_size=12,
+)
+
+
+@given(ADDITIONS)
+def test_counts_equal_a_dict_while_nothing_is_forgotten(
+    additions: list[tuple[str, list[tuple[str, int, int]]]],
+) -> None:
+    counts = Counts(keys_max=10_000)
+    expected: Counter[tuple[str, str, int]] = Counter()
+    for tenant, rows in additions:
+        counts.add(TenantId(tenant), keys(*rows))
+        for id_, day, count in rows:
+            expected[tenant, id_, day] += count
+    assert counts.forgotten_count_max == 0
+    for tenant in ("t", "u", None):
+        wanted = [
+            KeyCount(TenantId(name), id_, date(1970, 1, 1) + timedelta(days=day), count)
+            for (name, id_, day), count in expected.items()
+            if tenant in (None, name)
+        ]
+        wanted.sort(key=lambda key: (-key.count, key.tenant, key.distinct_id, key.day))
+        found = counts.top(None if tenant is None else TenantId(tenant), 1000)
+        assert list(found) == wanted
+        assert [key.count for key in counts.top(None if tenant is None else TenantId(tenant), 3)] == [
+            key.count for key in wanted[:3]
+        ]
+
+
+@settings(max_examples=200)
+@given(ADDITIONS, st.integers(2, 12))
+def test_forgetting_is_bounded_and_owned_up_to(
+    additions: list[tuple[str, list[tuple[str, int, int]]]], keys_max: int
+) -> None:
+    counts = Counts(keys_max=keys_max)
+    exact: Counter[tuple[str, str, int]] = Counter()
+    for tenant, rows in additions:
+        counts.add(TenantId(tenant), keys(*rows))
+        for id_, day, count in rows:
+            exact[tenant, id_, day] += count
+        assert counts.keys <= keys_max
+        for key in counts.top(None, 1000):
+            true = exact[key.tenant, key.distinct_id, (key.day - date(1970, 1, 1)).days]
+            assert key.count <= true
+            if counts.forgotten_count_max == 0:
+                assert key.count == true
+
+
+def test_a_key_counted_often_survives_many_that_are_not() -> None:
+    counts = Counts(keys_max=8)
+    for number in range(100):
+        counts.add(TenantId("t"), keys(("hot", 400, 10), (f"cold-{number}", 400, 1)))
+    assert counts.top(None, 1) == [KeyCount(TenantId("t"), "hot", date(1970, 1, 1) + timedelta(days=400), 1000)]
+    assert counts.forgotten_count_max == 1

@@ -1,0 +1,141 @@
+"""What counters are told, and that nobody waits for them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from evenshard.api.v1 import counter_pb2
+from evenshard.directory.service import ServiceRecord
+from evenshard.errors import EvenshardError
+from evenshard.events.hashing import hash_of
+from evenshard.hotkeys.marks import Rule
+from evenshard.hotkeys.threshold import KeyWatch
+from evenshard.ids import TenantId
+from evenshard.router.counts import PAUSE_MS, CountFeed
+from evenshard.runtime.services import ServiceView
+from evenshard.testing.clock import ManualClock
+from evenshard.wire.counting import keys_of
+
+DAY_MS = 86_400_000
+RULE = Rule(100_000, "rewrite")
+
+
+class FakeCounters:
+    """Peers and the view of services in one."""
+
+    def __init__(self, count: int) -> None:
+        self.told: dict[str, Counter[tuple[str, str, int]]] = {
+            f"counter-{number}": Counter() for number in range(count)
+        }
+        self.failing = False
+
+    def of_kind(self, kind: str) -> list[ServiceRecord]:
+        assert kind == "counter"
+        return [ServiceRecord(name, "counter", name, "h", 1, 0) for name in self.told]
+
+    async def call(self, address: str, rpc: Any, request: Any, *, timeout_s: float) -> Any:
+        if self.failing:
+            raise EvenshardError("UNREACHABLE", "as told")
+        keys = keys_of(request)
+        for key in keys.to_pylist():
+            self.told[address][request.tenant, key["distinct_id"], key["day"]] += key["count"]
+        return counter_pb2.CountEventsResponse()
+
+
+class World:
+    def __init__(self, counters: int = 1, rows_max: int = 1000) -> None:
+        self.counters = FakeCounters(counters)
+        self.clock = ManualClock()
+        self.pool = ThreadPoolExecutor(max_workers=1)
+        services = cast(ServiceView, cast(Any, self.counters))
+        self.watch = KeyWatch()
+        self.feed = CountFeed(
+            cast(Any, self.counters), services, self.clock, self.pool, rows_max, self.watch, lambda tenant: RULE
+        )
+        self.feed.start()
+
+    def offer(self, tenant: str, ids: list[str], times: list[int], new: list[bool] | None = None) -> None:
+        """As shards' acks do."""
+        distinct_ids = pa.array(ids, pa.utf8())
+        hashes = np.array([hash_of(distinct_id) for distinct_id in ids], np.uint64)
+        entered, _ = self.watch.enter(TenantId(tenant), distinct_ids, np.array(times, np.int64), hashes, RULE)
+        flags = np.ones(len(ids), np.bool_) if new is None else np.array(new)
+        self.feed.offer(self.watch.acknowledge(entered, slice(None), distinct_ids, flags))
+        self.watch.leave(entered)
+
+    async def advance(self, duration_ms: int) -> None:
+        for _ in range(duration_ms // 50):
+            await self.clock.advance(50)
+            await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        await self.feed.close()
+        self.pool.shutdown()
+
+    @property
+    def told(self) -> Counter[tuple[str, str, int]]:
+        return sum(self.counters.told.values(), Counter())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    await made.close()
+
+
+async def test_new_events_of_known_users_are_counted_by_day(world: World) -> None:
+    times = [500 * DAY_MS, 0, 500 * DAY_MS + 5, 501 * DAY_MS, 500 * DAY_MS]
+    world.offer("t", ["a", "", "a", "b", "a"], times, [True, True, True, True, False])
+    world.offer("u", ["a"], [500 * DAY_MS])
+    assert world.watch.pending_rows == 4
+    await world.advance(200)
+    assert world.told == {("t", "a", 500): 2, ("t", "b", 501): 1, ("u", "a", 500): 1}
+    assert world.watch.pending_rows == 0
+
+
+async def test_a_full_queue_drops_and_says_how_much(world: World) -> None:
+    for _ in range(3):
+        world.offer("t", ["a"] * 600, [500 * DAY_MS] * 600)
+    assert world.watch.pending_rows == 600
+    assert world.feed.dropped_rows == 1200
+    await world.advance(200)
+    assert world.told == {("t", "a", 500): 600}
+
+
+async def test_a_dead_counter_costs_counts_and_nothing_else(world: World) -> None:
+    world.counters.failing = True
+    world.offer("t", ["a"] * 10, [500 * DAY_MS] * 10)
+    await world.advance(200)
+    assert (world.feed.dropped_rows, world.watch.pending_rows) == (10, 0)
+    world.counters.failing = False
+    world.offer("t", ["a"] * 10, [500 * DAY_MS] * 10)
+    await world.advance(PAUSE_MS + 200)
+    assert world.told == {("t", "a", 500): 10}
+
+
+async def test_keys_are_dealt_out_to_counters_each_to_one() -> None:
+    world = World(counters=3)
+    ids = [f"user-{number % 50}" for number in range(500)]
+    for start in (0, 250):
+        world.offer("t", ids[start : start + 250], [500 * DAY_MS] * 250)
+        await world.advance(200)
+    assert world.told == Counter(("t", id_, 500) for id_ in ids)
+    owners = [set(told) for told in world.counters.told.values()]
+    assert all(owners)
+    assert sum(map(len, owners)) == 50
+    await world.close()
+
+
+async def test_closing_sends_what_is_queued() -> None:
+    world = World()
+    world.offer("t", ["a"], [500 * DAY_MS])
+    closing = asyncio.create_task(world.close())
+    await world.advance(200)
+    await closing
+    assert world.told == {("t", "a", 500): 1}
