@@ -5,6 +5,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+import grpc.aio
+
 Value = TypeVar("Value")
 
 CANCEL_TIMEOUT_S: Final = 2.0
@@ -39,5 +41,13 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="evenshard-client", daemon=True).start()
+            threading.Thread(target=_run, args=(_loop,), name="evenshard-client", daemon=True).start()
         return _loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Runs the loop for as long as the process lives, and keeps gRPC's queue open as long: it closes with its last
+    user, which an interrupted thread may hold, under the feet of this loop."""
+    asyncio.set_event_loop(loop)
+    grpc.aio.init_grpc_aio()  # type: ignore[attr-defined]  # public, but not in the stubs
+    loop.run_forever()
