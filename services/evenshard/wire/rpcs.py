@@ -46,6 +46,19 @@ COMPACT_TENANT = Rpc(
     admin_pb2.CompactTenantResponse,
 )
 GET_STORAGE = Rpc(f"/{ADMIN_SERVICE}/GetStorage", admin_pb2.GetStorageRequest, admin_pb2.GetStorageResponse)
+DELETE_USERS = Rpc(f"/{ADMIN_SERVICE}/DeleteUsers", admin_pb2.DeleteUsersRequest, admin_pb2.DeleteUsersResponse)
+GET_OPERATION = Rpc(f"/{ADMIN_SERVICE}/GetOperation", admin_pb2.GetOperationRequest, admin_pb2.GetOperationResponse)
+LIST_OPERATIONS = Rpc(
+    f"/{ADMIN_SERVICE}/ListOperations",
+    admin_pb2.ListOperationsRequest,
+    admin_pb2.ListOperationsResponse,
+)
+WAIT_OPERATION = Rpc(f"/{ADMIN_SERVICE}/WaitOperation", admin_pb2.WaitOperationRequest, admin_pb2.WaitOperationResponse)
+CANCEL_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/CancelOperation",
+    admin_pb2.CancelOperationRequest,
+    admin_pb2.CancelOperationResponse,
+)
 LIST_SERVICES = Rpc(f"/{ADMIN_SERVICE}/ListServices", admin_pb2.ListServicesRequest, admin_pb2.ListServicesResponse)
 
 APPEND_EVENTS = Rpc(f"/{SHARD_SERVICE}/AppendEvents", shard_pb2.AppendEventsRequest, shard_pb2.AppendEventsResponse)
@@ -53,6 +66,9 @@ SCAN = Rpc(f"/{SHARD_SERVICE}/Scan", shard_pb2.ScanRequest, shard_pb2.ScanRespon
 SCAN_ROWS = Rpc(f"/{SHARD_SERVICE}/ScanRows", shard_pb2.ScanRowsRequest, shard_pb2.ScanRowsResponse)
 """A server stream."""
 COMPACT = Rpc(f"/{SHARD_SERVICE}/Compact", shard_pb2.CompactRequest, shard_pb2.CompactResponse)
+HIDE_USERS = Rpc(f"/{SHARD_SERVICE}/HideUsers", shard_pb2.HideUsersRequest, shard_pb2.HideUsersResponse)
+RAISE_HORIZON = Rpc(f"/{SHARD_SERVICE}/RaiseHorizon", shard_pb2.RaiseHorizonRequest, shard_pb2.RaiseHorizonResponse)
+PURGE = Rpc(f"/{SHARD_SERVICE}/Purge", shard_pb2.PurgeRequest, shard_pb2.PurgeResponse)
 GET_SHARD_STORAGE = Rpc(
     f"/{SHARD_SERVICE}/GetShardStorage",
     shard_pb2.GetShardStorageRequest,

@@ -18,18 +18,24 @@ class ChangeOptions(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., dry_run: _Optional[bool] = ..., expected_revision: _Optional[int] = ...) -> None: ...
 
 class TenantSettings(_message.Message):
-    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode")
+    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode", "retention_days", "events_per_second", "bytes_per_second")
     TIMEZONE_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
     HOT_KEY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     HOT_KEY_MODE_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_DAYS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     timezone: str
     dedupe: bool
     strict: bool
     hot_key_threshold: int
     hot_key_mode: str
-    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ...) -> None: ...
+    retention_days: int
+    events_per_second: int
+    bytes_per_second: int
+    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ..., retention_days: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
 
 class Tenant(_message.Message):
     __slots__ = ("name", "settings", "placement", "revision")
@@ -182,3 +188,121 @@ class ListServicesResponse(_message.Message):
     directory_revision: int
     services: _containers.RepeatedCompositeFieldContainer[ServiceState]
     def __init__(self, healthy: _Optional[bool] = ..., directory_revision: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceState, _Mapping]]] = ...) -> None: ...
+
+class DeleteUsersRequest(_message.Message):
+    __slots__ = ("tenant", "distinct_ids", "block", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_ids: _containers.RepeatedScalarFieldContainer[str]
+    block: bool
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., distinct_ids: _Optional[_Iterable[str]] = ..., block: _Optional[bool] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class DeleteUsersResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class Operation(_message.Message):
+    __slots__ = ("operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "created_ms", "changed_ms", "revision")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_DONE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LAG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FENCED_MS_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    kind: str
+    tenant: str
+    state: str
+    paused: bool
+    rows_done: int
+    rows_total: int
+    bytes_done: int
+    bytes_total: int
+    lag_rows: int
+    eta_seconds: float
+    fenced_ms: float
+    verify: OperationVerify
+    error: str
+    requested_by: str
+    created_ms: int
+    changed_ms: int
+    revision: int
+    def __init__(self, operation: _Optional[str] = ..., kind: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., fenced_ms: _Optional[float] = ..., verify: _Optional[_Union[OperationVerify, _Mapping]] = ..., error: _Optional[str] = ..., requested_by: _Optional[str] = ..., created_ms: _Optional[int] = ..., changed_ms: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class OperationVerify(_message.Message):
+    __slots__ = ("equal", "differences")
+    EQUAL_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    equal: bool
+    differences: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, equal: _Optional[bool] = ..., differences: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetOperationRequest(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    def __init__(self, operation: _Optional[str] = ...) -> None: ...
+
+class GetOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class ListOperationsRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class ListOperationsResponse(_message.Message):
+    __slots__ = ("operations",)
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    operations: _containers.RepeatedCompositeFieldContainer[Operation]
+    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
+
+class WaitOperationRequest(_message.Message):
+    __slots__ = ("operation", "timeout_ms")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    timeout_ms: int
+    def __init__(self, operation: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class WaitOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class CancelOperationRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class CancelOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...

@@ -65,6 +65,31 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.GetStorageRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.GetStorageResponse.FromString,
                 _registered_method=True)
+        self.DeleteUsers = channel.unary_unary(
+                '/evenshard.v1.AdminService/DeleteUsers',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.DeleteUsersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.DeleteUsersResponse.FromString,
+                _registered_method=True)
+        self.GetOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/GetOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.GetOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.GetOperationResponse.FromString,
+                _registered_method=True)
+        self.ListOperations = channel.unary_unary(
+                '/evenshard.v1.AdminService/ListOperations',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.FromString,
+                _registered_method=True)
+        self.WaitOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/WaitOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.WaitOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.WaitOperationResponse.FromString,
+                _registered_method=True)
+        self.CancelOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/CancelOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/evenshard.v1.AdminService/ListServices',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
@@ -118,6 +143,41 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUsers(self, request, context):
+        """Hides everything the users did until now, then removes the bytes: a long operation, hidden at its answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperation(self, request, context):
+        """Shows an operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperations(self, request, context):
+        """Lists operations, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitOperation(self, request, context):
+        """Answers when an operation has ended, or when the time given is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOperation(self, request, context):
+        """Ends an operation that has changed nothing yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServices(self, request, context):
         """Every process of the cluster, with its health now.
         """
@@ -157,6 +217,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetStorage,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.GetStorageRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.GetStorageResponse.SerializeToString,
+            ),
+            'DeleteUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUsers,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.DeleteUsersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.DeleteUsersResponse.SerializeToString,
+            ),
+            'GetOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.GetOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.GetOperationResponse.SerializeToString,
+            ),
+            'ListOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperations,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'WaitOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.WaitOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.WaitOperationResponse.SerializeToString,
+            ),
+            'CancelOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.SerializeToString,
             ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
@@ -327,6 +412,141 @@ class AdminService:
             '/evenshard.v1.AdminService/GetStorage',
             evenshard_dot_v1_dot_admin__pb2.GetStorageRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.GetStorageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/DeleteUsers',
+            evenshard_dot_v1_dot_admin__pb2.DeleteUsersRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.DeleteUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/GetOperation',
+            evenshard_dot_v1_dot_admin__pb2.GetOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.GetOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ListOperations',
+            evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/WaitOperation',
+            evenshard_dot_v1_dot_admin__pb2.WaitOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.WaitOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/CancelOperation',
+            evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -155,3 +155,59 @@ class GetShardStorageResponse(_message.Message):
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedCompositeFieldContainer[ShardTenantStorage]
     def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ...) -> None: ...
+
+class HideUsersRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "operation", "distinct_ids")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    operation: str
+    distinct_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., operation: _Optional[str] = ..., distinct_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class HideUsersResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...
+
+class RaiseHorizonRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "horizon_ms")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_MS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    horizon_ms: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., horizon_ms: _Optional[int] = ...) -> None: ...
+
+class RaiseHorizonResponse(_message.Message):
+    __slots__ = ("horizon_ms",)
+    HORIZON_MS_FIELD_NUMBER: _ClassVar[int]
+    horizon_ms: int
+    def __init__(self, horizon_ms: _Optional[int] = ...) -> None: ...
+
+class PurgeRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "operation")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    operation: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., operation: _Optional[str] = ...) -> None: ...
+
+class PurgeResponse(_message.Message):
+    __slots__ = ("purged", "rows_left", "rows_done", "waits_for")
+    PURGED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_DONE_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    purged: bool
+    rows_left: int
+    rows_done: int
+    waits_for: str
+    def __init__(self, purged: _Optional[bool] = ..., rows_left: _Optional[int] = ..., rows_done: _Optional[int] = ..., waits_for: _Optional[str] = ...) -> None: ...

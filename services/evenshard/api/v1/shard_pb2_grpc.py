@@ -55,6 +55,21 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.CompactRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.CompactResponse.FromString,
                 _registered_method=True)
+        self.HideUsers = channel.unary_unary(
+                '/evenshard.v1.ShardService/HideUsers',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.HideUsersResponse.FromString,
+                _registered_method=True)
+        self.RaiseHorizon = channel.unary_unary(
+                '/evenshard.v1.ShardService/RaiseHorizon',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.RaiseHorizonRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.RaiseHorizonResponse.FromString,
+                _registered_method=True)
+        self.Purge = channel.unary_unary(
+                '/evenshard.v1.ShardService/Purge',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
+                _registered_method=True)
         self.GetShardStorage = channel.unary_unary(
                 '/evenshard.v1.ShardService/GetShardStorage',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
@@ -94,6 +109,27 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HideUsers(self, request, context):
+        """Hides every row of some users that is stored now, and nothing stored later; durable when it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RaiseHorizon(self, request, context):
+        """Hides every row stored now that is older than a horizon; durable when it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Purge(self, request, context):
+        """Removes what is hidden from every file, as soon as it can; tells what is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShardStorage(self, request, context):
         """What tenants occupy on this shard.
         """
@@ -123,6 +159,21 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Compact,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.CompactRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.CompactResponse.SerializeToString,
+            ),
+            'HideUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.HideUsers,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersResponse.SerializeToString,
+            ),
+            'RaiseHorizon': grpc.unary_unary_rpc_method_handler(
+                    servicer.RaiseHorizon,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.RaiseHorizonRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.RaiseHorizonResponse.SerializeToString,
+            ),
+            'Purge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Purge,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.SerializeToString,
             ),
             'GetShardStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStorage,
@@ -239,6 +290,87 @@ class ShardService:
             '/evenshard.v1.ShardService/Compact',
             evenshard_dot_v1_dot_shard__pb2.CompactRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.CompactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HideUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/HideUsers',
+            evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.HideUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RaiseHorizon(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/RaiseHorizon',
+            evenshard_dot_v1_dot_shard__pb2.RaiseHorizonRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.RaiseHorizonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Purge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/Purge',
+            evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
             options,
             channel_credentials,
             insecure,
