@@ -5,7 +5,8 @@ then on every event is answered for, before the caller's deadline.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -80,10 +81,13 @@ class Importer:
                 requests = await self._in_thread(_stage, flights)
             if requests:
                 sent = _Sent(tally, {flight.tenant.name: flight for flight in flights})
-                await self._append(requests, sent, self._until_ms(end_ms))
+                until_ms = self._until_ms(end_ms)
+                with _in_doubt():
+                    await self._append(requests, sent, until_ms)
         finally:
             self._hot_keys.land(flights)
-        return await self._in_thread(tally.result)
+        with _in_doubt():
+            return await self._in_thread(tally.result)
 
     async def _check_named(self, asked: Import) -> None:
         if not asked.tenant and not asked.payload:
@@ -179,6 +183,18 @@ class Importer:
 
     async def _in_thread(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+@contextlib.contextmanager
+def _in_doubt() -> Iterator[None]:
+    """Whatever fails in here fails after events were sent, perhaps stored."""
+    try:
+        yield
+    except EvenshardError as error:
+        error.in_doubt = True
+        raise
+    except Exception as defect:
+        raise EvenshardError("INTERNAL", f"{type(defect).__name__}: {defect}", in_doubt=True) from defect
 
 
 @dataclass(frozen=True, slots=True, eq=False)

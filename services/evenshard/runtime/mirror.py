@@ -145,6 +145,11 @@ class Mirror(Generic[Record]):
                     logger().warning(
                         "directory watch lost", prefix=self._prefix, code=error.code, message=error.message
                     )
+            except Exception as defect:  # noqa: BLE001 - said in full; what is shown meanwhile is stale, and says so
+                if self._stale_since_ms is None:
+                    self._stale_since_ms = self._clock.monotonic_ms()
+                logger().critical("directory watch broke off", prefix=self._prefix, exc_info=defect)
+                backoff_ms = BACKOFF_MS_MAX
             await self._clock.sleep(backoff_ms)
             backoff_ms = min(BACKOFF_MS_MAX, 2 * backoff_ms)
 

@@ -13,6 +13,7 @@ from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.placements import Placements
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
@@ -48,7 +49,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     threads = max(2, os.cpu_count() or 1)
     writers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="append")
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
-    tenants = TenantView(ports.directory, ports.clock)
+    epochs = EpochKeeper(store)
+    tenants = TenantView(ports.directory, ports.clock, epochs.learned)
     compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
 
     async def close() -> None:
@@ -56,6 +58,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await compactor.close()
         await sorter.close()
         await tenants.close()
+        await epochs.close()
         try:
             await asyncio.to_thread(sequencer.close, DRAIN_TIMEOUT_S)
             await asyncio.to_thread(readers.shutdown)

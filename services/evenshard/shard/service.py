@@ -77,6 +77,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
 
     async def Compact(self, request: shard_pb2.CompactRequest, context: Any) -> shard_pb2.CompactResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        await asyncio.to_thread(self._store.fence, tenant, Epoch(request.epoch))
         day = day_of(request.day)
         if request.wait:
             return compact_response(await self._compactor.compact(tenant, day))

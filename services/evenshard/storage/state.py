@@ -65,17 +65,20 @@ class State:
 
     def fence(self, tenant: TenantId, epoch: Epoch) -> None:
         """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
+        self.learn_epoch(tenant, epoch)
         seen = self.catalog.epoch(tenant)
-        if epoch > seen:
-            with self.changing_catalog() as catalog:
-                catalog.set_epoch(tenant, epoch)
-            seen = self.catalog.epoch(tenant)
         if epoch < seen:
             raise EvenshardError(
                 "STALE_EPOCH",
                 f"epoch {epoch} of {tenant} is over, the shard has seen {seen}",
                 details={"epoch": str(seen)},
             )
+
+    def learn_epoch(self, tenant: TenantId, epoch: Epoch) -> None:
+        """Durable at return, if it is newer than the highest seen."""
+        if epoch > self.catalog.epoch(tenant):
+            with self.changing_catalog() as catalog:
+                catalog.set_epoch(tenant, epoch)
 
     @contextmanager
     def changing_catalog(self) -> Iterator[Catalog]:

@@ -60,6 +60,10 @@ class Store:
         """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
         self._state.fence(tenant, epoch)
 
+    def learn_epoch(self, tenant: TenantId, epoch: Epoch) -> None:
+        """From now on older ones are refused; durable at return. One that is not newer changes nothing."""
+        self._state.learn_epoch(tenant, epoch)
+
     def epoch(self, tenant: TenantId) -> Epoch:
         """The highest placement epoch seen; 0: none."""
         return self._state.catalog.epoch(tenant)

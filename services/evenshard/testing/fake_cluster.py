@@ -70,6 +70,8 @@ class FakeCluster:
     copies: int = 0
     created: list[str] = field(default_factory=list)
     """Tenants somebody asked to make, those that exist too."""
+    create_script: list[EvenshardError] = field(default_factory=list)
+    """What the next calls that make a tenant fail with."""
     imports: list[ingest_pb2.ImportEventsRequest] = field(default_factory=list)
     queries: list[query_pb2.QuerySegmentationRequest] = field(default_factory=list)
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
@@ -359,6 +361,8 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         self.cluster = cluster
 
     def CreateTenant(self, request: Any, context: Any) -> Any:
+        if self.cluster.create_script:
+            refuse(context, self.cluster.create_script.pop(0))
         self.cluster.created.append(request.tenant)
         if request.tenant in self.cluster.tenants:
             refuse(context, EvenshardError("TENANT_EXISTS", f"{request.tenant!r} exists"))

@@ -22,6 +22,7 @@ from evenshard.events.batch import EventBatch
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.directory import Delete, Put
 from evenshard.router.build import build
+from evenshard.router.tally import Tally
 from evenshard.runtime.clock import SystemClock
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -305,6 +306,22 @@ async def test_an_answer_of_the_wrong_length_is_no_ack(world: World, monkeypatch
     monkeypatch.undo()
     answer = await world.import_events(arrow_ipc=arrow(100, first=1000))
     assert answer.rejected > 0
+
+
+async def test_a_defect_after_events_were_sent_leaves_the_call_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tally, "stored", defect)
+    with pytest.raises(EvenshardError) as caught:
+        await world.import_events(arrow_ipc=arrow(10))
+    assert (caught.value.code, caught.value.in_doubt) == ("INTERNAL", True)
+    assert len(world.stored_ids()) == 10
+    with pytest.raises(EvenshardError) as caught:
+        await world.import_events(arrow_ipc=b"nothing of the kind")
+    assert (caught.value.code, caught.value.in_doubt) == ("PAYLOAD_INVALID", False)
 
 
 class TestSmallBounds:

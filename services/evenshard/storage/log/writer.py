@@ -77,6 +77,20 @@ class LogWriter:
         """
         if self.broken is not None:
             raise self._broken_error()
+        try:
+            return self._append(contents)
+        except EvenshardError:
+            raise
+        except BaseException as defect:
+            self.stop(f"an append broke off: {defect!r}")
+            raise
+
+    def stop(self, why: str) -> None:
+        """Takes nothing any more, as after a failed sync: for a defect that leaves open what the file holds."""
+        if self.broken is None:
+            self._break(why)
+
+    def _append(self, contents: Sequence[Content]) -> list[int]:
         if self.offset > FILE_HEADER_BYTES and self.offset >= self._file_bytes_max:
             self._rotate()
         first_rows: list[int] = []
