@@ -15,6 +15,7 @@ from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.placements import Placements
+from evenshard.shard.purging import Purger
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
@@ -52,9 +53,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
     compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+    purger = Purger(store, compactor)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await purger.close()
         await compactor.close()
         await sorter.close()
         await tenants.close()
@@ -73,9 +76,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         raise
     compactor.start()
     sorter.start()
+    purger.start()
     placements = Placements(tenants)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
-    service = ShardService(shard, store, placements, appends, compactor, readers)
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.compact import Compaction, compact
+from evenshard.storage.compaction.compact import compact
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo, day_of
@@ -49,7 +49,7 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
                 raise refusal(error, f"{tenant} could not be compacted") from error
             raise
     state.pins.remove(removed)
-    _remove_log_files(state)
+    remove_log_files(state)
     return result
 
 
@@ -58,12 +58,13 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     written = compact(
         state.disk,
-        lambda: _next_segment_id(state),
+        lambda: next_segment_id(state),
         rows.tenant,
         tables(taken.blocks),
         taken.segments,
         day_of(state.clock.now_ms()),
         shard=state.shard,
+        deletions=taken.deletions,
     )
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
@@ -73,34 +74,41 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
     indexed = IndexedIdentities(state.disk, [*kept, *written.added], state.cache)
-    segments = _commit(state, rows.tenant, written, mark)
+    segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _next_segment_id(state: State) -> int:
+def next_segment_id(state: State) -> int:
     with state.changing_catalog() as catalog:
         return catalog.next_segment_id()
 
 
-def _commit(state: State, tenant: TenantId, written: Compaction, mark: int) -> tuple[SegmentInfo, ...]:
-    """The tenant's live segments after the commit."""
+def catalog_committed(
+    state: State,
+    tenant: TenantId,
+    added: Sequence[SegmentInfo],
+    removed: Sequence[int],
+    mark: int,
+    changed: Sequence[SegmentInfo] = (),
+) -> tuple[SegmentInfo, ...]:
+    """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
     with state.changing_catalog() as catalog:
         before = catalog.segments.get(tenant, ())
         try:
-            catalog.commit(tenant, written.added, written.removed, mark)
+            catalog.commit(tenant, added, removed, mark, changed)
         except sqlite3.Error as error:
-            changed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
-            if not changed:
+            committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
+            if not committed:
                 raise
             # Committed; only emptying SQLite's own log failed, which the next change does again.
             state.report(f"the catalog's write-ahead log could not be emptied: {error}")
         return catalog.segments.get(tenant, ())
 
 
-def _remove_log_files(state: State) -> None:
+def remove_log_files(state: State) -> None:
     """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be."""
     with state.append_lock:
         for number in state.log_files.removable(state.writer.number, state.catalog.mark):
