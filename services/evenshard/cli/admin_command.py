@@ -26,6 +26,32 @@ ModeOption = Annotated[
     str | None,
     typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
 ]
+RetentionOption = Annotated[
+    int | None,
+    typer.Option(
+        "--retention-days",
+        metavar="N",
+        min=0,
+        max=36_525,
+        help="Hide and remove events older than N UTC days; 0 (default): keep all.",
+    ),
+]
+EventsRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--events-per-second", metavar="N", min=0, max=2**53, help="What each router takes; 0 (default): no limit."
+    ),
+]
+BytesRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bytes-per-second",
+        metavar="N",
+        min=0,
+        max=2**53,
+        help="What each router takes, as sent; 0 (default): no limit.",
+    ),
+]
 
 
 @app.callback()
@@ -41,6 +67,9 @@ def create_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -55,6 +84,9 @@ def create_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -67,6 +99,9 @@ def set_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -81,6 +116,9 @@ def set_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -148,8 +186,14 @@ def _tenant(document: Mapping[str, Any]) -> str:
         f"{document['tenant']}: time zone {document['timezone']}, dedupe {'on' if document['dedupe'] else 'off'}, "
         f"strict {'on' if document['strict'] else 'off'}\n"
         f"  hot keys: {document['hot_key_mode']}, behind {document['hot_key_threshold']:,} events of an id and day\n"
+        f"  retention: {_or_none(document['retention_days'], 'days', 'events stay for ever')}; limits of each router: "
+        f"{_or_none(document['events_per_second'], 'events/s')}, {_or_none(document['bytes_per_second'], 'bytes/s')}\n"
         f"  slots (epoch {placement['epoch']}): {pieces}"
     )
+
+
+def _or_none(value: int | None, unit: str, none: str = "") -> str:
+    return (none or f"no limit of {unit}") if value is None else f"{value:,} {unit}"
 
 
 def _tenants(document: Mapping[str, Any]) -> str:

@@ -300,11 +300,25 @@ class AsyncClient:
         strict: bool | None = None,
         hot_key_threshold: int | None = None,
         hot_key_mode: str | None = None,
+        retention_days: int | None = None,
+        events_per_second: int | None = None,
+        bytes_per_second: int | None = None,
     ) -> dict[str, Any]:
-        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite). Raises ``TENANT_EXISTS``."""
+        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, no limits).
+
+        Raises ``TENANT_EXISTS``."""
         request = admin_pb2.CreateTenantRequest(
             tenant=tenant,
-            settings=settings_message(timezone, dedupe, strict, hot_key_threshold, hot_key_mode),
+            settings=settings_message(
+                timezone,
+                dedupe,
+                strict,
+                hot_key_threshold,
+                hot_key_mode,
+                retention_days,
+                events_per_second,
+                bytes_per_second,
+            ),
             options=self._change(),
         )
         answer = await self._call(self._router, rpcs.CREATE_TENANT, request)
@@ -319,11 +333,23 @@ class AsyncClient:
         strict: bool | None = None,
         hot_key_threshold: int | None = None,
         hot_key_mode: str | None = None,
+        retention_days: int | None = None,
+        events_per_second: int | None = None,
+        bytes_per_second: int | None = None,
     ) -> dict[str, Any]:
-        """Changes a tenant's settings; None leaves one as it is."""
+        """Changes a tenant's settings; None leaves one as it is, 0 ends a retention or a limit."""
         request = admin_pb2.UpdateTenantRequest(
             tenant=tenant,
-            settings=settings_message(timezone, dedupe, strict, hot_key_threshold, hot_key_mode),
+            settings=settings_message(
+                timezone,
+                dedupe,
+                strict,
+                hot_key_threshold,
+                hot_key_mode,
+                retention_days,
+                events_per_second,
+                bytes_per_second,
+            ),
             options=self._change(),
         )
         answer = await self._call(self._router, rpcs.UPDATE_TENANT, request)

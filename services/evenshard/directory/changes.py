@@ -20,6 +20,9 @@ class SettingsPatch:
     strict: bool | None = None
     hot_key_threshold: int | None = None
     hot_key_mode: str | None = None
+    retention_days: int | None = None
+    events_per_second: int | None = None
+    bytes_per_second: int | None = None
 
     def over(self, settings: TenantSettings) -> TenantSettings:
         """Raises ``QUERY_INVALID``, naming the setting, for a value that cannot be."""
@@ -29,6 +32,9 @@ class SettingsPatch:
             settings.strict if self.strict is None else self.strict,
             settings.hot_key_threshold if self.hot_key_threshold is None else self.hot_key_threshold,
             settings.hot_key_mode if self.hot_key_mode is None else cast(HotKeyMode, self.hot_key_mode),
+            settings.retention_days if self.retention_days is None else self.retention_days,
+            settings.events_per_second if self.events_per_second is None else self.events_per_second,
+            settings.bytes_per_second if self.bytes_per_second is None else self.bytes_per_second,
         )
 
 

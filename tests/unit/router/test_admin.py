@@ -157,6 +157,9 @@ def expected_tenant(name: str, revision: int, **settings: Any) -> admin_pb2.Tena
                 "strict": False,
                 "hot_key_threshold": 100_000,
                 "hot_key_mode": "rewrite",
+                "retention_days": 0,
+                "events_per_second": 0,
+                "bytes_per_second": 0,
                 **settings,
             }
         ),
