@@ -1,14 +1,15 @@
-"""``evenshard admin``: tenants, compaction, storage."""
+"""``evenshard admin``: tenants, compaction, storage; operations stand in ``operations_command``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli import operations_command
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
 from evenshard.cli.values import duration_s, table
 
-app = typer.Typer(help="Operate tenants and their storage.")
+app = typer.Typer(help="Operate tenants, their storage and their users.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1-63 of a-z 0-9 _ -.")]
 TimezoneOption = Annotated[str | None, typer.Option(help="IANA name; default UTC.")]
@@ -56,7 +57,10 @@ BytesRateOption = Annotated[
 
 @app.callback()
 def _root() -> None:
-    """Operate tenants and their storage."""
+    """Operate tenants, their storage and their users."""
+
+
+operations_command.add_to(app)
 
 
 @app.command()
