@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,7 +31,7 @@ from evenshard.wire import rpcs
 TENANT: Final = TenantId("acme")
 SHARDS: Final = (ShardId("shard-0"), ShardId("shard-1"))
 COUNTER: Final = "counter-0"
-STEP_MS: Final = 50.0
+STEP_MS: Final = 200.0
 STEPS_MAX: Final = 20_000
 CALL_TIMEOUT_S: Final = 600.0
 """On the clock that stands still: tests wait for outcomes, not for time."""
@@ -163,7 +164,7 @@ class DeletionWorld:
         options = ServiceOptions("router", name, name, (), None, 0, Settings())
         self._running[name] = await build(Ports(self.clock, rng, directory, peers, None), options)
         self.peers.register(name, self._running[name].servicers)
-        await self.pass_time(10 * STEP_MS)
+        await self.pass_time(STEP_MS)
 
     async def stop(self, name: str) -> None:
         """A clean stop."""
@@ -181,7 +182,7 @@ class DeletionWorld:
 
     async def pass_time(self, duration_ms: float) -> None:
         """In small steps, so that threads have their turns too."""
-        for _ in range(max(1, round(duration_ms / STEP_MS))):
+        for _ in range(math.ceil(duration_ms / STEP_MS)):
             await self.clock.advance(STEP_MS)
             await asyncio.sleep(0.0005)
 

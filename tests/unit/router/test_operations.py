@@ -253,3 +253,24 @@ async def test_old_operations_are_removed_by_the_leader(world: DeletionWorld) ->
     for _ in range(130):
         await world.clock.advance(5_000)
     assert await world.keys(OPERATIONS) == []
+
+
+async def test_a_deletion_can_be_begun_at_any_router(world: DeletionWorld) -> None:
+    await world.start("router-1")
+    name = (await world.delete_users("router-1", ["u1"])).operation
+    waited = await world.answer(
+        world.call("router-1", rpcs.WAIT_OPERATION, admin_pb2.WaitOperationRequest(operation=name))
+    )
+    assert waited.operation.state == "complete"
+    assert [shard.hides for shard in world.shards.values()] == [1, 1]
+
+
+async def test_a_lost_reply_of_the_directory_makes_no_second_operation(world: DeletionWorld) -> None:
+    for swaps in (1, 2):
+        world.directory.lose_reply_next(swaps)
+        request_id = f"r{swaps}"
+        error = await refusal(world.delete_users("router-0", ["u1"], request_id=request_id))
+        assert (error.code, error.in_doubt) == ("DIRECTORY_UNAVAILABLE", True)
+        again = await world.delete_users("router-0", ["u1"], request_id=request_id)
+        assert [each.id for each in await world.records()][-1] == again.operation
+        assert len(await world.records()) == swaps
