@@ -20,7 +20,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage import deletions
-from evenshard.storage.deletions import NO_HORIZON, Deletion
+from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
@@ -28,8 +28,6 @@ FILE = "catalog.sqlite"
 FORMAT_VERSION = 2
 """2: there may be deletions, which a version that knows none would show again. A catalog is 1 until its first."""
 FORMAT_WITHOUT_DELETIONS = 1
-RETIRED_DELETIONS_KEPT = 1000
-"""Of a tenant: so many operations are still known when they are sent again although all they hid is gone."""
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
