@@ -266,12 +266,14 @@ class Catalog:
         self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
 
     def _adopt_deletion(self, name: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
         tenant, _, seq = name.partition("/")
-        records = self._deletions.setdefault(TenantId(tenant), {})
+        records = dict(self._deletions.get(TenantId(tenant), {}))
         if value is None:
             del records[int(seq)]
         else:
             records[int(seq)] = deletions.from_json(value)
+        self._deletions = {**self._deletions, TenantId(tenant): records}
 
     @contextmanager
     def _transaction(self) -> Iterator["_Changes"]:

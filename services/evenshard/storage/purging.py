@@ -15,6 +15,7 @@ from evenshard.storage.deletions import Deletion, Hiding
 from evenshard.storage.indexing import (
     catalog_committed,
     compact_tenant,
+    discarding,
     next_segment_id,
     remove_log_files,
 )
@@ -75,7 +76,7 @@ def _waits_for(state: State, rows: TenantRows, visible: Visible, last: Deletion,
         return f"rows of {', '.join(keepers)} to be indexed, which keep log files"
     kept = state.pins.kept(rows.tenant)
     if kept:
-        return f"a scan that still reads {kept[0].parquet}, or its file to be removed"
+        return f"a scan that still reads {kept[0]}, or that file to be removed"
     return "files to be removed"
 
 
@@ -133,9 +134,15 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int) -> bool:
             if reader is None or hiding is None or reader.hidden_rows(hiding) == 0:
                 clean.append(replace(segment, deletions_seen=seen))
                 continue
-            added = without_hidden(
-                state.disk, lambda: next_segment_id(state), reader, hiding, deletions_seen=seen, shard=state.shard
-            )
+            with discarding(state, rows):
+                added = without_hidden(
+                    state.disk,
+                    lambda: next_segment_id(state, rows),
+                    reader,
+                    hiding,
+                    deletions_seen=seen,
+                    shard=state.shard,
+                )
             _commit(state, rows, added, [segment], clean)
             rows.note_purged(segment.rows)
             return True

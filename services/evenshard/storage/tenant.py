@@ -83,6 +83,8 @@ class TenantRows:
         """Takes the identities of new rows."""
         self.sealed: IdentitySet | None = None
         """Those of rows a compaction is indexing."""
+        self.writing: list[int] = []
+        """Ids of the segments that a compaction or a purge writes."""
         self.rows_purged: dict[int, int] = {}
         """By seq of a deletion: rows written anew or indexed so that what it hid is left out."""
         self.maintenance = threading.Lock()

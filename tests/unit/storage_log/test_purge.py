@@ -316,3 +316,24 @@ def test_a_deletion_during_a_purge_is_purged_with_it() -> None:
     assert shard.all() == [(event("bob"), False), (event("cleo"), False)]
     (figures,) = shard.store.storage(ACME)
     assert figures.log_rows + figures.segment_rows == 2
+
+
+def test_what_a_failed_purge_could_not_take_back_is_waited_for() -> None:
+    shard = Shard(MemoryDisk())
+    assert isinstance(shard.disk, MemoryDisk)
+    shard.add(event("ann"), event("bob"))
+    shard.store.compact(ACME)
+    shard.delete("ann")
+
+    def hook(operation: str, name: str) -> None:
+        if name.startswith("segments") and operation in ("sync", "unlink"):
+            raise OSError(errno.EIO, "made to fail")
+
+    shard.disk.hook = hook
+    with pytest.raises(EvenshardError, match="SHARD_UNAVAILABLE"):
+        shard.purge()
+    assert "0000000002.parquet" in shard.disk.list("segments")
+    shard.disk.hook = None
+    shard.purge()
+    assert shard.store.purge_status(ACME, "op").purged
+    assert shard.disk.list("segments") == ["0000000003.filter", "0000000003.parquet"]
