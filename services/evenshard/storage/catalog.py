@@ -150,6 +150,7 @@ class Catalog:
 
     def retire_deletions(self, tenant: TenantId, seqs: Iterable[int]) -> None:
         """Retires deletions; at return their users stand nowhere in the catalog's files."""
+        seqs = tuple(seqs)
         records = [self._deletions[tenant][seq] for seq in seqs]
         if any(record.users for record in records):
             with self._transaction() as changes:
@@ -162,7 +163,7 @@ class Catalog:
         with self._transaction() as changes:
             for record in records:
                 changes.put(_deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
-            retired = sorted(record.seq for record in (*self.deletions(tenant), *records) if record.retired)
+            retired = sorted({record.seq for record in self.deletions(tenant) if record.retired} | set(seqs))
             for seq in retired[:-RETIRED_DELETIONS_KEPT]:
                 changes.remove(_deletion_key(tenant, seq))
 

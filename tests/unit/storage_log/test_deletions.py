@@ -230,8 +230,11 @@ def test_a_deletion_while_the_tail_is_sorted_is_in_the_run(monkeypatch: pytest.M
     assert shard.add(event("bob", 1), event("ann", 1)) == [True, False]
     shard.delete("zoe", operation="later")  # of a run: its rows stand in another order
     assert [found.distinct_id for found, _ in shard.all()] == ["ann", "ann", "bob", "bob", "bob", "bob"]
+    again = [event(user, number) for number in range(3) for user in ("zoe", "bob")]
+    assert shard.add(*again) == [False, True] * 3
+    shard.delete("zoe", operation="last")
     shard.store.compact(ACME)
-    assert [found.distinct_id for found, _ in shard.all()] == ["ann", "ann", "bob", "bob", "bob", "bob"]
+    assert [found.distinct_id for found, _ in shard.all()] == ["ann", "ann", *["bob"] * 7]
 
 
 def test_colliding_identity_hashes_of_a_deleted_and_a_living_user_lose_nothing() -> None:
