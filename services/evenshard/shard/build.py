@@ -14,6 +14,7 @@ from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.placements import Placements
+from evenshard.shard.purging import Purger
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
@@ -50,9 +51,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     tenants = TenantView(ports.directory, ports.clock)
     compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+    purger = Purger(store, compactor)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await purger.close()
         await compactor.close()
         await sorter.close()
         await tenants.close()
@@ -70,9 +73,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         raise
     compactor.start()
     sorter.start()
+    purger.start()
     placements = Placements(tenants)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
-    service = ShardService(shard, store, placements, appends, compactor, readers)
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

@@ -5,8 +5,10 @@ from then on it competes with them, so that what is not indexed does not grow fo
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
@@ -22,6 +24,8 @@ URGENT_BACKLOG = 6.0
 RETRY_MS_MIN = 1_000
 RETRY_MS_MAX = 60_000
 """A tenant that cannot be compacted is tried again at most this much later: its rows are safe in the log."""
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ class Compactor:
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
+
+    async def beside(self, work: Callable[[], _Result]) -> _Result:
+        """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted."""
+        async with self._one:
+            return await asyncio.get_running_loop().run_in_executor(self._calm, work)
 
     def ask(self, tenant: TenantId, day: int | None) -> None:
         """Compacts a tenant soon."""

@@ -12,10 +12,12 @@ from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.placements import Placements
+from evenshard.shard.purging import Purger
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scans import scan
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
+from evenshard.wire.deletions import purge_response, users_to_hide
 from evenshard.wire.scans import compact_response, day_of, rows_wanted, stats_message, storage_response
 from evenshard.wire.shards import append_response, batches_of
 
@@ -30,6 +32,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         placements: Placements,
         appends: Appends,
         compactor: Compactor,
+        purger: Purger,
         readers: ThreadPoolExecutor,
     ) -> None:
         self._shard = shard
@@ -37,6 +40,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._placements = placements
         self._appends = appends
         self._compactor = compactor
+        self._purger = purger
         self._readers = readers
 
     async def AppendEvents(
@@ -83,6 +87,27 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._compactor.ask(tenant, day)
         backlog = await asyncio.to_thread(self._store.storage, tenant)
         return shard_pb2.CompactResponse(backlog_rows=sum(each.log_rows for each in backlog))
+
+    async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        wanted = users_to_hide(request)
+        rows = await asyncio.to_thread(
+            self._store.hide_users, tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids
+        )
+        return shard_pb2.HideUsersResponse(rows=rows)
+
+    async def RaiseHorizon(
+        self, request: shard_pb2.RaiseHorizonRequest, context: Any
+    ) -> shard_pb2.RaiseHorizonResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        horizon_ms = await asyncio.to_thread(
+            self._store.raise_horizon, tenant, Epoch(request.epoch), request.horizon_ms
+        )
+        return shard_pb2.RaiseHorizonResponse(horizon_ms=horizon_ms)
+
+    async def Purge(self, request: shard_pb2.PurgeRequest, context: Any) -> shard_pb2.PurgeResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        return purge_response(await self._purger.purge(tenant, request.operation))
 
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any

@@ -100,7 +100,7 @@ def _duplicates(
     known = None
     if rows.visible.segments:
         try:
-            known = rows.indexed.known(append.tenant, append.batch, append.hashes)
+            known = rows.indexed.known(append.tenant, append.batch, append.hashes, rows.visible.deletions)
         except OSError as error:
             raise refusal(error, "segments could not be read to find duplicates") from error
     try:
@@ -144,7 +144,7 @@ def _publish(state: State, group: _Group, first_rows: Sequence[int], sync: objec
     for number, content, block, first_row in zip(group.numbers, group.contents, group.blocks, first_rows, strict=True):
         end_position = first_row + block.rows
         written.setdefault(content.tenant, []).append(replace(block, end_position=end_position))
-        state.log_files.note(state.writer.number, content.tenant, end_position)
+        state.log_files.note(state.writer.number, content.tenant, end_position, first_row)
         outcomes[number] = Appended(block.duplicates, end_position, sync)
     with state.visible_lock:
         for tenant, blocks in written.items():

@@ -5,11 +5,13 @@ taken are always a prefix of the tenant's log, and its *mark* says where that en
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.compact import Compaction, compact
+from evenshard.storage.compaction.compact import compact
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo, day_of
@@ -49,22 +51,24 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
                 raise refusal(error, f"{tenant} could not be compacted") from error
             raise
     state.pins.remove(removed)
-    _remove_log_files(state)
+    remove_log_files(state)
     return result
 
 
 def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
-    written = compact(
-        state.disk,
-        lambda: _next_segment_id(state),
-        rows.tenant,
-        tables(taken.blocks),
-        taken.segments,
-        day_of(state.clock.now_ms()),
-        shard=state.shard,
-    )
+    with discarding(state, rows):
+        written = compact(
+            state.disk,
+            lambda: next_segment_id(state, rows),
+            rows.tenant,
+            tables(taken.blocks),
+            taken.segments,
+            day_of(state.clock.now_ms()),
+            shard=state.shard,
+            deletions=taken.deletions,
+        )
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -73,34 +77,60 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
     indexed = IndexedIdentities(state.disk, [*kept, *written.added], state.cache)
-    segments = _commit(state, rows.tenant, written, mark)
+    segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _next_segment_id(state: State) -> int:
+def next_segment_id(state: State, rows: TenantRows) -> int:
+    """For a segment of the tenant that is written now, within ``discarding``."""
     with state.changing_catalog() as catalog:
-        return catalog.next_segment_id()
+        rows.writing.append(catalog.next_segment_id())
+    return rows.writing[-1]
 
 
-def _commit(state: State, tenant: TenantId, written: Compaction, mark: int) -> tuple[SegmentInfo, ...]:
-    """The tenant's live segments after the commit."""
-    with state.changing_catalog() as catalog:
-        before = catalog.segments.get(tenant, ())
-        try:
-            catalog.commit(tenant, written.added, written.removed, mark)
-        except sqlite3.Error as error:
-            changed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
-            if not changed:
-                raise
-            # Committed; only emptying SQLite's own log failed, which the next change does again.
-            state.report(f"the catalog's write-ahead log could not be emptied: {error}")
-        return catalog.segments.get(tenant, ())
+@contextmanager
+def discarding(state: State, rows: TenantRows) -> Iterator[None]:
+    """Under ``maintenance``, around the writing of segments: where it fails, their files go, if not at once then when
+    it can be; a purge waits for them."""
+    rows.writing.clear()
+    try:
+        yield
+    except BaseException:
+        state.pins.discard(rows.tenant, rows.writing)
+        raise
 
 
-def _remove_log_files(state: State) -> None:
+def catalog_committed(
+    state: State,
+    tenant: TenantId,
+    added: Sequence[SegmentInfo],
+    removed: Sequence[int],
+    mark: int,
+    changed: Sequence[SegmentInfo] = (),
+) -> tuple[SegmentInfo, ...]:
+    """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
+    try:
+        with state.changing_catalog() as catalog:
+            before = catalog.segments.get(tenant, ())
+            try:
+                catalog.commit(tenant, added, removed, mark, changed)
+            except sqlite3.Error as error:
+                committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
+                if not committed:
+                    raise
+                # Committed; only emptying SQLite's own log failed, which the next change does again.
+                state.report(f"the catalog's write-ahead log could not be emptied: {error}")
+            return catalog.segments.get(tenant, ())
+    except EvenshardError as error:
+        if error.code == "DISK_FULL":  # certainly not committed; elsewhere only the next start knows
+            state.pins.discard(tenant, [info.id for info in added])
+        raise
+
+
+def remove_log_files(state: State) -> None:
     """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be."""
     with state.append_lock:
         for number in state.log_files.removable(state.writer.number, state.catalog.mark):

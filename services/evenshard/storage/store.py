@@ -3,7 +3,8 @@
 One append group at a time, one compaction a tenant at a time; snapshots and scans wait for neither.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
@@ -11,7 +12,9 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.storage.append import Append, Appended, OnSync
 from evenshard.storage.appender import append_group
+from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.indexing import Compacted, compact_tenant, sort_tail
+from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.recovery import recover
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
@@ -72,6 +75,38 @@ class Store:
             visible = rows.visible if rows is not None else Visible()
             state.pins.pin(visible.segments)
         return Snapshot(state.disk, tenant, self.epoch(tenant), visible, lambda seen: state.pins.unpin(seen.segments))
+
+    def hide_users(self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str]) -> int:
+        """Hides every row of ``users`` that is stored now, and none stored later; durable and visible at return.
+
+        An ``operation`` that has been here changes nothing. Returns how many unindexed rows were hidden. Raises
+        ``STALE_EPOCH``, ``DISK_FULL``, ``SHARD_UNAVAILABLE``.
+        """
+        with self._deleting(tenant, epoch):
+            return hide_users(self._state, tenant, operation, users)
+
+    def raise_horizon(self, tenant: TenantId, epoch: Epoch, horizon_ms: int) -> int:
+        """Hides every row stored now whose time is before the horizon, and none stored later; durable and visible at
+        return. One that is not above the last changes nothing. Returns the one that holds. Raises as ``hide_users``."""
+        with self._deleting(tenant, epoch):
+            return raise_horizon(self._state, tenant, horizon_ms)
+
+    @contextmanager
+    def _deleting(self, tenant: TenantId, epoch: Epoch) -> Iterator[None]:
+        with self._state.append_lock:
+            if self._closed:
+                raise EvenshardError("SHARD_UNAVAILABLE", "the shard is stopping")
+            self._state.fence(tenant, epoch)
+            yield
+
+    def purge_status(self, tenant: TenantId, operation: str = "") -> Purge:
+        """How far the removal of what an operation hid is; of all that is hidden for ``""``."""
+        return purge_status(self._state, tenant, operation)
+
+    def purge_step(self, tenant: TenantId) -> bool:
+        """Does the next piece of removing what is hidden; False: there is nothing to do now. Takes as long as a
+        compaction. Raises as ``compact``."""
+        return purge_step(self._state, tenant)
 
     def compact(self, tenant: TenantId, day: int | None = None) -> Compacted:
         """Indexes everything the tenant has in the log, and tidies its segments. ``day`` (UTC, days since the epoch) is

@@ -82,7 +82,8 @@ class _Item:
 
 
 def ranges_of(segments: Iterable[SegmentInfo]) -> tuple[Range, ...]:
-    """A tenant's ranges, by day. Raises ``ValueError`` where ranges overlap or one has no main run."""
+    """A tenant's ranges, by day. Where every row of a main run was deleted, the lowest run that is left counts as it.
+    Raises ``ValueError`` where ranges overlap."""
     runs: dict[tuple[int, int], dict[int, list[SegmentInfo]]] = {}
     for info in sorted(segments, key=lambda info: (info.first_day, info.run, info.slot_first, info.id)):
         runs.setdefault((info.first_day, info.last_day), {}).setdefault(info.run, []).append(info)
@@ -90,8 +91,6 @@ def ranges_of(segments: Iterable[SegmentInfo]) -> tuple[Range, ...]:
     for (first, last), of_range in runs.items():
         if ranges and ranges[-1].last_day >= first:
             raise ValueError(f"the days {first}-{last} overlap the range before")
-        if MAIN_RUN not in of_range:
-            raise ValueError(f"the days {first}-{last} have no main run")
         ranges.append(Range(first, last, tuple(_run(number, infos) for number, infos in of_range.items())))
     return tuple(ranges)
 

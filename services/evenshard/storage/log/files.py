@@ -1,4 +1,4 @@
-"""Which log files are still needed: those with rows of any tenant that are not indexed."""
+"""Which log files are still needed: those with rows of any tenant that are not indexed. And which hold whose rows."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,35 @@ from evenshard.ids import TenantId
 
 
 class LogFiles:
-    """For each log file, the position after the last row of every tenant in it."""
+    """For each log file, the position after the last row of every tenant in it, and that of the first."""
 
     def __init__(self) -> None:
         self._ends: dict[int, dict[TenantId, int]] = {}
+        self._starts: dict[int, dict[TenantId, int]] = {}
 
     def add(self, number: int) -> None:
         """A file without rows yet."""
         self._ends.setdefault(number, {})
 
-    def note(self, number: int, tenant: TenantId, end_position: int) -> None:
-        """Rows of ``tenant`` up to ``end_position`` are in the file."""
+    def note(self, number: int, tenant: TenantId, end_position: int, first_position: int = 0) -> None:
+        """Rows of ``tenant`` from ``first_position`` up to ``end_position`` are in the file."""
         self._ends.setdefault(number, {})[tenant] = end_position
+        self._starts.setdefault(number, {}).setdefault(tenant, first_position)
+
+    def holding(self, tenant: TenantId, below: int) -> list[int]:
+        """The files with rows of ``tenant`` at positions lower than ``below``, in order."""
+        return sorted(number for number, starts in self._starts.items() if starts.get(tenant, below) < below)
+
+    def keeping(self, last: int, mark: Callable[[TenantId], int]) -> list[TenantId]:
+        """Tenants with rows that are not indexed in file ``last`` or one before it, by name."""
+        return sorted(
+            {
+                tenant
+                for number, ends in self._ends.items()
+                for tenant, end in ends.items()
+                if number <= last and mark(tenant) < end
+            }
+        )
 
     def removable(self, active: int, mark: Callable[[TenantId], int]) -> list[int]:
         """The oldest files, in order, all of whose rows are indexed; never the active one."""
@@ -32,3 +49,4 @@ class LogFiles:
     def remove(self, number: int) -> None:
         """The file is gone."""
         del self._ends[number]
+        self._starts.pop(number, None)

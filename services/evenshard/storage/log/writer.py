@@ -92,6 +92,18 @@ class LogWriter:
         self.offset, self.next_row = offset, row
         return first_rows
 
+    def rotate(self) -> None:
+        """Goes on in a new file, unless nothing was written to this one. Raises as ``append``."""
+        if self.broken is not None:
+            raise self._broken_error()
+        if self.offset > FILE_HEADER_BYTES:
+            self._rotate()
+
+    def stop(self, why: str) -> None:
+        """Takes nothing any more."""
+        if self.broken is None:
+            self._break(why)
+
     def close(self) -> None:
         """Writes the marker of a clean stop, if the log is sound, and closes the file."""
         try:

@@ -47,6 +47,7 @@ class SegmentPlace:
     run: int
     written_day: int
     shard: ShardId
+    deletions_seen: int = 0
 
 
 @dataclass(slots=True)
@@ -152,6 +153,7 @@ class SegmentWriter:
             bytes=size + len(filter_bytes),
             files=self._names,
             footer_checksum=checksum_of(footer),
+            deletions_seen=place.deletions_seen,
         )
 
     def _open_writer(self, table: pa.Table) -> pq.ParquetWriter:
