@@ -1,14 +1,15 @@
-"""``evenshard admin``: tenants, compaction, storage."""
+"""``evenshard admin``: tenants, compaction, storage; operations stand in ``operations_command``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli import operations_command
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
 from evenshard.cli.values import duration_s, table
 
-app = typer.Typer(help="Operate tenants and their storage.")
+app = typer.Typer(help="Operate tenants, their storage and their users.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1-63 of a-z 0-9 _ -.")]
 TimezoneOption = Annotated[str | None, typer.Option(help="IANA name; default UTC.")]
@@ -26,11 +27,40 @@ ModeOption = Annotated[
     str | None,
     typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
 ]
+RetentionOption = Annotated[
+    int | None,
+    typer.Option(
+        "--retention-days",
+        metavar="N",
+        min=0,
+        max=36_525,
+        help="Hide and remove events older than N UTC days; 0 (default): keep all.",
+    ),
+]
+EventsRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--events-per-second", metavar="N", min=0, max=2**53, help="What each router takes; 0 (default): no limit."
+    ),
+]
+BytesRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bytes-per-second",
+        metavar="N",
+        min=0,
+        max=2**53,
+        help="What each router takes, as sent; 0 (default): no limit.",
+    ),
+]
 
 
 @app.callback()
 def _root() -> None:
-    """Operate tenants and their storage."""
+    """Operate tenants, their storage and their users."""
+
+
+operations_command.add_to(app)
 
 
 @app.command()
@@ -41,6 +71,9 @@ def create_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -55,6 +88,9 @@ def create_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -67,6 +103,9 @@ def set_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -81,6 +120,9 @@ def set_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -148,8 +190,14 @@ def _tenant(document: Mapping[str, Any]) -> str:
         f"{document['tenant']}: time zone {document['timezone']}, dedupe {'on' if document['dedupe'] else 'off'}, "
         f"strict {'on' if document['strict'] else 'off'}\n"
         f"  hot keys: {document['hot_key_mode']}, behind {document['hot_key_threshold']:,} events of an id and day\n"
+        f"  retention: {_or_none(document['retention_days'], 'days', 'events stay for ever')}; limits of each router: "
+        f"{_or_none(document['events_per_second'], 'events/s')}, {_or_none(document['bytes_per_second'], 'bytes/s')}\n"
         f"  slots (epoch {placement['epoch']}): {pieces}"
     )
+
+
+def _or_none(value: int | None, unit: str, none: str = "") -> str:
+    return (none or f"no limit of {unit}") if value is None else f"{value:,} {unit}"
 
 
 def _tenants(document: Mapping[str, Any]) -> str:

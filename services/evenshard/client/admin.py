@@ -1,4 +1,4 @@
-"""What operators ask, as the contract's documents. Fields that no release has delivered yet are null."""
+"""What operators ask, as the contract's documents. A limit that is not set is null."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
         "hot_key_mode": tenant.settings.hot_key_mode,
         "timezone": tenant.settings.timezone,
         "dedupe": tenant.settings.dedupe,
-        "retention_days": None,
+        "retention_days": tenant.settings.retention_days or None,
         "strict": tenant.settings.strict,
-        "events_per_second": None,
-        "bytes_per_second": None,
+        "events_per_second": tenant.settings.events_per_second or None,
+        "bytes_per_second": tenant.settings.bytes_per_second or None,
         "placement": {
             "epoch": tenant.placement.epoch,
             "slots": [_slots(each) for each in tenant.placement.slots],
@@ -35,6 +35,9 @@ def settings_message(
     strict: bool | None,
     hot_key_threshold: int | None,
     hot_key_mode: str | None,
+    retention_days: int | None,
+    events_per_second: int | None,
+    bytes_per_second: int | None,
 ) -> admin_pb2.TenantSettings:
     """What is None stays unset."""
     settings = admin_pb2.TenantSettings()
@@ -48,6 +51,12 @@ def settings_message(
         settings.hot_key_threshold = hot_key_threshold
     if hot_key_mode is not None:
         settings.hot_key_mode = hot_key_mode
+    if retention_days is not None:
+        settings.retention_days = retention_days
+    if events_per_second is not None:
+        settings.events_per_second = events_per_second
+    if bytes_per_second is not None:
+        settings.bytes_per_second = bytes_per_second
     return settings
 
 

@@ -173,6 +173,21 @@ class Client:
     def storage(self, tenant: str | None = None) -> dict[str, Any]:
         return run_blocking(self._client.storage(tenant))
 
+    def delete_users(self, distinct_ids: str | Sequence[str], **options: Any) -> dict[str, Any]:
+        return run_blocking(self._client.delete_users(distinct_ids, **options))
+
+    def operations(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.operations(tenant))
+
+    def operation(self, operation: str) -> dict[str, Any]:
+        return run_blocking(self._client.operation(operation))
+
+    def wait_operation(self, operation: str, *, timeout: float | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.wait_operation(operation, timeout=timeout))
+
+    def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:
+        return run_blocking(self._client.cancel_operation(operation, dry_run=dry_run))
+
 
 class Export:
     """An export in progress: iterating gives rows as dicts, in order. See ``AsyncExport``."""

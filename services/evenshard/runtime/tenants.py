@@ -58,6 +58,15 @@ class TenantView:
         """Shows a tenant this process has just written, or seen, at ``revision``, unless a newer one is known."""
         self._mirror.learn(Entry(tenant_key(tenant.name), tenant.to_json(), revision))
 
+    @property
+    def version(self) -> int:
+        """Rises with all that is learnt."""
+        return self._mirror.version
+
+    async def wait_beyond(self, version: int) -> None:
+        """Until something is learnt that is not in ``version``."""
+        await self._mirror.wait_beyond(version)
+
     async def wait_epoch(self, name: str, epoch: Epoch, timeout_s: float) -> Tenant | None:
         """The tenant as soon as its placement is at ``epoch`` or later; ``None`` if that does not come in time."""
         return await self._mirror.wait_for(name, lambda tenant: tenant.placement.epoch >= epoch, timeout_s)

@@ -20,7 +20,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage import deletions
-from evenshard.storage.deletions import NO_HORIZON, Deletion
+from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
@@ -28,8 +28,6 @@ FILE = "catalog.sqlite"
 FORMAT_VERSION = 2
 """2: there may be deletions, which a version that knows none would show again. A catalog is 1 until its first."""
 FORMAT_WITHOUT_DELETIONS = 1
-RETIRED_DELETIONS_KEPT = 1000
-"""Of a tenant: so many operations are still known when they are sent again although all they hid is gone."""
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
@@ -152,6 +150,7 @@ class Catalog:
 
     def retire_deletions(self, tenant: TenantId, seqs: Iterable[int]) -> None:
         """Retires deletions; at return their users stand nowhere in the catalog's files."""
+        seqs = tuple(seqs)
         records = [self._deletions[tenant][seq] for seq in seqs]
         if any(record.users for record in records):
             with self._transaction() as changes:
@@ -164,7 +163,7 @@ class Catalog:
         with self._transaction() as changes:
             for record in records:
                 changes.put(_deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
-            retired = sorted(record.seq for record in (*self.deletions(tenant), *records) if record.retired)
+            retired = sorted({record.seq for record in self.deletions(tenant) if record.retired} | set(seqs))
             for seq in retired[:-RETIRED_DELETIONS_KEPT]:
                 changes.remove(_deletion_key(tenant, seq))
 
@@ -268,12 +267,14 @@ class Catalog:
         self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
 
     def _adopt_deletion(self, name: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
         tenant, _, seq = name.partition("/")
-        records = self._deletions.setdefault(TenantId(tenant), {})
+        records = dict(self._deletions.get(TenantId(tenant), {}))
         if value is None:
             del records[int(seq)]
         else:
             records[int(seq)] = deletions.from_json(value)
+        self._deletions = {**self._deletions, TenantId(tenant): records}
 
     @contextmanager
     def _transaction(self) -> Iterator["_Changes"]:

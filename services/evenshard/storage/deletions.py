@@ -18,6 +18,8 @@ from evenshard.events.hashing import UInt64, hash_strings, string_buffers
 
 NO_HORIZON = -(1 << 63)
 """Before every time."""
+RETIRED_DELETIONS_KEPT = 1000
+"""Of a tenant: so many operations are still known when they are sent again although all they hid is gone."""
 
 Bools = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]

@@ -5,9 +5,11 @@ taken are always a prefix of the tenant's log, and its *mark* says where that en
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import compact
 from evenshard.storage.log.writer import FOLDER, file_name
@@ -56,16 +58,17 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
 def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
-    written = compact(
-        state.disk,
-        lambda: next_segment_id(state),
-        rows.tenant,
-        tables(taken.blocks),
-        taken.segments,
-        day_of(state.clock.now_ms()),
-        shard=state.shard,
-        deletions=taken.deletions,
-    )
+    with discarding(state, rows):
+        written = compact(
+            state.disk,
+            lambda: next_segment_id(state, rows),
+            rows.tenant,
+            tables(taken.blocks),
+            taken.segments,
+            day_of(state.clock.now_ms()),
+            shard=state.shard,
+            deletions=taken.deletions,
+        )
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -81,9 +84,23 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def next_segment_id(state: State) -> int:
+def next_segment_id(state: State, rows: TenantRows) -> int:
+    """For a segment of the tenant that is written now, within ``discarding``."""
     with state.changing_catalog() as catalog:
-        return catalog.next_segment_id()
+        rows.writing.append(catalog.next_segment_id())
+    return rows.writing[-1]
+
+
+@contextmanager
+def discarding(state: State, rows: TenantRows) -> Iterator[None]:
+    """Under ``maintenance``, around the writing of segments: where it fails, their files go, if not at once then when
+    it can be; a purge waits for them."""
+    rows.writing.clear()
+    try:
+        yield
+    except BaseException:
+        state.pins.discard(rows.tenant, rows.writing)
+        raise
 
 
 def catalog_committed(
@@ -95,17 +112,22 @@ def catalog_committed(
     changed: Sequence[SegmentInfo] = (),
 ) -> tuple[SegmentInfo, ...]:
     """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
-    with state.changing_catalog() as catalog:
-        before = catalog.segments.get(tenant, ())
-        try:
-            catalog.commit(tenant, added, removed, mark, changed)
-        except sqlite3.Error as error:
-            committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
-            if not committed:
-                raise
-            # Committed; only emptying SQLite's own log failed, which the next change does again.
-            state.report(f"the catalog's write-ahead log could not be emptied: {error}")
-        return catalog.segments.get(tenant, ())
+    try:
+        with state.changing_catalog() as catalog:
+            before = catalog.segments.get(tenant, ())
+            try:
+                catalog.commit(tenant, added, removed, mark, changed)
+            except sqlite3.Error as error:
+                committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
+                if not committed:
+                    raise
+                # Committed; only emptying SQLite's own log failed, which the next change does again.
+                state.report(f"the catalog's write-ahead log could not be emptied: {error}")
+            return catalog.segments.get(tenant, ())
+    except EvenshardError as error:
+        if error.code == "DISK_FULL":  # certainly not committed; elsewhere only the next start knows
+            state.pins.discard(tenant, [info.id for info in added])
+        raise
 
 
 def remove_log_files(state: State) -> None:

@@ -15,6 +15,7 @@ from evenshard.storage.deletions import Deletion, Hiding
 from evenshard.storage.indexing import (
     catalog_committed,
     compact_tenant,
+    discarding,
     next_segment_id,
     remove_log_files,
 )
@@ -36,7 +37,7 @@ class Purge:
     rows_left: int
     """Rows of segments that may have to be rewritten, and rows that keep log files."""
     rows_done: int
-    """Rows rewritten since the start of the process."""
+    """Rows rewritten for it since the start of the process; for all that is hidden, the most for any of it."""
     waits_for: str
     """For people; empty: nothing."""
 
@@ -47,14 +48,13 @@ PURGED = Purge(True, 0, 0, "")
 def purge_status(state: State, tenant: TenantId, operation: str) -> Purge:
     """Of one operation's users; of all that is hidden for an empty ``operation``. One that never was here, or so long
     ago that it is forgotten, has nothing left."""
+    asked = [record for record in state.catalog.deletions(tenant) if operation in ("", record.operation)]
     rows = state.tenants.get(tenant)
-    done = 0 if rows is None else rows.rows_purged
-    waiting = [
-        record
-        for record in state.catalog.deletions(tenant)
-        if not record.retired and operation in ("", record.operation)
-    ]
-    if rows is None or not waiting:
+    if rows is None or not asked:
+        return PURGED
+    done = max(rows.rows_purged.get(record.seq, 0) for record in asked)
+    waiting = [record for record in asked if not record.retired]
+    if not waiting:
         return replace(PURGED, rows_done=done)
     with state.visible_lock:
         visible = rows.visible
@@ -76,7 +76,7 @@ def _waits_for(state: State, rows: TenantRows, visible: Visible, last: Deletion,
         return f"rows of {', '.join(keepers)} to be indexed, which keep log files"
     kept = state.pins.kept(rows.tenant)
     if kept:
-        return f"a scan that still reads {kept[0].parquet}, or its file to be removed"
+        return f"a scan that still reads {kept[0]}, or that file to be removed"
     return "files to be removed"
 
 
@@ -90,7 +90,7 @@ def purge_step(state: State, tenant: TenantId) -> bool:
         return False
     last = rows.visible.deletions.records[-1]
     if _tail_below(rows.visible, last):
-        compact_tenant(state, tenant)
+        rows.note_purged(compact_tenant(state, tenant).rows)
         return True
     try:
         if _rewrite_next(state, rows, last.seq):
@@ -134,11 +134,17 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int) -> bool:
             if reader is None or hiding is None or reader.hidden_rows(hiding) == 0:
                 clean.append(replace(segment, deletions_seen=seen))
                 continue
-            added = without_hidden(
-                state.disk, lambda: next_segment_id(state), reader, hiding, deletions_seen=seen, shard=state.shard
-            )
+            with discarding(state, rows):
+                added = without_hidden(
+                    state.disk,
+                    lambda: next_segment_id(state, rows),
+                    reader,
+                    hiding,
+                    deletions_seen=seen,
+                    shard=state.shard,
+                )
             _commit(state, rows, added, [segment], clean)
-            rows.rows_purged += segment.rows
+            rows.note_purged(segment.rows)
             return True
         if clean:
             _commit(state, rows, (), (), clean)

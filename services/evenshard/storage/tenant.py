@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenshard.ids import TenantId
-from evenshard.storage.deletions import NO_DELETIONS, Deletion, Deletions, hiding_of
+from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions, hiding_of
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -83,8 +83,10 @@ class TenantRows:
         """Takes the identities of new rows."""
         self.sealed: IdentitySet | None = None
         """Those of rows a compaction is indexing."""
-        self.rows_purged = 0
-        """Rows of segments that were written anew without hidden ones."""
+        self.writing: list[int] = []
+        """Ids of the segments that a compaction or a purge writes."""
+        self.rows_purged: dict[int, int] = {}
+        """By seq of a deletion: rows written anew or indexed so that what it hid is left out."""
         self.maintenance = threading.Lock()
         """Held by the one compaction or sorting that is at work."""
         self._hash_mask = hash_mask
@@ -150,6 +152,13 @@ class TenantRows:
         """``hidden_by`` comes true; nothing may have changed since."""
         self.active, self.sealed = hidden.active, hidden.sealed
         self.visible = replace(self.visible, blocks=hidden.blocks, deletions=hidden.deletions)
+
+    def note_purged(self, count: int) -> None:
+        """So many rows were written anew for all deletions there are."""
+        for record in self.visible.deletions.records:
+            self.rows_purged[record.seq] = self.rows_purged.get(record.seq, 0) + count
+        for seq in sorted(self.rows_purged)[:-RETIRED_DELETIONS_KEPT]:
+            del self.rows_purged[seq]
 
     def forget_deletions(self, seqs: Iterable[int]) -> None:
         """Nothing that they hid is left."""

@@ -81,6 +81,13 @@ class FakeCluster:
     """Streams that break, each after so many messages."""
     export_error_after: int | None = None
     """Every stream fails for good after so many messages."""
+    operations: dict[str, admin_pb2.Operation] = field(default_factory=dict)
+    deletions: list[admin_pb2.DeleteUsersRequest] = field(default_factory=list)
+    """Dry runs too."""
+    deletion_errors: list[EvenshardError] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    """What becomes of the next waits for an operation: the state in which it ends, or empty: it goes on."""
+    waits_asked_ms: list[int] = field(default_factory=list)
     address: str = ""
     _server: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -393,6 +400,56 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
                 for name in names
             ]
         )
+
+    def DeleteUsers(self, request: Any, context: Any) -> Any:
+        self._found(request.tenant, context)
+        self.cluster.deletions.append(request)
+        if not request.distinct_ids[0]:
+            refuse(context, EvenshardError("QUERY_INVALID", "the empty distinct_id is nobody's"))
+        if self.cluster.deletion_errors and not request.options.dry_run:
+            refuse(context, self.cluster.deletion_errors.pop(0))
+        operation = admin_pb2.Operation(
+            operation=f"op-{len(self.cluster.operations)}",
+            kind="delete-users",
+            tenant=request.tenant,
+            state="running",
+            rows_total=7,
+            requested_by="development",
+        )
+        if not request.options.dry_run:
+            self.cluster.operations[operation.operation] = operation
+        return admin_pb2.DeleteUsersResponse(operation=operation)
+
+    def GetOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.GetOperationResponse(operation=self._operation(request.operation, context))
+
+    def ListOperations(self, request: Any, context: Any) -> Any:
+        found = [each for each in self.cluster.operations.values() if request.tenant in ("", each.tenant)]
+        return admin_pb2.ListOperationsResponse(operations=found[::-1])
+
+    def WaitOperation(self, request: Any, context: Any) -> Any:
+        """As ``waits`` says: "" it goes on (after the time given), else the state in which it ends."""
+        operation = self._operation(request.operation, context)
+        self.cluster.waits_asked_ms.append(request.timeout_ms)
+        state = self.cluster.waits.pop(0) if self.cluster.waits else "complete"
+        if state:
+            operation.state, operation.rows_done = state, operation.rows_total
+        else:
+            threading.Event().wait(request.timeout_ms / 1000)
+        return admin_pb2.WaitOperationResponse(operation=operation)
+
+    def CancelOperation(self, request: Any, context: Any) -> Any:
+        operation = self._operation(request.operation, context)
+        if operation.state != "planned":
+            refuse(context, EvenshardError("OPERATION_STATE", f"it is {operation.state}"))
+        if not request.options.dry_run:
+            operation.state = "cancelled"
+        return admin_pb2.CancelOperationResponse(operation=operation)
+
+    def _operation(self, name: str, context: Any) -> Any:
+        if name not in self.cluster.operations:
+            refuse(context, EvenshardError("OPERATION_NOT_FOUND", f"no operation {name!r}"))
+        return self.cluster.operations[name]
 
     def _found(self, name: str, context: Any) -> Any:
         if name not in self.cluster.tenants:

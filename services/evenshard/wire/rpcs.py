@@ -77,4 +77,5 @@ GET_SHARD_STORAGE = Rpc(
 
 COUNT_EVENTS = Rpc(f"/{COUNTER_SERVICE}/CountEvents", counter_pb2.CountEventsRequest, counter_pb2.CountEventsResponse)
 GET_COUNTS = Rpc(f"/{COUNTER_SERVICE}/GetCounts", counter_pb2.GetCountsRequest, counter_pb2.GetCountsResponse)
+FORGET_USERS = Rpc(f"/{COUNTER_SERVICE}/ForgetUsers", counter_pb2.ForgetUsersRequest, counter_pb2.ForgetUsersResponse)
 LIST_HOT_KEYS = Rpc(f"/{COUNTER_SERVICE}/ListHotKeys", counter_pb2.ListHotKeysRequest, counter_pb2.ListHotKeysResponse)

@@ -284,7 +284,7 @@ class DeletionMachine(StoreMachine):
     @rule(data=st.data())
     def delete_again(self, data: st.DataObject) -> None:
         tenant, users, operation = data.draw(st.sampled_from(self.known))
-        assert self.store.hide_users(TenantId(tenant), EPOCH, operation, users) == 0
+        self.store.hide_users(TenantId(tenant), EPOCH, operation, users)
 
     @rule(tenant=tenants, horizon_ms=horizons)
     def expire(self, tenant: str, horizon_ms: int) -> None:

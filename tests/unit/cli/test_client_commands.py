@@ -186,6 +186,17 @@ def test_export_writes_rows_or_a_file_and_its_account(
     assert ask(*EXPORT, "--out", str(tmp_path / "no" / "folder"))[0] == 2
 
 
+def test_retention_and_limits_are_null_where_they_are_none(ask: Run) -> None:
+    names = ("retention_days", "events_per_second", "bytes_per_second")
+    flags = ("--retention-days", "--events-per-second", "--bytes-per-second")
+    status, made = ask("admin", "create-tenant", "shop", flags[0], "30", flags[1], "1000", flags[2], "2000000")
+    assert (status, [made[name] for name in names]) == (0, [30, 1000, 2_000_000])
+    assert ask("admin", "set-tenant", "shop", flags[1], "0") == (0, made | {"events_per_second": None})
+    status, ended = ask("admin", "set-tenant", "shop", flags[0], "0", flags[2], "0")
+    assert (status, [ended[name] for name in names]) == (0, [None, None, None])
+    assert ask("admin", "tenant", "shop") == (0, ended)
+
+
 def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
     status, made = ask("admin", "create-tenant", "shop", "--timezone", "Asia/Tokyo", "--dedupe", "off", "--strict")
     assert (status, set(made), set(made["placement"])) == (0, TENANT, {"epoch", "slots", "overflow"})
@@ -226,7 +237,9 @@ def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
         ([*SEGMENTATION, "--timeout", "0s"], 2, "USAGE"),
         ([*SEGMENTATION, "--measure", "p99"], 2, "USAGE"),
         ([*SEGMENTATION, "--restore-hot"], 2, "USAGE"),
-        (["admin", "create-tenant", "t", "--retention-days", "3"], 2, "USAGE"),
+        (["admin", "create-tenant", "t", "--retention-days", "-1"], 2, "USAGE"),
+        (["admin", "set-tenant", "acme", "--events-per-second", str(1 << 70)], 2, "USAGE"),
+        (["admin", "set-tenant", "acme", "--bytes-per-second", "fast"], 2, "USAGE"),
         (["import", __file__, "--from-line", "-1"], 2, "USAGE"),
         (["import", __file__, "--errors-to", "/no/folder/rejects"], 2, "USAGE"),
         ([*EXPORT[:-1], "yesterday"], 2, "RANGE_INVALID"),

@@ -175,8 +175,12 @@ async def test_wait_epoch_answers_when_it_comes_and_none_when_it_does_not(cluste
         assert not waiting.done()
         await put(cluster.directory, tenant("a", epoch))
     assert await waiting == tenant("a", 3)
-    assert await cluster.view.wait_epoch("a", Epoch(4), 0.05) is None
-    assert await cluster.view.wait_epoch("absent", Epoch(1), 0.05) is None
+    for name, epoch in (("a", 4), ("absent", 1)):
+        waiting = asyncio.create_task(cluster.view.wait_epoch(name, Epoch(epoch), 0.05))
+        await cluster.clock.advance(49)
+        assert not waiting.done()
+        await cluster.clock.advance(1)
+        assert await waiting is None
     await cluster.view.close()
 
 

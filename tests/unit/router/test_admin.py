@@ -18,8 +18,12 @@ from evenshard.ids import Epoch
 from evenshard.ports.directory import Delete, Put
 from evenshard.router import admin_status
 from evenshard.router.admin_service import AdminService
+from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
 from evenshard.runtime.clock import SystemClock
+from evenshard.runtime.operations import OperationView
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.services import ServiceView
@@ -89,8 +93,20 @@ class World:
         self.peers = MemoryPeers(clock, SeededRng(seed))
         self.tenants = TenantView(self.directory, clock)
         self.services = ServiceView(self.directory, clock)
+        shards = TenantShards(self.tenants, self.services, self.peers)
+        operations = OperationView(self.directory, clock)
+        blocked = BlockedView(self.directory, clock)
+        operation_admin = OperationAdmin(self.directory, operations, blocked, clock, SeededRng(seed))
         self.admin = AdminService(
-            self.directory, self.tenants, self.services, self.peers, clock, SeededRng(seed), ["http://etcd:2379"]
+            self.directory,
+            self.tenants,
+            self.services,
+            self.peers,
+            clock,
+            SeededRng(seed),
+            shards,
+            operation_admin,
+            ["http://etcd:2379"],
         )
         self.shards = {"shard-0": Shard(), "shard-1": Shard()}
         self.health: dict[str, Health] = {}
@@ -157,6 +173,9 @@ def expected_tenant(name: str, revision: int, **settings: Any) -> admin_pb2.Tena
                 "strict": False,
                 "hot_key_threshold": 100_000,
                 "hot_key_mode": "rewrite",
+                "retention_days": 0,
+                "events_per_second": 0,
+                "bytes_per_second": 0,
                 **settings,
             }
         ),
