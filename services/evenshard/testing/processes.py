@@ -180,7 +180,7 @@ class ClusterProcess:
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.pid(name), number)
 
-    def wait_healthy(self, restarts: Mapping[str, int] | None = None, timeout_s: float = 30.0) -> None:
+    def wait_healthy(self, restarts: Mapping[str, int] | None = None, timeout_s: float = 60.0) -> None:
         """Returns when every service serves, those of ``restarts`` after so many starts more than the first."""
         deadline = time.monotonic() + timeout_s
         while True:
