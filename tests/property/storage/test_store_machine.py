@@ -26,7 +26,14 @@ from evenshard.testing.disk import MemoryDisk
 from evenshard.testing.events import Event, all_events, append_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 TENANTS = ("acme", "globex")
 SHARD = ShardId("shard-0")
@@ -227,13 +234,14 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.close()
 
 
-StoreMachine.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+StoreMachine.TestCase.settings = SETTINGS
 TestStoreMachine = StoreMachine.TestCase
 
 
@@ -374,3 +382,10 @@ class DeletionMachine(StoreMachine):
 
 DeletionMachine.TestCase.settings = settings(StoreMachine.TestCase.settings, max_examples=40, stateful_step_count=30)
 TestDeletionMachine = DeletionMachine.TestCase
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("machine", [StoreMachine, DeletionMachine])
+def test_many_and_long_interleavings(machine: type[StoreMachine]) -> None:
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=2_000, stateful_step_count=50))
