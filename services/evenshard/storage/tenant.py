@@ -68,6 +68,10 @@ class TenantRows:
         """Those of rows a compaction is indexing."""
         self.maintenance = threading.Lock()
         """Held by the one compaction or sorting that is at work."""
+        self.spared: set[int] = set()
+        """Segments a compaction could not read: it leaves them as they are until a restart."""
+        self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
+        """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
 
     def publish(self, blocks: Sequence[Block]) -> None:

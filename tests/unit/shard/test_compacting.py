@@ -99,7 +99,7 @@ async def test_a_failure_is_tried_again_ever_later_and_holds_up_nobody() -> None
     tries = [at for tenant, at in store.tried if tenant == A]
     waits = [later - earlier for earlier, later in pairwise(tries)]
     assert 5 <= len(tries) <= 12
-    assert waits == sorted(waits)
+    assert all(later >= earlier - 3_000 for earlier, later in pairwise(waits))
     assert RETRY_MS_MAX <= waits[-1] <= RETRY_MS_MAX + 3_000
     assert sum(tenant == B for tenant, _ in store.tried) > 30
     store.broken.clear()

@@ -3,7 +3,7 @@
 The caller tells the catalog, then removes the files replaced.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,7 @@ class _Work:
     shard: ShardId
     now_day: int
     limits: Limits
+    pace: Callable[[int], None]
 
 
 def compact(
@@ -71,18 +72,21 @@ def compact(
     *,
     shard: ShardId = _NO_SHARD,
     limits: Limits = _LIMITS,
+    spared: Container[int] = (),
+    pace: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
     """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
 
     ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
-    has become due. Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
+    has become due. ``spared``: segments that are not read. ``pace`` is told of the bytes written, every now and then,
+    and may wait. Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
     inputs = [TailInput.of_table(table) for table in tail if table.num_rows]
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
-    tasks = plan(ranges_of(existing), tail_days, now_day)
-    work = _Work(disk, next_id, tenant, shard, now_day, limits)
+    tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
+    work = _Work(disk, next_id, tenant, shard, now_day, limits, pace)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []
     try:
@@ -133,7 +137,9 @@ def _carry_out(
         merged = merge_sorted(parts, schema)
         check_originals(merged, work.tenant)
         for (first, last), writer in zip(pieces, writers, strict=True):
+            written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
+            work.pace(writer.bytes - written)
     for writer in writers:
         writer.finish()
 
