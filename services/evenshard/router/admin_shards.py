@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ from evenshard.ports.peers import Peers, Rpc
 from evenshard.runtime.call import current_call
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
-from evenshard.wire.rpcs import COMPACT, GET_SHARD_STORAGE
+from evenshard.wire.rpcs import COMPACT, GET_SHARD_STORAGE, SET_SHARD_COMPACTION
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -54,15 +54,26 @@ class ShardAdmin:
 
     async def storage(self, request: admin_pb2.GetStorageRequest) -> admin_pb2.GetStorageResponse:
         """Of one tenant, or of everybody who stores something. Raises ``TENANT_NOT_FOUND``, ``SHARD_UNAVAILABLE``."""
-        if request.tenant:
-            shards: Sequence[ShardId] = (await self._tenant(request.tenant)).placement.shards
-        else:
-            shards = sorted(self._services.shards())
         asked = shard_pb2.GetShardStorageRequest(tenant=request.tenant)
-        answered, failed = await self._ask_all(shards, GET_SHARD_STORAGE, asked)
+        answered, failed = await self._ask_all(await self._shards_of(request.tenant), GET_SHARD_STORAGE, asked)
         if failed:
             raise first_failure(failed)
         return sum_storage(answered.values(), [request.tenant] if request.tenant else [])
+
+    async def set_compaction(self, request: admin_pb2.SetCompactionRequest) -> admin_pb2.SetCompactionResponse:
+        """Pauses or resumes on every shard of a tenant, or on all. Raises ``TENANT_NOT_FOUND``,
+        ``SHARD_UNAVAILABLE``: those that answered have done it, and it may be asked again."""
+        asked = shard_pb2.SetShardCompactionRequest(tenant=request.tenant, paused=request.paused)
+        answered, failed = await self._ask_all(await self._shards_of(request.tenant), SET_SHARD_COMPACTION, asked)
+        if failed:
+            raise first_failure(failed)
+        return admin_pb2.SetCompactionResponse(shards=[answered[shard].state for shard in sorted(answered)])
+
+    async def _shards_of(self, tenant: str) -> Sequence[ShardId]:
+        """A tenant's, or all (no tenant)."""
+        if tenant:
+            return (await self._tenant(tenant)).placement.shards
+        return sorted(self._services.shards())
 
     async def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(tenant_id(name)) or await self._fetch(name)
@@ -118,7 +129,7 @@ def sum_compactions(answers: Iterable[shard_pb2.CompactResponse]) -> admin_pb2.C
 
 
 def sum_storage(
-    answers: Iterable[shard_pb2.GetShardStorageResponse], named: Sequence[str]
+    answers: Collection[shard_pb2.GetShardStorageResponse], named: Sequence[str]
 ) -> admin_pb2.GetStorageResponse:
     """By tenant, in the order of names; those ``named`` even where they store nothing."""
     totals = {name: admin_pb2.TenantStorage(tenant=name) for name in named}
@@ -131,7 +142,8 @@ def sum_storage(
             total.segments += part.segments
             total.files += part.files
             total.bytes += part.bytes
-    return admin_pb2.GetStorageResponse(tenants=[totals[name] for name in sorted(totals)])
+    compaction = sorted((answer.compaction for answer in answers), key=lambda state: state.shard)
+    return admin_pb2.GetStorageResponse(tenants=[totals[name] for name in sorted(totals)], compaction=compaction)
 
 
 def _check_day(day: str) -> None:

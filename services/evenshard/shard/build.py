@@ -23,6 +23,7 @@ from evenshard.storage.store import Store
 from evenshard.wire.rpcs import SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
+_MB = 1_000_000
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
@@ -49,7 +50,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     writers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="append")
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     tenants = TenantView(ports.directory, ports.clock)
-    compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+    compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
+    sorter = TailSorter(store, ports.clock)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
