@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from evenshard.api.v1 import admin_pb2, query_pb2
-from evenshard.client.admin import compaction_document, settings_message, storage_document, tenant_document
+from evenshard.client.admin import (
+    compaction_document,
+    paused_document,
+    settings_message,
+    storage_document,
+    tenant_document,
+)
 from evenshard.client.batches import Batch
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import EventFile, Format
@@ -384,6 +390,19 @@ class AsyncClient:
             tenant=self._tenant_of(tenant), day="" if day is None else str(day), wait=wait
         )
         return compaction_document(await self._call(self._router, rpcs.COMPACT_TENANT, request, timeout))
+
+    async def pause_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        """Rows of a tenant (None: everybody's, whatever the client's tenant) are compacted only when somebody asks for
+        it or very many wait, until ``resume_compaction`` or the shard's restart."""
+        return await self._set_compaction(tenant, paused=True)
+
+    async def resume_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        """Ends a pause of a tenant (None: every pause)."""
+        return await self._set_compaction(tenant, paused=False)
+
+    async def _set_compaction(self, tenant: str | None, *, paused: bool) -> dict[str, Any]:
+        request = admin_pb2.SetCompactionRequest(tenant=tenant or "", paused=paused)
+        return paused_document(await self._call(self._router, rpcs.SET_COMPACTION, request))
 
     async def storage(self, tenant: str | None = None) -> dict[str, Any]:
         """What a tenant (None: the client's, or everybody) occupies."""

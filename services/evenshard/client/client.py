@@ -170,6 +170,12 @@ class Client:
     def compact(self, tenant: str | None = None, **options: Any) -> dict[str, Any]:
         return run_blocking(self._client.compact(tenant, **options))
 
+    def pause_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.pause_compaction(tenant))
+
+    def resume_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.resume_compaction(tenant))
+
     def storage(self, tenant: str | None = None) -> dict[str, Any]:
         return run_blocking(self._client.storage(tenant))
 

@@ -66,6 +66,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.CompactTenantResponse:
         return await self._shards.compact(request)
 
+    async def SetCompaction(
+        self, request: admin_pb2.SetCompactionRequest, context: Any
+    ) -> admin_pb2.SetCompactionResponse:
+        return await self._shards.set_compaction(request)
+
     async def GetStorage(self, request: admin_pb2.GetStorageRequest, context: Any) -> admin_pb2.GetStorageResponse:
         return await self._shards.storage(request)
 

@@ -1,7 +1,7 @@
 """Asks shards to compact, and what they store; adds up what they answer."""
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from evenshard.api.v1 import admin_pb2, shard_pb2
 from evenshard.errors import EvenshardError, FieldFault
@@ -9,7 +9,7 @@ from evenshard.ids import Epoch, ShardId
 from evenshard.router.tenant_shards import TenantShards, first_failure
 from evenshard.runtime.call import current_call
 from evenshard.runtime.services import ServiceView
-from evenshard.wire.rpcs import COMPACT, GET_SHARD_STORAGE
+from evenshard.wire.rpcs import COMPACT, GET_SHARD_STORAGE, SET_SHARD_COMPACTION
 
 
 class ShardAdmin:
@@ -33,16 +33,28 @@ class ShardAdmin:
 
     async def storage(self, request: admin_pb2.GetStorageRequest) -> admin_pb2.GetStorageResponse:
         """Of one tenant, or of everybody who stores something. Raises ``TENANT_NOT_FOUND``, ``SHARD_UNAVAILABLE``."""
-        if request.tenant:
-            tenant = await self._shards.tenant(request.tenant, _budget_s())
-            shards: Sequence[ShardId] = tenant.placement.shards
-        else:
-            shards = sorted(self._services.shards())
         asked = shard_pb2.GetShardStorageRequest(tenant=request.tenant)
+        shards = await self._shards_of(request.tenant)
         answered, failed = await self._shards.ask(shards, GET_SHARD_STORAGE, asked, _budget_s())
         if failed:
             raise first_failure(failed)
         return sum_storage(answered.values(), [request.tenant] if request.tenant else [])
+
+    async def set_compaction(self, request: admin_pb2.SetCompactionRequest) -> admin_pb2.SetCompactionResponse:
+        """Pauses or resumes on every shard of a tenant, or on all. Raises ``TENANT_NOT_FOUND``,
+        ``SHARD_UNAVAILABLE``: those that answered have done it, and it may be asked again."""
+        asked = shard_pb2.SetShardCompactionRequest(tenant=request.tenant, paused=request.paused)
+        shards = await self._shards_of(request.tenant)
+        answered, failed = await self._shards.ask(shards, SET_SHARD_COMPACTION, asked, _budget_s())
+        if failed:
+            raise first_failure(failed)
+        return admin_pb2.SetCompactionResponse(shards=[answered[shard].state for shard in sorted(answered)])
+
+    async def _shards_of(self, tenant: str) -> Sequence[ShardId]:
+        """A tenant's, or all (no tenant)."""
+        if tenant:
+            return (await self._shards.tenant(tenant, _budget_s())).placement.shards
+        return sorted(self._services.shards())
 
 
 def _budget_s() -> float:
@@ -61,7 +73,7 @@ def sum_compactions(answers: Iterable[shard_pb2.CompactResponse]) -> admin_pb2.C
 
 
 def sum_storage(
-    answers: Iterable[shard_pb2.GetShardStorageResponse], named: Sequence[str]
+    answers: Collection[shard_pb2.GetShardStorageResponse], named: Sequence[str]
 ) -> admin_pb2.GetStorageResponse:
     """By tenant, in the order of names; those ``named`` even where they store nothing."""
     totals = {name: admin_pb2.TenantStorage(tenant=name) for name in named}
@@ -74,7 +86,8 @@ def sum_storage(
             total.segments += part.segments
             total.files += part.files
             total.bytes += part.bytes
-    return admin_pb2.GetStorageResponse(tenants=[totals[name] for name in sorted(totals)])
+    compaction = sorted((answer.compaction for answer in answers), key=lambda state: state.shard)
+    return admin_pb2.GetStorageResponse(tenants=[totals[name] for name in sorted(totals)], compaction=compaction)
 
 
 def _check_day(day: str) -> None:

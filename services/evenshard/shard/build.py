@@ -25,6 +25,7 @@ from evenshard.storage.store import Store
 from evenshard.wire.rpcs import SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
+_MB = 1_000_000
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
@@ -52,7 +53,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
-    compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+    compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
+    sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
 
     async def close() -> None:

@@ -76,6 +76,8 @@ class FakeCluster:
     queries: list[query_pb2.QuerySegmentationRequest] = field(default_factory=list)
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
+    paused: set[str] = field(default_factory=set)
+    """Tenants whose compaction is paused; ``""``: everybody's."""
     metadata: list[dict[str, str]] = field(default_factory=list)
     export_breaks_after: list[int] = field(default_factory=list)
     """Streams that break, each after so many messages."""
@@ -392,13 +394,27 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         rows = len(self.cluster.rows_of(request.tenant))
         return admin_pb2.CompactTenantResponse(segments_written=1, rows=rows, duplicates_marked=2, backlog_rows=0)
 
+    def SetCompaction(self, request: Any, context: Any) -> Any:
+        if request.tenant:
+            self._found(request.tenant, context)
+        change = self.cluster.paused.add if request.paused else self.cluster.paused.discard
+        change(request.tenant)
+        return admin_pb2.SetCompactionResponse(shards=[self._compaction()])
+
+    def _compaction(self) -> common_pb2.CompactionState:
+        paused = sorted(self.cluster.paused - {""})
+        return common_pb2.CompactionState(
+            shard="shard-0", paused="" in self.cluster.paused, paused_tenants=paused, backlog_rows=7, log_files=1
+        )
+
     def GetStorage(self, request: Any, context: Any) -> Any:
         names = [request.tenant] if request.tenant else sorted(self.cluster.tenants)
         return admin_pb2.GetStorageResponse(
             tenants=[
                 admin_pb2.TenantStorage(tenant=name, log_rows=len(self.cluster.rows_of(name)), files=3, bytes=4096)
                 for name in names
-            ]
+            ],
+            compaction=[self._compaction()],
         )
 
     def DeleteUsers(self, request: Any, context: Any) -> Any:

@@ -86,7 +86,7 @@ class LogWriter:
             raise
 
     def stop(self, why: str) -> None:
-        """Takes nothing any more, as after a failed sync: for a defect that leaves open what the file holds."""
+        """Takes nothing any more, as after a failed sync: for what leaves open what the disk holds."""
         if self.broken is None:
             self._break(why)
 
@@ -112,11 +112,6 @@ class LogWriter:
             raise self._broken_error()
         if self.offset > FILE_HEADER_BYTES:
             self._rotate()
-
-    def stop(self, why: str) -> None:
-        """Takes nothing any more."""
-        if self.broken is None:
-            self._break(why)
 
     def close(self) -> None:
         """Writes the marker of a clean stop, if the log is sound, and closes the file."""
