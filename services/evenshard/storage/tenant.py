@@ -122,7 +122,7 @@ class TenantRows:
         visible, hiding = self.visible, hiding_of(deletion)
         blocks, rows = [], 0
         for block in visible.blocks:
-            hides = None if hiding is None else hiding.rows_of(block.batch, block.placement)
+            hides = None if hiding is None else hiding.rows_of(block.batch, block.placement, in_order=block.is_run)
             if hides is not None:
                 rows += int(np.count_nonzero(hides))
                 block = replace(block, hidden=hides if block.hidden is None else block.hidden | hides)
@@ -141,7 +141,7 @@ class TenantRows:
             []
             if hiding is None
             else [
-                (block.hidden, hiding.rows_of(block.batch, block.placement))
+                (block.hidden, hiding.rows_of(block.batch, block.placement, in_order=block.is_run))
                 for block in self.visible.blocks
                 if block.hidden is not None
             ]
