@@ -149,9 +149,9 @@ class Deletions:
     def __bool__(self) -> bool:
         return bool(self.records)
 
-    def with_next(self, deletion: Deletion) -> "Deletions":
-        """With one more."""
-        return Deletions((*self.records, deletion), self.last_seq)
+    def with_next(self, later: Iterable[Deletion]) -> "Deletions":
+        """With some more."""
+        return Deletions((*self.records, *later), self.last_seq)
 
     def without(self, seqs: Iterable[int]) -> "Deletions":
         """Without some, which hide nothing any more."""
@@ -171,8 +171,3 @@ class Deletions:
 
 
 NO_DELETIONS = Deletions()
-
-
-def hiding_of(deletion: Deletion) -> Hiding | None:
-    """What one deletion hides of what was stored before it."""
-    return Deletions((deletion,)).hiding(0)

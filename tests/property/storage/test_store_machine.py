@@ -26,7 +26,14 @@ from evenshard.testing.disk import MemoryDisk
 from evenshard.testing.events import Event, all_events, append_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 TENANTS = ("acme", "globex")
 SHARD = ShardId("shard-0")
@@ -374,3 +381,9 @@ class DeletionMachine(StoreMachine):
 
 DeletionMachine.TestCase.settings = settings(StoreMachine.TestCase.settings, max_examples=40, stateful_step_count=30)
 TestDeletionMachine = DeletionMachine.TestCase
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_histories_with_deletions() -> None:
+    run_state_machine_as_test(DeletionMachine, settings=settings(DeletionMachine.TestCase.settings, max_examples=600))
