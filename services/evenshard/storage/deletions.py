@@ -76,14 +76,12 @@ class Hiding:
         at = int(np.searchsorted(self._hashes, np.uint64(first_hash)))
         return at < self._hashes.size and int(self._hashes[at]) <= last_hash
 
-    def users_among(self, placement: UInt64, ids: Callable[[Int64], pa.Array]) -> Int64:
+    def users_among(self, placement: UInt64, ids: Callable[[Int64], pa.Array], *, in_order: bool = False) -> Int64:
         """The rows that are of its users. ``ids`` gives the distinct_ids of some rows: of those whose hash is a user's,
-        for a hash alone hides nothing."""
-        if not self._hashes.size:
+        for a hash alone hides nothing. ``in_order``: by placement hash, as rows of runs and segments are."""
+        if not self._hashes.size or not placement.size:
             return np.zeros(0, np.int64)
-        at = np.searchsorted(self._hashes, placement)
-        at[at == self._hashes.size] = 0
-        rows = np.flatnonzero(self._hashes[at] == placement)
+        rows = self._candidates_in_order(placement) if in_order else self._candidates(placement)
         if not rows.size:
             return rows
         found = ids(rows)
@@ -91,16 +89,36 @@ class Hiding:
             found = found.dictionary_decode()
         return rows[pc.is_in(found, value_set=self._ids).to_numpy(zero_copy_only=False)]
 
-    def rows(self, placement: UInt64, ids: Callable[[Int64], pa.Array], times: Int64) -> Bools | None:
+    def _candidates(self, placement: UInt64) -> Int64:
+        """Rows with the hash of a user, looked up row by row."""
+        if self._hashes.size == 1:
+            return np.flatnonzero(placement == self._hashes[0])
+        at = np.searchsorted(self._hashes, placement)
+        at[at == self._hashes.size] = 0
+        return np.flatnonzero(self._hashes[at] == placement)
+
+    def _candidates_in_order(self, placement: UInt64) -> Int64:
+        """The same, looked up hash by hash."""
+        first = int(np.searchsorted(self._hashes, placement[0], "left"))
+        last = int(np.searchsorted(self._hashes, placement[-1], "right"))
+        wanted = np.unique(self._hashes[first:last])
+        starts = np.searchsorted(placement, wanted, "left")
+        counts = np.searchsorted(placement, wanted, "right") - starts
+        before = np.cumsum(counts) - counts
+        return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+
+    def rows(
+        self, placement: UInt64, ids: Callable[[Int64], pa.Array], times: Int64, *, in_order: bool = False
+    ) -> Bools | None:
         """For each row whether it is hidden; None: none is."""
         hidden = times < self.horizon_ms
-        hidden[self.users_among(placement, ids)] = True
+        hidden[self.users_among(placement, ids, in_order=in_order)] = True
         return hidden if hidden.any() else None
 
-    def rows_of(self, batch: EventBatch, placement: UInt64) -> Bools | None:
+    def rows_of(self, batch: EventBatch, placement: UInt64, *, in_order: bool = False) -> Bools | None:
         """The same for an event batch."""
-        column = batch.record.column("distinct_id")
-        return self.rows(placement, lambda rows: column.take(pa.array(rows)), batch.record.column("time").to_numpy())
+        column, times = batch.record.column("distinct_id"), batch.record.column("time").to_numpy()
+        return self.rows(placement, lambda rows: column.take(pa.array(rows)), times, in_order=in_order)
 
 
 def placement_of(ids: pa.StringArray) -> UInt64:
@@ -131,9 +149,9 @@ class Deletions:
     def __bool__(self) -> bool:
         return bool(self.records)
 
-    def with_next(self, deletion: Deletion) -> "Deletions":
-        """With one more."""
-        return Deletions((*self.records, deletion), self.last_seq)
+    def with_next(self, later: Iterable[Deletion]) -> "Deletions":
+        """With some more."""
+        return Deletions((*self.records, *later), self.last_seq)
 
     def without(self, seqs: Iterable[int]) -> "Deletions":
         """Without some, which hide nothing any more."""
@@ -153,8 +171,3 @@ class Deletions:
 
 
 NO_DELETIONS = Deletions()
-
-
-def hiding_of(deletion: Deletion) -> Hiding | None:
-    """What one deletion hides of what was stored before it."""
-    return Deletions((deletion,)).hiding(0)

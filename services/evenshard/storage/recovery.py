@@ -262,8 +262,10 @@ class _Replay:
     def _apply_deletions(self, rows: TenantRows, *, before: Frame | None) -> None:
         """Those that came before a frame; None: all."""
         waiting = self._deletions.get(rows.tenant, [])
+        due: list[Deletion] = []
         while waiting and (before is None or waiting[-1].position < before.end_row):
-            deletion = waiting.pop()
-            if before is not None and deletion.position > before.first_row:
+            due.append(waiting.pop())
+            if before is not None and due[-1].position > before.first_row:
                 raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
-            rows.hide(rows.hidden_by(deletion))
+        if due:
+            rows.hide(rows.hidden_by(*due))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenshard.ids import TenantId
-from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions, hiding_of
+from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -61,14 +61,14 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What a tenant's rows become by a deletion; made beforehand, so that nothing can fail once it is durable."""
+    """What a tenant's rows become by deletions; made beforehand, so that nothing can fail once it is durable."""
 
     deletions: Deletions
     blocks: tuple[Block, ...]
     active: IdentitySet
     sealed: IdentitySet | None
     rows: int
-    """Unindexed rows that it hides."""
+    """Unindexed rows that they hide."""
 
 
 class TenantRows:
@@ -121,12 +121,12 @@ class TenantRows:
             run = replace(run, hidden=of_run)
         self.visible = replace(self.visible, blocks=(*blocks[: chosen.start], run, *blocks[chosen.stop :]))
 
-    def hidden_by(self, deletion: Deletion) -> Hidden:
-        """The rows with the next deletion, which all rows there are were stored before. Changes nothing."""
-        visible, hiding = self.visible, hiding_of(deletion)
+    def hidden_by(self, *deletions: Deletion) -> Hidden:
+        """The rows with the next deletions, which all rows there are were stored before. Changes nothing."""
+        visible, hiding = self.visible, Deletions(deletions).hiding(0)
         blocks, rows = [], 0
         for block in visible.blocks:
-            hides = None if hiding is None else hiding.rows_of(block.batch, block.placement)
+            hides = None if hiding is None else hiding.rows_of(block.batch, block.placement, in_order=block.is_run)
             if hides is not None:
                 rows += int(np.count_nonzero(hides))
                 block = replace(block, hidden=hides if block.hidden is None else block.hidden | hides)
@@ -136,16 +136,16 @@ class TenantRows:
         if hidden is not None:
             active = active.without(hidden, blocks[0].first_ordinal)
             sealed = None if sealed is None else sealed.without(hidden, blocks[0].first_ordinal)
-        return Hidden(visible.deletions.with_next(deletion), tuple(blocks), active, sealed, rows)
+        return Hidden(visible.deletions.with_next(deletions), tuple(blocks), active, sealed, rows)
 
     def tail_rows_hidden_by(self, deletion: Deletion) -> int:
         """Unindexed rows that a deletion which took effect hides, alone or with others."""
-        hiding = hiding_of(deletion)
+        hiding = Deletions([deletion]).hiding(0)
         masks = (
             []
             if hiding is None
             else [
-                (block.hidden, hiding.rows_of(block.batch, block.placement))
+                (block.hidden, hiding.rows_of(block.batch, block.placement, in_order=block.is_run))
                 for block in self.visible.blocks
                 if block.hidden is not None
             ]

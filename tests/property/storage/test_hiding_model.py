@@ -45,6 +45,13 @@ def test_hidden_rows_are_those_that_some_later_deletion_names(
         return
     hidden = hiding.rows(placement, lambda wanted: column.take(pa.array(wanted)), times)
     assert (hidden if hidden is not None else np.zeros(len(stored), np.bool_)).tolist() == expected
+    order = np.argsort(placement, kind="stable")
+    in_order = hiding.rows(
+        placement[order], lambda wanted: column.take(pa.array(order[wanted])), times[order], in_order=True
+    )
+    assert (in_order is None) == (hidden is None)
+    if in_order is not None and hidden is not None:
+        assert in_order.tolist() == hidden[order].tolist()
     if any(expected):
         assert hiding.may_hide(int(placement.min()), int(placement.max()), int(times.min()))
     for (_, time), where, is_hidden in zip(stored, placement.tolist(), expected, strict=True):

@@ -321,6 +321,30 @@ def test_a_snapshot_stays_as_it_was_and_the_data_version_changes() -> None:
     assert len(set(versions)) == 3
     shard.restart()
     assert shard.version() == versions[-1]
+    while shard.store.purge_step(ACME):
+        pass
+    version = shard.version()
+    shard.restart()
+    assert shard.version() == version
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_scan_of_a_part_of_the_time_leaves_hidden_rows_out_too(indexed: bool) -> None:
+    shard = Shard()
+    shard.add(*(event(user, number) for user in ("ann", "bob", "cleo") for number in range(10)))
+    if indexed:
+        shard.store.compact(ACME)
+    shard.delete("bob")
+    shard.expire(NOON_MS + 4)
+    with shard.store.snapshot(ACME) as snapshot:
+        for fields in (("distinct_id",), ("distinct_id", "time"), ("placement_hash", "distinct_id")):
+            for start, end, expected in ((0, 6, 2), (3, 6, 2), (5, 8, 3), (0, 4, 0), (0, 99, 6)):
+                found = [
+                    user
+                    for scanned in snapshot.scan(fields, [], NOON_MS + start, NOON_MS + end)
+                    for user in scanned.record.column("distinct_id").to_pylist()
+                ]
+                assert sorted(found) == ["ann"] * expected + ["cleo"] * expected
 
 
 def test_storage_counts_hidden_rows_until_they_are_removed() -> None:

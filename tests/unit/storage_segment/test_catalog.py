@@ -237,3 +237,24 @@ def test_what_a_segment_has_seen_may_change_while_it_lives() -> None:
         catalog.commit(ACME, [], [], mark=5, changed=[segment(1)])
     catalog.close()
     assert Catalog.open(disk, SHARD).segments == {ACME: (seen,)}
+
+
+def test_users_of_retired_deletions_stand_nowhere_although_pages_were_split(tmp_path: Path) -> None:
+    """Overwriting what is removed is not enough: with this seed, a page that was split keeps copies of what moved."""
+    disk = LocalDisk(tmp_path)
+    catalog = Catalog.open(disk, SHARD)
+    catalog._connection.execute("PRAGMA synchronous=OFF")
+    random, waiting = Random(3), []
+    for seq in range(1, 301):
+        users = tuple(f"SECRET-{random.getrandbits(40):010x}" for _ in range(random.randrange(1, 40)))
+        catalog.add_deletion(ACME, Deletion(seq, seq, f"op-{seq}", users))
+        waiting.append(seq)
+        if random.random() < 0.2:
+            catalog.retire_deletions(ACME, [waiting.pop(random.randrange(len(waiting)))])
+        catalog.set_epoch(TenantId(f"t{random.randrange(500)}"), Epoch(seq))
+    assert b"SECRET" in (tmp_path / FILE).read_bytes()
+    catalog.retire_deletions(ACME, waiting)
+    assert b"SECRET" not in (tmp_path / FILE).read_bytes()
+    catalog.close()
+    assert opened(disk) == ({}, 0)
+    disk.close()

@@ -57,6 +57,7 @@ class SegmentInput:
             table.column(PLACEMENT_HASH).to_numpy(),
             lambda rows: only_chunk(ids.take(pa.array(rows)).unify_dictionaries()),
             table.column("time").to_numpy(),
+            in_order=True,
         )
         if hidden is None:
             return table

@@ -87,7 +87,7 @@ class SegmentReader:
             stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]
             with self._parquet() as parquet:
                 table = self._read(parquet, [int(group)], stored)
-                hidden = None if hiding is None else self._hidden(parquet, int(group), hiding)
+                hidden = None if hiding is None else self._hidden(parquet, int(group), hiding, table)
             if DUPLICATE not in stored:
                 table = table.append_column(DUPLICATE, pa.array(np.zeros(int(groups.rows[group]), np.bool_)))
             if cut:
@@ -108,25 +108,31 @@ class SegmentReader:
                 count += 0 if hidden is None else int(np.count_nonzero(hidden))
         return count
 
-    def _hidden(self, parquet: pq.ParquetFile, group: int, hiding: Hiding) -> Bools | None:
-        """One a row of a row group; None: none is hidden. Strings are read only where a hash matches."""
+    def _hidden(
+        self, parquet: pq.ParquetFile, group: int, hiding: Hiding, read: pa.Table | None = None
+    ) -> Bools | None:
+        """One a row of a row group; None: none is hidden. Strings are read only where a hash matches, and nothing again
+        that was ``read``."""
+
+        def column(name: str) -> pa.ChunkedArray:
+            if read is not None and name in read.column_names:
+                return read.column(name)
+            return self._read(parquet, [group], [name]).column(name)
+
         groups = self.row_groups
-        rows = int(groups.rows[group])
-        hidden = np.zeros(rows, np.bool_)
+        hidden = np.zeros(int(groups.rows[group]), np.bool_)
         if groups.time_max[group] < hiding.horizon_ms:
             return ~hidden
         if groups.time_min[group] < hiding.horizon_ms:
-            hidden = self._column(parquet, group, "time").to_numpy() < hiding.horizon_ms
+            hidden = column("time").to_numpy() < hiding.horizon_ms
         if hiding.has_users(int(groups.hash_min[group]), int(groups.hash_max[group])):
+            placement = column(PLACEMENT_HASH).to_numpy()
 
-            def ids(wanted: Int64) -> pa.Array:
-                return only_chunk(self._column(parquet, group, "distinct_id").take(pa.array(wanted)))
+            def ids(rows: Int64) -> pa.Array:
+                return only_chunk(column("distinct_id").take(pa.array(rows)))
 
-            hidden[hiding.users_among(self._column(parquet, group, PLACEMENT_HASH).to_numpy(), ids)] = True
+            hidden[hiding.users_among(placement, ids, in_order=True)] = True
         return hidden if hidden.any() else None
-
-    def _column(self, parquet: pq.ParquetFile, group: int, name: str) -> pa.ChunkedArray:
-        return self._read(parquet, [group], [name]).column(name)
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns of one row group, as one batch; repeating strings dictionary-encoded."""
