@@ -7,6 +7,7 @@ stored wins; a batch that was not acked before a crash is there whole or not at 
 from dataclasses import dataclass, field
 from random import Random
 
+import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.storage.append import Appended
@@ -18,7 +19,14 @@ from evenshard.testing.disk import MemoryDisk
 from evenshard.testing.events import Event, all_events, append_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 TENANTS = ("acme", "globex")
 SHARD = ShardId("shard-0")
@@ -219,11 +227,18 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.close()
 
 
-StoreMachine.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+StoreMachine.TestCase.settings = SETTINGS
 TestStoreMachine = StoreMachine.TestCase
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_and_long_interleavings() -> None:
+    run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=2_000, stateful_step_count=50))
