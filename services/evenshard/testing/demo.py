@@ -27,6 +27,8 @@ BASE_PORT: Final = 7400
 TENANT_OF_FILES: Final = "demo"
 FUNNEL_STEPS: Final = ("App opened", "Product viewed", "Added to cart", "Purchased")
 HOT_EVENT: Final = "$hotshard_events"
+NOT_AN_EVENT: Final = frozenset([HOT_EVENT, "$hotshard_record", "$other"])
+"""Names that stand for others."""
 HOT_KEY_THRESHOLD: Final = 2_000
 HOT_KEYS_SHOWN: Final = 10
 BAR_WIDTH: Final = 48
@@ -117,14 +119,17 @@ class Demo:
         first, last = date.fromisoformat(filled[0]), _month_end(date.fromisoformat(filled[-1]))
         names = self._ask("segmentation", *span, "--unit", "month", "--by", "$event", "--limit", "8")
         ranked = sorted(names["series"], key=lambda line: -line["overall"])
-        events = [line["by"][0] for line in ranked if not str(line["by"][0]).startswith("$")]
+        events = [line["by"][0] for line in ranked if line["by"][0] not in NOT_AN_EVENT]
         return Question(tenant, first, min(last, tomorrow), events)
 
     def _trend(self, question: Question) -> None:
-        event = question.events[0]
-        say(f"A trend: how many users of {question.tenant} had {event!r}, by {question.unit}.")
-        arguments = [*question.common, "--event", event, "--unit", question.unit, "--measure", "unique"]
-        answer = self._evenshard("query", "segmentation", *arguments)
+        named = ["--event", question.events[0]] if question.events else []
+        event = repr(question.events[0]) if question.events else "any event"
+        arguments = [*question.common, *named, "--unit", question.unit, "--measure"]
+        users = self._ask("segmentation", *arguments, "unique")["series"][0]["overall"]
+        measure, counted = ("unique", "users of") if users else ("total", "times anonymous users of")
+        say(f"A trend: how many {counted} {question.tenant} had {event}, by {question.unit}.")
+        answer = self._evenshard("query", "segmentation", *arguments, measure)
         values = answer["series"][0]["values"]
         filled = [at for at, value in enumerate(values) if value]
         shown = range(filled[0], filled[-1] + 1)[-BUCKETS_SHOWN:]
@@ -223,7 +228,11 @@ def names_tenants(file: Path) -> bool:
 
 def as_step(name: str) -> str:
     """An event's name as a funnel's step: in backticks where it could be read as more than a name."""
-    return name if re.fullmatch(r"[\w$.:/-]+( [\w$.:/-]+)*", name) and " where " not in name else f"`{name}`"
+    return (
+        name
+        if re.fullmatch(r"[\w$.:/-]+( [\w$.:/-]+)*", name) and " where " not in name
+        else f"`{name.replace('`', '``')}`"
+    )
 
 
 def _account(meta: Mapping[str, Any]) -> None:

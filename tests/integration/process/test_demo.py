@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -77,17 +77,39 @@ def test_the_demo_answers_and_leaves_nothing(temporary: Path) -> None:
     assert _left(temporary) == []
 
 
-def test_own_events_are_asked_about_too(temporary: Path) -> None:
-    file = temporary / "own.ndjson"
-    names = ["opened"] * 50 + ["read"] * 30 + ["shared"] * 20
+def write_events(file: Path, names: Sequence[str], users: Sequence[str]) -> None:
+    """One event a name, a millisecond apart, of the users in turn."""
     file.write_bytes(
         b"".join(
-            orjson.dumps({"event": name, "properties": {"distinct_id": f"u{at % 10}", "time": 1_600_000_000_000 + at}})
+            orjson.dumps(
+                {
+                    "event": name,
+                    "properties": {"distinct_id": users[at % len(users)], "time": 1_600_000_000_000 + at},
+                }
+            )
             + b"\n"
             for at, name in enumerate(names)
         )
-        + b"not an event\n"
     )
+
+
+def test_events_with_odd_names_and_without_users_are_asked_about_too(temporary: Path) -> None:
+    file = temporary / "odd.ndjson"
+    write_events(file, ["$pageview"] * 3 + ["odd `name` where x"] * 2 + ["$autocapture"], [""])
+    demo = _start(temporary, str(file))
+    said, errors = demo.communicate(timeout=TIMEOUT_S)
+    assert demo.returncode == 0, said + errors
+    assert "how many times anonymous users of demo had '$pageview', by day" in said
+    assert "\n  2020-09-13  3  █" in said
+    assert "--step '`odd ``name`` where x`'" in said
+    assert _left(temporary) == []
+
+
+def test_own_events_are_asked_about_too(temporary: Path) -> None:
+    file = temporary / "own.ndjson"
+    write_events(file, ["opened"] * 50 + ["read"] * 30 + ["shared"] * 20, [f"u{number}" for number in range(10)])
+    with file.open("ab") as lines:
+        lines.write(b"not an event\n")
     demo = _start(temporary, str(file))
     said, errors = demo.communicate(timeout=TIMEOUT_S)
     assert demo.returncode == 0, said + errors
