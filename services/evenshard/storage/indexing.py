@@ -5,16 +5,17 @@ taken are always a prefix of the tenant's log, and its *mark* says where that en
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.compact import compact
+from evenshard.storage.compaction.compact import Compaction, compact
+from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
-from evenshard.storage.segment.info import SegmentInfo, day_of
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tail.runs import next_run, sorted_run, tables
 from evenshard.storage.tenant import TenantRows, Visible
@@ -33,8 +34,17 @@ class Compacted:
 NOTHING = Compacted(0, 0, 0, 0)
 
 
-def compact_tenant(state: State, tenant: TenantId) -> Compacted:
-    """Indexes all the tenant has in the log now. Raises with everything as before."""
+Pace = Callable[[int], None]
+"""Told of bytes written; may wait."""
+_UNREADABLE_MAX = 8
+"""So many segments may turn out to be unreadable within one compaction; the next one knows of them."""
+
+
+def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> Compacted:
+    """Indexes all the tenant has in the log now. Raises with everything as before.
+
+    Segments that cannot be read are left as they are, and said: the rows in the log do not wait for them.
+    """
     rows = state.tenants.get(tenant)
     if rows is None:
         return NOTHING
@@ -43,7 +53,7 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
             rows.seal()
             taken = rows.visible
         try:
-            result, removed = _write(state, rows, taken)
+            result, removed = _write(state, rows, taken, pace)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
@@ -55,20 +65,22 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
     return result
 
 
-def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, Sequence[SegmentInfo]]:
+def is_unsettled(rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int) -> bool:
+    """Whether segments have to be merged although no rows came: a day is over, or late rows have become due. Looked
+    at once a day and after each change."""
+    if rows.settled is not None and rows.settled[0] == day and rows.settled[1] is segments:
+        return False
+    if plan(ranges_of(segments), {}, day, spared=rows.spared):
+        return True
+    rows.settled = day, segments
+    return False
+
+
+def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     with discarding(state, rows):
-        written = compact(
-            state.disk,
-            lambda: next_segment_id(state, rows),
-            rows.tenant,
-            tables(taken.blocks),
-            taken.segments,
-            day_of(state.clock.now_ms()),
-            shard=state.shard,
-            deletions=taken.deletions,
-        )
+        written = _compact(state, rows, taken, pace)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -82,6 +94,32 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
+
+
+def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Compaction:
+    """Sparing what cannot be read."""
+    for tries_left in reversed(range(_UNREADABLE_MAX)):
+        try:
+            return compact(
+                state.disk,
+                lambda: next_segment_id(state, rows),
+                rows.tenant,
+                tables(taken.blocks),
+                taken.segments,
+                storage_day(state.clock.now_ms()),
+                shard=state.shard,
+                deletions=taken.deletions,
+                spared=rows.spared,
+                pace=pace,
+            )
+        except EvenshardError as error:
+            file = error.details.get("file")
+            damaged = {segment.id for segment in taken.segments if file in segment.files} - rows.spared
+            if error.code != "DATA_DAMAGED" or not damaged or not tries_left:
+                raise
+            rows.spared |= damaged
+            state.report(f"{rows.tenant}: {error.message}; its segment is not merged with others any more")
+    raise AssertionError("the last try returns or raises")
 
 
 def next_segment_id(state: State, rows: TenantRows) -> int:
@@ -131,16 +169,20 @@ def catalog_committed(
 
 
 def remove_log_files(state: State) -> None:
-    """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be."""
-    with state.append_lock:
-        for number in state.log_files.removable(state.writer.number, state.catalog.mark):
+    """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be.
+    Appends do not wait for it."""
+    with state.log_removal_lock:
+        with state.append_lock:
+            numbers = state.log_files.removable(state.writer.number, state.catalog.mark)
+        for number in numbers:
             try:
                 state.disk.unlink(file_name(number))
                 state.disk.sync_directory(FOLDER)
             except OSError as error:
                 state.report(f"{file_name(number)} could not be removed: {error}")
                 return
-            state.log_files.remove(number)
+            with state.append_lock:
+                state.log_files.remove(number)
 
 
 def sort_tail(state: State, tenant: TenantId) -> bool:

@@ -89,6 +89,10 @@ class TenantRows:
         """By seq of a deletion: rows written anew or indexed so that what it hid is left out."""
         self.maintenance = threading.Lock()
         """Held by the one compaction or sorting that is at work."""
+        self.spared: set[int] = set()
+        """Segments a compaction could not read: it leaves them as they are until a restart."""
+        self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
+        """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
 
     def publish(self, blocks: Sequence[Block]) -> None:

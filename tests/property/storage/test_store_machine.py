@@ -234,13 +234,14 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.close()
 
 
-StoreMachine.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+StoreMachine.TestCase.settings = SETTINGS
 TestStoreMachine = StoreMachine.TestCase
 
 
@@ -385,5 +386,6 @@ TestDeletionMachine = DeletionMachine.TestCase
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_many_histories_with_deletions() -> None:
-    run_state_machine_as_test(DeletionMachine, settings=settings(DeletionMachine.TestCase.settings, max_examples=600))
+@pytest.mark.parametrize("machine", [StoreMachine, DeletionMachine])
+def test_many_and_long_interleavings(machine: type[StoreMachine]) -> None:
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=2_000, stateful_step_count=50))

@@ -3,7 +3,7 @@
 The caller tells the catalog, then removes the files replaced.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,7 @@ class _Work:
     now_day: int
     limits: Limits
     deletions: Deletions
+    pace: Callable[[int], None]
 
 
 def compact(
@@ -74,12 +75,15 @@ def compact(
     shard: ShardId = _NO_SHARD,
     limits: Limits = _LIMITS,
     deletions: Deletions = NO_DELETIONS,
+    spared: Container[int] = (),
+    pace: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
     """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
 
     ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
-    has become due. Rows of segments that ``deletions`` hide are left out; the tail has none of them, and all its rows
-    were stored before any later one.
+    has become due. ``spared``: segments that are not read. Rows of segments that ``deletions`` hide are left out; the
+    tail has none of them, and all its rows were stored before any later one. ``pace`` is told of the bytes written,
+    every now and then, and may wait.
 
     Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
@@ -87,8 +91,8 @@ def compact(
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
-    tasks = plan(ranges_of(existing), tail_days, now_day)
-    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions)
+    tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
+    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []
     try:
@@ -141,7 +145,9 @@ def _carry_out(
         merged = merge_sorted(parts, schema)
         check_originals(merged, work.tenant)
         for (first, last), writer in zip(pieces, writers, strict=True):
+            written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
+            work.pace(writer.bytes - written)
     for writer in writers:
         writer.finish()
     return sum(item.hidden for item in segments)

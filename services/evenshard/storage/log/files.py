@@ -1,8 +1,17 @@
 """Which log files are still needed: those with rows of any tenant that are not indexed. And which hold whose rows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from evenshard.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class LogUsage:
+    """``files``: how many there are; ``kept_by``: the tenants with unindexed rows in the oldest, by name."""
+
+    files: int
+    kept_by: tuple[TenantId, ...]
 
 
 class LogFiles:
@@ -45,6 +54,11 @@ class LogFiles:
                 break
             numbers.append(number)
         return numbers
+
+    def usage(self, mark: Callable[[TenantId], int]) -> LogUsage:
+        """``mark`` as for ``removable``."""
+        oldest = self._ends[min(self._ends)] if self._ends else {}
+        return LogUsage(len(self._ends), tuple(sorted(name for name, end in oldest.items() if mark(name) < end)))
 
     def remove(self, number: int) -> None:
         """The file is gone."""

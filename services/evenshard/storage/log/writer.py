@@ -77,6 +77,20 @@ class LogWriter:
         """
         if self.broken is not None:
             raise self._broken_error()
+        try:
+            return self._append(contents)
+        except EvenshardError:
+            raise
+        except BaseException as defect:
+            self.stop(f"an append broke off: {defect!r}")
+            raise
+
+    def stop(self, why: str) -> None:
+        """Takes nothing any more, as after a failed sync: for what leaves open what the disk holds."""
+        if self.broken is None:
+            self._break(why)
+
+    def _append(self, contents: Sequence[Content]) -> list[int]:
         if self.offset > FILE_HEADER_BYTES and self.offset >= self._file_bytes_max:
             self._rotate()
         first_rows: list[int] = []
@@ -98,11 +112,6 @@ class LogWriter:
             raise self._broken_error()
         if self.offset > FILE_HEADER_BYTES:
             self._rotate()
-
-    def stop(self, why: str) -> None:
-        """Takes nothing any more."""
-        if self.broken is None:
-            self._break(why)
 
     def close(self) -> None:
         """Writes the marker of a clean stop, if the log is sound, and closes the file."""

@@ -104,6 +104,11 @@ class SegmentWriter:
     def rows(self) -> int:
         return self._totals.rows
 
+    @property
+    def bytes(self) -> int:
+        """Written so far."""
+        return self._stream.tell()
+
     def append(self, table: pa.Table) -> None:
         """Rows in segment order that follow those before; at least one."""
         self._totals.add(table)
