@@ -85,10 +85,11 @@ class Compactor:
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
 
-    async def beside(self, work: Callable[[], _Result]) -> _Result:
-        """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted."""
+    async def beside(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
+        """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted; it is given
+        the pace that compactions keep."""
         async with self._one:
-            return await asyncio.get_running_loop().run_in_executor(self._calm, work)
+            return await asyncio.get_running_loop().run_in_executor(self._calm, work, self._pace.written)
 
     def ask(self, tenant: TenantId, day: int | None) -> None:
         """Compacts a tenant soon."""

@@ -9,10 +9,12 @@ purge goes on after a restart as if nothing had been; ``purged`` is said only on
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.rewrite import without_hidden
 from evenshard.storage.deletions import Deletion, Hiding
 from evenshard.storage.indexing import (
+    Pace,
     catalog_committed,
     compact_tenant,
     discarding,
@@ -80,22 +82,23 @@ def _waits_for(state: State, rows: TenantRows, visible: Visible, last: Deletion,
     return "files to be removed"
 
 
-def purge_step(state: State, tenant: TenantId) -> bool:
+def purge_step(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> bool:
     """Does the next piece of what is left to do for all that is hidden now; False: nothing is, or only waiting.
 
-    Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``DATA_DAMAGED``; to be tried again.
+    Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``DATA_DAMAGED`` (once all segments that can be read are done); to be
+    tried again.
     """
     rows = state.tenants.get(tenant)
     if rows is None or not rows.visible.deletions:
         return False
     last = rows.visible.deletions.records[-1]
     if _tail_below(rows.visible, last):
-        rows.note_purged(compact_tenant(state, tenant).rows)
+        rows.note_purged(compact_tenant(state, tenant, pace).rows)
         return True
     try:
-        if _rewrite_next(state, rows, last.seq):
+        if _rewrite_next(state, rows, last.seq, pace):
             return True
-        return _give_up_log(state, tenant, last) or _forget(state, rows, last)
+        return _give_up_log(state, tenant, last, pace) or _forget(state, rows, last)
     except OSError as error:
         raise refusal(error, f"{tenant} could not be purged") from error
 
@@ -114,13 +117,14 @@ def _hiding(visible: Visible, segment: SegmentInfo, last: Deletion) -> Hiding | 
     return hiding
 
 
-def _rewrite_next(state: State, rows: TenantRows, last_seq: int) -> bool:
+def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> bool:
     """Writes the next segment with hidden rows anew, without them, and notes which were found to have none before it;
-    False: all are done."""
+    False: all are done. Raises what made segments unreadable once the others are done."""
     with rows.maintenance:
         visible = rows.visible
         seen = visible.deletions.last_seq
         clean: list[SegmentInfo] = []
+        unreadable: EvenshardError | None = None
         for segment in visible.segments:
             if segment.deletions_seen >= last_seq:
                 continue
@@ -128,27 +132,42 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int) -> bool:
             if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
                 _commit(state, rows, (), [segment], clean)
                 return True
-            reader = None
-            if hiding is not None and hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
-                reader = SegmentReader(state.disk, segment)
-            if reader is None or hiding is None or reader.hidden_rows(hiding) == 0:
-                clean.append(replace(segment, deletions_seen=seen))
+            try:
+                reader = _reader_of_hidden(state, segment, hiding)
+                if reader is None or hiding is None:
+                    clean.append(replace(segment, deletions_seen=seen))
+                    continue
+                with discarding(state, rows):
+                    added = without_hidden(
+                        state.disk,
+                        lambda: next_segment_id(state, rows),
+                        reader,
+                        hiding,
+                        deletions_seen=seen,
+                        shard=state.shard,
+                    )
+            except EvenshardError as error:
+                if error.code != "DATA_DAMAGED":
+                    raise
+                unreadable = unreadable or error
                 continue
-            with discarding(state, rows):
-                added = without_hidden(
-                    state.disk,
-                    lambda: next_segment_id(state, rows),
-                    reader,
-                    hiding,
-                    deletions_seen=seen,
-                    shard=state.shard,
-                )
             _commit(state, rows, added, [segment], clean)
             rows.note_purged(segment.rows)
+            pace(sum(info.bytes for info in added))
             return True
         if clean:
             _commit(state, rows, (), (), clean)
+        if unreadable is not None:
+            raise unreadable
         return False
+
+
+def _reader_of_hidden(state: State, segment: SegmentInfo, hiding: Hiding | None) -> SegmentReader | None:
+    """A segment's reader, if any of its rows is hidden; where its bounds do not rule that out, it is read."""
+    if hiding is None or not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
+        return None
+    reader = SegmentReader(state.disk, segment)
+    return reader if reader.hidden_rows(hiding) else None
 
 
 def _commit(
@@ -180,7 +199,7 @@ def _unindexed(state: State, tenant: TenantId) -> int:
     return 0 if rows is None else rows.visible.tail_rows
 
 
-def _give_up_log(state: State, tenant: TenantId, last: Deletion) -> bool:
+def _give_up_log(state: State, tenant: TenantId, last: Deletion, pace: Pace) -> bool:
     """Log files with rows from before the deletion go; False: there are none any more, or they cannot be removed."""
     with state.append_lock:
         holding = state.log_files.holding(tenant, below=last.position)
@@ -191,8 +210,9 @@ def _give_up_log(state: State, tenant: TenantId, last: Deletion) -> bool:
             state.log_files.add(state.writer.number)
         keepers = _keepers(state, tenant, last)
     if keepers:
-        compact_tenant(state, keepers[0])
-        return True
+        compact_tenant(state, keepers[0], pace)
+        with state.append_lock:
+            return keepers[0] not in _keepers(state, tenant, last)
     remove_log_files(state)
     with state.append_lock:
         left = state.log_files.holding(tenant, below=last.position)

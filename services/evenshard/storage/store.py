@@ -112,10 +112,10 @@ class Store:
         """How far the removal of what an operation hid is; of all that is hidden for ``""``."""
         return purge_status(self._state, tenant, operation)
 
-    def purge_step(self, tenant: TenantId) -> bool:
+    def purge_step(self, tenant: TenantId, pace: Pace = lambda _: None) -> bool:
         """Does the next piece of removing what is hidden; False: there is nothing to do now. Takes as long as a
-        compaction. Raises as ``compact``."""
-        return purge_step(self._state, tenant)
+        compaction. ``pace`` and errors as of ``compact``."""
+        return purge_step(self._state, tenant, pace)
 
     def compact(self, tenant: TenantId, day: int | None = None, pace: Pace = lambda _: None) -> Compacted:
         """Indexes everything the tenant has in the log, and tidies its segments. ``day`` (UTC, days since the epoch) is

@@ -1,6 +1,7 @@
 """The purge loop: asked once it goes on step by step, one tenant does not hold up another, failures are told."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from evenshard.errors import EvenshardError
@@ -27,7 +28,7 @@ class FakeStore:
         left = self.left[tenant]
         return Purge(False, left, 0, "steps") if left else PURGED
 
-    def purge_step(self, tenant: TenantId) -> bool:
+    def purge_step(self, tenant: TenantId, pace: Callable[[int], None]) -> bool:
         if tenant in self.broken:
             raise EvenshardError("DISK_FULL", "as told")
         self.done.append(tenant)

@@ -323,3 +323,31 @@ def test_what_a_failed_purge_could_not_take_back_is_waited_for() -> None:
     shard.purge()
     assert shard.store.purge_status(ACME, "op").purged
     assert shard.disk.list("segments") == ["0000000003.filter", "0000000003.parquet"]
+
+
+def test_a_damaged_segment_does_not_keep_the_others_from_being_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evenshard.storage.compaction.plan.SHARED_ROWS_MAX", 3)
+    monkeypatch.setattr("evenshard.storage.compaction.compact.SHARED_ROWS_MAX", 3)
+    shard = Shard(MemoryDisk())
+    assert isinstance(shard.disk, MemoryDisk)
+    shard.add(*(event(user, 0, day) for day in range(3) for user in ("ann", "bob", "cleo")))
+    shard.store.compact(ACME)
+    assert shard.segments() == [(1, 3, 0), (2, 3, 0), (3, 3, 0)]
+    shard.delete("ann")
+    shard.disk.flip("segments/0000000002.parquet", 100)
+    with pytest.raises(EvenshardError, match="DATA_DAMAGED"):
+        shard.purge()
+    assert shard.segments() == [(4, 2, 1), (2, 3, 0), (5, 2, 1)]
+    assert not shard.store.purge_status(ACME, "op").purged
+
+
+def test_a_purge_keeps_the_pace_it_is_given() -> None:
+    shard = Shard(MemoryDisk())
+    shard.add(event("ann"), event("bob"))
+    shard.store.compact(ACME)
+    shard.delete("ann")
+    written: list[int] = []
+    while shard.store.purge_step(ACME, written.append):
+        pass
+    (figures,) = shard.store.storage(ACME)
+    assert written == [figures.bytes]
