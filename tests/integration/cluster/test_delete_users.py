@@ -33,7 +33,9 @@ class World:
         self.cluster = cluster
         self.tenant = tenant
 
-    async def send(self, user: str, first: int, count: int, day: int = 0) -> tuple[int, int, int, int]:
+    async def send(
+        self, user: str, first: int, count: int, day: int = 0, router: str = ROUTER
+    ) -> tuple[int, int, int, int]:
         """Accepted, duplicates, rewritten, rejected."""
         lines = [
             {
@@ -47,7 +49,7 @@ class World:
             }
             for number in range(first, first + count)
         ]
-        answer = await self.cluster.import_events("acme", ndjson=b"\n".join(map(orjson.dumps, lines)))
+        answer = await self.cluster.import_events("acme", router=router, ndjson=b"\n".join(map(orjson.dumps, lines)))
         return answer.accepted, answer.duplicates, answer.hot_events_rewritten, answer.rejected
 
     async def shown(self) -> list[Any]:
@@ -220,3 +222,23 @@ async def test_a_retention_hides_and_removes_expired_events(world: World) -> Non
 
     await world.cluster.until(removed, timeout_s=20)
     assert await expired()
+
+
+async def test_other_routers_follow_within_a_second() -> None:
+    async with MemoryCluster(seed=SEED, routers=2) as cluster:
+        world = World(cluster, await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD)))
+        other = "router-1"
+        assert await world.send("near", 0, THRESHOLD - 1, router=other) == (THRESHOLD - 1, 0, 0, 0)
+        await world.counted("near", THRESHOLD - 1)
+        assert await world.send("runaway", 0, 30, router=other) == (30, 0, 10, 0)
+        await world.delete("near", "runaway")
+
+        async def refused() -> bool:
+            return (await world.send("bad", 0, 1, router=other))[3] == 1
+
+        await world.delete("bad", block=True)
+        await cluster.until(refused, timeout_s=1.0)
+        # By now its other watches have told it too.
+        for user in ("near", "runaway"):
+            assert await world.send(user, 0, THRESHOLD, router=other) == (THRESHOLD, 0, 0, 0)
+            assert await world.send(user, THRESHOLD, 2, router=other) == (2, 0, 2, 0)
