@@ -54,10 +54,11 @@ class CellUsers:
         self._waiting_rows = 0
 
     def add(self, cells: Integers, users: Integers, ids: pa.Array) -> None:
-        """Row i is an event of user ``ids[users[i]]`` in ``cells[i]``; ``""`` is nobody."""
-        nobody = pc.index(ids, "").as_py()
-        if nobody >= 0:
-            known = users != nobody
+        """Row i is an event of user ``ids[users[i]]`` in ``cells[i]``; ``""`` is nobody. An id may occur more than once
+        among ``ids``: where some rows are anonymous and others rewritten, ``""`` does."""
+        somebody = pc.not_equal(ids, "").to_numpy(zero_copy_only=False)
+        if not somebody.all():
+            known = somebody[users]
             cells, users = cells[known], users[known]
         if len(cells) == 0:
             return

@@ -82,7 +82,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ports.clock,
         ports.rng,
         shards,
-        OperationAdmin(ports.directory, operations, blocked, ports.clock, ports.rng),
+        OperationAdmin(ports.directory, operations, blocked, importer, ports.clock, ports.rng),
         etcd=options.etcd,
     )
 

@@ -52,10 +52,12 @@ class Forgetting:
         self._mirror = Mirror(directory, clock, FORGOTTEN, Users.from_json, self._told)
         self._done_here: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
 
     async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Follows what other routers do; raises ``DIRECTORY_UNAVAILABLE`` where no answer came in time."""
         await self._mirror.start(timeout_s)
+        self._started = True
 
     async def close(self) -> None:
         await self._mirror.close()
@@ -89,7 +91,7 @@ class Forgetting:
         await loop.run_in_executor(self._pool, self._watch.forget, users.tenant, users.distinct_ids)
 
     def _told(self, operation: str, users: Users | None) -> None:
-        if users is None or operation in self._done_here:
+        if users is None or operation in self._done_here or not self._started:  # who has just begun knows nobody
             return
         task = asyncio.create_task(self._follow(users), name=f"forgetting {operation}")
         self._tasks.add(task)

@@ -60,6 +60,12 @@ class Importer:
         self._clock = clock
         self._pool = pool
         self._append_timeout_ms = append_timeout_ms
+        self._in_flight: set[asyncio.Future[None]] = set()
+
+    async def settle(self, timeout_s: float) -> None:
+        """Until every import that has begun is answered for, but not for long."""
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=timeout_s)
 
     async def run(self, asked: Import, remaining_s: float) -> ImportResult:
         """Stores the events of ``asked`` and answers for each within ``remaining_s``.
@@ -67,7 +73,15 @@ class Importer:
         Raises, with nothing stored: what decoding raises, ``TENANT_NAME_INVALID``, ``TENANT_NOT_FOUND``,
         ``DIRECTORY_UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
         """
-        end_ms = self._clock.monotonic_ms() + remaining_s * 1000
+        answered = asyncio.get_running_loop().create_future()
+        self._in_flight.add(answered)
+        try:
+            return await self._run(asked, self._clock.monotonic_ms() + remaining_s * 1000)
+        finally:
+            self._in_flight.discard(answered)
+            answered.set_result(None)
+
+    async def _run(self, asked: Import, end_ms: float) -> ImportResult:
         if asked.tenant or asked.encoding != "ndjson":
             await self._check_named(asked)
         decoded = await self._decode(asked)

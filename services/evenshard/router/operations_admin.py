@@ -35,12 +35,15 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
+from evenshard.router.importing import Importer
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
 from evenshard.runtime.operations import OperationView, StoredOperation
 
 SHARE_FOR_WAITING: Final = 0.85
 """Of the time the caller has."""
+SETTLE_TIMEOUT_S: Final = 2.0
+"""For imports that were under way when ids were blocked."""
 CHANGES_AT_ONCE: Final = 100
 """In one swap; etcd takes 128."""
 
@@ -49,11 +52,19 @@ class OperationAdmin:
     """Belongs to one event loop."""
 
     def __init__(
-        self, directory: Directory, operations: OperationView, blocked: BlockedView, clock: Clock, rng: Rng
+        self,
+        directory: Directory,
+        operations: OperationView,
+        blocked: BlockedView,
+        importer: Importer | None,
+        clock: Clock,
+        rng: Rng,
     ) -> None:
+        """``importer``: this router's, None where it takes no imports."""
         self._directory = directory
         self._operations = operations
         self._blocked = blocked
+        self._importer = importer
         self._clock = clock
         self._rng = rng
 
@@ -216,6 +227,8 @@ class OperationAdmin:
             puts = [Put(blocked_key(users.tenant, distinct_id), block.to_json()) for distinct_id in some]
             result = await self._directory.swap([], puts, timeout_s=budget_s())
             self._blocked.learn(users.tenant, some, block, result.revision)
+        if self._importer is not None:  # what has passed here before is stored before it is hidden
+            await self._importer.settle(min(SETTLE_TIMEOUT_S, budget_s()))
 
     async def _unblock(self, operation: Operation) -> None:
         """Removes its blocks that nobody else has asked for since."""

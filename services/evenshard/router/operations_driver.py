@@ -40,7 +40,8 @@ from evenshard.wire.rpcs import HIDE_USERS, PURGE
 HIDING_AT_ONCE: Final = 16
 """Operations; others wait their turn."""
 PURGING_AT_ONCE: Final = 4
-SHARD_TIMEOUT_S: Final = 5.0
+HIDE_TIMEOUT_S: Final = 10.0
+PURGE_TIMEOUT_S: Final = 5.0
 DIRECTORY_TIMEOUT_S: Final = 5.0
 MARKS_SEEN_TIMEOUT_S: Final = 1.0
 PAUSE_MS_MIN: Final = 100.0
@@ -143,7 +144,7 @@ class OperationDriver:
             operation.tenant,
             HIDE_USERS,
             lambda epoch: hide_request(operation.tenant, epoch, operation.id, users.distinct_ids),
-            lambda: SHARD_TIMEOUT_S,
+            lambda: HIDE_TIMEOUT_S,
         )
         if failed:
             await self._note(stored, _troubles(failed.items()), tuple(sorted(failed)), (0, 0), term)
@@ -175,7 +176,7 @@ class OperationDriver:
             operation.tenant,
             PURGE,
             lambda epoch: purge_request(operation.tenant, epoch, operation.id),
-            lambda: SHARD_TIMEOUT_S,
+            lambda: PURGE_TIMEOUT_S,
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:

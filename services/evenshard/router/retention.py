@@ -21,6 +21,8 @@ from evenshard.wire.rpcs import PURGE, RAISE_HORIZON
 
 LOOK_EVERY_MS: Final = 60_000
 """When nothing changes but the day."""
+LOOK_EVERY_MS_MIN: Final = 100
+"""While tenants keep changing."""
 AGAIN_AFTER_MS: Final = 5_000
 """While a shard did not answer, or has bytes to remove."""
 TENANTS_AT_ONCE: Final = 16
@@ -43,10 +45,15 @@ class RetentionKeeper:
         while True:
             version = self._tenants.version
             tenants = [tenant for tenant in self._tenants.all() if tenant.settings.retention_days]
+            due = [each for each in tenants if each.name in purging or raised.get(each.name) != self._wanted(each)]
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._keep(tenant, raised, purging, permits)) for tenant in tenants]
+                tasks = [group.create_task(self._keep(tenant, raised, purging, permits)) for tenant in due]
             whole = all(task.result() for task in tasks)
+            await self._clock.sleep(LOOK_EVERY_MS_MIN)
             await self._pause(version, LOOK_EVERY_MS if whole else AGAIN_AFTER_MS)
+
+    def _wanted(self, tenant: Tenant) -> tuple[Epoch, int]:
+        return tenant.placement.epoch, horizon_ms(self._clock.now_ms(), tenant.settings.retention_days)
 
     async def _keep(
         self,
@@ -56,13 +63,14 @@ class RetentionKeeper:
         permits: asyncio.Semaphore,
     ) -> bool:
         """False: there is something left to do."""
-        wanted = (tenant.placement.epoch, horizon_ms(self._clock.now_ms(), tenant.settings.retention_days))
+        wanted = self._wanted(tenant)
         async with permits:
             try:
-                if wanted[1] > 0 and raised.get(tenant.name) != wanted:
-                    await self._raise(tenant.name, wanted[1])
+                if raised.get(tenant.name) != wanted:
+                    if wanted[1] > 0:
+                        await self._raise(tenant.name, wanted[1])
+                        purging.add(tenant.name)
                     raised[tenant.name] = wanted
-                    purging.add(tenant.name)
                 if tenant.name in purging:
                     if not await self._purged(tenant.name):
                         return False

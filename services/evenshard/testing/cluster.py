@@ -1,4 +1,4 @@
-"""A whole cluster in one process and one loop, on the in-memory ports: a router, a counter, shards and a gateway.
+"""A whole cluster in one process and one loop, on the in-memory ports: routers, a counter, shards and a gateway.
 
 The same builds as in real processes; between them messages are copied and errors travel as on the wire. Shards can
 lose power and come back, links can be cut, the directory can be changed behind everybody's back.
@@ -62,7 +62,13 @@ class MemoryCluster:
     """An async context manager. Services are named as ``up`` names them, and their names are their addresses."""
 
     def __init__(
-        self, *, shards: int = 2, seed: int = 0, clock: Clock | None = None, settings: Settings | None = None
+        self,
+        *,
+        shards: int = 2,
+        routers: int = 1,
+        seed: int = 0,
+        clock: Clock | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.rng = SeededRng(seed)
@@ -73,7 +79,8 @@ class MemoryCluster:
         self.shard_names: Sequence[ShardId] = [ShardId(f"shard-{number}") for number in range(shards)]
         self._services: dict[str, _Service] = {COUNTER: _Service("counter", None)}
         self._services |= {name: _Service("shard", MemoryDisk()) for name in self.shard_names}
-        self._services |= {ROUTER: _Service("router", None), GATEWAY: _Service("gateway", None)}
+        self._services |= {f"router-{number}": _Service("router", None) for number in range(routers)}
+        self._services[GATEWAY] = _Service("gateway", None)
 
     async def __aenter__(self) -> "MemoryCluster":
         for name in self._services:
@@ -146,11 +153,11 @@ class MemoryCluster:
     # Calls
 
     async def import_events(
-        self, tenant: str, *, timeout_s: float = CALL_TIMEOUT_S, **request: Any
+        self, tenant: str, *, router: str = ROUTER, timeout_s: float = CALL_TIMEOUT_S, **request: Any
     ) -> ingest_pb2.ImportEventsResponse:
         """``arrow_ipc=`` or ``ndjson=``, and whatever else the request has."""
         message = ingest_pb2.ImportEventsRequest(tenant=tenant, **request)
-        return await self.call(ROUTER, rpcs.IMPORT_EVENTS, message, timeout_s=timeout_s)
+        return await self.call(router, rpcs.IMPORT_EVENTS, message, timeout_s=timeout_s)
 
     async def segmentation(self, tenant: str, from_date: str, to_date: str, **request: Any) -> Any:
         message = query_pb2.QuerySegmentationRequest(tenant=tenant, from_date=from_date, to_date=to_date, **request)

@@ -31,7 +31,7 @@ from evenshard.directory.operations import (
 )
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ACME = TenantId("acme")
@@ -106,6 +106,7 @@ def test_troubles_are_told_and_forgotten_when_they_are_over() -> None:
     assert (failed.state, failed.error, failed.shards_left, next_effect(failed)) == ("failed", "no tenant", (), None)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Operation,
@@ -183,6 +184,7 @@ def test_a_request_is_the_same_whatever_the_order_and_holds_no_ids() -> None:
         assert code_of(lambda other=other: request.check_same("r", other)) == "OPERATION_CONFLICT"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_the_key_of_a_block_tells_who_is_blocked(distinct_id: str) -> None:
     key = blocked_key(ACME, distinct_id)
@@ -191,6 +193,7 @@ def test_the_key_of_a_block_tells_who_is_blocked(distinct_id: str) -> None:
     assert Block.from_json(Block(OperationId("o")).to_json()) == Block(OperationId("o"))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 45), st.integers(1, 36_525))
 def test_a_horizon_is_a_start_of_day_so_many_days_ago(now_ms: int, days: int) -> None:
     horizon = horizon_ms(now_ms, days)

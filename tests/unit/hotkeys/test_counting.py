@@ -22,6 +22,7 @@ def keys(*rows: tuple[str, int, int]) -> pa.RecordBatch:
     )
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_aggregate_counts_new_events_of_known_users_by_utc_day(events: list[tuple[str, int, bool]]) -> None:
     ids, times, new = [list(column) for column in zip(*events, strict=True)] if events else ([], [], [])
@@ -42,6 +43,7 @@ ADDITIONS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ADDITIONS)
 def test_counts_equal_a_dict_while_nothing_is_forgotten(
     additions: list[tuple[str, list[tuple[str, int, int]]]],
@@ -67,6 +69,7 @@ def test_counts_equal_a_dict_while_nothing_is_forgotten(
         ]
 
 
+@settings(deadline=None)
 @given(ADDITIONS, st.lists(st.tuples(st.sampled_from("tu"), st.lists(IDS, max_size=3)), min_size=12, max_size=12))
 def test_users_who_are_deleted_begin_at_nothing(
     additions: list[tuple[str, list[tuple[str, int, int]]]], deletions: list[tuple[str, list[str]]]
@@ -91,7 +94,7 @@ def test_users_who_are_deleted_begin_at_nothing(
                     assert all(have <= want for have, want in zip(found, wanted, strict=True))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(ADDITIONS, st.integers(2, 12))
 def test_forgetting_is_bounded_and_owned_up_to(
     additions: list[tuple[str, list[tuple[str, int, int]]]], keys_max: int

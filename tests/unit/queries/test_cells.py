@@ -12,7 +12,7 @@ def test_distinct_users_of_many_batches_equal_sets(monkeypatch: pytest.MonkeyPat
     seed = 5
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    names = ["", *(f"user-{number}" for number in range(40))]
+    names = ["", "", "user-0", *(f"user-{number}" for number in range(40))]  # an id may occur twice
     counted, expected = CellUsers(), {cell: set[str]() for cell in range(12)}
     for _ in range(20):
         ids = rng.permutation(names)[: rng.integers(1, 30)].tolist()

@@ -104,7 +104,7 @@ class World:
         shards = TenantShards(self.tenants, self.services, self.peers)
         operations = OperationView(self.directory, clock)
         blocked = BlockedView(self.directory, clock)
-        operation_admin = OperationAdmin(self.directory, operations, blocked, clock, SeededRng(seed))
+        operation_admin = OperationAdmin(self.directory, operations, blocked, None, clock, SeededRng(seed))
         self.admin = AdminService(
             self.directory,
             self.tenants,

@@ -24,6 +24,7 @@ from evenshard.events.limits import HOT_EVENT
 from evenshard.ids import Epoch, OperationId, ShardId, TenantId
 from evenshard.ports.directory import Delete, Put
 from evenshard.router.build import build
+from evenshard.router.importing import Importer
 from evenshard.router.tally import Tally
 from evenshard.runtime.clock import SystemClock
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
@@ -422,3 +423,21 @@ class TestSmallBounds:
         for shard in world.shards.values():
             shard.frozen = False
         assert (await world.import_events(arrow_ipc=payload)).accepted == 100
+
+
+async def test_whoever_settles_waits_for_imports_that_have_begun_and_no_others(world: World) -> None:
+    assert world.running is not None
+    importer: Importer = next(each for each in world.running.servicers if "Ingest" in each.full_name).instance._importer
+    await importer.settle(5.0)
+    for shard in world.shards.values():
+        shard.frozen = True
+    importing = asyncio.create_task(world.import_events(arrow_ipc=arrow(3), timeout_s=1.0))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert importer._in_flight
+    settling = asyncio.create_task(importer.settle(20.0))
+    await asyncio.sleep(0)
+    assert not settling.done()
+    await importing
+    await settling
+    assert not importer._in_flight

@@ -1,0 +1,109 @@
+"""Deleting users on real processes: routers killed in the middle, waiting goes on, and what comes again is new."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenshard.client import Client, connect
+from evenshard.testing.processes import ClusterProcess
+
+START_MS = 1_767_225_600_000
+THRESHOLD = 50
+PATIENCE_S = 60.0
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
+    with ClusterProcess(tmp_path / "data") as running:
+        yield running
+
+
+def sent(client: Client, user: str, count: int) -> tuple[int, int, int, int]:
+    """Accepted, duplicates, rewritten, rejected."""
+    answer = client.import_events(
+        {
+            "event": "view",
+            "properties": {"distinct_id": user, "time": START_MS + number, "$insert_id": f"{user}-{number}"},
+        }
+        for number in range(count)
+    )
+    return answer.accepted, answer.duplicates, answer.hot_events_rewritten, answer.rejected
+
+
+def shown(client: Client) -> list[Any]:
+    """Counts by name and by user, and all rows."""
+    found: list[Any] = [
+        client.segmentation(from_date="2026-01-01", to_date="2026-01-01", by=by).series
+        for by in ("$event", "$distinct_id")
+    ]
+    return [*found, list(client.export(0, START_MS + 1000))]
+
+
+def begin(cluster: ClusterProcess, *arguments: str) -> "subprocess.Popen[bytes]":
+    """A command that runs meanwhile."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "evenshard.cli.main", *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "EVENSHARD_ROUTER": cluster.router, "EVENSHARD_GATEWAY": cluster.gateway},
+    )
+
+
+def until_running(client: Client) -> str:
+    """The operation, once somebody drives it."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        operations = client.operations()["operations"]
+        if operations and operations[0]["state"] == "running":
+            return str(operations[0]["operation"])
+    raise TimeoutError("no operation runs")
+
+
+def test_a_deletion_outlives_routers_and_what_comes_again_is_new(cluster: ClusterProcess) -> None:
+    with connect(cluster.router, cluster.gateway, tenant="acme", timeout=PATIENCE_S) as client:
+        client.create_tenant("acme", hot_key_threshold=THRESHOLD)
+        assert sent(client, "stays", 30) == (30, 0, 0, 0)
+        assert sent(client, "bad", 5) == (5, 0, 0, 0)
+        first = sent(client, "runaway", 2 * THRESHOLD)
+        assert first == (2 * THRESHOLD, 0, THRESHOLD, 0)
+        before = shown(client)
+
+        # A shard is frozen, so that the deletion cannot be done when its router is killed.
+        shard, router = cluster.pid("shard-1"), cluster.pid("router-0")
+        os.kill(shard, signal.SIGSTOP)
+        try:
+            deleting = begin(cluster, "admin", "delete-users", "acme", "bad", "--block", "--yes", "--timeout", "60s")
+            operation = until_running(client)
+            os.kill(router, signal.SIGKILL)
+        finally:
+            os.kill(shard, signal.SIGCONT)
+        out, err = deleting.communicate(timeout=2 * PATIENCE_S)
+        assert (deleting.returncode, json.loads(out)) == (0, {"operation": operation}), (out, err)
+        without = shown(client)
+        assert [len(found[2]) for found in (before, without)] == [30 + 5 + 100, 30 + 100]
+        cluster.signal("router-0", signal.SIGKILL)
+        assert client.wait_operation(operation)["state"] == "complete"  # one who waits outlives routers
+        waited = cluster.run("admin", "wait", operation, "--timeout", "60s")
+        assert (waited.exit_status, waited.document["state"], waited.document["error"]) == (0, "complete", None), waited
+        assert shown(client) == without
+        assert sent(client, "bad", 5) == (0, 0, 0, 5)
+
+        deleted = cluster.run("admin", "delete-users", "acme", "runaway", "--yes")
+        assert deleted.exit_status == 0, deleted
+        assert len(shown(client)[2]) == 30
+        assert sent(client, "runaway", 2 * THRESHOLD) == first
+        assert shown(client) == without
+        waited = cluster.run("admin", "wait", deleted.document["operation"])
+        assert (waited.exit_status, waited.document["state"]) == (0, "complete"), waited
+        assert shown(client) == without
+        assert sent(client, "runaway", 2 * THRESHOLD) == (100, 100, 0, 0)
+        assert [each["state"] for each in client.operations()["operations"]] == ["complete", "complete"]
