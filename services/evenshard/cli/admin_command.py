@@ -1,14 +1,18 @@
-"""``evenshard admin``: tenants, compaction, storage."""
+"""``evenshard admin``: tenants, compaction, storage; operations stand in ``operations_command``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli import operations_command
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
 from evenshard.cli.values import duration_s, table
+from evenshard.errors import EvenshardError
 
-app = typer.Typer(help="Operate tenants and their storage.")
+_NAMED_MAX = 3
+
+app = typer.Typer(help="Operate tenants, their storage and their users.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1-63 of a-z 0-9 _ -.")]
 TimezoneOption = Annotated[str | None, typer.Option(help="IANA name; default UTC.")]
@@ -56,7 +60,10 @@ BytesRateOption = Annotated[
 
 @app.callback()
 def _root() -> None:
-    """Operate tenants and their storage."""
+    """Operate tenants, their storage and their users."""
+
+
+operations_command.add_to(app)
 
 
 @app.command()
@@ -145,16 +152,29 @@ def list_tenants(router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption 
 
 @app.command()
 def compact(
-    tenant: Annotated[str, typer.Option(help="Whose rows.")],
+    tenant: Annotated[str | None, typer.Option(help="Whose rows; needed but for --pause and --resume.")] = None,
     day: Annotated[str | None, typer.Option(metavar="D", help="Only this UTC day, YYYY-MM-DD.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Answer when it is done, not when it is queued.")] = False,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Compact only when asked, or when very many rows wait; until --resume.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "10m",
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
-    """Indexes a tenant's logged rows."""
+    """Indexes a tenant's logged rows. --pause and --resume: of a tenant, or of everybody; a restart ends a pause."""
     from evenshard.client import connect
 
+    if pause or resume:
+        if (pause and resume) or wait or day is not None:
+            raise EvenshardError("USAGE", "--pause and --resume stand alone, with --tenant at most")
+        with connect(router) as client:
+            document = client.pause_compaction(tenant) if pause else client.resume_compaction(tenant)
+        print_result(document, as_json=json_output, human=_compaction_states)
+        return
+    if tenant is None:
+        raise EvenshardError("USAGE", "--tenant says whose rows")
     timeout_s = duration_s(timeout)
     with connect(router) as client:
         document = client.compact(tenant, day=day, wait=wait, timeout=timeout_s)
@@ -219,4 +239,26 @@ def _compaction(document: Mapping[str, Any]) -> str:
 
 def _storage(document: Mapping[str, Any]) -> str:
     columns = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
-    return table(columns, [[each[name] for name in columns] for each in document["tenants"]])
+    tenants = table(columns, [[each[name] for name in columns] for each in document["tenants"]])
+    return f"{tenants}\n\n{_compaction_states(document)}"
+
+
+def _compaction_states(document: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            each["shard"],
+            _paused(each),
+            each["backlog_rows"],
+            each["log_files"],
+            ", ".join(each["log_kept_by"][:_NAMED_MAX]),
+            ", ".join(each["failing_tenants"][:_NAMED_MAX]),
+        )
+        for each in document["compaction"]
+    ]
+    return table(("shard", "compaction", "rows waiting", "log files", "oldest kept by", "failing"), rows)
+
+
+def _paused(state: Mapping[str, Any]) -> str:
+    if state["paused"]:
+        return "paused"
+    return f"paused for {', '.join(state['paused_tenants'])}" if state["paused_tenants"] else "on"

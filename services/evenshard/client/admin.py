@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evenshard.api.v1 import admin_pb2
+from evenshard.api.v1 import admin_pb2, common_pb2
 
 
 def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
@@ -82,5 +82,23 @@ def storage_document(answer: admin_pb2.GetStorageResponse) -> dict[str, Any]:
                 "bytes": each.bytes,
             }
             for each in answer.tenants
-        ]
+        ],
+        "compaction": [_compaction_state(each) for each in answer.compaction],
+    }
+
+
+def paused_document(answer: admin_pb2.SetCompactionResponse) -> dict[str, Any]:
+    """How compaction stands on each shard that was told."""
+    return {"compaction": [_compaction_state(each) for each in answer.shards]}
+
+
+def _compaction_state(state: common_pb2.CompactionState) -> dict[str, Any]:
+    return {
+        "shard": state.shard,
+        "paused": state.paused,
+        "paused_tenants": list(state.paused_tenants),
+        "failing_tenants": list(state.failing_tenants),
+        "backlog_rows": state.backlog_rows,
+        "log_files": state.log_files,
+        "log_kept_by": list(state.log_kept_by),
     }

@@ -223,6 +223,26 @@ def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
     assert [each["tenant"] for each in ask("admin", "storage", "--tenant", "shop")[1]["tenants"]] == ["shop"]
 
 
+def test_compaction_is_paused_and_resumed(ask: Run, cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> None:
+    state = {
+        "shard": "shard-0", "paused": True, "paused_tenants": [], "failing_tenants": [], "backlog_rows": 7,
+        "log_files": 1, "log_kept_by": [],
+    }  # fmt: skip
+    assert ask("admin", "compact", "--pause") == (0, {"compaction": [state]})
+    assert ask("admin", "storage")[1]["compaction"] == [state]
+    both = state | {"paused_tenants": ["acme"]}
+    assert ask("admin", "compact", "--pause", "--tenant", "acme") == (0, {"compaction": [both]})
+    assert ask("admin", "compact", "--resume") == (0, {"compaction": [both | {"paused": False}]})
+    capfd.readouterr()
+    assert run(["admin", "storage"]) == 0
+    assert "shard-0  paused for acme             7" in capfd.readouterr().out
+    assert ask("admin", "compact", "--resume", "--tenant", "acme")[0] == 0
+    assert cluster.paused == set()
+    for wrong in (["--pause", "--resume"], ["--pause", "--wait"], ["--resume", "--day", "2026-01-01"], []):
+        status, document = ask("admin", "compact", *wrong)
+        assert (status, document["error"]["code"]) == (2, "USAGE")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "code"),
     [
