@@ -167,7 +167,11 @@ class Importer:
                     else:
                         final.append(rejected)
                 tally.reject(final)
-                rest = rest.only(rows) if rows and await self._prepare_retry(unsettled, retries) else None
+                rest = (
+                    rest.only(rows)
+                    if rows and await self._prepare_retry(unsettled, retries, answer.retry_after_ms)
+                    else None
+                )
         finally:
             tally.reject(unsettled)
 
@@ -192,7 +196,7 @@ class Importer:
     def _is_retryable(self, error: ingest_pb2.RejectedEvent) -> bool:
         return error.retryable or (error.code == _TENANT_UNKNOWN and self._options.create_tenant is not None)
 
-    async def _prepare_retry(self, unsettled: list[Rejected], retries: Retries) -> bool:
+    async def _prepare_retry(self, unsettled: list[Rejected], retries: Retries, retry_after_ms: int) -> bool:
         """Makes missing tenants and pauses; False: there is no time for another attempt."""
         unknown = sorted({each.tenant for each in unsettled if each.code == _TENANT_UNKNOWN})
         new = [tenant for tenant in unknown if tenant not in self._creating]
@@ -202,7 +206,7 @@ class Importer:
             except EvenshardError as error:
                 if not error.retryable:
                     raise
-                return await retries.wait()
+                return await retries.wait(retry_after_ms)
         if new and len(new) == len({each.tenant for each in unsettled}):
             return retries.remaining_s() > 0
         return await retries.wait()

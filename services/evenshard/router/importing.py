@@ -182,6 +182,7 @@ class Importer:
                 sent.tally.refused(part, result.code, result.message)
             case _:
                 message = f"{part.shard} refused it: {result.code}: {result.message}"
+                sent.tally.come_again(result.retry_after_ms)
                 sent.tally.refused(part, "SHARD_UNAVAILABLE", message)
         return True
 

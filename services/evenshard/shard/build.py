@@ -19,8 +19,10 @@ from evenshard.shard.purging import Purger
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.fair_queue import FairShare
+from evenshard.storage.memory import MemoryBudget
 from evenshard.storage.sequencer import Sequencer
-from evenshard.storage.settings import StorageSettings
+from evenshard.storage.settings import APPEND_GROUP_BYTES, StorageSettings
 from evenshard.storage.store import Store
 from evenshard.wire.rpcs import SHARD_SERVICE
 
@@ -30,9 +32,15 @@ _MB = 1_000_000
 
 def storage_settings(settings: Settings) -> StorageSettings:
     """What the process's settings say of storage."""
+    budget = MemoryBudget.of(settings.shard_memory_bytes)
     return StorageSettings(
+        append_queue_bytes=budget.queue,
+        append_group_bytes=min(APPEND_GROUP_BYTES, budget.queue // 2),
+        tail_bytes=budget.tail,
+        window_bytes=budget.window_bytes,
+        identity_cache_bytes=budget.cache,
         compact_rows=settings.compact_rows,
-        compact_bytes=settings.compact_bytes,
+        compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
     )
 
@@ -80,7 +88,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     sorter.start()
     purger.start()
     placements = Placements(tenants)
-    appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
+    room = FairShare(stored.append_queue_bytes)
+    appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
     service = ShardService(shard, store, placements, appends, compactor, purger, readers)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 

@@ -65,7 +65,7 @@ class Sequencer:
                     "OVERLOADED",
                     f"{self._room.bytes:,} bytes are waiting for the log, "
                     f"{self._room.held_by(append.tenant):,} of them of {append.tenant}",
-                    retry_after_ms=retry_after_ms(self._room.bytes, self._bytes_per_ms),
+                    retry_after_ms=self.retry_after_ms(),
                 )
             self._queue.put(append.tenant, waiting.bytes, waiting)
             self._changed.notify()
@@ -75,6 +75,10 @@ class Sequencer:
     def queued_bytes(self) -> int:
         """What waits now."""
         return self._room.bytes
+
+    def retry_after_ms(self) -> int:
+        """When there may be room again."""
+        return retry_after_ms(self._room.bytes, self._bytes_per_ms)
 
     def close(self, timeout_s: float = 20.0) -> None:
         """Takes nothing more, appends what is queued, ends. Raises ``TimeoutError`` where that takes too long."""
