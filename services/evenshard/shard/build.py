@@ -8,14 +8,17 @@ from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.runtime.logs import logger
+from evenshard.runtime.metrics import observe_memory
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.epochs import EpochKeeper
+from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
@@ -90,7 +93,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     placements = Placements(tenants)
     room = FairShare(stored.append_queue_bytes)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
+    observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, memory)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

@@ -97,6 +97,11 @@ class Compactor:
         async with self._one:
             return await asyncio.get_running_loop().run_in_executor(self._calm, work)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether something is compacted, or purged, now."""
+        return self._one.locked()
+
     def ask(self, tenant: TenantId, day: int | None) -> None:
         """Compacts a tenant soon."""
         self._asked[tenant, day] = None
