@@ -240,7 +240,25 @@ def _compaction(document: Mapping[str, Any]) -> str:
 def _storage(document: Mapping[str, Any]) -> str:
     columns = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
     tenants = table(columns, [[each[name] for name in columns] for each in document["tenants"]])
-    return f"{tenants}\n\n{_compaction_states(document)}"
+    return f"{tenants}\n\n{_compaction_states(document)}\n\n{_memory(document)}"
+
+
+def _memory(document: Mapping[str, Any]) -> str:
+    """MiB of each part of a shard, beside its bound."""
+    names = [part["part"] for part in document["memory"][0]["parts"]] if document["memory"] else []
+    rows = [
+        (
+            each["shard"],
+            _of(each["resident_bytes"], each["bytes_max"]),
+            *(_of(part["bytes"], part["bytes_max"]) for part in each["parts"]),
+        )
+        for each in document["memory"]
+    ]
+    return table(("shard", "MiB resident", *names), rows)
+
+
+def _of(size: int, size_max: int) -> str:
+    return f"{size >> 20} of {size_max >> 20}"
 
 
 def _compaction_states(document: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ class _Lines:
         share = f" {progress.bytes_read / size_bytes:.0%}," if size_bytes and progress.bytes_read else ""
         print_note(
             f"{elapsed_s:.0f} s:{share} {progress.events:,} events ({progress.events / elapsed_s:,.0f}/s), "
-            f"{progress.duplicates:,} duplicates, {progress.rejected:,} rejected"
+            f"{progress.duplicates:,} duplicates, {progress.rejected:,} rejected{_waiting(progress)}"
         )
 
 
@@ -60,6 +60,11 @@ def _bar() -> Iterator[OnProgress]:
         def on_progress(progress: Progress, size_bytes: int | None) -> None:
             rate = progress.events / max(1e-3, time.monotonic() - started_s)
             text = f"{progress.events:,} events, {rate:,.0f}/s, {progress.duplicates:,} dup, {progress.rejected:,} rej"
+            text += _waiting(progress)
             bar.update(task, total=size_bytes, completed=progress.bytes_read, description=text)
 
         yield on_progress
+
+
+def _waiting(progress: Progress) -> str:
+    return f", waiting for the limit of tenant {progress.waiting_for}" if progress.waiting_for else ""

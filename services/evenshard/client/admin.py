@@ -84,12 +84,23 @@ def storage_document(answer: admin_pb2.GetStorageResponse) -> dict[str, Any]:
             for each in answer.tenants
         ],
         "compaction": [_compaction_state(each) for each in answer.compaction],
+        "memory": [_memory(each) for each in answer.memory],
     }
 
 
 def paused_document(answer: admin_pb2.SetCompactionResponse) -> dict[str, Any]:
     """How compaction stands on each shard that was told."""
     return {"compaction": [_compaction_state(each) for each in answer.shards]}
+
+
+def _memory(memory: common_pb2.ShardMemory) -> dict[str, Any]:
+    return {
+        "shard": memory.shard,
+        "bytes_max": memory.bytes_max,
+        "resident_bytes": memory.resident_bytes,
+        "resident_bytes_peak": memory.resident_bytes_peak,
+        "parts": [{"part": each.part, "bytes": each.bytes, "bytes_max": each.bytes_max} for each in memory.parts],
+    }
 
 
 def _compaction_state(state: common_pb2.CompactionState) -> dict[str, Any]:

@@ -22,7 +22,14 @@ from evenshard.client.exports import AsyncExport
 from evenshard.client.files import EventFile, Format
 from evenshard.client.funnels import FunnelResult, funnel_request, funnel_result, parsed_funnel
 from evenshard.client.import_result import ImportResult
-from evenshard.client.importer import IN_FLIGHT_DEFAULT, Compression, Importer, ImportOptions, Progress
+from evenshard.client.importer import (
+    IN_FLIGHT_DEFAULT,
+    LIMIT_WAIT_MAX_S,
+    Compression,
+    Importer,
+    ImportOptions,
+    Progress,
+)
 from evenshard.client.insert_ids import InsertIds
 from evenshard.client.operations import ENDED_STATES, operation_document
 from evenshard.client.rejected_events import RejectedEvents
@@ -105,7 +112,10 @@ class AsyncClient:
         """Imports dicts of the shape that ``export`` gives: ``event``, ``properties``; ``tenant``, ``distinct_id``,
         ``time`` and ``insert_id`` may stand beside ``event``. An event without insert_id is given one, unless
         ``strict``. A frame or table goes to ``import_table``. Some events may be rejected: look at
-        ``result.rejected``."""
+        ``result.rejected``.
+
+        ``timeout`` (default: the client's) is of each batch, its retries included. Where none is given, waiting for the
+        import limit of a tenant does not count: the import then takes as long as the limit makes it."""
         if is_table(events):
             return await self.import_table(
                 events, tenant=tenant, strict=strict, batch_rows=batch_rows, in_flight=in_flight, timeout=timeout
@@ -151,14 +161,14 @@ class AsyncClient:
         makes the tenants it names. ``from_line`` (or row, from 0) is where to begin. ``errors_to`` names a file for the
         rejected events, one a line with what was wrong; with ``from_line`` it is appended to. ``on_progress`` is told
         how far it is, and the file's size where it has one; ``stopping`` is asked before each batch. ``timeout`` is of
-        each batch, 60 s by default."""
+        each batch, 60 s by default, as of ``import_events``."""
         file = await asyncio.to_thread(EventFile, path, file_format)
         with file, contextlib.ExitStack() as stack:
             rejected = None
             if errors_to is not None:
                 rejected = stack.enter_context(RejectedEvents(errors_to, append=from_line > 0))
             options = replace(
-                self._import_options(tenant, strict, in_flight, FILE_TIMEOUT_S if timeout is None else timeout),
+                self._import_options(tenant, strict, in_flight, timeout, default_s=FILE_TIMEOUT_S),
                 create_tenant=self._ensure_tenant if create_tenant else None,
                 on_progress=None if on_progress is None else lambda done: on_progress(done, file.size_bytes),
                 stopping=stopping,
@@ -175,6 +185,8 @@ class AsyncClient:
         strict: bool,
         in_flight: int,
         timeout: float | None,
+        *,
+        default_s: float | None = None,
     ) -> ImportOptions:
         if in_flight < 1:
             raise EvenshardError("USAGE", f"in_flight is {in_flight}, it must be at least 1")
@@ -182,7 +194,8 @@ class AsyncClient:
             tenant=tenant or self._tenant or "",
             strict=strict,
             in_flight=in_flight,
-            timeout_s=self.timeout if timeout is None else timeout,
+            timeout_s=timeout if timeout is not None else default_s if default_s is not None else self.timeout,
+            limit_wait_max_s=LIMIT_WAIT_MAX_S if timeout is None else 0.0,
             compression=self._compression,
         )
 

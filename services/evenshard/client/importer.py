@@ -28,6 +28,8 @@ Compression = Literal["none", "gzip", "zstd"]
 IN_FLIGHT_DEFAULT: Final = 4
 ATTEMPT_MAX_S: Final = 20.0
 """Longest single send: longer than any service takes on purpose; a frozen one leaves time for another try."""
+LIMIT_WAIT_MAX_S: Final = 3600.0
+"""Longest wait of one batch for the limit of its tenant, where its time is not bounded by the caller."""
 _COMPRESSIONS: Final = {"none": ingest_pb2.NONE, "gzip": ingest_pb2.GZIP, "zstd": ingest_pb2.ZSTD}
 _TENANT_UNKNOWN: Final = "TENANT_NOT_FOUND"
 
@@ -44,6 +46,8 @@ class Progress:
     """Of the source, with everything before answered for; 0 where it has no size."""
     answered_to: int = 0
     """Every event before this place is answered for: the place to go on from."""
+    waiting_for: str = ""
+    """The tenant whose import limit is being waited for now; empty: nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class ImportOptions:
     """Calls at once."""
     timeout_s: float = 60.0
     """Of each batch, its retries included."""
+    limit_wait_max_s: float = 0.0
+    """Of each batch, beyond ``timeout_s``: waiting for the import limit of a tenant."""
     compression: Compression = "none"
     create_tenant: Callable[[str], Awaitable[None]] | None = None
     """Makes a tenant that an event or the call names and nobody made; it may exist by then."""
@@ -82,6 +88,7 @@ class Importer:
         """Where the batches begin that are in flight, or failed."""
         self._failures: list[EvenshardError] = []
         self._creating: dict[str, asyncio.Task[None]] = {}
+        self._waiting_for = ""
 
     async def run(self, batches: Iterator[Batch], *, in_thread: bool) -> ImportResult:
         """Imports all batches. ``in_thread``: making one takes long enough to be done off the loop.
@@ -134,7 +141,13 @@ class Importer:
     async def _send_until_settled(self, batch: Batch, tally: Tally) -> None:
         tally.reject(batch.rejects)
         rest: Batch | None = batch if batch.payload else None
-        retries = Retries(self._options.timeout_s, self._rng, attempt_max_s=ATTEMPT_MAX_S)
+        retries = Retries(
+            self._options.timeout_s,
+            self._rng,
+            attempt_max_s=ATTEMPT_MAX_S,
+            limit_wait_max_s=self._options.limit_wait_max_s,
+            on_limit=self._waits,
+        )
         unsettled: list[Rejected] = []
         try:
             while rest is not None:
@@ -154,7 +167,11 @@ class Importer:
                     else:
                         final.append(rejected)
                 tally.reject(final)
-                rest = rest.only(rows) if rows and await self._prepare_retry(unsettled, retries) else None
+                rest = (
+                    rest.only(rows)
+                    if rows and await self._prepare_retry(unsettled, retries, answer.retry_after_ms)
+                    else None
+                )
         finally:
             tally.reject(unsettled)
 
@@ -179,7 +196,7 @@ class Importer:
     def _is_retryable(self, error: ingest_pb2.RejectedEvent) -> bool:
         return error.retryable or (error.code == _TENANT_UNKNOWN and self._options.create_tenant is not None)
 
-    async def _prepare_retry(self, unsettled: list[Rejected], retries: Retries) -> bool:
+    async def _prepare_retry(self, unsettled: list[Rejected], retries: Retries, retry_after_ms: int) -> bool:
         """Makes missing tenants and pauses; False: there is no time for another attempt."""
         unknown = sorted({each.tenant for each in unsettled if each.code == _TENANT_UNKNOWN})
         new = [tenant for tenant in unknown if tenant not in self._creating]
@@ -189,7 +206,7 @@ class Importer:
             except EvenshardError as error:
                 if not error.retryable:
                     raise
-                return await retries.wait()
+                return await retries.wait(retry_after_ms)
         if new and len(new) == len({each.tenant for each in unsettled}):
             return retries.remaining_s() > 0
         return await retries.wait()
@@ -210,6 +227,14 @@ class Importer:
     def _merge(self, tally: Tally, batch: Batch) -> None:
         self._tally.merge(tally)
         self._bytes_read = max(self._bytes_read, batch.bytes_read)
+        self._waiting_for = ""
+        self._tell()
+
+    def _waits(self, error: EvenshardError) -> None:
+        self._waiting_for = error.details.get("tenant", self._options.tenant)
+        self._tell()
+
+    def _tell(self) -> None:
         if self._options.on_progress is not None:
             counts = self._tally.counts
             self._options.on_progress(
@@ -220,6 +245,7 @@ class Importer:
                     counts.rejected,
                     self._bytes_read,
                     self._answered_to(),
+                    self._waiting_for,
                 )
             )
 

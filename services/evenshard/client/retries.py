@@ -23,8 +23,20 @@ FIRST_CONNECT_FAILURES: Final = 2
 class Retries:
     """The patience of one operation: pauses between its attempts, and its deadline."""
 
-    def __init__(self, timeout_s: float, rng: Rng, *, attempt_max_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        rng: Rng,
+        *,
+        attempt_max_s: float = math.inf,
+        limit_wait_max_s: float = 0.0,
+        on_limit: Callable[[EvenshardError], None] = lambda _: None,
+    ) -> None:
+        """``limit_wait_max_s``: how long, beyond ``timeout_s``, to wait for a tenant's own import limit, which is no
+        failure and ends by itself; ``on_limit`` is told of each such wait."""
         self._attempt_max_s = attempt_max_s
+        self._limit_wait_s = limit_wait_max_s
+        self._on_limit = on_limit
         self._started_s = time.monotonic()
         self._deadline_s = self._started_s + timeout_s
         self._rng = rng
@@ -59,7 +71,22 @@ class Retries:
             if time.monotonic() - self._started_s > FIRST_CONNECT_MAX_S:
                 return False
             self._failures = min(self._failures, FIRST_CONNECT_FAILURES)
+        if error.code == "LIMIT_EXCEEDED":
+            return await self._wait_for_limit(error)
         return await self.wait(error.retry_after_ms)
+
+    async def _wait_for_limit(self, error: EvenshardError) -> bool:
+        """Pauses for as long as was asked, a little longer each by chance, and moves the deadline by that much."""
+        asked_s = (error.retry_after_ms or 0) / 1000
+        pause_s = max(PAUSE_FIRST_S, asked_s) + PAUSE_FIRST_S * self._rng.random()
+        beyond_s = min(pause_s, self._limit_wait_s)
+        if pause_s - beyond_s >= self.remaining_s():
+            return False
+        self._limit_wait_s -= beyond_s
+        self._deadline_s += beyond_s
+        self._on_limit(error)
+        await asyncio.sleep(pause_s)
+        return True
 
     async def attempt(self, transport: Transport, send: Callable[[float], Awaitable[Answer]]) -> Answer:
         """``send(timeout_s)`` until it answers. The error that ends it is in doubt if any attempt was."""

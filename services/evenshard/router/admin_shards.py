@@ -87,7 +87,10 @@ def sum_storage(
             total.files += part.files
             total.bytes += part.bytes
     compaction = sorted((answer.compaction for answer in answers), key=lambda state: state.shard)
-    return admin_pb2.GetStorageResponse(tenants=[totals[name] for name in sorted(totals)], compaction=compaction)
+    memory = sorted((answer.memory for answer in answers), key=lambda memory: memory.shard)
+    return admin_pb2.GetStorageResponse(
+        tenants=[totals[name] for name in sorted(totals)], compaction=compaction, memory=memory
+    )
 
 
 def _check_day(day: str) -> None:

@@ -20,6 +20,7 @@ from evenshard.events.rejects import Decoded, TenantRows
 from evenshard.ports.clock import Clock
 from evenshard.router.appending import Appender
 from evenshard.router.hot_keys import Flight, HotKeys
+from evenshard.router.limits import Cost, ImportLimits, costs_of
 from evenshard.router.packing import ShardRequest, pack
 from evenshard.router.partition import Part, deal
 from evenshard.router.payload import decode
@@ -61,6 +62,7 @@ class Importer:
         self._pool = pool
         self._append_timeout_ms = append_timeout_ms
         self._in_flight: set[asyncio.Future[None]] = set()
+        self._limits = ImportLimits()
 
     async def settle(self, timeout_s: float) -> None:
         """Until every import that has begun is answered for, but not for long."""
@@ -71,7 +73,8 @@ class Importer:
         """Stores the events of ``asked`` and answers for each within ``remaining_s``.
 
         Raises, with nothing stored: what decoding raises, ``TENANT_NAME_INVALID``, ``TENANT_NOT_FOUND``,
-        ``DIRECTORY_UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
+        ``LIMIT_EXCEEDED`` (also where one of several tenants is over its limit), ``DIRECTORY_UNAVAILABLE``,
+        ``DEADLINE_EXCEEDED``.
         """
         answered = asyncio.get_running_loop().create_future()
         self._in_flight.add(answered)
@@ -84,9 +87,11 @@ class Importer:
     async def _run(self, asked: Import, end_ms: float) -> ImportResult:
         if asked.tenant or asked.encoding != "ndjson":
             await self._check_named(asked)
+        self._check_limits(asked)
         decoded = await self._decode(asked)
         tally = Tally(decoded)
         known = self._known(decoded)
+        self._limits.take(self._costs(asked, decoded), self._clock.monotonic_ms())
         await self._hot_keys.prepare(known.values())
         flights: list[Flight] = []
         try:
@@ -112,6 +117,21 @@ class Importer:
         name = tenant_id(asked.tenant)
         if self._tenants.get(name) is None and await self._tenants.fetch(name) is None:
             raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
+
+    def _check_limits(self, asked: Import) -> None:
+        """Refuses a call of a tenant that is in debt before it costs anything: decoding is most of its work."""
+        tenant = self._tenants.get(asked.tenant) if asked.tenant else None
+        if tenant is not None:
+            cost = Cost(tenant.name, tenant.settings, 0, len(asked.payload))
+            self._limits.check([cost], self._clock.monotonic_ms())
+
+    def _costs(self, asked: Import, decoded: Decoded) -> list[Cost]:
+        """Of a named tenant the lines that are no events count too: by their bytes."""
+        rows = {asked.tenant: 0} if asked.tenant else {}
+        for each in decoded.batches:
+            rows[each.tenant] = rows.get(each.tenant, 0) + each.batch.rows
+        found = ((name, self._tenants.get(name)) for name in rows)
+        return costs_of(rows, {name: each.settings for name, each in found if each is not None}, len(asked.payload))
 
     async def _decode(self, asked: Import) -> Decoded:
         """Decodes; again if a tenant that was not known here turns out to be strict."""
@@ -176,6 +196,7 @@ class Importer:
                 sent.tally.refused(part, result.code, result.message)
             case _:
                 message = f"{part.shard} refused it: {result.code}: {result.message}"
+                sent.tally.come_again(result.retry_after_ms)
                 sent.tally.refused(part, "SHARD_UNAVAILABLE", message)
         return True
 

@@ -36,6 +36,7 @@ class Tally:
         self._decoded = decoded
         self._stored: dict[str, TenantCounts] = defaultdict(TenantCounts)
         self._refusals: list[_Refusal] = []
+        self._retry_after_ms = 0
 
     def stored(self, part: Part, duplicates: Bools) -> None:
         """A shard has synced the part."""
@@ -44,6 +45,10 @@ class Tally:
         counts.duplicates += int(duplicates.sum())
         if part.hot is not None:
             counts.hot_events_rewritten += int(np.count_nonzero(part.hot & ~duplicates))
+
+    def come_again(self, retry_after_ms: int) -> None:
+        """A shard had no room for a part, and says when it may have."""
+        self._retry_after_ms = max(self._retry_after_ms, retry_after_ms)
 
     def refused(self, part: Part, code: str, message: str) -> None:
         """The events of a part come back with ``code``."""
@@ -63,4 +68,4 @@ class Tally:
         for reject in rejects:
             if reject.tenant:
                 self._stored[reject.tenant].rejected += 1
-        return ImportResult(rejects, dict(self._stored), self._decoded.warnings)
+        return ImportResult(rejects, dict(self._stored), self._decoded.warnings, self._retry_after_ms)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from evenshard import kernels
@@ -37,6 +37,20 @@ def start_metrics(service_name: str) -> None:
     _provider = MeterProvider([reader], Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
     _provider.get_meter("evenshard").create_observable_counter(
         "evenshard.kernels.compiled", [compiled], unit="{kernel}", description="kernels compiled by this process"
+    )
+
+
+def observe_memory(parts: Callable[[], Iterable[tuple[str, int]]]) -> None:
+    """``evenshard.shard.memory``: bytes of each part, as an attribute; nothing where no metrics are sent."""
+    if _provider is None:
+        return
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    def observed(options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(size, {"evenshard.part": part}) for part, size in parts()]
+
+    _provider.get_meter("evenshard").create_observable_gauge(
+        "evenshard.shard.memory", [observed], unit="By", description="memory held by the parts of a shard"
     )
 
 

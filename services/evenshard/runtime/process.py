@@ -20,7 +20,7 @@ from evenshard.runtime.clock import SystemClock
 from evenshard.runtime.disk import LocalDisk
 from evenshard.runtime.etcd import EtcdDirectory
 from evenshard.runtime.logs import logger, start_logs
-from evenshard.runtime.memory import keep_buffers
+from evenshard.runtime.memory import keep_buffers, stay_small
 from evenshard.runtime.metrics import start_metrics, stop_metrics
 from evenshard.runtime.peers import GrpcPeers
 from evenshard.runtime.rng import SystemRng
@@ -38,6 +38,8 @@ UNREGISTER_TIMEOUT_S: Final = 3.0
 def run_process(options: ServiceOptions, build: Build) -> int:
     """Runs the service until a signal ends it; returns the exit status: 0 after a drain."""
     keep_buffers()
+    if options.kind == "shard":
+        stay_small()
     start_logs(options.name)
     try:
         start_telemetry(options.name, options.settings.trace_file)

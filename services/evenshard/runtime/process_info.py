@@ -1,6 +1,7 @@
 """What this machine tells about a process."""
 
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -17,3 +18,8 @@ def rss_bytes(pid: int) -> int | None:
     except OSError:
         return None
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_rss_bytes() -> int:
+    """The most resident memory this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

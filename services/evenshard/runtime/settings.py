@@ -18,7 +18,10 @@ class Settings(BaseSettings):
 
     compact_rows: int = setting(500_000, "rows", "a tenant's unindexed rows on a shard that start a compaction", ge=1)
     compact_bytes: int = setting(
-        256 << 20, "bytes", "memory of a tenant's unindexed rows on a shard that starts a compaction", ge=1
+        256 << 20,
+        "bytes",
+        "memory of a tenant's unindexed rows on a shard that starts a compaction; shard_memory_bytes may allow less",
+        ge=1,
     )
     compact_age_seconds: int = setting(60, "s", "age of a tenant's oldest unindexed row that starts a compaction", ge=1)
     compact_mb_per_second: int = setting(
@@ -26,6 +29,13 @@ class Settings(BaseSettings):
         "MB/s",
         "how fast a shard writes compacted files, at most, unless rows wait in large numbers; 0: as fast as it can",
         ge=0,
+    )
+    shard_memory_bytes: int = setting(
+        1 << 30,
+        "bytes",
+        "memory of a shard's process: rows not yet indexed, their identities, filters, caches, the queue before the "
+        "log, compaction and scans have fixed shares; beyond them, appends wait, then are refused as OVERLOADED",
+        ge=512 << 20,
     )
     shard_append_timeout_ms: int = setting(
         10_000,

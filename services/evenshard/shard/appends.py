@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pyarrow as pa
 
@@ -10,13 +11,17 @@ from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
-from evenshard.shard.backpressure import append_delay_ms
+from evenshard.shard.backpressure import DELAY_MS_MAX, append_delay_ms
 from evenshard.shard.placements import Placements
 from evenshard.shard.threads import settled
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.append import Append
+from evenshard.storage.fair_queue import FairShare
 from evenshard.storage.sequencer import Sequencer
 from evenshard.wire.shards import NO_BITS, BatchAppended, BatchToAppend, Bools, hot_of, refused
+
+MESSAGE_COPIES: Final = 2
+"""Memory of a batch while it is taken, as a multiple of its payload: gRPC's message holds it too."""
 
 
 class Appends:
@@ -29,16 +34,19 @@ class Appends:
         sequencer: Sequencer,
         pool: ThreadPoolExecutor,
         clock: Clock,
+        room: FairShare,
         backlog: Callable[[TenantId], float],
         on_stored: Callable[[TenantId], None],
         spans: ShardSpans,
     ) -> None:
-        """``backlog`` tells how far compaction of a tenant is behind; ``on_stored`` is told of new rows."""
+        """``room`` is for batches from their coming until their answer, the queue before the log included; ``backlog``
+        tells how far compaction of a tenant is behind; ``on_stored`` is told of new rows."""
         self._shard = shard
         self._placements = placements
         self._sequencer = sequencer
         self._pool = pool
         self._clock = clock
+        self._room = room
         self._backlog = backlog
         self._on_stored = on_stored
         self._spans = spans
@@ -48,6 +56,19 @@ class Appends:
         return await asyncio.gather(*(self._append(batch) for batch in batches))
 
     async def _append(self, batch: BatchToAppend) -> BatchAppended:
+        size = MESSAGE_COPIES * len(batch.payload)
+        if not self._room.take(batch.tenant, size):
+            return refused(
+                "OVERLOADED",
+                f"{self._shard}: {self._room.bytes:,} bytes of appends are being taken already",
+                self._sequencer.retry_after_ms(),
+            )
+        try:
+            return await self._take(batch)
+        finally:
+            self._room.give_back(batch.tenant, size)
+
+    async def _take(self, batch: BatchToAppend) -> BatchAppended:
         try:
             tenant = await self._placements.at(batch.tenant, batch.epoch)
             owned = tenant.placement.owned_by(self._shard)
@@ -57,7 +78,7 @@ class Appends:
             await self._hold_back(batch.tenant)
             appended = await settled(self._sequencer.submit(append))
         except EvenshardError as error:
-            return refused(error.code, error.message)
+            return refused(error.code, error.message, error.retry_after_ms)
         self._on_stored(batch.tenant)
         self._spans.appended(batch.tenant, appended.sync)
         return BatchAppended("", "", appended.duplicates, appended.position)
@@ -66,7 +87,11 @@ class Appends:
         """Waits while compaction is behind; raises ``OVERLOADED`` where it is far behind."""
         delay_ms = append_delay_ms(self._backlog(tenant))
         if delay_ms is None:
-            raise EvenshardError("OVERLOADED", f"{self._shard}: compaction of {tenant} is behind what is imported")
+            raise EvenshardError(
+                "OVERLOADED",
+                f"{self._shard}: compaction of {tenant} is behind what is imported",
+                retry_after_ms=int(DELAY_MS_MAX),
+            )
         if delay_ms:
             await self._clock.sleep(delay_ms)
 

@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from evenshard.storage.memory import BACKLOG_FULL
+
 DELAY_MS_MAX: Final = 1500.0
-SOFT_BACKLOG: Final = 16.0
+SOFT_BACKLOG: Final = BACKLOG_FULL / 2
 """Backlogs are multiples of what makes a tenant due for compaction. From here on appends wait."""
-HARD_BACKLOG: Final = 32.0
+HARD_BACKLOG: Final = BACKLOG_FULL
 """From here on they are refused."""
 
 

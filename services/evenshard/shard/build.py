@@ -8,19 +8,24 @@ from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.runtime.logs import logger
+from evenshard.runtime.metrics import observe_memory
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.epochs import EpochKeeper
+from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.fair_queue import FairShare
+from evenshard.storage.memory import MemoryBudget
 from evenshard.storage.sequencer import Sequencer
-from evenshard.storage.settings import StorageSettings
+from evenshard.storage.settings import APPEND_GROUP_BYTES, StorageSettings
 from evenshard.storage.store import Store
 from evenshard.wire.rpcs import SHARD_SERVICE
 
@@ -30,9 +35,15 @@ _MB = 1_000_000
 
 def storage_settings(settings: Settings) -> StorageSettings:
     """What the process's settings say of storage."""
+    budget = MemoryBudget.of(settings.shard_memory_bytes)
     return StorageSettings(
+        append_queue_bytes=budget.queue,
+        append_group_bytes=min(APPEND_GROUP_BYTES, budget.queue // 2),
+        tail_bytes=budget.tail,
+        window_bytes=budget.window_bytes,
+        identity_cache_bytes=budget.cache,
         compact_rows=settings.compact_rows,
-        compact_bytes=settings.compact_bytes,
+        compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
     )
 
@@ -80,8 +91,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     sorter.start()
     purger.start()
     placements = Placements(tenants)
-    appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers)
+    room = FairShare(stored.append_queue_bytes)
+    appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
+    observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, memory)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

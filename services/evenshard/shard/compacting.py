@@ -15,6 +15,7 @@ from typing import TypeVar
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
+from evenshard.runtime.memory import give_back
 from evenshard.runtime.priority import yield_to_others
 from evenshard.shard.pacing import Pace
 from evenshard.shard.tracing import ShardSpans
@@ -80,16 +81,27 @@ class Compactor:
             pool = self._urgent if in_haste else self._calm
             pace = _as_fast_as_it_can if in_haste else self._pace.written
             async with self._one:
-                done = await asyncio.get_running_loop().run_in_executor(pool, self._store.compact, tenant, day, pace)
+                done = await asyncio.get_running_loop().run_in_executor(pool, self._compact, tenant, day, pace)
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
+
+    def _compact(self, tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+        try:
+            return self._store.compact(tenant, day, pace)
+        finally:
+            give_back()
 
     async def beside(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
         """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted; it is given
         the pace that compactions keep."""
         async with self._one:
             return await asyncio.get_running_loop().run_in_executor(self._calm, work, self._pace.written)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something is compacted, or purged, now."""
+        return self._one.locked()
 
     def ask(self, tenant: TenantId, day: int | None) -> None:
         """Compacts a tenant soon."""

@@ -11,9 +11,11 @@ from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.memory import MemoryView, ShardMemory
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.rows import stream_rows
+from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.scans import scan
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
@@ -28,6 +30,19 @@ def _tenant_or_all(name: str) -> TenantId | None:
     return TenantId(name) if name else None
 
 
+def memory_message(memory: ShardMemory) -> common_pb2.ShardMemory:
+    """As it travels."""
+    return common_pb2.ShardMemory(
+        shard=memory.shard,
+        bytes_max=memory.bytes_max,
+        resident_bytes=memory.resident_bytes,
+        resident_bytes_peak=memory.resident_bytes_peak,
+        parts=[
+            common_pb2.MemoryPart(part=each.part, bytes=each.bytes, bytes_max=each.bytes_max) for each in memory.parts
+        ],
+    )
+
+
 class ShardService(shard_pb2_grpc.ShardServiceServicer):
     """Holds no state of its own."""
 
@@ -40,6 +55,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         compactor: Compactor,
         purger: Purger,
         readers: ThreadPoolExecutor,
+        scans: ScanRoom,
+        memory: MemoryView,
     ) -> None:
         self._shard = shard
         self._store = store
@@ -48,6 +65,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._compactor = compactor
         self._purger = purger
         self._readers = readers
+        self._scans = scans
+        self._memory = memory
 
     async def AppendEvents(
         self, request: shard_pb2.AppendEventsRequest, context: Any
@@ -63,7 +82,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         remaining_s = current_call().remaining_s()
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
             tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
-            scanned = await scan(self._store, self._readers, tenant, Epoch(request.epoch), request.scan, remaining_s)
+            epoch = Epoch(request.epoch)
+            with self._scans.scan():
+                scanned = await scan(self._store, self._readers, tenant, epoch, request.scan, remaining_s)
             stats = scanned.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
             return shard_pb2.ScanResponse(partial=scanned.partial, stats=stats_message(stats, scanned.data_version))
@@ -72,7 +93,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.ScanRowsRequest, context: Any
     ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
         wanted = rows_wanted(request)
-        with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
+        attributes = self._scanned(request)
+        with self._scans.export(), tracer().start_as_current_span("shard.scan", attributes=attributes) as span:
             await self._placements.at(wanted.tenant, wanted.epoch)
             messages = stream_rows(self._store, self._readers, wanted, current_call().remaining_s())
             size = 0
@@ -120,7 +142,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.GetShardStorageRequest, context: Any
     ) -> shard_pb2.GetShardStorageResponse:
         stored = await asyncio.to_thread(self._store.storage, _tenant_or_all(request.tenant))
-        return storage_response(stored, await self._compaction())
+        return storage_response(stored, await self._compaction(), memory_message(self._memory.now()))
 
     async def SetShardCompaction(
         self, request: shard_pb2.SetShardCompactionRequest, context: Any

@@ -18,7 +18,7 @@ from evenshard.storage.append import Append, Appended, Synced
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.log.frame import Content, packed_bits
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tail.block import Block
+from evenshard.storage.tail.block import ROW_BYTES, Block
 from evenshard.storage.tenant import TenantRows
 
 Outcome = Appended | EvenshardError
@@ -84,7 +84,7 @@ def _decide(state: State, group: _Group, number: int, append: Append) -> Appende
         first_ordinal=first_ordinal,
         end_position=0,  # the writer's to say
         appended_ms=state.clock.now_ms(),
-        bytes=len(append.payload),
+        bytes=len(append.payload) + ROW_BYTES * append.batch.rows,
         hot=append.hot,
     )
     pending.append(block)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.compact import Compaction, compact
+from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
@@ -109,6 +109,7 @@ def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Comp
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,
                 deletions=taken.deletions,
+                limits=Limits(window_bytes=state.settings.window_bytes),
                 spared=rows.spared,
                 pace=pace,
             )

@@ -29,7 +29,7 @@ from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER as SEGMENT_FOLDER
 from evenshard.storage.settings import StorageSettings
-from evenshard.storage.tail.block import Block
+from evenshard.storage.tail.block import ROW_BYTES, Block
 from evenshard.storage.tenant import TenantRows, Visible
 
 Report = Callable[[str], None]
@@ -230,7 +230,7 @@ class _Replay:
             self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
         rows = self.tenants[frame.tenant]
         try:
-            batch = EventBatch.from_ipc(frame.payload)
+            batch = EventBatch.from_ipc(bytes(frame.payload))  # its own bytes: the tail keeps no whole log file
         except pa.ArrowInvalid as error:
             raise damaged(name, frame.offset, f"the event batch cannot be read: {error}") from error
         if batch.rows != frame.rows:
@@ -253,7 +253,7 @@ class _Replay:
             first_ordinal=rows.next_ordinal,
             end_position=frame.end_row,
             appended_ms=self._now_ms,
-            bytes=len(frame.payload),
+            bytes=len(frame.payload) + ROW_BYTES * batch.rows,
             hot=unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
         )
         rows.publish([block])

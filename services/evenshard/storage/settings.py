@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from evenshard.storage.identity import ALL_BITS
+from evenshard.storage.memory import MEMORY_BYTES_DEFAULT, MemoryBudget
+
+APPEND_GROUP_BYTES = 32 << 20
+_BUDGET = MemoryBudget.of(MEMORY_BYTES_DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,17 +15,21 @@ class StorageSettings:
 
     log_file_bytes: int = 64 << 20
     """A log file that has reached it is followed by a new one."""
-    append_queue_bytes: int = 256 << 20
+    append_queue_bytes: int = _BUDGET.queue
     """Payload bytes that may wait for the log; beyond, appends are refused with ``OVERLOADED``."""
-    append_group_bytes: int = 32 << 20
+    append_group_bytes: int = APPEND_GROUP_BYTES
     """Payload bytes written with one sync, at most (one batch at least)."""
     compact_rows: int = 500_000
     """Unindexed rows of a tenant that make it due for compaction."""
-    compact_bytes: int = 256 << 20
+    compact_bytes: int = _BUDGET.compact_bytes_max
     """Memory of a tenant's unindexed rows that makes it due for compaction."""
     compact_age_ms: int = 60_000
     """Age of a tenant's oldest unindexed row that makes it due for compaction."""
-    identity_cache_bytes: int = 256 << 20
+    tail_bytes: int = _BUDGET.tail
+    """Memory for unindexed rows and their identities, of all tenants."""
+    window_bytes: int = _BUDGET.window_bytes
+    """Memory of the rows that a merge holds at a time; it needs several times as much."""
+    identity_cache_bytes: int = _BUDGET.cache
     """Memory for filters, footers and identities of segments, by which duplicates of indexed events are found."""
     identity_hash_mask: int = ALL_BITS
     """Bits of identity hashes that are used; fewer force collisions in tests."""

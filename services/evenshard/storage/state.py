@@ -17,6 +17,7 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.storage.append import OnSync
 from evenshard.storage.catalog import Catalog
+from evenshard.storage.memory import TailAccount
 from evenshard.storage.pins import Pins
 from evenshard.storage.recovery import Recovered, tenant_rows
 from evenshard.storage.settings import StorageSettings
@@ -48,6 +49,9 @@ class State:
         self.log_files = found.log_files
         self.cache = found.cache
         self.pins = Pins(disk, report)
+        self.tail = TailAccount(settings.tail_bytes)
+        for rows in self.tenants.values():
+            rows.account_to(self.tail)
         self.append_lock = threading.Lock()
         """Held while bits are decided and written: nothing else changes identities then."""
         self.visible_lock = threading.Lock()
@@ -62,6 +66,7 @@ class State:
         rows = self.tenants.get(tenant)
         if rows is None:
             rows = tenant_rows(self.disk, self.catalog, tenant, self.settings, self.cache)
+            rows.account_to(self.tail)
             with self.visible_lock:
                 self.tenants[tenant] = rows
         return rows

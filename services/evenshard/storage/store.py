@@ -16,6 +16,7 @@ from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
 from evenshard.storage.log.files import LogUsage
+from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
 from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.recovery import recover
 from evenshard.storage.settings import StorageSettings
@@ -132,12 +133,13 @@ class Store:
         return sort_tail(self._state, tenant)
 
     def due(self, now_ms: int) -> list[TenantId]:
-        """Tenants whose unindexed rows are too many, too large or too old, or whose segments are to be merged since a
-        day is over or late rows are due. First those whose rows are far too old, which keep log files from being
-        removed, the oldest first; then those with the most rows.
+        """Tenants whose unindexed rows are too many, too large or too old, or the largest where those of all take most
+        of their room, or whose segments are to be merged since a day is over or late rows are due. First those whose
+        rows are far too old, which keep log files from being removed, the oldest first; then those with the most rows.
 
         To be called by one thread at a time."""
         settings, day = self._state.settings, storage_day(now_ms)
+        largest = self._state.tail.largest()
         due = []
         with self._state.visible_lock:
             seen = [(rows, rows.visible) for rows in self._state.tenants.values()]
@@ -147,6 +149,7 @@ class Store:
                 visible.tail_rows >= settings.compact_rows
                 or visible.tail_bytes >= settings.compact_bytes
                 or age_ms >= settings.compact_age_ms
+                or rows.tenant in largest
                 or is_unsettled(rows, visible.segments, day)
             ):
                 overdue_ms = age_ms if age_ms >= _OVERDUE * settings.compact_age_ms else 0
@@ -159,12 +162,22 @@ class Store:
             return self._state.log_files.usage(self._state.catalog.mark)
 
     def backlog(self, tenant: TenantId) -> float:
-        """The tenant's unindexed rows, as a multiple of what makes it due by their number or size."""
+        """The tenant's unindexed rows, as a multiple of what makes it due by their number or size; and at least as
+        near to ``BACKLOG_FULL`` as their memory is to what is free for the tenant."""
         settings = self._state.settings
         with self._state.visible_lock:
             rows = self._state.tenants.get(tenant)
             visible = rows.visible if rows is not None else Visible()
-        return max(visible.tail_rows / settings.compact_rows, visible.tail_bytes / settings.compact_bytes)
+        return max(
+            visible.tail_rows / settings.compact_rows,
+            visible.tail_bytes / settings.compact_bytes,
+            BACKLOG_FULL * self._state.tail.pressure(tenant),
+        )
+
+    def memory(self) -> list[MemoryPart]:
+        """What the parts of storage hold in memory."""
+        tail, cache = self._state.tail, self._state.cache
+        return [MemoryPart("tail", tail.bytes, tail.bytes_max), MemoryPart("cache", cache.bytes, cache.bytes_max)]
 
     def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
         """What each tenant takes, or the one asked for ([] if it has nothing here), by name."""

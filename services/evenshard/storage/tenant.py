@@ -9,6 +9,7 @@ import numpy as np
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.identity import IdentitySet
+from evenshard.storage.memory import TailAccount
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block, hidden_by_ordinal
@@ -76,13 +77,14 @@ class TenantRows:
 
     def __init__(self, tenant: TenantId, visible: Visible, indexed: IndexedIdentities, hash_mask: int) -> None:
         self.tenant = tenant
-        self.visible = visible
         self.indexed = indexed
         self.next_ordinal = 0
         self.active = IdentitySet(hash_mask=hash_mask)
         """Takes the identities of new rows."""
         self.sealed: IdentitySet | None = None
         """Those of rows a compaction is indexing."""
+        self._account: TailAccount | None = None
+        self._visible = visible
         self.writing: list[int] = []
         """Ids of the segments that a compaction or a purge writes."""
         self.rows_purged: dict[int, int] = {}
@@ -94,6 +96,23 @@ class TenantRows:
         self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
         """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
+
+    @property
+    def visible(self) -> Visible:
+        return self._visible
+
+    @visible.setter
+    def visible(self, visible: Visible) -> None:
+        self._visible = visible
+        if self._account is not None:
+            sealed = 0 if self.sealed is None else self.sealed.bytes
+            tail = visible.tail_bytes + self.active.bytes + sealed if visible.blocks else 0
+            self._account.note(self.tenant, tail)
+
+    def account_to(self, account: TailAccount) -> None:
+        """From now on ``account`` knows what the tail takes in memory."""
+        self._account = account
+        self.visible = self._visible
 
     def publish(self, blocks: Sequence[Block]) -> None:
         """Synced rows become visible."""
@@ -189,9 +208,9 @@ class TenantRows:
         self, taken_blocks: int, mark: int, segments: tuple[SegmentInfo, ...], indexed: IndexedIdentities
     ) -> None:
         """A compaction is done: the first blocks are in segments now."""
-        self.visible = replace(self.visible, segments=segments, blocks=self.visible.blocks[taken_blocks:], mark=mark)
-        self.indexed = indexed
         self.sealed = None
+        self.indexed = indexed
+        self.visible = replace(self.visible, segments=segments, blocks=self.visible.blocks[taken_blocks:], mark=mark)
 
     def storage(self) -> TenantStorage:
         """Figures of the visible rows."""

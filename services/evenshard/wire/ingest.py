@@ -52,6 +52,8 @@ class ImportResult:
     """By index."""
     by_tenant: Mapping[str, TenantCounts]
     warnings: Sequence[DecodeWarning]
+    retry_after_ms: int = 0
+    """When to send again what shards had no room for; 0: nothing is known."""
 
 
 def import_of(request: ingest_pb2.ImportEventsRequest) -> Import:
@@ -107,4 +109,5 @@ def import_response(result: ImportResult, trace_id: str) -> ingest_pb2.ImportEve
             for warning in result.warnings
         ],
         trace_id=trace_id,
+        retry_after_ms=result.retry_after_ms,
     )

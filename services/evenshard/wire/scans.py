@@ -80,10 +80,11 @@ def compact_response(done: Compacted) -> shard_pb2.CompactResponse:
 
 
 def storage_response(
-    tenants: Iterable[TenantStorage], compaction: common_pb2.CompactionState
+    tenants: Iterable[TenantStorage], compaction: common_pb2.CompactionState, memory: common_pb2.ShardMemory
 ) -> shard_pb2.GetShardStorageResponse:
     return shard_pb2.GetShardStorageResponse(
         compaction=compaction,
+        memory=memory,
         tenants=[
             shard_pb2.ShardTenantStorage(
                 tenant=each.tenant,

@@ -35,14 +35,16 @@ class BatchAppended:
     """One an event; empty where it was not stored."""
     position: int
     """Where it stands in the shard's log."""
+    retry_after_ms: int = 0
+    """Not stored for want of room: when to send it again; 0: nothing is known."""
 
 
 NO_BITS: Bools = np.zeros(0, np.bool_)
 
 
-def refused(code: str, message: str) -> BatchAppended:
+def refused(code: str, message: str, retry_after_ms: int | None = None) -> BatchAppended:
     """A batch that was not stored, and why."""
-    return BatchAppended(code, message, NO_BITS, 0)
+    return BatchAppended(code, message, NO_BITS, 0, retry_after_ms or 0)
 
 
 def append_request(batches: Sequence[BatchToAppend]) -> AppendRequest:
@@ -84,6 +86,7 @@ def append_response(results: Sequence[BatchAppended]) -> shard_pb2.AppendEventsR
                 duplicate_bits=np.packbits(result.duplicates, bitorder="little").tobytes(),
                 duplicates=int(np.count_nonzero(result.duplicates)),
                 position=result.position,
+                retry_after_ms=result.retry_after_ms,
             )
             for result in results
         ]
@@ -97,7 +100,7 @@ def appended_of(response: shard_pb2.AppendEventsResponse, rows: Sequence[int]) -
     results = []
     for result, count in zip(response.results, rows, strict=True):
         if result.code:
-            results.append(refused(result.code, result.message))
+            results.append(refused(result.code, result.message, result.retry_after_ms))
             continue
         bits = np.frombuffer(result.duplicate_bits, np.uint8)
         if bits.size != (count + 7) // 8:

@@ -77,6 +77,38 @@ def test_only_events_of_a_silent_shard_are_sent_again(cluster: FakeCluster, clie
     assert sent == [list(range(25)), both, both, [number for number in both if number % 5 == 3]]
 
 
+def over_limit(retry_after_ms: int) -> Refuse:
+    details = {"tenant": "acme", "limit": "events_per_second"}
+    return Refuse(EvenshardError("LIMIT_EXCEEDED", "over", retry_after_ms=retry_after_ms, details=details))
+
+
+def test_waiting_for_a_limit_takes_as_long_as_asked_and_does_not_count(cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.script = [over_limit(200)] * 4
+    path = tmp_path / "events"
+    path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in events(25)))
+    said: list[tuple[int, str]] = []
+    with evenshard.connect(cluster.address, tenant="acme", timeout=0.5) as client:
+        started_s = time.monotonic()
+        result = client.import_events(events(25))
+        waited_s = time.monotonic() - started_s
+        cluster.script = [over_limit(50)]
+        again = client.import_file(path, on_progress=lambda done, _: said.append((done.events, done.waiting_for)))
+    assert waited_s >= 0.8
+    assert (counts(result), counts(again)) == ((25, 25, 0, 0), (25, 25, 25, 0))
+    assert said == [(0, "acme"), (25, "")]
+    assert len({bytes(request.ndjson) for request in cluster.imports[:5]}) == 1
+
+
+def test_a_caller_who_sets_a_timeout_is_told_of_the_limit_within_it(cluster: FakeCluster, client: Client) -> None:
+    cluster.script = [over_limit(100), over_limit(60_000)]
+    started_s = time.monotonic()
+    with pytest.raises(EvenshardError) as caught:
+        client.import_events(events(5), timeout=2)
+    assert time.monotonic() - started_s < 2
+    assert (caught.value.code, caught.value.retry_after_ms, caught.value.in_doubt) == ("LIMIT_EXCEEDED", 60_000, False)
+    assert cluster.rows_of("acme") == []
+
+
 def test_events_of_a_shard_that_stays_silent_come_back_with_their_places(cluster: FakeCluster) -> None:
     cluster.script = [ShardSilent(frozenset(["u1"]), stored=False)] * 50
     with evenshard.connect(cluster.address, tenant="acme", timeout=0.6) as client:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.storage.append import Append, Appended
-from evenshard.storage.sequencer import Sequencer
+from evenshard.storage.sequencer import RETRY_MS_MAX, RETRY_MS_MIN, Sequencer, retry_after_ms
 from evenshard.testing.events import Event, append_of
 
 DEADLINE_S = 10.0
@@ -71,19 +71,44 @@ def test_a_group_is_bounded_in_bytes() -> None:
 
 def test_a_full_queue_refuses_and_takes_again_once_it_is_empty() -> None:
     log = Log()
-    line = sequencer(log, queue_bytes_max=len(batch("a").payload) * 2)
+    line = sequencer(log, queue_bytes_max=5 * (len(batch("a").payload) + 64) // 2)
     line.submit(batch("a"))
     assert log.entered.wait(DEADLINE_S)
     waiting = line.submit(batch("b"))
     with pytest.raises(EvenshardError) as error:
         line.submit(batch("b"))
     assert (error.value.code, error.value.retryable) == ("OVERLOADED", True)
+    assert RETRY_MS_MIN <= (error.value.retry_after_ms or 0) <= RETRY_MS_MAX
+    other = line.submit(batch("c"))  # a tenant that floods leaves room for others
     assert line.queued_bytes > 0
     log.go_on.set()
     waiting.result(DEADLINE_S)
+    other.result(DEADLINE_S)
     assert line.queued_bytes == 0
     line.submit(batch("c")).result(DEADLINE_S)
     line.close()
+
+
+def test_a_tenant_that_comes_behind_a_flood_is_in_the_next_group_but_one() -> None:
+    log = Log()
+    line = sequencer(log, group_bytes_max=1)
+    first = line.submit(batch("flood"))
+    assert log.entered.wait(DEADLINE_S)
+    rest = [line.submit(batch(tenant)) for tenant in ("flood", "flood", "flood", "small")]
+    log.go_on.set()
+    for future in (first, *rest):
+        future.result(DEADLINE_S)
+    line.close()
+    assert log.groups == [["flood"], ["small"], ["flood"], ["flood"], ["flood"]]
+
+
+def test_how_long_to_wait_follows_the_pace_within_bounds() -> None:
+    assert [retry_after_ms(*asked) for asked in ((1 << 20, 0.0), (2000, 10.0), (1, 1e9), (1 << 40, 1.0))] == [
+        RETRY_MS_MIN,
+        100,
+        RETRY_MS_MIN,
+        RETRY_MS_MAX,
+    ]
 
 
 def test_closing_drains_and_refuses_what_comes_later() -> None:

@@ -164,12 +164,14 @@ class TenantStorage(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class GetStorageResponse(_message.Message):
-    __slots__ = ("tenants", "compaction")
+    __slots__ = ("tenants", "compaction", "memory")
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedCompositeFieldContainer[TenantStorage]
     compaction: _containers.RepeatedCompositeFieldContainer[_common_pb2.CompactionState]
-    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantStorage, _Mapping]]] = ..., compaction: _Optional[_Iterable[_Union[_common_pb2.CompactionState, _Mapping]]] = ...) -> None: ...
+    memory: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShardMemory]
+    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantStorage, _Mapping]]] = ..., compaction: _Optional[_Iterable[_Union[_common_pb2.CompactionState, _Mapping]]] = ..., memory: _Optional[_Iterable[_Union[_common_pb2.ShardMemory, _Mapping]]] = ...) -> None: ...
 
 class ListServicesRequest(_message.Message):
     __slots__ = ()

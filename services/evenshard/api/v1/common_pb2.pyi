@@ -74,6 +74,30 @@ class Meta(_message.Message):
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     def __init__(self, complete: _Optional[bool] = ..., missing_shards: _Optional[_Iterable[str]] = ..., placement_epoch: _Optional[int] = ..., data_version: _Optional[str] = ..., duplicates_skipped: _Optional[_Union[DuplicatesSkipped, _Mapping]] = ..., hot_events_rewritten: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., shards: _Optional[int] = ..., cache: _Optional[str] = ..., elapsed_ms: _Optional[float] = ..., trace_id: _Optional[str] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
+class MemoryPart(_message.Message):
+    __slots__ = ("part", "bytes", "bytes_max")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    part: str
+    bytes: int
+    bytes_max: int
+    def __init__(self, part: _Optional[str] = ..., bytes: _Optional[int] = ..., bytes_max: _Optional[int] = ...) -> None: ...
+
+class ShardMemory(_message.Message):
+    __slots__ = ("shard", "bytes_max", "resident_bytes", "resident_bytes_peak", "parts")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_PEAK_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    bytes_max: int
+    resident_bytes: int
+    resident_bytes_peak: int
+    parts: _containers.RepeatedCompositeFieldContainer[MemoryPart]
+    def __init__(self, shard: _Optional[str] = ..., bytes_max: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., resident_bytes_peak: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[MemoryPart, _Mapping]]] = ...) -> None: ...
+
 class CompactionState(_message.Message):
     __slots__ = ("shard", "paused", "paused_tenants", "failing_tenants", "backlog_rows", "log_files", "log_kept_by")
     SHARD_FIELD_NUMBER: _ClassVar[int]

@@ -110,7 +110,7 @@ class TenantCounts(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., accepted: _Optional[int] = ..., duplicates: _Optional[int] = ..., hot_events_rewritten: _Optional[int] = ..., rejected: _Optional[int] = ...) -> None: ...
 
 class ImportEventsResponse(_message.Message):
-    __slots__ = ("accepted", "duplicates", "hot_events_rewritten", "rejected", "errors", "by_tenant", "warnings", "trace_id")
+    __slots__ = ("accepted", "duplicates", "hot_events_rewritten", "rejected", "errors", "by_tenant", "warnings", "trace_id", "retry_after_ms")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     HOT_EVENTS_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class ImportEventsResponse(_message.Message):
     BY_TENANT_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     accepted: int
     duplicates: int
     hot_events_rewritten: int
@@ -127,4 +128,5 @@ class ImportEventsResponse(_message.Message):
     by_tenant: _containers.RepeatedCompositeFieldContainer[TenantCounts]
     warnings: _containers.RepeatedCompositeFieldContainer[_common_pb2.Warning]
     trace_id: str
-    def __init__(self, accepted: _Optional[int] = ..., duplicates: _Optional[int] = ..., hot_events_rewritten: _Optional[int] = ..., rejected: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RejectedEvent, _Mapping]]] = ..., by_tenant: _Optional[_Iterable[_Union[TenantCounts, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[_common_pb2.Warning, _Mapping]]] = ..., trace_id: _Optional[str] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, accepted: _Optional[int] = ..., duplicates: _Optional[int] = ..., hot_events_rewritten: _Optional[int] = ..., rejected: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[RejectedEvent, _Mapping]]] = ..., by_tenant: _Optional[_Iterable[_Union[TenantCounts, _Mapping]]] = ..., warnings: _Optional[_Iterable[_Union[_common_pb2.Warning, _Mapping]]] = ..., trace_id: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...

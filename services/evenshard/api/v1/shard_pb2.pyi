@@ -32,18 +32,20 @@ class AppendEventsResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[TenantAppend, _Mapping]]] = ...) -> None: ...
 
 class TenantAppend(_message.Message):
-    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position")
+    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position", "retry_after_ms")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_BITS_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     duplicate_bits: bytes
     duplicates: int
     position: int
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "scan")
@@ -166,12 +168,14 @@ class ShardTenantStorage(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class GetShardStorageResponse(_message.Message):
-    __slots__ = ("tenants", "compaction")
+    __slots__ = ("tenants", "compaction", "memory")
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedCompositeFieldContainer[ShardTenantStorage]
     compaction: _common_pb2.CompactionState
-    def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ..., compaction: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ...) -> None: ...
+    memory: _common_pb2.ShardMemory
+    def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ..., compaction: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ..., memory: _Optional[_Union[_common_pb2.ShardMemory, _Mapping]] = ...) -> None: ...
 
 class HideUsersRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "distinct_ids")

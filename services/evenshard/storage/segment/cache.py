@@ -13,6 +13,10 @@ class SegmentCache:
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self.bytes = 0
 
+    @property
+    def bytes_max(self) -> int:
+        return self._budget_bytes
+
     def get(self, key: Hashable, load: Callable[[], tuple[Any, int]]) -> Any:
         """The value of ``key``; ``load`` gives it and its bytes where it is not held. One larger than the budget is not
         kept."""

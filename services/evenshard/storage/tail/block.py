@@ -13,6 +13,9 @@ import numpy.typing as npt
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import UInt64
 
+ROW_BYTES = 9
+"""Of a row's hash and bit, beside its columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -1,0 +1,84 @@
+"""A shard stays within its memory by peak RSS: while it imports, compacts, starts again, answers, meets old events."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import evenshard
+import pyarrow as pa
+import pytest
+from evenshard.testing.bench.generator import START_MS, record_of
+from evenshard.testing.peak import Peak
+from evenshard.testing.processes import ClusterProcess
+
+MEMORY_BYTES = 1 << 30
+SEED = 20_261_125
+BATCH_ROWS = 50_000
+DAY = "2026-01-01"
+DAY_MS = 86_400_000
+
+
+def one_day(events: int) -> Iterator[pa.RecordBatch]:
+    """Different events of one UTC day."""
+    for first in range(0, events, BATCH_ROWS):
+        record = record_of(SEED, first, min(BATCH_ROWS, events - first))
+        at = record.schema.get_field_index("time")
+        times = START_MS + (record.column("time").to_numpy() - START_MS) % DAY_MS
+        yield record.set_column(at, "time", pa.array(times))
+
+
+def reader(records: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    first = next(records)
+
+    def all_of() -> Iterator[pa.RecordBatch]:
+        yield first
+        yield from records
+
+    return pa.RecordBatchReader.from_batches(first.schema, all_of())
+
+
+def total(client: evenshard.Client) -> int:
+    return sum(client.segmentation(from_date=DAY, to_date=DAY).to_arrow().column("value").to_pylist())
+
+
+@pytest.mark.parametrize(
+    "events", [300_000, pytest.param(20_000_000, marks=pytest.mark.slow)], ids=lambda events: f"{events // 1000}k"
+)
+def test_one_tenants_day_is_imported_compacted_restarted_and_queried_within_its_memory(
+    tmp_path: Path, events: int
+) -> None:
+    peaks: dict[str, int] = {}
+    settings = [f"shard_memory_bytes={MEMORY_BYTES}", "compact_rows=100000"] if events < 10**6 else []
+    with ClusterProcess(tmp_path / "c", shards=1, settings=settings) as cluster:
+        peak = Peak(cluster.pid("shard-0"))
+        with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=300) as client:
+            client.create_tenant("acme")
+            result = client.import_table(reader(one_day(events)))
+            assert (result.accepted, result.duplicates, result.rejected) == (events, 0, 0)
+            peaks["import"] = peak.take()
+            assert total(client) == events
+            peaks["query beside compaction"] = peak.take()
+            client.compact("acme", wait=True, timeout=600)
+            peaks["compaction"] = peak.take()
+            for name in ("first query", "query"):
+                assert total(client) == events
+                client.funnel(steps=["view", "buy"], window="1d", from_date=DAY, to_date=DAY)
+                peaks[name] = peak.take()
+        assert cluster.stop() == 0
+        cluster.start()
+        shard = cluster.pid("shard-0")
+        peak = Peak(shard)
+        with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=300) as client:
+            assert total(client) == events
+            peaks["restart and query"] = peak.take()
+            again = client.import_table(reader(one_day(min(events, 1_000_000))))
+            assert again.duplicates == min(events, 1_000_000)
+            peaks["events of before"] = peak.take()
+            (memory,) = client.storage("acme")["memory"]
+        parts = {part["part"]: part for part in memory["parts"]}
+        assert set(parts) == {"base", "tail", "compaction", "queue", "cache", "scans"}
+        assert sum(part["bytes_max"] for part in parts.values()) <= memory["bytes_max"] == MEMORY_BYTES
+        assert all(part["bytes"] <= part["bytes_max"] for name, part in parts.items() if name != "base"), parts
+        assert parts["cache"]["bytes"] > 0
+        assert 0 < memory["resident_bytes"] <= memory["resident_bytes_peak"]
+    print({name: f"{size >> 20} MiB" for name, size in peaks.items()})
+    assert {name: size for name, size in peaks.items() if size > MEMORY_BYTES} == {}
