@@ -150,20 +150,28 @@ def _number_users(order, placement, ids, id_data, codes, firsts):  # type: ignor
     """``codes[i]``: number of the user of the i-th row in order; ``firsts``: each user's first row. Returns how many
     users there are."""
     users = 0
+    anonymous = np.int32(-1)  # one user, wherever they are placed: a dictionary holds no value twice
     start = 0
     while start < order.size:
         end = _end_of_group(order, start, order.size, placement)
         first, last = order[start], order[end - 1]
         of_one = equal_bytes(id_data, ids[first], ids[first + 1], id_data, ids[last], ids[last + 1])
-        firsts[users] = first
-        users += 1
-        codes[start] = users - 1
-        for at in range(start + 1, end):
-            row, before = order[at], order[at - 1]
-            if not of_one and not equal_bytes(id_data, ids[row], ids[row + 1], id_data, ids[before], ids[before + 1]):
-                firsts[users] = row
-                users += 1
-            codes[at] = users - 1
+        for at in range(start, end):
+            row, before = order[at], order[max(start, at - 1)]
+            if at > start and (
+                of_one or equal_bytes(id_data, ids[row], ids[row + 1], id_data, ids[before], ids[before + 1])
+            ):
+                codes[at] = codes[at - 1]
+                continue
+            is_anonymous = ids[row] == ids[row + 1]
+            if is_anonymous and anonymous >= 0:
+                codes[at] = anonymous
+                continue
+            if is_anonymous:
+                anonymous = np.int32(users)
+            firsts[users] = row
+            codes[at] = users
+            users += 1
         start = end
     return users
 
