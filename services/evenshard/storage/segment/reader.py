@@ -80,7 +80,7 @@ class SegmentReader:
             with self._parquet() as parquet:
                 table = self._read(parquet, [int(group)], stored)
             if DUPLICATE not in stored:
-                table = table.append_column(DUPLICATE, pa.array(np.zeros(int(groups.rows[group]), np.bool_)))
+                table = table.append_column(DUPLICATE, _none_set(int(groups.rows[group])))
             if cut:
                 times = table.column("time")
                 table = table.filter(pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms)))
@@ -159,6 +159,10 @@ class SegmentReader:
     def _read(self, parquet: pq.ParquetFile, groups: list[int], columns: Sequence[str]) -> pa.Table:
         table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
         return table.select(list(columns)).replace_schema_metadata(None)
+
+
+def _none_set(rows: int) -> pa.BooleanArray:
+    return pa.BooleanArray.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bytes((rows + 7) // 8))])
 
 
 def _open(disk: Disk, name: str) -> File:
