@@ -119,6 +119,17 @@ def hash_strings(offsets, data, out):  # type: ignore[no-untyped-def]
         out[i] = xxh64(data, offsets[i], offsets[i + _1])
 
 
+@kernel(inline=True)
+def _identity(tenant_hash, event, user, time, insert):  # type: ignore[no-untyped-def]
+    """The identity hash of the hashes of its fields; never 0."""
+    value = _round(tenant_hash, event)
+    value = _rotate(value ^ _round(np.uint64(0), user), 27) * _P1 + _P4
+    value = _rotate(value ^ _round(np.uint64(0), time), 27) * _P1 + _P4
+    value = _rotate(value ^ _round(np.uint64(0), insert), 27) * _P1 + _P4
+    value = _avalanche(value)
+    return np.uint64(1) if value == 0 else value
+
+
 @kernel(
     f"void(uint64, {view('int32')}, {view('uint64')}, {view('int32')}, {view('uint8')}, {view('int64')},"
     f"{view('int32')}, {view('uint8')}, {view('boolean')}, uint64[::1], uint64[::1])"
@@ -141,13 +152,7 @@ def _hash_events(  # type: ignore[no-untyped-def]
         # A missing insert_id hashes as empty, whatever bytes its slot holds.
         insert_end = insert_offsets[i + _1] if has_insert[i] else insert_offsets[i]
         insert = xxh64(insert_data, insert_offsets[i], insert_end)
-        value = _round(tenant_hash, event_hashes[np.uint64(event_codes[i])])
-        value = _rotate(value ^ _round(np.uint64(0), user), 27) * _P1 + _P4
-        value = _rotate(value ^ _round(np.uint64(0), np.uint64(times[i])), 27) * _P1 + _P4
-        value = _rotate(value ^ _round(np.uint64(0), insert), 27) * _P1 + _P4
-        value = _avalanche(value)
-        if value == 0:
-            value = np.uint64(1)
+        value = _identity(tenant_hash, event_hashes[np.uint64(event_codes[i])], user, np.uint64(times[i]), insert)
         placement[i] = value if id_offsets[i] == id_offsets[i + _1] else user
         identity[i] = value if has_insert[i] else np.uint64(0)
 
@@ -220,6 +225,63 @@ def hash_events(tenant: str, batch: EventBatch) -> EventHashes:
         identity,
     )
     return EventHashes(placement, identity)
+
+
+@kernel(
+    f"void(uint64, {view('int32')}, {view('uint64')}, {view('uint64')}, {view('boolean')}, {view('int64')},"
+    f"{view('int32')}, {view('uint8')}, {view('boolean')}, uint64[::1])"
+)
+def _hash_identities(  # type: ignore[no-untyped-def]
+    tenant_hash,
+    event_codes,
+    event_hashes,
+    placement,
+    anonymous,
+    times,
+    insert_offsets,
+    insert_data,
+    has_insert,
+    identity,
+):
+    for i in range(np.uint64(identity.size)):
+        if not has_insert[i]:
+            identity[i] = np.uint64(0)
+        elif anonymous[i]:
+            identity[i] = placement[i]
+        else:
+            insert = xxh64(insert_data, insert_offsets[i], insert_offsets[i + _1])
+            identity[i] = _identity(
+                tenant_hash, event_hashes[np.uint64(event_codes[i])], placement[i], np.uint64(times[i]), insert
+            )
+
+
+def identity_hashes(
+    tenant: str,
+    events: pa.DictionaryArray,
+    placement: UInt64,
+    anonymous: npt.NDArray[np.bool_],
+    times: npt.NDArray[np.int64],
+    inserts: pa.StringArray,
+) -> UInt64:
+    """The identity hashes of events whose placement hashes are known, those of their users: ``hash_events`` computes
+    the same. ``anonymous``: an event's ``distinct_id`` is empty."""
+    names, strings = string_buffers(events.dictionary), string_buffers(inserts)
+    event_hashes = np.empty(len(events.dictionary), np.uint64)
+    hash_strings(names.offsets, names.data, event_hashes)
+    identity = np.empty(placement.size, np.uint64)
+    _hash_identities(
+        np.uint64(hash_of(tenant)),
+        events.indices.to_numpy(),
+        event_hashes,
+        placement,
+        anonymous,
+        times,
+        strings.offsets,
+        strings.data,
+        strings.valid,
+        identity,
+    )
+    return identity
 
 
 def slots_of(placement: UInt64) -> npt.NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 DUPLICATE = "duplicate"
@@ -28,3 +30,14 @@ class ScannedRows:
     """From a segment; else from the log."""
     bytes_read: int
     """Bytes of columns read for it."""
+
+
+def duplicates_of(record: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:
+    """Which rows are duplicates; None: none is, which costs nothing to see."""
+    column = record.column(DUPLICATE)
+    if not column.true_count:
+        return None
+    first, last = column.offset // 8, (column.offset + len(column) + 7) // 8
+    bits = np.frombuffer(column.buffers()[1], np.uint8)[first:last]
+    start = column.offset % 8
+    return np.unpackbits(bits, bitorder="little")[start : start + len(column)].view(np.bool_)

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.scan import DUPLICATE, ScannedRows
+from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import names_in, parse
 from evenshard.queries.funnel_kernel import best_attempts
@@ -81,8 +81,8 @@ class _Scan:
         if self.where is not None and masks.any():
             masks[~evaluate(self.where, record)] = 0
         if self.plan.skip_duplicates:
-            duplicate = record.column(DUPLICATE).to_numpy(zero_copy_only=False)
-            if duplicate.any():
+            duplicate = duplicates_of(record)
+            if duplicate is not None:
                 self.skipped[some.indexed] += int(np.count_nonzero(masks[duplicate]))
                 masks[duplicate] = 0
         if not masks.any():

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.scan import DUPLICATE, ScannedRows
+from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.cells import CellCounts, CellUsers
 from evenshard.queries.evaluate import Mask, evaluate
 from evenshard.queries.expression import Expression, names_in, parse
@@ -108,8 +108,8 @@ class _Scan:
             inside = self._buckets(record) >= 0
             selected = inside if selected is None else selected & inside
         if self.plan.skip_duplicates:
-            duplicate = record.column(DUPLICATE).to_numpy(zero_copy_only=False)
-            if duplicate.any():
+            duplicate = duplicates_of(record)
+            if duplicate is not None:
                 skipped = duplicate if selected is None else duplicate & selected
                 self.skipped[some.indexed] += int(np.count_nonzero(skipped))
                 selected = ~duplicate if selected is None else selected & ~duplicate

@@ -6,6 +6,8 @@ from pathlib import Path
 import orjson
 import pytest
 from evenshard.testing.bench import __main__ as command
+from evenshard.testing.bench.compaction import compaction, late_duplicates, reimport
+from evenshard.testing.bench.duplicate_bit import scan_duplicate_bit
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.funnel import FUNNEL
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
@@ -93,3 +95,30 @@ def test_a_funnel_is_compared_with_every_peer(tmp_path: Path) -> None:
         (name, peer) for name in ("funnel", "funnel_cold") for peer in names
     ]
     assert all((figure.ratio is None) == (not peers) for figure in figures)
+
+
+def test_small_compactions_tell_what_deduplication_takes(tmp_path: Path) -> None:
+    once, steady = compaction(Options(events=200_000, rounds=1, folder=tmp_path, peers=False))
+    assert _is_alone(once, "compaction", "events/s", 200_000)
+    assert _is_alone(steady, "compaction_steady", "events/s", 200_000)
+    for figure in (once, steady):
+        assert 0 < figure.detail["dedupe_share"] < 1
+        assert figure.detail["filter_bytes"] <= 2.5
+        assert figure.detail["false_positives"] <= 2e-5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_late_copies_and_all_of_them_are_found_and_priced(tmp_path: Path) -> None:
+    options = Options(events=200_000, rounds=1, folder=tmp_path, peers=False)
+    [late] = late_duplicates(options)
+    assert _is_alone(late, "late_duplicates", "ns", 100_000)
+    assert late.detail["copies"] == 2_000
+    [again] = reimport(options)
+    assert _is_alone(again, "reimport", "events/s", 200_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_duplicate_bit_is_priced_by_scans_that_answer_right(tmp_path: Path) -> None:
+    with_bits, clean = scan_duplicate_bit(_small(tmp_path))
+    assert (with_bits.name, clean.name, with_bits.unit) == ("scan_duplicate_bit", "scan_duplicate_bit_clean", "ns")
+    assert with_bits.detail["copies"] == EVENTS // 50

@@ -1,6 +1,7 @@
 """The identity filter: no false negatives, few false positives, few bytes."""
 
 import struct
+from base64 import b85decode
 
 import numpy as np
 import pytest
@@ -26,9 +27,12 @@ def test_every_hash_it_was_built_from_may_be_in_it(count: int) -> None:
 
 def test_equal_hashes_and_events_without_identity_do_not_break_it() -> None:
     keys = hashes(2_000)
-    odd = np.concatenate([keys, keys, np.full(50, keys[0]), np.full(9, NO_IDENTITY, np.uint64)])
+    neighbours = build_filter(np.repeat(keys, 3))
+    assert neighbours.keys == 2_000
+    assert neighbours.may_contain(keys).all()
+    odd = np.concatenate([keys, keys, np.full(70_000, keys[0]), np.full(9, NO_IDENTITY, np.uint64), keys[:1]])
     built = build_filter(odd)
-    assert built.keys == 2_000
+    assert built.keys == 4_002
     assert built.may_contain(keys).all()
     assert not built.may_contain(np.full(3, NO_IDENTITY, np.uint64)).any()
 
@@ -64,7 +68,33 @@ def test_any_flipped_bit_or_cut_is_damage() -> None:
 
 def test_a_newer_format_is_refused() -> None:
     data = bytearray(to_bytes(build_filter(hashes(100))))
-    data[8:12] = struct.pack("<I", 2)
+    data[8:12] = struct.pack("<I", 3)
     data[-8:] = struct.pack("<Q", checksum_of(bytes(data[:-8])))
     with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):
         from_bytes(bytes(data), "segments/7.filter")
+
+
+@pytest.mark.parametrize("crowd", [1, 2, 3, 40, 63, 64, 65, 200, 1_000])
+def test_keys_that_crowd_into_one_bucket_are_all_found(crowd: int) -> None:
+    """Equal keys that do not follow one another each take a place: the sizes of buckets reach over several words."""
+    others = hashes(crowd, 5)
+    crowded = np.empty(2 * crowd, np.uint64)
+    crowded[::2], crowded[1::2] = hashes(1)[0], others
+    built = build_filter(np.concatenate([crowded, hashes(3_000, 6)]))
+    for keys in (crowded, hashes(3_000, 6)):
+        assert built.may_contain(keys).all()
+
+
+def test_a_filter_of_the_first_format_is_read() -> None:
+    read = from_bytes(b85decode("".join(FIRST_FORMAT)), "f")
+    assert read.may_contain(hashes(40)).all()
+    assert read.may_contain(hashes(100_000, SEED + 1)).mean() < 1e-3
+    assert not read.may_contain(np.full(3, NO_IDENTITY, np.uint64)).any()
+
+
+FIRST_FORMAT = (
+    "MOITrNla8y0RR916?{s6xp_C9AOHXW0RR91C;$Ke0000000000007PW000000000000000001SL005B6000005sd%<00000006?F",
+    "000)K*~kC@O``w+00000s=+Ep007Ug0000000000000000006RCT9Qu(W(Fd00000000oQ0093@00000008|e00000005OL{E^=v",
+    "crX9}003P4JWhlT>k(n~004?Sd{qDdaMS<*4YL3M00000006yWA}Rm?<8m}g007&uDmnlF000$PWfR*N0073$XVt?W$g~x@",
+)
+"""Of ``hashes(40)``, in base 85."""

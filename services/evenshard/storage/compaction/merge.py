@@ -7,11 +7,14 @@ import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import PROPERTY_COLUMNS_MAX, REST, property_of
+from evenshard.events.hashing import string_buffers
 from evenshard.events.properties import fold_into_rest, most_frequent
 from evenshard.events.scan import DUPLICATE
 from evenshard.ids import TenantId
+from evenshard.storage.compaction.weave import number_users, second_original, weave
+from evenshard.storage.rows import take_rows, take_strings
 from evenshard.storage.segment.format import column_rank, repeats
-from evenshard.storage.segment.order import in_order, only_chunk, order_of, second_original, sort_keys
+from evenshard.storage.segment.order import Int64, event_ranks, in_order, only_chunk, order_of, sort_keys
 
 _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
@@ -20,7 +23,7 @@ def sort_table(table: pa.Table) -> pa.Table:
     """The rows in segment order, stable; one chunk a column. Canonical columns and ``placement_hash`` are needed."""
     whole = _one_chunk(table)
     keys = sort_keys(whole)
-    return whole if in_order(keys) else whole.take(pa.array(order_of(keys)))
+    return whole if in_order(keys) else _taken(whole, order_of(keys))
 
 
 def merged_schema(stored: Sequence[tuple[pa.Schema, int]], samples: Sequence[pa.Table] = ()) -> pa.Schema:
@@ -101,15 +104,34 @@ def _folded(table: pa.Table, kept: set[str]) -> pa.Table:
 
 
 def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """All rows of sorted ``tables`` in segment order; of equal rows those of the earlier table first."""
-    parts = [conformed(table, schema) for table in tables]
-    return _one_chunk(parts[0]) if len(parts) == 1 else sort_table(pa.concat_tables(parts))
+    """All rows of sorted ``tables`` in segment order; of equal rows those of the earlier table first.
+
+    ``distinct_id`` is dictionary-encoded, its values in the order of the rows."""
+    whole = _one_chunk(pa.concat_tables([conformed(table, schema) for table in tables]))
+    keys = sort_keys(whole)
+    order = weave(keys, [table.num_rows for table in tables])
+    codes, firsts = number_users(order, keys.placement, keys.ids)
+    users = pa.DictionaryArray.from_arrays(codes, take_strings(only_chunk(whole.column("distinct_id")), firsts))
+    others = whole.drop_columns(["distinct_id"])
+    if len(tables) > 1:
+        others = _taken(others, order)
+    return others.add_column(schema.get_field_index("distinct_id"), "distinct_id", users)
 
 
 def check_originals(table: pa.Table, tenant: TenantId) -> None:
-    """Two originals of one identity cannot be: raises ``DATA_DAMAGED``, so that the evidence is not replaced."""
-    duplicate = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False)
-    row = second_original(sort_keys(table), np.ascontiguousarray(duplicate))
+    """Two originals of one identity cannot be: raises ``DATA_DAMAGED``, so that the evidence is not replaced.
+    ``table`` is what ``merge_sorted`` gives."""
+    duplicate = np.ascontiguousarray(only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False))
+    inserts = string_buffers(only_chunk(table.column("insert_id")))
+    row = second_original(
+        only_chunk(table.column("distinct_id")).indices.to_numpy(),
+        only_chunk(table.column("time")).to_numpy(),
+        event_ranks(only_chunk(table.column("event").unify_dictionaries())),
+        inserts.offsets,
+        inserts.data,
+        inserts.valid,
+        duplicate,
+    )
     if row >= 0:
         event = table.select(["event", "distinct_id", "time", "insert_id"]).slice(row, 1).to_pylist()[0]
         raise EvenshardError(
@@ -117,6 +139,12 @@ def check_originals(table: pa.Table, tenant: TenantId) -> None:
             f"tenant {tenant}: two stored events with one identity are both marked as the first: {event}",
             hint="the invariant of deduplication is broken; nothing was rewritten: report it",
         )
+
+
+def _taken(table: pa.Table, rows: Int64) -> pa.Table:
+    """The rows of a table of one chunk, in that order."""
+    (record,) = table.to_batches()
+    return pa.Table.from_batches([take_rows(record, rows)])
 
 
 def _one_chunk(table: pa.Table) -> pa.Table:

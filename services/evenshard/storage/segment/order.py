@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evenshard.events.hashing import StringBuffers, string_buffers
+from evenshard.events.hashing import StringBuffers, load64, string_buffers
 from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.kernels import kernel, view
 
@@ -18,6 +18,9 @@ Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 
 _INSERTION_ROWS = 16
+_BUCKET_ROWS = 64
+_BUCKET_BITS_MAX = 18
+_ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 
 @kernel(inline=True)
@@ -34,7 +37,7 @@ def compare_bytes(left, left_start, left_end, right, right_start, right_end):  #
 
 
 @kernel(inline=True)
-def _compare_rows(i, j, with_ids, id_offsets, id_data, times, ranks, insert_offsets, insert_data, has_insert):  # type: ignore[no-untyped-def]
+def compare_rows(i, j, with_ids, id_offsets, id_data, times, ranks, insert_offsets, insert_data, has_insert):  # type: ignore[no-untyped-def]
     if with_ids:
         verdict = compare_bytes(id_data, id_offsets[i], id_offsets[i + 1], id_data, id_offsets[j], id_offsets[j + 1])
         if verdict != 0:
@@ -61,7 +64,7 @@ def _sort_group(order, start, end, scratch, with_ids, ids, id_data, times, ranks
             to = at
             while (
                 to > first
-                and _compare_rows(
+                and compare_rows(
                     order[to - 1], row, with_ids, ids, id_data, times, ranks, inserts, insert_data, has_insert
                 )
                 > 0
@@ -74,7 +77,7 @@ def _sort_group(order, start, end, scratch, with_ids, ids, id_data, times, ranks
         for first in range(start, end - width, 2 * width):
             middle, last = first + width, min(end, first + 2 * width)
             if (
-                _compare_rows(
+                compare_rows(
                     order[middle - 1],
                     order[middle],
                     with_ids,
@@ -93,7 +96,7 @@ def _sort_group(order, start, end, scratch, with_ids, ids, id_data, times, ranks
             left, right, to = 0, middle, first
             while left < width and right < last:
                 if (
-                    _compare_rows(
+                    compare_rows(
                         scratch[left],
                         order[right],
                         with_ids,
@@ -120,54 +123,91 @@ def _sort_group(order, start, end, scratch, with_ids, ids, id_data, times, ranks
         width *= 2
 
 
-@kernel(
-    f"void(int64[::1], {view('uint64')}, {view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')},"
-    f"{view('int32')}, {view('uint8')}, {view('boolean')})"
-)
-def _refine(order, placement, ids, id_data, times, ranks, inserts, insert_data, has_insert):  # type: ignore[no-untyped-def]
-    """Sorts each group of equal placement hash in ``order``, which is sorted by placement hash alone."""
-    rows = order.size
-    scratch = np.empty(0, np.int64)
-    start = 0
-    while start < rows:
-        value = placement[order[start]]
-        end = start + 1
-        while end < rows and placement[order[end]] == value:
-            end += 1
-        if end - start > 1:
-            order[start:end] = np.sort(order[start:end])
-            if scratch.size < end - start:
-                scratch = np.empty(2 * (end - start), np.int64)
-            first = order[start]
-            with_ids = False
+@kernel(inline=True)
+def equal_bytes(left, left_start, left_end, right, right_start, right_end):  # type: ignore[no-untyped-def]
+    """Whether two strings are equal; eight bytes at a time."""
+    if left_end - left_start != right_end - right_start:
+        return False
+    at, other, end = np.uint64(left_start), np.uint64(right_start), np.uint64(left_end)
+    while at + _EIGHT <= end:
+        if load64(left, at) != load64(right, other):
+            return False
+        at += _EIGHT
+        other += _EIGHT
+    while at < end:
+        if left[at] != right[other]:
+            return False
+        at += _ONE
+        other += _ONE
+    return True
+
+
+@kernel(inline=True)
+def _sort_by_placement(placement, bits, order, sorted_placement):  # type: ignore[no-untyped-def]
+    """Stable. Hashes are spread evenly, so rows are dealt into buckets by their top ``bits``, which leaves few to sort
+    in each; where there are many (of a user with many events), by merging."""
+    rows = placement.size
+    shift = np.uint64(64 - bits)
+    ends = np.zeros((1 << bits) + 1, np.int64)
+    for row in range(rows):
+        ends[np.int64(placement[row] >> shift) + 1] += 1
+    for bucket in range(1, ends.size):
+        ends[bucket] += ends[bucket - 1]
+    for row in range(rows):
+        home = np.int64(placement[row] >> shift)
+        order[ends[home]] = row
+        sorted_placement[ends[home]] = placement[row]
+        ends[home] += 1
+    start = np.int64(0)
+    for bucket in range(ends.size - 1):
+        end = ends[bucket]
+        if end - start > _BUCKET_ROWS:
+            places = np.argsort(sorted_placement[start:end], kind="mergesort")
+            order[start:end] = order[start:end][places]
+            sorted_placement[start:end] = sorted_placement[start:end][places]
+        else:
             for at in range(start + 1, end):
-                row = order[at]
-                if compare_bytes(id_data, ids[first], ids[first + 1], id_data, ids[row], ids[row + 1]) != 0:
-                    with_ids = True
-                    break
-            _sort_group(
-                order, start, end, scratch, with_ids, ids, id_data, times, ranks, inserts, insert_data, has_insert
-            )
+                value, moved, to = sorted_placement[at], order[at], at
+                while to > start and sorted_placement[to - 1] > value:
+                    sorted_placement[to], order[to] = sorted_placement[to - 1], order[to - 1]
+                    to -= 1
+                sorted_placement[to], order[to] = value, moved
         start = end
 
 
 @kernel(
-    f"int64({view('uint64')}, {view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')}, {view('int32')},"
-    f"{view('uint8')}, {view('boolean')}, {view('boolean')})"
+    f"void(int64[::1], int64, {view('uint64')}, {view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')},"
+    f"{view('int32')}, {view('uint8')}, {view('boolean')})"
 )
-def _second_original(placement, ids, id_data, times, ranks, inserts, insert_data, has_insert, duplicate):  # type: ignore[no-untyped-def]
-    """In sorted rows: the first row that is an original although an equal event before it is one too; -1: none."""
-    original_before = False
-    for row in range(1, placement.size):
-        equal = (
-            has_insert[row]
-            and placement[row] == placement[row - 1]
-            and _compare_rows(row - 1, row, True, ids, id_data, times, ranks, inserts, insert_data, has_insert) == 0
-        )
-        original_before = equal and (original_before or not duplicate[row - 1])
-        if original_before and not duplicate[row]:
-            return row
-    return -1
+def _sort(order, bits, placement, ids, id_data, times, ranks, inserts, insert_data, has_insert):  # type: ignore[no-untyped-def]
+    """Writes the row numbers in order. Most groups of equal placement hash are of one user and in order of time
+    already; the others are sorted."""
+    rows = order.size
+    sorted_placement = np.empty(rows, np.uint64)
+    _sort_by_placement(placement, bits, order, sorted_placement)
+    scratch = np.empty(0, np.int64)
+    start = 0
+    while start < rows:
+        value = sorted_placement[start]
+        end = start + 1
+        with_ids, ordered = False, True
+        first = order[start]
+        before = times[first]
+        while end < rows and sorted_placement[end] == value:
+            row = order[end]
+            if not equal_bytes(id_data, ids[first], ids[first + 1], id_data, ids[row], ids[row + 1]):
+                with_ids = True
+            if times[row] <= before:
+                ordered = False
+            before = times[row]
+            end += 1
+        if with_ids or not ordered:
+            if scratch.size < end - start:
+                scratch = np.empty(2 * (end - start), np.int64)
+            _sort_group(
+                order, start, end, scratch, with_ids, ids, id_data, times, ranks, inserts, insert_data, has_insert
+            )
+        start = end
 
 
 @kernel(
@@ -180,7 +220,7 @@ def _in_order(placement, ids, id_data, times, ranks, inserts, insert_data, has_i
             return False
         if (
             placement[row] == placement[row - 1]
-            and _compare_rows(row - 1, row, True, ids, id_data, times, ranks, inserts, insert_data, has_insert) > 0
+            and compare_rows(row - 1, row, True, ids, id_data, times, ranks, inserts, insert_data, has_insert) > 0
         ):
             return False
     return True
@@ -250,10 +290,12 @@ def in_order(keys: SortKeys) -> bool:
 
 def order_of(keys: SortKeys) -> Int64:
     """The row numbers in segment order."""
-    order = np.argsort(keys.placement).astype(np.int64, copy=False)
+    rows = keys.placement.size
+    order = np.empty(rows, np.int64)
     ids, inserts = keys.ids, keys.inserts
-    _refine(
+    _sort(
         order,
+        max(1, min(_BUCKET_BITS_MAX, rows.bit_length() - 2)),
         keys.placement,
         ids.offsets,
         ids.data,
@@ -264,21 +306,3 @@ def order_of(keys: SortKeys) -> Int64:
         inserts.valid,
     )
     return order
-
-
-def second_original(keys: SortKeys, duplicate: npt.NDArray[np.bool_]) -> int:
-    """The first row of sorted ``keys`` that is marked original although an equal event before it is; -1: none."""
-    ids, inserts = keys.ids, keys.inserts
-    return int(
-        _second_original(
-            keys.placement,
-            ids.offsets,
-            ids.data,
-            keys.times,
-            keys.ranks,
-            inserts.offsets,
-            inserts.data,
-            inserts.valid,
-            duplicate,
-        )
-    )

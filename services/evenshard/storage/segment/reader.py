@@ -89,7 +89,7 @@ class SegmentReader:
                 table = self._read(parquet, [int(group)], stored)
                 hidden = None if hiding is None else self._hidden(parquet, int(group), hiding, table)
             if DUPLICATE not in stored:
-                table = table.append_column(DUPLICATE, pa.array(np.zeros(int(groups.rows[group]), np.bool_)))
+                table = table.append_column(DUPLICATE, _none_set(int(groups.rows[group])))
             if cut:
                 times = table.column("time")
                 inside = pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms))
@@ -206,6 +206,10 @@ class SegmentReader:
     def _read(self, parquet: pq.ParquetFile, groups: list[int], columns: Sequence[str]) -> pa.Table:
         table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
         return table.select(list(columns)).replace_schema_metadata(None)
+
+
+def _none_set(rows: int) -> pa.BooleanArray:
+    return pa.BooleanArray.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bytes((rows + 7) // 8))])
 
 
 def _open(disk: Disk, name: str) -> File:

@@ -7,11 +7,11 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evenshard.events.batch import FIELDS, EventBatch
-from evenshard.events.hashing import HASH_VERSION, SLOT_SHIFT, UInt64, hash_events
+from evenshard.events.hashing import HASH_VERSION, SLOT_SHIFT, UInt64, identity_hashes, string_buffers
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
@@ -33,6 +33,8 @@ from evenshard.storage.segment.format import (
 from evenshard.storage.segment.info import SegmentInfo, file_names
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
+
+Int32 = npt.NDArray[np.int32]
 
 _COMPRESSION_LEVEL = 1
 
@@ -193,7 +195,12 @@ def _with_own_dictionaries(piece: pa.Table) -> pa.Table:
     for column in piece.columns:
         if pa.types.is_dictionary(column.type) and column.null_count < len(column):
             array = only_chunk(column.unify_dictionaries())
-            codes = array.indices.fill_null(0).to_numpy()
+            codes = array.indices.to_numpy() if not array.null_count else array.indices.fill_null(0).to_numpy()
+            if not array.null_count and _rises(codes):
+                first, last = int(codes[0]), int(codes[-1])
+                indices = pa.array(codes - np.int32(first))
+                columns.append(pa.DictionaryArray.from_arrays(indices, array.dictionary.slice(first, last + 1 - first)))
+                continue
             used = np.bincount(codes, minlength=len(array.dictionary)) > 0
             renumbered = (np.cumsum(used) - 1).astype(np.int32)[codes] if codes.size else codes
             indices = pa.array(renumbered, mask=array.is_null().to_numpy(zero_copy_only=False))
@@ -202,12 +209,27 @@ def _with_own_dictionaries(piece: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=piece.schema)
 
 
+def _rises(codes: Int32) -> bool:
+    """Whether codes rise one by one: then a piece of them uses a piece of their dictionary."""
+    steps = np.diff(codes)
+    return bool(codes.size and steps.min(initial=0) >= 0 and steps.max(initial=0) <= 1)
+
+
 def _identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
-    columns = [
+    placement = only_chunk(table.column(PLACEMENT_HASH)).to_numpy()
+    return identity_hashes(
+        tenant,
         only_chunk(table.column("event").unify_dictionaries()),
-        plain_strings(table.column("distinct_id")),
-        only_chunk(table.column("time")),
+        placement,
+        _is_empty(only_chunk(table.column("distinct_id"))),
+        only_chunk(table.column("time")).to_numpy(),
         plain_strings(table.column("insert_id")),
-    ]
-    record = pa.RecordBatch.from_arrays(columns, schema=pa.schema(FIELDS))
-    return hash_events(tenant, EventBatch(record)).identity
+    )
+
+
+def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """For each string whether it is empty."""
+    if not pa.types.is_dictionary(column.type):
+        return np.diff(string_buffers(column).offsets) == 0
+    empty = np.diff(string_buffers(column.dictionary).offsets) == 0
+    return empty[column.indices.to_numpy()] if empty.any() else np.zeros(len(column), np.bool_)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from evenshard.events.batch import REST, EventBatch, property_of, schema_of
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.storage.rows import take_rows
 from evenshard.storage.segment.order import order_of, sort_keys
 from evenshard.storage.tail.block import Block, hot_of
 
@@ -91,7 +92,7 @@ def sorted_run(blocks: Sequence[Block]) -> Block:
     ordinals = np.concatenate([_ordinals(block) for block in blocks]) - first_ordinal
     row_of_ordinal = np.empty(order.size, np.int32)
     row_of_ordinal[ordinals[order]] = np.arange(order.size, dtype=np.int32)
-    sorted_batch = batch.take(pa.array(order))
+    sorted_batch = EventBatch(take_rows(batch.record, order))
     hot = hot_of(blocks)
     return Block(
         batch=sorted_batch,

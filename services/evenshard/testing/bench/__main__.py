@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from evenshard.testing.bench.compaction import compaction, late_duplicates, reimport
 from evenshard.testing.bench.compare import AnswersDifferError
+from evenshard.testing.bench.duplicate_bit import scan_duplicate_bit
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty
@@ -19,6 +21,7 @@ from evenshard.testing.bench.storage import storage_bytes
 from evenshard.testing.bench.sustained import ingest_sustained
 
 BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
+    "compaction": compaction,
     "funnel": funnel,
     "funnel_cold": funnel_cold,
     "ingest_arrow": ingest_arrow,
@@ -26,6 +29,9 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "ingest_ndjson_dirty": ingest_ndjson_dirty,
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
+    "late_duplicates": late_duplicates,
+    "reimport": reimport,
+    "scan_duplicate_bit": scan_duplicate_bit,
     "segmentation": segmentation,
     "segmentation_cold": segmentation_cold,
     "start": start,

@@ -1,0 +1,175 @@
+"""Kernels of the identity filter: 16 bits of each key, in buckets chosen by the other bits.
+
+A key goes, mixed, into one of nearly as many buckets as there are keys, and leaves its low 16 bits there; to look for a
+key is to compare its 16 bits with those in its bucket, 1.1 on average. That is a quotient filter (M. Bender et al.,
+"Don't Thrash: How to Cache Your Hash on Flash", VLDB 2012, §3) with its buckets laid out one after another and their
+sizes in unary (P. Elias, "Efficient Storage and Retrieval by Content and Address of Static Files", JACM 1974). Building
+it is a counting sort, four times as fast as peeling a binary fuse filter of the same size.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from evenshard.kernels import kernel, view
+
+UInt16 = npt.NDArray[np.uint16]
+UInt32 = npt.NDArray[np.uint32]
+UInt64 = npt.NDArray[np.uint64]
+
+BLOCK_BUCKETS = 16
+"""Buckets whose first key is known without counting; their sizes mostly fit into one word of 64 bits."""
+KEYS_A_BUCKET = 1.1
+SPARE_KEYS = 2
+"""Remainders behind the last one, which are read but mean nothing."""
+_PART_BUCKETS_SHIFT = 13
+_ZERO, _ONE, _THREE, _SIX, _SEVEN, _EIGHT = (np.uint64(number) for number in (0, 1, 3, 6, 7, 8))
+_32, _56, _63, _64 = np.uint64(32), np.uint64(56), np.uint64(63), np.uint64(64)
+_LOW_BITS, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_BYTE, _REMAINDER = np.uint64(0xFF), np.uint64(0xFFFF)
+_BLOCK = np.uint64(BLOCK_BUCKETS)
+
+
+def _places_in_byte() -> npt.NDArray[np.uint8]:
+    """``[256 * rank + byte]``: where the set bit with ``rank`` set ones below it stands in a byte."""
+    places = np.zeros(8 * 256, np.uint8)
+    for byte in range(256):
+        for rank, place in enumerate(bit for bit in range(8) if byte >> bit & 1):
+            places[256 * rank + byte] = place
+    return places
+
+
+_PLACES = _places_in_byte()
+
+
+def parts_of(buckets: int) -> int:
+    """How many parts keys are dealt into."""
+    return ((buckets - 1) >> _PART_BUCKETS_SHIFT) + 1
+
+
+@kernel(inline=True)
+def mixed_hash(key):  # type: ignore[no-untyped-def]
+    """A bijection of 64-bit integers: MurmurHash3's finaliser."""
+    key ^= key >> np.uint64(33)
+    key *= np.uint64(0xFF51AFD7ED558CCD)
+    key ^= key >> np.uint64(33)
+    key *= np.uint64(0xC4CEB9FE1A85EC53)
+    return key ^ (key >> np.uint64(33))
+
+
+@kernel(inline=True)
+def _bucket(mixed, buckets):  # type: ignore[no-untyped-def]
+    return (mixed >> _32) * buckets >> _32
+
+
+@kernel(f"int64({view('uint64')}, uint64, uint64[::1], uint32[::1])")
+def deal_keys(hashes, buckets, mixed, ends):  # type: ignore[no-untyped-def]
+    """Writes the mixed keys, dealt into parts of ``2 ** 13`` buckets; ``ends``: where each part ends, from its second
+    place on. Hash 0 is no key, and one equal to that before it is the same key. Returns how many keys there are."""
+    shift = np.uint64(_PART_BUCKETS_SHIFT)
+    before = _ZERO
+    for i in range(hashes.size):
+        key = hashes[i]
+        if key != _ZERO and key != before:
+            ends[(_bucket(mixed_hash(key), buckets) >> shift) + _ONE] += np.uint32(1)
+        before = key
+    for part in range(1, ends.size):
+        ends[part] += ends[part - 1]
+    keys = np.int64(ends[ends.size - 1])
+    for part in range(ends.size - 1, 0, -1):
+        ends[part] = ends[part - 1]
+    before = _ZERO
+    for i in range(hashes.size):
+        key = hashes[i]
+        if key != _ZERO and key != before:
+            value = mixed_hash(key)
+            part = (_bucket(value, buckets) >> shift) + _ONE
+            mixed[ends[part]] = value
+            ends[part] += np.uint32(1)
+        before = key
+    return keys
+
+
+@kernel(f"void({view('uint64')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
+def fill_buckets(mixed, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
+    """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order."""
+    width = _ONE << np.uint64(_PART_BUCKETS_SHIFT)
+    places = np.empty(width, np.uint32)
+    bit = _ZERO
+    for part in range(ends.size - 1):
+        first, end = np.uint64(ends[part]), np.uint64(ends[part + 1])
+        base = np.uint64(part) * width
+        places[:] = 0
+        for key in range(first, end):
+            places[_bucket(mixed[key], buckets) - base] += np.uint32(1)
+        at = first
+        for bucket in range(base, min(base + width, buckets)):
+            if bucket % _BLOCK == _ZERO:
+                starts[bucket // _BLOCK] = at
+            count = np.uint64(places[bucket - base])
+            places[bucket - base] = at
+            at += count
+            for _ in range(count):
+                sizes[bit >> _SIX] |= _ONE << (bit & _63)
+                bit += _ONE
+            bit += _ONE
+        for key in range(first, end):
+            bucket = _bucket(mixed[key], buckets) - base
+            remainders[np.uint64(places[bucket])] = np.uint16(mixed[key] & _REMAINDER)
+            places[bucket] += np.uint32(1)
+
+
+@kernel(inline=True)
+def _window(sizes, bit):  # type: ignore[no-untyped-def]
+    """64 bits from ``bit`` on."""
+    word, shift = bit >> _SIX, bit & _63
+    return (sizes[word] >> shift) | ((sizes[word + _ONE] << _ONE) << (_63 - shift))
+
+
+@kernel(inline=True)
+def _sums(word):  # type: ignore[no-untyped-def]
+    """In each byte the number of bits set in it and in those below."""
+    word -= (word >> _ONE) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return word * _LOW_BITS
+
+
+@kernel(inline=True)
+def _select(word, sums, rank):  # type: ignore[no-untyped-def]
+    """Where the set bit with ``rank`` set ones below it stands; there must be one. ``sums``: of the word. Source: S.
+    Vigna, "Broadword Implementation of Rank/Select Queries", WEA 2008, §5."""
+    passed = ((rank * _LOW_BITS | _HIGH_BITS) - sums) & _HIGH_BITS  # bytes with no more ones up to them than rank
+    place = (((passed >> _SEVEN) * _LOW_BITS) >> _56) * _EIGHT
+    rank -= ((sums << _EIGHT) >> place) & _BYTE
+    return place + np.uint64(_PLACES[(rank << _EIGHT) + ((word >> place) & _BYTE)])
+
+
+@kernel(f"void({view('uint64')}, uint64, {view('uint16')}, {view('uint64')}, {view('uint32')}, boolean[::1])")
+def find_keys(hashes, buckets, remainders, sizes, starts, out):  # type: ignore[no-untyped-def]
+    """``out[i]``: hash i may be that of a key; never False for one that is."""
+    for i in range(hashes.size):
+        mixed = mixed_hash(hashes[i])
+        bucket = _bucket(mixed, buckets)
+        block, left = bucket // _BLOCK, bucket % _BLOCK
+        bit = block * _BLOCK + np.uint64(starts[block])
+        if left != _ZERO:  # the size of a bucket begins behind the zero that ends the one before it
+            zeros = ~_window(sizes, bit)
+            sums = _sums(zeros)
+            while (sums >> _56) < left:
+                left -= sums >> _56
+                bit += _64
+                zeros = ~_window(sizes, bit)
+                sums = _sums(zeros)
+            bit += _select(zeros, sums, left - _ONE) + _ONE
+        key = bit - bucket  # as many bits before it are zeros as there are buckets, the others are keys
+        wanted = np.uint16(mixed & _REMAINDER)
+        # A bucket of up to two keys, as most are, is looked at without a branch.
+        held = _window(sizes, bit)
+        found = bool(held & _ONE) & (remainders[key] == wanted)
+        found |= ((held & _THREE) == _THREE) & (remainders[key + _ONE] == wanted)
+        if (held & _SEVEN) == _SEVEN:
+            while (sizes[bit >> _SIX] >> (bit & _63)) & _ONE:
+                found |= remainders[key] == wanted
+                key += _ONE
+                bit += _ONE
+        out[i] = found

@@ -1,0 +1,22 @@
+"""Duplicate bits as a mask, from any slice of a batch."""
+
+from random import Random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from evenshard.events.scan import DUPLICATE, duplicates_of
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 64, 1_000])
+def test_a_mask_of_a_slice_is_what_arrow_says(rows: int) -> None:
+    random = Random(rows)
+    bits = [random.random() < 0.2 for _ in range(rows + 40)]
+    whole = pa.record_batch({DUPLICATE: pa.array(bits, pa.bool_())})
+    for start in range(18):
+        mask = duplicates_of(whole.slice(start, rows))
+        expected = bits[start : start + rows]
+        assert (mask is None) == (not any(expected))
+        if mask is not None:
+            assert mask.dtype == np.bool_
+            assert mask.tolist() == expected
