@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Compaction, compact
 from evenshard.storage.log.writer import FOLDER, file_name
@@ -73,7 +74,12 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
     indexed = IndexedIdentities(state.disk, [*kept, *written.added], state.cache)
-    segments = _commit(state, rows.tenant, written, mark)
+    try:
+        segments = _commit(state, rows.tenant, written, mark)
+    except EvenshardError as error:
+        if error.code == "DISK_FULL":  # not committed for certain: each try would fill the disk further
+            state.pins.remove(written.added)
+        raise
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
     backlog = rows.visible.tail_rows

@@ -2,9 +2,9 @@
 
 A file keeps what was synced; of its unsynced changes any prefix, or all with the last torn at the bytes ``cuts`` names,
 what is missing of it absent, zeros, or noise (an earlier one was torn likewise at its own moment). What a failed sync
-dropped reads as zeros, whatever is synced later. Of the unsynced changes of names any subset happened (all subsets of up
-to ``NAME_CHANGES_ALL`` changes; of more: every prefix, suffix, one alone, all but one). One file at a time takes all its
-contents while the others have lost everything unsynced, or nothing. Databases have what was committed.
+dropped reads as zeros, whatever is synced later. Of the unsynced changes of names any subset happened (all subsets of
+up to ``NAME_CHANGES_ALL`` changes; of more: every prefix, suffix, one alone, all but one). One file at a time takes all
+its contents while the others have lost everything unsynced, or nothing. Databases have what was committed.
 """
 
 from collections.abc import Callable, Iterator, Sequence

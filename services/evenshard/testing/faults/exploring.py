@@ -40,13 +40,15 @@ class Explorer:
     cut_again_every: int = 1
     counts: Counts = field(default_factory=Counts)
 
-    def explore(self, story: Story) -> Counts:
+    def explore(self, story: Story, *, only_the_end: bool = False) -> Counts:
         """Raises ``WrongAfterCrashError`` at the first state that is not recovered from."""
-        self._explore(story, self.cuts, self.depth, {})
+        self._explore(story, self.cuts, self.depth, {}, only_the_end)
         return self.counts
 
-    def _explore(self, story: Story, cuts: Cuts, depth: int, known: dict[Hashable, Found]) -> None:
-        for moment, oracle, state in moments(story, cuts, self.counts):
+    def _explore(
+        self, story: Story, cuts: Cuts, depth: int, known: dict[Hashable, Found], only_the_end: bool = False
+    ) -> None:
+        for moment, oracle, state in moments(story, cuts, self.counts, only_the_end):
             key = state.disk.key()
             found = known.get(key)
             try:
@@ -80,7 +82,9 @@ class Explorer:
         return found
 
 
-def moments(story: Story, cuts: Cuts, counts: Counts) -> Iterator[tuple[str, Oracle, CrashState]]:
+def moments(
+    story: Story, cuts: Cuts, counts: Counts, only_the_end: bool = False
+) -> Iterator[tuple[str, Oracle, CrashState]]:
     """Every state at every moment of a story, with what is promised then."""
     model, oracle = CrashModel(story.disk.start), story.begin.copy()
     journal = list(story.disk.journal)
@@ -89,6 +93,8 @@ def moments(story: Story, cuts: Cuts, counts: Counts) -> Iterator[tuple[str, Ora
             model.apply(entry)
             if isinstance(entry, Noted):
                 oracle.note(entry.what)
+        if only_the_end and number < len(journal):
+            continue
         counts.moments += 1
         name = "the beginning" if entry is None else f"{number} of {len(journal)}, {type(entry).__name__}"
         for state in model.states(cuts):

@@ -116,6 +116,8 @@ class _Database(sqlite3.Connection):
                     cursor = super().execute(sql, *parameters)
                     if operation == "commit":
                         self.disk.journal.append(Committed(self.name, self.serialize()))
+                    if fault is not None:
+                        cursor.close()
                     return cursor
         except OSError as error:
             raise _as_sqlite(error) from error
@@ -225,6 +227,10 @@ class RecordingDisk(MemoryDisk):
         """A killed process's successor: what was written is there, synced or not; open transactions are not."""
         self._dead = False
         self.plan = None
+        self.restart_connections()
+
+    def restart_connections(self) -> None:
+        """Open transactions are rolled back, as when a process ends."""
         for connection in self._connections:
             connection.close()
         self._connections.clear()
