@@ -28,9 +28,9 @@ def test_after_any_power_cut_exactly_the_acked_events_are_there(name: str) -> No
     assert counts.recoveries_cut
 
 
-@pytest.mark.parametrize("moment", range(0, KILLED_MOMENTS, 4))
+@pytest.mark.parametrize("moment", range(0, KILLED_MOMENTS, 7))
 def test_a_killed_process_and_a_power_cut_after_it_lose_nothing(moment: int) -> None:
-    done = DONES[moment // 4 % len(DONES)]
+    done = DONES[moment // 7 % len(DONES)]
     Explorer(few_cuts, follow_up_every=16, depth=0).explore(killed(moment, done)(SEED))
 
 
