@@ -4,6 +4,8 @@ import errno
 
 import pytest
 from evenshard.errors import EvenshardError
+from evenshard.testing.faults.crash_states import few_cuts
+from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.scenarios import fail_at
 from evenshard.testing.faults.story import Story
 
@@ -32,3 +34,21 @@ def test_segments_whose_commit_a_full_disk_refuses_do_not_fill_it_further() -> N
     story.compact("acme")
     assert len(story.disk.list("segments")) == 2
     story.expect()
+
+
+@pytest.mark.parametrize("kind", ["sync", "sync_directory"])
+@pytest.mark.parametrize("rotations", [0, 1])
+def test_a_restart_does_not_write_behind_a_header_whose_sync_failed(kind: str, rotations: int) -> None:
+    story = Story(0, log_file_bytes=1)
+    if rotations:
+        story.open()
+        story.send("acme", 1)
+    story.disk.plan = fail_at(kind, "log", OSError(errno.EIO, "made to fail"))
+    if rotations:
+        assert story.send("acme", 2) == "SHARD_UNAVAILABLE"
+    else:
+        with pytest.raises(OSError, match="made to fail"):
+            story.open()
+    story.restart()
+    assert story.send("acme", 3) == ""
+    Explorer(few_cuts, depth=0).explore(story, only_the_end=True)
