@@ -102,6 +102,9 @@ class _File:
             yield f"{number} of {len(self.contents) - 1} changes", content
             if self.dropped:
                 yield f"{number} changes, but for what a failed sync dropped", self._without_dropped(content)
+            if (missing := len(self.contents[-1]) - len(content)) > 0:
+                yield f"{number} changes, then zeros", content + bytes(missing)
+                yield f"{number} changes, then noise", content + _noise(missing)
         if isinstance(self.last, Wrote):
             for cut in cuts(name, self.last):
                 how = f"the last change torn at {cut} of {len(self.last.data)}"

@@ -53,9 +53,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """A batch was acknowledged."""
+    """A batch was acknowledged at an epoch, which is the least the shard knows from then on."""
 
     batch: Batch
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +80,22 @@ class Oracle:
     seed: int
     promised: dict[int, Batch]
     doubtful: dict[int, Batch]
+    epochs: dict[str, int]
+    """By tenant the least epoch the shard must know."""
 
     @staticmethod
     def of(seed: int) -> "Oracle":
-        return Oracle(seed, {}, {})
+        return Oracle(seed, {}, {}, {})
 
     def copy(self) -> "Oracle":
-        return Oracle(self.seed, dict(self.promised), dict(self.doubtful))
+        return Oracle(self.seed, dict(self.promised), dict(self.doubtful), dict(self.epochs))
 
     def note(self, what: object) -> None:
         match what:
             case Sent(batches):
                 self.doubtful |= {batch.number: batch for batch in batches}
-            case Acked(batch):
+            case Acked(batch, epoch):
+                self.epochs[batch.tenant] = max(epoch, self.epochs.get(batch.tenant, 0))
                 self.promised[batch.number] = self.doubtful.pop(batch.number)
             case Refused(batch):
                 del self.doubtful[batch.number]

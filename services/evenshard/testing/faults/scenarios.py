@@ -142,7 +142,7 @@ def sync_fails(seed: int) -> Story:
     story.send("acme", 1)
     plan = fail_at("sync", "log", OSError(errno.EIO, "bad"))
     story.with_plan(plan, lambda: story.send("acme", 2))
-    story.send("acme", 3)
+    assert story.send("acme", 3) == "SHARD_UNAVAILABLE"
     story.expect()
     story.close()
     story.open()

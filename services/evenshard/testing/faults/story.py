@@ -69,11 +69,11 @@ class Story:
         self._note(Sent(batches))
         appends = [append_of(batch.rows(self.seed), batch.tenant, self._epoch(batch, epoch)) for batch in batches]
         codes = []
-        for batch, outcome in zip(batches, self.store.append(appends), strict=True):
+        for batch, sent, outcome in zip(batches, appends, self.store.append(appends), strict=True):
             if isinstance(outcome, Appended):
                 bits = self.oracle.bits(batch)
                 assert outcome.duplicates.tolist() == bits, f"batch {batch.number}: {outcome.duplicates} for {bits}"
-                self._note(Acked(batch))
+                self._note(Acked(batch, sent.epoch))
             elif outcome.code in NOT_STORED:
                 self._note(Refused(batch))
             codes.append(outcome.code if isinstance(outcome, EvenshardError) else "")
@@ -100,6 +100,8 @@ class Story:
         """What is visible is what was promised, or may be."""
         fault = self.oracle.fault(self.found() if found is None else found)
         assert fault is None, fault
+        for tenant, epoch in self.oracle.epochs.items():
+            assert (seen := self.store.epoch(TenantId(tenant))) >= epoch, f"epoch {epoch} of {tenant} became {seen}"
 
     def with_plan(self, plan: FaultPlan, act: Callable[[], object]) -> bool:
         """Runs ``act`` under a fault plan; False: the process was killed in it."""
