@@ -12,6 +12,9 @@ ShardId = NewType("ShardId", str)
 Epoch = NewType("Epoch", int)
 """The version of a tenant's placement; rises by one with each change, starts at 1."""
 
+OperationId = NewType("OperationId", str)
+"""The name of a long act: sortable by the time it was asked for, not to be guessed."""
+
 Revision = NewType("Revision", int)
 """A version of the whole directory (etcd's revision)."""
 

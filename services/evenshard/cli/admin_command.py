@@ -1,14 +1,18 @@
-"""``evenshard admin``: tenants, compaction, storage."""
+"""``evenshard admin``: tenants, compaction, storage; operations stand in ``operations_command``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli import operations_command
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
 from evenshard.cli.values import duration_s, table
+from evenshard.errors import EvenshardError
 
-app = typer.Typer(help="Operate tenants and their storage.")
+_NAMED_MAX = 3
+
+app = typer.Typer(help="Operate tenants, their storage and their users.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1-63 of a-z 0-9 _ -.")]
 TimezoneOption = Annotated[str | None, typer.Option(help="IANA name; default UTC.")]
@@ -26,11 +30,40 @@ ModeOption = Annotated[
     str | None,
     typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
 ]
+RetentionOption = Annotated[
+    int | None,
+    typer.Option(
+        "--retention-days",
+        metavar="N",
+        min=0,
+        max=36_525,
+        help="Hide and remove events older than N UTC days; 0 (default): keep all.",
+    ),
+]
+EventsRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--events-per-second", metavar="N", min=0, max=2**53, help="What each router takes; 0 (default): no limit."
+    ),
+]
+BytesRateOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bytes-per-second",
+        metavar="N",
+        min=0,
+        max=2**53,
+        help="What each router takes, as sent; 0 (default): no limit.",
+    ),
+]
 
 
 @app.callback()
 def _root() -> None:
-    """Operate tenants and their storage."""
+    """Operate tenants, their storage and their users."""
+
+
+operations_command.add_to(app)
 
 
 @app.command()
@@ -41,6 +74,9 @@ def create_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -55,6 +91,9 @@ def create_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -67,6 +106,9 @@ def set_tenant(
     strict: StrictOption = None,
     hot_key_threshold: ThresholdOption = None,
     hot_key_mode: ModeOption = None,
+    retention_days: RetentionOption = None,
+    events_per_second: EventsRateOption = None,
+    bytes_per_second: BytesRateOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -81,6 +123,9 @@ def set_tenant(
             strict=strict,
             hot_key_threshold=hot_key_threshold,
             hot_key_mode=hot_key_mode,
+            retention_days=retention_days,
+            events_per_second=events_per_second,
+            bytes_per_second=bytes_per_second,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -107,16 +152,29 @@ def list_tenants(router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption 
 
 @app.command()
 def compact(
-    tenant: Annotated[str, typer.Option(help="Whose rows.")],
+    tenant: Annotated[str | None, typer.Option(help="Whose rows; needed but for --pause and --resume.")] = None,
     day: Annotated[str | None, typer.Option(metavar="D", help="Only this UTC day, YYYY-MM-DD.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Answer when it is done, not when it is queued.")] = False,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Compact only when asked, or when very many rows wait; until --resume.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "10m",
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
-    """Indexes a tenant's logged rows."""
+    """Indexes a tenant's logged rows. --pause and --resume: of a tenant, or of everybody; a restart ends a pause."""
     from evenshard.client import connect
 
+    if pause or resume:
+        if (pause and resume) or wait or day is not None:
+            raise EvenshardError("USAGE", "--pause and --resume stand alone, with --tenant at most")
+        with connect(router) as client:
+            document = client.pause_compaction(tenant) if pause else client.resume_compaction(tenant)
+        print_result(document, as_json=json_output, human=_compaction_states)
+        return
+    if tenant is None:
+        raise EvenshardError("USAGE", "--tenant says whose rows")
     timeout_s = duration_s(timeout)
     with connect(router) as client:
         document = client.compact(tenant, day=day, wait=wait, timeout=timeout_s)
@@ -148,8 +206,14 @@ def _tenant(document: Mapping[str, Any]) -> str:
         f"{document['tenant']}: time zone {document['timezone']}, dedupe {'on' if document['dedupe'] else 'off'}, "
         f"strict {'on' if document['strict'] else 'off'}\n"
         f"  hot keys: {document['hot_key_mode']}, behind {document['hot_key_threshold']:,} events of an id and day\n"
+        f"  retention: {_or_none(document['retention_days'], 'days', 'events stay for ever')}; limits of each router: "
+        f"{_or_none(document['events_per_second'], 'events/s')}, {_or_none(document['bytes_per_second'], 'bytes/s')}\n"
         f"  slots (epoch {placement['epoch']}): {pieces}"
     )
+
+
+def _or_none(value: int | None, unit: str, none: str = "") -> str:
+    return (none or f"no limit of {unit}") if value is None else f"{value:,} {unit}"
 
 
 def _tenants(document: Mapping[str, Any]) -> str:
@@ -175,4 +239,26 @@ def _compaction(document: Mapping[str, Any]) -> str:
 
 def _storage(document: Mapping[str, Any]) -> str:
     columns = ("tenant", "log_rows", "segment_rows", "duplicate_rows", "segments", "files", "bytes")
-    return table(columns, [[each[name] for name in columns] for each in document["tenants"]])
+    tenants = table(columns, [[each[name] for name in columns] for each in document["tenants"]])
+    return f"{tenants}\n\n{_compaction_states(document)}"
+
+
+def _compaction_states(document: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            each["shard"],
+            _paused(each),
+            each["backlog_rows"],
+            each["log_files"],
+            ", ".join(each["log_kept_by"][:_NAMED_MAX]),
+            ", ".join(each["failing_tenants"][:_NAMED_MAX]),
+        )
+        for each in document["compaction"]
+    ]
+    return table(("shard", "compaction", "rows waiting", "log files", "oldest kept by", "failing"), rows)
+
+
+def _paused(state: Mapping[str, Any]) -> str:
+    if state["paused"]:
+        return "paused"
+    return f"paused for {', '.join(state['paused_tenants'])}" if state["paused_tenants"] else "on"

@@ -56,7 +56,7 @@ def print_error(error: EvenshardError, *, as_json: bool) -> None:
     print_note(f"error {error.code}: {error.message}")
     for fault in error.fields:
         print_note(f"  {fault.field}: {fault.description}")
-    if error.in_doubt:
+    if error.in_doubt and "operation" not in error.details:  # an operation goes on by itself
         print_note("  some of it may have been stored; the same call again settles it")
     if error.hint:
         print_note(f"  {error.hint}")

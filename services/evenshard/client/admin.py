@@ -1,8 +1,8 @@
-"""What operators ask, as the contract's documents. Fields that no release has delivered yet are null."""
+"""What operators ask, as the contract's documents. A limit that is not set is null."""
 
 from typing import Any
 
-from evenshard.api.v1 import admin_pb2
+from evenshard.api.v1 import admin_pb2, common_pb2
 
 
 def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
@@ -13,10 +13,10 @@ def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
         "hot_key_mode": tenant.settings.hot_key_mode,
         "timezone": tenant.settings.timezone,
         "dedupe": tenant.settings.dedupe,
-        "retention_days": None,
+        "retention_days": tenant.settings.retention_days or None,
         "strict": tenant.settings.strict,
-        "events_per_second": None,
-        "bytes_per_second": None,
+        "events_per_second": tenant.settings.events_per_second or None,
+        "bytes_per_second": tenant.settings.bytes_per_second or None,
         "placement": {
             "epoch": tenant.placement.epoch,
             "slots": [_slots(each) for each in tenant.placement.slots],
@@ -35,6 +35,9 @@ def settings_message(
     strict: bool | None,
     hot_key_threshold: int | None,
     hot_key_mode: str | None,
+    retention_days: int | None,
+    events_per_second: int | None,
+    bytes_per_second: int | None,
 ) -> admin_pb2.TenantSettings:
     """What is None stays unset."""
     settings = admin_pb2.TenantSettings()
@@ -48,6 +51,12 @@ def settings_message(
         settings.hot_key_threshold = hot_key_threshold
     if hot_key_mode is not None:
         settings.hot_key_mode = hot_key_mode
+    if retention_days is not None:
+        settings.retention_days = retention_days
+    if events_per_second is not None:
+        settings.events_per_second = events_per_second
+    if bytes_per_second is not None:
+        settings.bytes_per_second = bytes_per_second
     return settings
 
 
@@ -73,5 +82,23 @@ def storage_document(answer: admin_pb2.GetStorageResponse) -> dict[str, Any]:
                 "bytes": each.bytes,
             }
             for each in answer.tenants
-        ]
+        ],
+        "compaction": [_compaction_state(each) for each in answer.compaction],
+    }
+
+
+def paused_document(answer: admin_pb2.SetCompactionResponse) -> dict[str, Any]:
+    """How compaction stands on each shard that was told."""
+    return {"compaction": [_compaction_state(each) for each in answer.shards]}
+
+
+def _compaction_state(state: common_pb2.CompactionState) -> dict[str, Any]:
+    return {
+        "shard": state.shard,
+        "paused": state.paused,
+        "paused_tenants": list(state.paused_tenants),
+        "failing_tenants": list(state.failing_tenants),
+        "backlog_rows": state.backlog_rows,
+        "log_files": state.log_files,
+        "log_kept_by": list(state.log_kept_by),
     }

@@ -170,8 +170,29 @@ class Client:
     def compact(self, tenant: str | None = None, **options: Any) -> dict[str, Any]:
         return run_blocking(self._client.compact(tenant, **options))
 
+    def pause_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.pause_compaction(tenant))
+
+    def resume_compaction(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.resume_compaction(tenant))
+
     def storage(self, tenant: str | None = None) -> dict[str, Any]:
         return run_blocking(self._client.storage(tenant))
+
+    def delete_users(self, distinct_ids: str | Sequence[str], **options: Any) -> dict[str, Any]:
+        return run_blocking(self._client.delete_users(distinct_ids, **options))
+
+    def operations(self, tenant: str | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.operations(tenant))
+
+    def operation(self, operation: str) -> dict[str, Any]:
+        return run_blocking(self._client.operation(operation))
+
+    def wait_operation(self, operation: str, *, timeout: float | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.wait_operation(operation, timeout=timeout))
+
+    def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:
+        return run_blocking(self._client.cancel_operation(operation, dry_run=dry_run))
 
 
 class Export:

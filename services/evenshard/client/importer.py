@@ -184,17 +184,28 @@ class Importer:
         unknown = sorted({each.tenant for each in unsettled if each.code == _TENANT_UNKNOWN})
         new = [tenant for tenant in unknown if tenant not in self._creating]
         for tenant in unknown:
-            await self._create(tenant)
+            try:
+                await self._create(tenant)
+            except EvenshardError as error:
+                if not error.retryable:
+                    raise
+                return await retries.wait()
         if new and len(new) == len({each.tenant for each in unsettled}):
             return retries.remaining_s() > 0
         return await retries.wait()
 
     async def _create(self, tenant: str) -> None:
-        """Once an import, however many batches name it."""
+        """Once an import, however many batches name it, unless it fails."""
         assert self._options.create_tenant is not None
         if tenant not in self._creating:
             self._creating[tenant] = asyncio.ensure_future(self._options.create_tenant(tenant))
-        await asyncio.shield(self._creating[tenant])
+        creating = self._creating[tenant]
+        try:
+            await asyncio.shield(creating)
+        except EvenshardError:
+            if self._creating.get(tenant) is creating:
+                del self._creating[tenant]  # the next batch that names it tries again
+            raise
 
     def _merge(self, tally: Tally, batch: Batch) -> None:
         self._tally.merge(tally)

@@ -44,6 +44,13 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
         keys, missing = await asyncio.get_running_loop().run_in_executor(self._pool, self._top, request)
         return hot_keys_response(keys, missing)
 
+    async def ForgetUsers(
+        self, request: counter_pb2.ForgetUsersRequest, context: Any
+    ) -> counter_pb2.ForgetUsersResponse:
+        tenant, distinct_ids = tenant_id(request.tenant), list(request.distinct_ids)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._counts.forget, tenant, distinct_ids)
+        return counter_pb2.ForgetUsersResponse()
+
     def _count(self, request: counter_pb2.CountEventsRequest) -> counter_pb2.CountEventsResponse:
         tenant, keys = tenant_id(request.tenant), keys_of(request)
         self._counts.add(tenant, keys)

@@ -7,8 +7,13 @@ from typing import cast
 
 from evenshard.directory.placement import even_placement
 from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
-from evenshard.errors import EvenshardError
+from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Revision, ShardId, TenantId
+
+REQUEST_ID_CHARACTERS_MAX = 128
+REQUEST_TTL_S = 3600
+"""How long a request_id is remembered."""
+VERBS = ("create", "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,9 @@ class SettingsPatch:
     strict: bool | None = None
     hot_key_threshold: int | None = None
     hot_key_mode: str | None = None
+    retention_days: int | None = None
+    events_per_second: int | None = None
+    bytes_per_second: int | None = None
 
     def over(self, settings: TenantSettings) -> TenantSettings:
         """Raises ``QUERY_INVALID``, naming the setting, for a value that cannot be."""
@@ -29,6 +37,9 @@ class SettingsPatch:
             settings.strict if self.strict is None else self.strict,
             settings.hot_key_threshold if self.hot_key_threshold is None else self.hot_key_threshold,
             settings.hot_key_mode if self.hot_key_mode is None else cast(HotKeyMode, self.hot_key_mode),
+            settings.retention_days if self.retention_days is None else self.retention_days,
+            settings.events_per_second if self.events_per_second is None else self.events_per_second,
+            settings.bytes_per_second if self.bytes_per_second is None else self.bytes_per_second,
         )
 
 
@@ -61,12 +72,30 @@ def check_revision(name: TenantId, expected: int, actual: Revision) -> None:
         raise EvenshardError("OPERATION_CONFLICT", f"tenant {name!r} is {is_now}, not at revision {expected}")
 
 
+def check_request_id(request_id: str) -> None:
+    """Raises ``QUERY_INVALID`` for one that is too long."""
+    if len(request_id) > REQUEST_ID_CHARACTERS_MAX:
+        why = f"longer than {REQUEST_ID_CHARACTERS_MAX} characters"
+        raise EvenshardError(
+            "QUERY_INVALID", f"the request_id is {why}", fields=(FieldFault("options.request_id", why),)
+        )
+
+
+def used_otherwise(request_id: str, verb: str, subject: str) -> EvenshardError:
+    """A request_id was used for something else: ``verb`` on ``subject``."""
+    return EvenshardError(
+        "OPERATION_CONFLICT",
+        f"request_id {request_id!r} was used for another change: {verb} {subject!r}",
+        hint="give each change a request_id of its own",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class DoneRequest:
     """What a request_id was used for, written in the very swap that made the change, so at its revision."""
 
     verb: str
-    """``create`` or ``update``."""
+    """One of ``VERBS``."""
     patch: SettingsPatch
     tenant: Tenant
     """As the change left it."""
@@ -76,15 +105,14 @@ class DoneRequest:
         return json.dumps({"verb": self.verb, "patch": patch, "tenant": self.tenant.to_json().decode()}).encode()
 
     @staticmethod
-    def from_json(data: bytes) -> "DoneRequest":
+    def from_json(data: bytes, request_id: str = "") -> "DoneRequest":
+        """Raises ``OPERATION_CONFLICT`` where the request was no change of a tenant."""
         record = json.loads(data)
+        if record["verb"] not in VERBS:
+            raise used_otherwise(request_id, record["verb"], record["tenant"])
         return DoneRequest(record["verb"], SettingsPatch(*record["patch"]), Tenant.from_json(record["tenant"].encode()))
 
     def check_same(self, request_id: str, verb: str, name: TenantId, patch: SettingsPatch) -> None:
         """Raises ``OPERATION_CONFLICT`` if the request_id was used for something else."""
         if (self.verb, self.tenant.name, self.patch) != (verb, name, patch):
-            raise EvenshardError(
-                "OPERATION_CONFLICT",
-                f"request_id {request_id!r} was used for another change: {self.verb} {self.tenant.name!r}",
-                hint="give each change a request_id of its own",
-            )
+            raise used_otherwise(request_id, self.verb, self.tenant.name)

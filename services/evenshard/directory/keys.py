@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from urllib.parse import quote, unquote
 
-from evenshard.ids import TenantId
+from evenshard.ids import OperationId, TenantId
 
 ROOT = "/evenshard/"
 TENANTS = ROOT + "tenants/"
@@ -14,6 +14,16 @@ REQUESTS = ROOT + "requests/"
 """One key an admin request_id, with a lease: the tenant it changed."""
 MARKS = ROOT + "marks/"
 """One key a hot key: ``Mark.to_json``."""
+OPERATIONS = ROOT + "operations/"
+"""One key an operation: ``Operation.to_json``."""
+USERS = ROOT + "operation-users/"
+"""One key an operation that deletes users, until it has ended: ``Users.to_json``."""
+FORGOTTEN = ROOT + "forgotten/"
+"""One key an operation whose users are hidden everywhere, with a lease: ``Users.to_json``."""
+BLOCKED = ROOT + "blocked/"
+"""One key an id of which no events are taken: ``Block.to_json``."""
+LEADER = ROOT + "leader"
+"""The router that drives operations; with a lease."""
 _EPOCH_DAY = date(1970, 1, 1)
 
 
@@ -27,6 +37,33 @@ def service_key(name: str) -> str:
 
 def request_key(request_id: str) -> str:
     return REQUESTS + request_id
+
+
+def operation_key(operation: OperationId) -> str:
+    return OPERATIONS + operation
+
+
+def users_key(operation: OperationId) -> str:
+    return USERS + operation
+
+
+def forgotten_key(operation: OperationId) -> str:
+    return FORGOTTEN + operation
+
+
+def blocked_key(tenant: TenantId, distinct_id: str) -> str:
+    return f"{BLOCKED}{tenant}/{quote(distinct_id, safe='')}"
+
+
+def blocked_name(name: str) -> tuple[TenantId, str]:
+    """Tenant and distinct_id of a block, by its key without ``BLOCKED``. Raises ``ValueError``."""
+    tenant, distinct_id = name.split("/")
+    return TenantId(tenant), unquote(distinct_id)
+
+
+def marks_of(tenant: TenantId) -> str:
+    """What the keys of a tenant's marks begin with."""
+    return f"{MARKS}{tenant}/"
 
 
 def mark_key(tenant: TenantId, distinct_id: str, day: int) -> str:

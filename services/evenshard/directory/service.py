@@ -9,7 +9,8 @@ Kind = Literal["router", "counter", "shard", "gateway", "etcd"]
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """Written by the service when it serves, removed when it stops cleanly; a dead one stays listed."""
+    """Written by the service when it serves, removed when it stops cleanly, unless it is a shard: that one holds data,
+    and is missed. A dead one stays listed."""
 
     name: str
     """``router-0``, ``shard-1`` …; a shard's name is its ``ShardId``."""

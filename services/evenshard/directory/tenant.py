@@ -14,6 +14,10 @@ HotKeyMode = Literal["rewrite", "observe"]
 HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
 HOT_KEY_THRESHOLD = 100_000
 HOT_KEY_THRESHOLD_MAX = 2**53
+RETENTION_DAYS_MAX = 36_525
+"""A hundred years."""
+RATE_MAX = 2**53
+"""Events or bytes a second."""
 
 
 def tenant_id(name: str) -> TenantId:
@@ -37,6 +41,12 @@ class TenantSettings:
     """Stored, non-duplicate events of one distinct_id and UTC date that stay as they are; the next ones are hot."""
     hot_key_mode: HotKeyMode = "rewrite"
     """What becomes of hot events: ``observe``, nothing."""
+    retention_days: int = 0
+    """Events from before the UTC day so many days ago are hidden, then removed; 0: they stay for ever."""
+    events_per_second: int = 0
+    """What each router takes of the tenant's events; 0: no limit."""
+    bytes_per_second: int = 0
+    """What each router takes of the tenant's imports, as sent; 0: no limit."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
@@ -44,6 +54,13 @@ class TenantSettings:
         if self.hot_key_mode not in HOT_KEY_MODES:
             later = {"salt": " (not delivered yet)"}.get(self.hot_key_mode, "")
             raise _wrong("hot_key_mode", f"{self.hot_key_mode!r}{later} is none of {', '.join(HOT_KEY_MODES)}")
+        for name, value, value_max in (
+            ("retention_days", self.retention_days, RETENTION_DAYS_MAX),
+            ("events_per_second", self.events_per_second, RATE_MAX),
+            ("bytes_per_second", self.bytes_per_second, RATE_MAX),
+        ):
+            if not 0 <= value <= value_max:
+                raise _wrong(name, f"{value} is not between 0 (none) and {value_max}")
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError) as error:
@@ -77,6 +94,9 @@ class Tenant:
                 "strict": self.settings.strict,
                 "hot_key_threshold": self.settings.hot_key_threshold,
                 "hot_key_mode": self.settings.hot_key_mode,
+                "retention_days": self.settings.retention_days,
+                "events_per_second": self.settings.events_per_second,
+                "bytes_per_second": self.settings.bytes_per_second,
                 "epoch": self.placement.epoch,
                 "slots": [[piece.first, piece.last, piece.shard] for piece in self.placement.slots],
             }
@@ -99,6 +119,9 @@ class Tenant:
                 record["strict"],
                 record.get("hot_key_threshold", HOT_KEY_THRESHOLD),
                 cast(HotKeyMode, record.get("hot_key_mode", "rewrite")),
+                record.get("retention_days", 0),
+                record.get("events_per_second", 0),
+                record.get("bytes_per_second", 0),
             ),
             Placement(
                 Epoch(record["epoch"]),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from evenshard.events.batch import EventBatch
 
@@ -42,6 +43,13 @@ class TenantRows:
     """Place of each row in the payload, ascending; None: row i stands at place i."""
     remediated: npt.NDArray[np.bool_] | None = None
     """Rows that came as remediated events, and are their originals here; None: none did."""
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "TenantRows":
+        """Some of the rows."""
+        at = np.flatnonzero(chosen)
+        indices = at if self.indices is None else self.indices[at]
+        remediated = None if self.remediated is None else self.remediated[at]
+        return TenantRows(self.tenant, self.batch.take(pa.array(at)), indices, remediated)
 
 
 @dataclass(frozen=True, slots=True)

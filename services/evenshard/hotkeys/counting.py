@@ -75,6 +75,18 @@ class Counts:
         found.sort(key=lambda key: (-key.count, key.tenant, key.distinct_id, key.day))
         return found[:limit]
 
+    def forget(self, tenant: TenantId, distinct_ids: Sequence[str]) -> None:
+        """Some users are deleted: their keys, of all days, are not known any more."""
+        number = self._tenant_numbers.get(tenant)
+        if number is None or not distinct_ids:
+            return
+        hashes = np.empty(len(distinct_ids), np.uint64)
+        ids = string_buffers(pa.array(distinct_ids, pa.utf8()))
+        hash_strings(ids.offsets, ids.data, hashes)
+        hashes.sort()
+        for table in (self._young, self._old):
+            table.forget(number, hashes, frozenset(distinct_ids))
+
     def _largest(self, keys: Keys, counts: Int64, limit: int) -> list[KeyCount]:
         chosen = np.argpartition(-counts, limit)[:limit] if keys.size > limit else np.arange(keys.size)
         return [

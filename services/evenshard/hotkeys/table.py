@@ -3,12 +3,14 @@
 Open addressing with linear probing, at most half full. The hash finds candidates, equality of the key decides.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evenshard.events.hashing import UInt64
 from evenshard.hotkeys.aggregate import key_hash, same_bytes, slots_for
 from evenshard.kernels import kernel, view
 
@@ -179,6 +181,17 @@ class KeyTable:
     def raise_counts(self, first: int, more: Int64) -> None:
         """Adds to the counts of the entries from ``first`` on."""
         self._counts[first : self.used] += more
+
+    def forget(self, tenant: int, hashes: UInt64, distinct_ids: Container[str]) -> None:
+        """The keys of some distinct_ids of a tenant, of all days, count nothing any more. ``hashes``: theirs, sorted,
+        at least one."""
+        at = np.searchsorted(hashes, self._hashes[: self.used])
+        at[at == hashes.size] = 0
+        candidates = (hashes[at] == self._hashes[: self.used]) & (self._tenants[: self.used] == tenant)
+        keys = self.keys()
+        for entry in np.flatnonzero(candidates).tolist():
+            if keys.id_of(entry) in distinct_ids:
+                self._counts[entry] = 0
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
         return self._slots, self._hashes, self._tenants, self._days, self._counts, self._ends, self._data

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evenshard.events.hashing import UInt64, hash_of, string_buffers
 from evenshard.hotkeys.aggregate import CountedKeys, aggregate
@@ -196,6 +197,21 @@ class KeyWatch:
         """What counters have of some keys, without what is pending here."""
         with self._lock:
             self._learn(counts, 1)
+
+    def forget(self, tenant: TenantId, distinct_ids: Sequence[str]) -> None:
+        """Some users are deleted: their keys, of all days, have no count and no mark any more, and what was stored of
+        them and counters have not heard of does not count. Rows on their way are not stored yet, and stay."""
+        chosen = frozenset(distinct_ids)
+        ids = pa.array(distinct_ids, pa.utf8())
+        with self._lock:
+            for keys in (self._known, self._marks):
+                for key in [key for key in keys if key[0] == tenant and key[1] in chosen]:
+                    del keys[key]
+            for rows in self._pending.values():
+                if rows.tenant == tenant and rows.acknowledged:
+                    gone = pc.is_in(rows.distinct_ids, value_set=ids).to_numpy(zero_copy_only=False) & rows.counted
+                    self._sketch.leave(rows.buckets, gone)
+                    rows.counted[gone] = False
 
     def mark(self, key: HotKey, mode: Mode) -> bool:
         """The key is hot. False: it was."""

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evenshard.directory.changes import (
+    REQUEST_TTL_S,
     DoneRequest,
     SettingsPatch,
+    check_request_id,
     check_revision,
     new_tenant,
     tenant_not_found,
@@ -14,7 +16,7 @@ from evenshard.directory.changes import (
 from evenshard.directory.keys import SERVICES, TENANTS, request_key, tenant_key
 from evenshard.directory.service import ServiceRecord
 from evenshard.directory.tenant import Tenant, tenant_id
-from evenshard.errors import EvenshardError, FieldFault
+from evenshard.errors import EvenshardError
 from evenshard.ids import Revision, ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Entry, Put, Unchanged
@@ -22,9 +24,6 @@ from evenshard.ports.rng import Rng
 from evenshard.runtime.call import current_call
 from evenshard.runtime.tenants import TenantView
 
-REQUEST_TTL_S = 3600
-"""How long a request_id is remembered."""
-REQUEST_ID_CHARACTERS_MAX = 128
 TRIES_MAX = 10
 """Of one change, while others keep changing the same tenant."""
 RETRY_PAUSE_MS_MAX = 50.0
@@ -96,7 +95,7 @@ class TenantAdmin:
         decide: Callable[[Tenant | None], Tenant],
     ) -> StoredTenant:
         """Reads, decides, swaps; again while others came between."""
-        _check_request_id(options.request_id)
+        check_request_id(options.request_id)
         for _ in range(TRIES_MAX):
             stored = await self._read(name)
             if options.request_id and not options.dry_run:
@@ -133,7 +132,7 @@ class TenantAdmin:
         entry = await self._directory.get(request_key(request_id), timeout_s=budget_s())
         if entry is None:
             return None
-        done = DoneRequest.from_json(entry.value)
+        done = DoneRequest.from_json(entry.value, request_id)
         done.check_same(request_id, verb, name, patch)
         self._tenants.learn(done.tenant, entry.revision)
         return StoredTenant(done.tenant, entry.revision)
@@ -153,11 +152,3 @@ def budget_s() -> float:
 
 def _stored(entry: Entry) -> StoredTenant:
     return StoredTenant(Tenant.from_json(entry.value), entry.revision)
-
-
-def _check_request_id(request_id: str) -> None:
-    if len(request_id) > REQUEST_ID_CHARACTERS_MAX:
-        why = f"longer than {REQUEST_ID_CHARACTERS_MAX} characters"
-        raise EvenshardError(
-            "QUERY_INVALID", f"the request_id is {why}", fields=(FieldFault("options.request_id", why),)
-        )

@@ -1,4 +1,4 @@
-"""``AdminService``: protobuf in, protobuf out; what it does stands in ``admin``, ``admin_shards``, ``admin_status``."""
+"""``AdminService``: protobuf in, protobuf out; what it does stands in ``admin`` and its neighbours."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,13 @@ from evenshard.ports.rng import Rng
 from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
 from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
+from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.operations import StoredOperation
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
+from evenshard.wire.operations import operation_to_proto
 from evenshard.wire.tenant import patch_from_proto, tenant_to_proto
 
 
@@ -28,10 +32,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         peers: Peers,
         clock: Clock,
         rng: Rng,
+        shards: TenantShards,
+        operations: OperationAdmin,
         etcd: Sequence[str] = (),
     ) -> None:
         self._tenants = TenantAdmin(directory, tenants, clock, rng)
-        self._shards = ShardAdmin(tenants, services, peers)
+        self._shards = ShardAdmin(shards, services)
+        self._operations = operations
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
 
     async def CreateTenant(
@@ -59,8 +66,42 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.CompactTenantResponse:
         return await self._shards.compact(request)
 
+    async def SetCompaction(
+        self, request: admin_pb2.SetCompactionRequest, context: Any
+    ) -> admin_pb2.SetCompactionResponse:
+        return await self._shards.set_compaction(request)
+
     async def GetStorage(self, request: admin_pb2.GetStorageRequest, context: Any) -> admin_pb2.GetStorageResponse:
         return await self._shards.storage(request)
+
+    async def DeleteUsers(self, request: admin_pb2.DeleteUsersRequest, context: Any) -> admin_pb2.DeleteUsersResponse:
+        stored = await self._operations.delete_users(
+            request.tenant, list(request.distinct_ids), _options(request.options), block=request.block
+        )
+        return admin_pb2.DeleteUsersResponse(operation=_operation(stored))
+
+    async def GetOperation(
+        self, request: admin_pb2.GetOperationRequest, context: Any
+    ) -> admin_pb2.GetOperationResponse:
+        return admin_pb2.GetOperationResponse(operation=_operation(await self._operations.show(request.operation)))
+
+    async def ListOperations(
+        self, request: admin_pb2.ListOperationsRequest, context: Any
+    ) -> admin_pb2.ListOperationsResponse:
+        found = await self._operations.all(request.tenant)
+        return admin_pb2.ListOperationsResponse(operations=[_operation(stored) for stored in found])
+
+    async def WaitOperation(
+        self, request: admin_pb2.WaitOperationRequest, context: Any
+    ) -> admin_pb2.WaitOperationResponse:
+        stored = await self._operations.wait(request.operation, request.timeout_ms)
+        return admin_pb2.WaitOperationResponse(operation=_operation(stored))
+
+    async def CancelOperation(
+        self, request: admin_pb2.CancelOperationRequest, context: Any
+    ) -> admin_pb2.CancelOperationResponse:
+        stored = await self._operations.cancel(request.operation, _options(request.options))
+        return admin_pb2.CancelOperationResponse(operation=_operation(stored))
 
     async def ListServices(
         self, request: admin_pb2.ListServicesRequest, context: Any
@@ -79,6 +120,10 @@ def _options(options: admin_pb2.ChangeOptions) -> ChangeOptions:
 
 def _shown(stored: StoredTenant) -> admin_pb2.Tenant:
     return tenant_to_proto(stored.tenant, stored.revision)
+
+
+def _operation(stored: StoredOperation) -> admin_pb2.Operation:
+    return operation_to_proto(stored.operation, stored.revision)
 
 
 def _state(health: ServiceHealth) -> admin_pb2.ServiceState:

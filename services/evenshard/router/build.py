@@ -1,22 +1,32 @@
 """Builds a router."""
 
+import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.api.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from evenshard.api.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
+from evenshard.directory.keys import LEADER
 from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.router.admin_service import AdminService
 from evenshard.router.appending import Appender
 from evenshard.router.counts import CountFeed
+from evenshard.router.forgetting import Forgetting
 from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
+from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.operations_driver import OperationDriver
+from evenshard.router.retention import RetentionKeeper
 from evenshard.router.service import IngestService
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.blocked import BlockedView
+from evenshard.runtime.election import Election, Term
 from evenshard.runtime.marks import MarkView
+from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
@@ -46,14 +56,41 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
+    blocked = BlockedView(ports.directory, ports.clock)
+    await blocked.start()
+    operations = OperationView(ports.directory, ports.clock)
+    await operations.start()
+    forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
+    await forgetting.start()
+    shards = TenantShards(tenants, services, ports.peers)
+    driver = OperationDriver(ports.directory, operations, shards, forgetting, marks, ports.clock, ports.rng)
+    retention = RetentionKeeper(tenants, shards, ports.clock)
+    election = Election(
+        ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
+    )
+    election.start()
     lookups = CounterLookups(ports.peers, services)
     hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
     appender = Appender(ports.peers, services)
-    importer = Importer(tenants, appender, hot_keys, ports.clock, pool, settings.shard_append_timeout_ms)
+    importer = Importer(tenants, appender, hot_keys, blocked, ports.clock, pool, settings.shard_append_timeout_ms)
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
-    admin = AdminService(ports.directory, tenants, services, ports.peers, ports.clock, ports.rng, etcd=options.etcd)
+    admin = AdminService(
+        ports.directory,
+        tenants,
+        services,
+        ports.peers,
+        ports.clock,
+        ports.rng,
+        shards,
+        OperationAdmin(ports.directory, operations, blocked, ports.clock, ports.rng),
+        etcd=options.etcd,
+    )
 
     async def close() -> None:
+        await election.close()
+        await forgetting.close()
+        await operations.close()
+        await blocked.close()
         await marker.close()
         await feed.close()
         await marks.close()
@@ -68,6 +105,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ],
         close,
     )
+
+
+async def _lead(driver: OperationDriver, retention: RetentionKeeper, term: Term) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(driver.lead(term))
+        group.create_task(retention.lead(term))
 
 
 def _marked(watch: KeyWatch, key: HotKey, mark: Mark | None) -> None:

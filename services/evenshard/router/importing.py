@@ -5,7 +5,8 @@ then on every event is answered for, before the caller's deadline.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_events
-from evenshard.events.rejects import Decoded
+from evenshard.events.rejects import Decoded, TenantRows
 from evenshard.ports.clock import Clock
 from evenshard.router.appending import Appender
 from evenshard.router.hot_keys import Flight, HotKeys
@@ -23,6 +24,7 @@ from evenshard.router.packing import ShardRequest, pack
 from evenshard.router.partition import Part, deal
 from evenshard.router.payload import decode
 from evenshard.router.tally import Tally
+from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.ingest import Import, ImportResult
 from evenshard.wire.shards import BatchAppended
@@ -46,6 +48,7 @@ class Importer:
         tenants: TenantView,
         appender: Appender,
         hot_keys: HotKeys,
+        blocked: BlockedView,
         clock: Clock,
         pool: ThreadPoolExecutor,
         append_timeout_ms: int,
@@ -53,6 +56,7 @@ class Importer:
         self._tenants = tenants
         self._appender = appender
         self._hot_keys = hot_keys
+        self._blocked = blocked
         self._clock = clock
         self._pool = pool
         self._append_timeout_ms = append_timeout_ms
@@ -72,7 +76,7 @@ class Importer:
         await self._hot_keys.prepare(known.values())
         flights: list[Flight] = []
         try:
-            requests = await self._in_thread(_begin, decoded, known, tally, self._hot_keys, flights)
+            requests = await self._in_thread(_begin, decoded, known, tally, self._hot_keys, self._blocked, flights)
             if requests is None:
                 for flight in flights:
                     if flight.near:
@@ -80,10 +84,13 @@ class Importer:
                 requests = await self._in_thread(_stage, flights)
             if requests:
                 sent = _Sent(tally, {flight.tenant.name: flight for flight in flights})
-                await self._append(requests, sent, self._until_ms(end_ms))
+                until_ms = self._until_ms(end_ms)
+                with _in_doubt():
+                    await self._append(requests, sent, until_ms)
         finally:
             self._hot_keys.land(flights)
-        return await self._in_thread(tally.result)
+        with _in_doubt():
+            return await self._in_thread(tally.result)
 
     async def _check_named(self, asked: Import) -> None:
         if not asked.tenant and not asked.payload:
@@ -181,6 +188,18 @@ class Importer:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
+@contextlib.contextmanager
+def _in_doubt() -> Iterator[None]:
+    """Whatever fails in here fails after events were sent, perhaps stored."""
+    try:
+        yield
+    except EvenshardError as error:
+        error.in_doubt = True
+        raise
+    except Exception as defect:
+        raise EvenshardError("INTERNAL", f"{type(defect).__name__}: {defect}", in_doubt=True) from defect
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sent:
     """What is on its way to shards, and the account of it."""
@@ -191,21 +210,34 @@ class _Sent:
 
 
 def _begin(
-    decoded: Decoded, known: Mapping[str, Tenant], tally: Tally, hot_keys: HotKeys, flights: list[Flight]
+    decoded: Decoded,
+    known: Mapping[str, Tenant],
+    tally: Tally,
+    hot_keys: HotKeys,
+    blocked: BlockedView,
+    flights: list[Flight],
 ) -> list[ShardRequest] | None:
-    """Enters decoded batches as ``flights``; tallies the events of tenants that do not exist. What to send; None: some
-    flights are to be decided first."""
+    """Enters decoded batches as ``flights``; tallies the events of tenants that do not exist, and of blocked ids. What
+    to send; None: some flights are to be decided first."""
     for rows in decoded.batches:
         tenant = known.get(rows.tenant)
         if tenant is None:
-            positions = np.arange(rows.batch.rows) if rows.indices is None else rows.indices
-            insert_ids = rows.batch.record.column("insert_id")
-            message = f"there is no tenant {rows.tenant!r}"
-            tally.refused_rows(rows.tenant, insert_ids, positions, "TENANT_NOT_FOUND", message)
+            _refuse(rows, tally, "", "TENANT_NOT_FOUND", f"there is no tenant {rows.tenant!r}")
             continue
         hashes = hash_events(tenant.name, rows.batch).placement
-        flights.append(hot_keys.enter(tenant, rows, hashes))
+        ids = blocked.of(tenant.name)
+        refused = None if ids is None else ids.rows(rows.batch.record.column("distinct_id"), hashes)
+        if refused is not None:
+            _refuse(rows.where(refused), tally, "distinct_id", "DISTINCT_ID_BLOCKED", "the user is deleted and blocked")
+            rows, hashes = rows.where(~refused), hashes[~refused]
+        if rows.batch.rows:
+            flights.append(hot_keys.enter(tenant, rows, hashes))
     return None if any(flight.near for flight in flights) else _stage(flights)
+
+
+def _refuse(rows: TenantRows, tally: Tally, field: str, code: str, message: str) -> None:
+    positions = np.arange(rows.batch.rows) if rows.indices is None else rows.indices
+    tally.refused_rows(rows.tenant, rows.batch.record.column("insert_id"), positions, code, message, field)
 
 
 def _stage(flights: Sequence[Flight]) -> list[ShardRequest]:

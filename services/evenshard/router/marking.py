@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from evenshard.directory.keys import mark_key
 from evenshard.errors import EvenshardError
 from evenshard.hotkeys.marks import HotKey, Mark
-from evenshard.ids import Revision
+from evenshard.ids import Revision, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Put, Unchanged
 from evenshard.runtime.logs import logger
@@ -28,6 +29,7 @@ class MarkWriter:
         self._clock = clock
         self._queue: deque[tuple[HotKey, Mark]] = deque()
         self._filled = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -42,6 +44,12 @@ class MarkWriter:
             return
         self._queue.append((key, mark))
         self._filled.set()
+
+    async def forget(self, tenant: TenantId, distinct_ids: Sequence[str]) -> None:
+        """Some users are deleted: no mark of theirs is written any more that was decided until now."""
+        chosen = frozenset(distinct_ids)
+        async with self._writing:
+            self._queue = deque(each for each in self._queue if each[0][0] != tenant or each[0][1] not in chosen)
 
     async def close(self) -> None:
         """Writes what waits, for a short while."""
@@ -61,21 +69,27 @@ class MarkWriter:
         while True:
             await self._filled.wait()
             while self._queue:
-                key, mark = self._queue[0]
                 try:
-                    name = mark_key(*key)
-                    put = Put(name, mark.to_json())
-                    await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+                    await self._write_first()
                 except EvenshardError as error:
                     logger().warning("a mark could not be written", waiting=len(self._queue), code=error.code)
                     await self._clock.sleep(retry_ms)
                     retry_ms = min(RETRY_MS_MAX, 2 * retry_ms)
                     continue
                 retry_ms = RETRY_MS_MIN
-                self._queue.popleft()
             if self._stopping:
                 return
             self._filled.clear()
+
+    async def _write_first(self) -> None:
+        async with self._writing:
+            if not self._queue:  # forgotten meanwhile
+                return
+            key, mark = self._queue[0]
+            name = mark_key(*key)
+            put = Put(name, mark.to_json())
+            await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+            self._queue.popleft()
 
 
 def _ended(task: "asyncio.Task[None]") -> None:

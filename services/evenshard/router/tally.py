@@ -22,10 +22,11 @@ class _Refusal:
     positions: Int64
     code: str
     message: str
+    field: str
 
     def rejects(self) -> Iterable[Reject]:
         for position, insert_id in zip(self.positions.tolist(), self.insert_ids.to_pylist(), strict=True):
-            yield Reject(position, self.tenant, insert_id or "", "", self.code, self.message)
+            yield Reject(position, self.tenant, insert_id or "", self.field, self.code, self.message)
 
 
 class Tally:
@@ -48,8 +49,10 @@ class Tally:
         """The events of a part come back with ``code``."""
         self.refused_rows(part.tenant, part.batch.record.column("insert_id"), part.positions, code, message)
 
-    def refused_rows(self, tenant: str, insert_ids: pa.StringArray, positions: Int64, code: str, message: str) -> None:
-        self._refusals.append(_Refusal(tenant, insert_ids, positions, code, message))
+    def refused_rows(
+        self, tenant: str, insert_ids: pa.StringArray, positions: Int64, code: str, message: str, field: str = ""
+    ) -> None:
+        self._refusals.append(_Refusal(tenant, insert_ids, positions, code, message, field))
 
     def result(self) -> ImportResult:
         """The answer; loops over the rejected events."""

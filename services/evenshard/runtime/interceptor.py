@@ -15,6 +15,7 @@ from evenshard.errors import CODES, EvenshardError
 from evenshard.runtime.call import DEFAULT_TIMEOUT_S, DEVELOPMENT, Call, enter_call
 from evenshard.runtime.logs import logger
 from evenshard.runtime.telemetry import extract_context, trace_id_of, tracer
+from evenshard.wire.rpcs import IMPORT_EVENTS
 from evenshard.wire.status import to_status, trailing_metadata
 
 REQUEST_BYTES_MAX: Final = 16 << 20
@@ -22,6 +23,10 @@ REQUEST_BYTES_MAX: Final = 16 << 20
 
 STREAM_TIMEOUT_S: Final = 3600.0
 """Of a stream whose caller set no deadline."""
+TIMEOUT_S_MAX: Final = 86_400.0
+"""No call lasts longer."""
+NO_DEADLINE_S: Final = 366 * 86_400.0
+"""Where there is no deadline gRPC tells one in a far future."""
 
 INTERNAL_SERVICES: Final = frozenset(["evenshard.v1.ShardService", "evenshard.v1.CounterService"])
 _OURS: Final = "/evenshard."
@@ -74,8 +79,8 @@ def _stream(path: str, metadata: Any, method: Callable[[Any, Any], AsyncGenerato
 async def _surrounded(path: str, metadata: Any, context: Any, default_timeout_s: float) -> AsyncIterator[Call]:
     """Enters the call. gRPC runs each in a task of its own, so what is bound to the task's context ends with it."""
     left_s = context.time_remaining()
-    if left_s is None or left_s > STREAM_TIMEOUT_S:
-        left_s = default_timeout_s
+    no_deadline = left_s is None or left_s > NO_DEADLINE_S
+    left_s = default_timeout_s if no_deadline else min(left_s, TIMEOUT_S_MAX)
     span = tracer().start_span(path[1:], context=extract_context(metadata), kind=trace.SpanKind.SERVER)
     otel_context.attach(trace.set_span_in_context(span))
     call = Call(DEVELOPMENT, trace_id_of(span), time.monotonic() + left_s)
@@ -100,7 +105,8 @@ def _as_error(path: str, raised: Exception) -> EvenshardError:
         case EvenshardError():
             return raised
         case TimeoutError():
-            return EvenshardError("DEADLINE_EXCEEDED", f"{path[1:]} was not done in time")
+            message = f"{path[1:]} was not done in time"
+            return EvenshardError("DEADLINE_EXCEEDED", message, in_doubt=path == IMPORT_EVENTS.path)
         case _:
             return EvenshardError("INTERNAL", f"{path[1:]}: {type(raised).__name__}: {raised}")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from evenshard.directory.keys import MARKS, marked_key
 from evenshard.hotkeys.marks import HotKey, Mark
+from evenshard.ids import Revision
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory
 from evenshard.runtime.logs import logger
@@ -23,6 +24,10 @@ class MarkView:
 
     async def close(self) -> None:
         await self._mirror.close()
+
+    async def wait_revision(self, revision: Revision, timeout_s: float) -> bool:
+        """Until all up to ``revision``, at which some mark changed, was told. False: not within ``timeout_s``."""
+        return await self._mirror.wait_revision(revision, timeout_s)
 
     def _changed(self, name: str, mark: Mark | None) -> None:
         try:

@@ -4,7 +4,6 @@ While the directory is away it keeps serving what it knows, and says since when 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -46,6 +45,7 @@ class Mirror(Generic[Record]):
         self._revisions: dict[str, Revision] = {}  # of each known key's last change, records that were refused too
         self._revision = Revision(0)
         self._changed = asyncio.Event()
+        self._version = 0
         self._task: asyncio.Task[None] | None = None
         self._stale_since_ms: float | None = None
 
@@ -104,15 +104,41 @@ class Mirror(Generic[Record]):
 
     async def wait_for(self, name: str, met: Callable[[Record], bool], timeout_s: float) -> Record | None:
         """The record as soon as it meets ``met``; ``None`` if it does not within ``timeout_s``."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    changed = self._changed
-                    record = self._records.get(name)
-                    if record is not None and met(record):
-                        return record
-                    await changed.wait()
-        return None
+
+        def found() -> bool:
+            record = self._records.get(name)
+            return record is not None and met(record)
+
+        return self._records[name] if await self._wait(found, timeout_s) else None
+
+    @property
+    def version(self) -> int:
+        """Rises with all that is learnt."""
+        return self._version
+
+    async def wait_beyond(self, version: int) -> None:
+        """Until something is learnt that is not in ``version``; for whoever may wait for ever, else give a deadline."""
+        while self._version == version:
+            await self._changed.wait()
+
+    async def wait_revision(self, revision: Revision, timeout_s: float) -> bool:
+        """Until the watch has told everything up to ``revision``, at which something under the prefix changed. False:
+        it has not within ``timeout_s``."""
+        return await self._wait(lambda: self._revision >= revision, timeout_s)
+
+    async def _wait(self, met: Callable[[], bool], timeout_s: float) -> bool:
+        """Until ``met()``, looked at whenever something is learnt. False: it was not within ``timeout_s``."""
+        over = asyncio.ensure_future(self._clock.sleep(timeout_s * 1000))
+        try:
+            while not met():
+                if over.done():
+                    return False
+                changed = asyncio.ensure_future(self._changed.wait())
+                await asyncio.wait((changed, over), return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+            return True
+        finally:
+            over.cancel()
 
     async def _load(self, until_ms: float) -> None:
         backoff_ms = BACKOFF_MS_MIN
@@ -145,6 +171,11 @@ class Mirror(Generic[Record]):
                     logger().warning(
                         "directory watch lost", prefix=self._prefix, code=error.code, message=error.message
                     )
+            except Exception as defect:  # noqa: BLE001 - said in full; what is shown meanwhile is stale, and says so
+                if self._stale_since_ms is None:
+                    self._stale_since_ms = self._clock.monotonic_ms()
+                logger().critical("directory watch broke off", prefix=self._prefix, exc_info=defect)
+                backoff_ms = BACKOFF_MS_MAX
             await self._clock.sleep(backoff_ms)
             backoff_ms = min(BACKOFF_MS_MAX, 2 * backoff_ms)
 
@@ -190,5 +221,6 @@ class Mirror(Generic[Record]):
             self._on_change(name, None)
 
     def _announce(self) -> None:
+        self._version += 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -147,8 +147,9 @@ class _Registration:
         await self._directory.swap([], [Put(self._key, self._value)])
 
     async def remove(self) -> None:
-        """Unless another process has taken the name. Without a directory the record stays, and shows a dead service."""
-        if not self._value:
+        """Unless another process has taken the name. A shard's stays: it holds data, and is missed while it is away.
+        Without a directory the record stays, and shows a dead service."""
+        if not self._value or self._options.kind == "shard":
             return
         try:
             entry = await self._directory.get(self._key, timeout_s=UNREGISTER_TIMEOUT_S)

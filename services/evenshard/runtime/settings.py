@@ -21,6 +21,12 @@ class Settings(BaseSettings):
         256 << 20, "bytes", "memory of a tenant's unindexed rows on a shard that starts a compaction", ge=1
     )
     compact_age_seconds: int = setting(60, "s", "age of a tenant's oldest unindexed row that starts a compaction", ge=1)
+    compact_mb_per_second: int = setting(
+        0,
+        "MB/s",
+        "how fast a shard writes compacted files, at most, unless rows wait in large numbers; 0: as fast as it can",
+        ge=0,
+    )
     shard_append_timeout_ms: int = setting(
         10_000,
         "ms",

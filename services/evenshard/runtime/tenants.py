@@ -1,5 +1,7 @@
 """Every tenant's record in memory, as the directory's watch tells: a lookup costs a dict's."""
 
+from collections.abc import Callable
+
 from evenshard.directory.keys import TENANTS, tenant_key
 from evenshard.directory.tenant import Tenant
 from evenshard.ids import Epoch, Revision
@@ -11,8 +13,14 @@ from evenshard.runtime.mirror import RANGE_TIMEOUT_S, START_TIMEOUT_S, Mirror
 class TenantView:
     """A mirror of all ``Tenant`` records. ``get`` may be behind by what the watch has not delivered; ``fetch`` asks."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
-        self._mirror = Mirror(directory, clock, TENANTS, Tenant.from_json)
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        on_change: Callable[[str, Tenant | None], None] | None = None,
+    ) -> None:
+        """``on_change`` is told of every record as it comes (None: it is gone); must be quick."""
+        self._mirror = Mirror(directory, clock, TENANTS, Tenant.from_json, on_change)
         self.get = self._mirror.get
         """``get(name) -> Tenant | None``: as last seen."""
 
@@ -49,6 +57,15 @@ class TenantView:
     def learn(self, tenant: Tenant, revision: Revision) -> None:
         """Shows a tenant this process has just written, or seen, at ``revision``, unless a newer one is known."""
         self._mirror.learn(Entry(tenant_key(tenant.name), tenant.to_json(), revision))
+
+    @property
+    def version(self) -> int:
+        """Rises with all that is learnt."""
+        return self._mirror.version
+
+    async def wait_beyond(self, version: int) -> None:
+        """Until something is learnt that is not in ``version``."""
+        await self._mirror.wait_beyond(version)
 
     async def wait_epoch(self, name: str, epoch: Epoch, timeout_s: float) -> Tenant | None:
         """The tenant as soon as its placement is at ``epoch`` or later; ``None`` if that does not come in time."""

@@ -13,7 +13,9 @@ from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.placements import Placements
+from evenshard.shard.purging import Purger
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
@@ -23,6 +25,7 @@ from evenshard.storage.store import Store
 from evenshard.wire.rpcs import SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
+_MB = 1_000_000
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
@@ -48,14 +51,19 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     threads = max(2, os.cpu_count() or 1)
     writers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="append")
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
-    tenants = TenantView(ports.directory, ports.clock)
-    compactor, sorter = Compactor(store, ports.clock, spans), TailSorter(store, ports.clock)
+    epochs = EpochKeeper(store)
+    tenants = TenantView(ports.directory, ports.clock, epochs.learned)
+    compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
+    sorter = TailSorter(store, ports.clock)
+    purger = Purger(store, compactor)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await purger.close()
         await compactor.close()
         await sorter.close()
         await tenants.close()
+        await epochs.close()
         try:
             await asyncio.to_thread(sequencer.close, DRAIN_TIMEOUT_S)
             await asyncio.to_thread(readers.shutdown)
@@ -70,9 +78,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         raise
     compactor.start()
     sorter.start()
+    purger.start()
     placements = Placements(tenants)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
-    service = ShardService(shard, store, placements, appends, compactor, readers)
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

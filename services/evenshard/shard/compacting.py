@@ -1,17 +1,22 @@
 """Compacts what is due, one tenant at a time, off the ack path; a failure is logged, and tried again later.
 
-It takes what appends and scans leave of the cores, until a tenant has several times as much unindexed as makes it due:
-from then on it competes with them, so that what is not indexed does not grow for ever.
+It takes what appends and scans leave of the cores, and writes no faster than it is told to, until a tenant has several
+times as much unindexed as makes it due: from then on it competes with them, so that what is not indexed does not grow
+for ever. For the same reason a pause holds only until then. A pause ends with the process: one that was forgotten must
+not fill a disk with logs.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
 from evenshard.runtime.priority import yield_to_others
+from evenshard.shard.pacing import Pace
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.indexing import Compacted
 from evenshard.storage.store import Store
@@ -23,6 +28,22 @@ RETRY_MS_MIN = 1_000
 RETRY_MS_MAX = 60_000
 """A tenant that cannot be compacted is tried again at most this much later: its rows are safe in the log."""
 
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionState:
+    """How compaction stands on this shard."""
+
+    paused: bool
+    paused_tenants: tuple[TenantId, ...]
+    failing_tenants: tuple[TenantId, ...]
+    backlog_rows: int
+    """Not indexed yet."""
+    log_files: int
+    log_kept_by: tuple[TenantId, ...]
+    """Tenants with unindexed rows in the oldest log file."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Failing:
@@ -33,7 +54,8 @@ class _Failing:
 class Compactor:
     """Owns the threads that compact, one of them at a time. Belongs to one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, spans: ShardSpans) -> None:
+    def __init__(self, store: Store, clock: Clock, spans: ShardSpans, bytes_per_second: float = 0.0) -> None:
+        """0 bytes a second: as fast as it can."""
         self._store = store
         self._clock = clock
         self._spans = spans
@@ -42,6 +64,9 @@ class Compactor:
         self._one = asyncio.Lock()
         self._asked: dict[tuple[TenantId, int | None], None] = {}
         self._failing: dict[TenantId, _Failing] = {}
+        self._pace = Pace(bytes_per_second, clock.monotonic_ms)
+        self._paused = False
+        self._paused_tenants: set[TenantId] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -51,19 +76,56 @@ class Compactor:
     async def compact(self, tenant: TenantId, day: int | None, *, urgent: bool = True) -> Compacted:
         """Compacts a tenant now, after what is being compacted; ``day``: only that one (days since the epoch)."""
         with self._spans.compaction(tenant) as span:
-            pool = self._urgent if urgent or self._store.backlog(tenant) >= URGENT_BACKLOG else self._calm
+            in_haste = urgent or self._is_urgent(tenant)
+            pool = self._urgent if in_haste else self._calm
+            pace = _as_fast_as_it_can if in_haste else self._pace.written
             async with self._one:
-                done = await asyncio.get_running_loop().run_in_executor(pool, self._store.compact, tenant, day)
+                done = await asyncio.get_running_loop().run_in_executor(pool, self._store.compact, tenant, day, pace)
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
+
+    async def beside(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
+        """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted; it is given
+        the pace that compactions keep."""
+        async with self._one:
+            return await asyncio.get_running_loop().run_in_executor(self._calm, work, self._pace.written)
 
     def ask(self, tenant: TenantId, day: int | None) -> None:
         """Compacts a tenant soon."""
         self._asked[tenant, day] = None
 
+    def pause(self, tenant: TenantId | None) -> None:
+        """The tenant's rows (None: nobody's) are compacted only if they are urgent or somebody asks; what runs is
+        finished."""
+        if tenant is None:
+            self._paused = True
+        else:
+            self._paused_tenants.add(tenant)
+
+    def resume(self, tenant: TenantId | None) -> None:
+        """Ends a pause of the tenant, or every pause."""
+        if tenant is None:
+            self._paused = False
+            self._paused_tenants.clear()
+        else:
+            self._paused_tenants.discard(tenant)
+
+    def state(self) -> CompactionState:
+        """Blocks shortly: to be called in a thread."""
+        usage = self._store.log_usage()
+        return CompactionState(
+            paused=self._paused,
+            paused_tenants=tuple(sorted(self._paused_tenants)),
+            failing_tenants=tuple(sorted(self._failing)),
+            backlog_rows=sum(each.log_rows for each in self._store.storage()),
+            log_files=usage.files,
+            log_kept_by=usage.kept_by,
+        )
+
     async def close(self) -> None:
         """Ends the loop; a compaction that runs is finished first."""
+        self._pace.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -75,8 +137,15 @@ class Compactor:
             await self._clock.sleep(LOOK_EVERY_MS)
             asked, self._asked = self._asked, {}
             due = await asyncio.to_thread(self._store.due, self._clock.now_ms())
-            for tenant, day in dict.fromkeys([*asked, *((tenant, None) for tenant in due)]):
+            unasked = ((tenant, None) for tenant in due if not self._is_held(tenant))
+            for tenant, day in dict.fromkeys([*asked, *unasked]):
                 await self._try(tenant, day)
+
+    def _is_held(self, tenant: TenantId) -> bool:
+        return (self._paused or tenant in self._paused_tenants) and not self._is_urgent(tenant)
+
+    def _is_urgent(self, tenant: TenantId) -> bool:
+        return self._store.backlog(tenant) >= URGENT_BACKLOG
 
     async def _try(self, tenant: TenantId, day: int | None) -> None:
         failing = self._failing.get(tenant)
@@ -91,6 +160,10 @@ class Compactor:
             logger().error("compaction failed", tenant=tenant, times=times, again_in_ms=wait_ms, exc_info=error)
             return
         self._failing.pop(tenant, None)
+
+
+def _as_fast_as_it_can(_: int) -> None:
+    """No pace."""
 
 
 def _ended(task: "asyncio.Task[None]") -> None:

@@ -3,21 +3,29 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
-from evenshard.api.v1 import shard_pb2, shard_pb2_grpc
+from evenshard.api.v1 import common_pb2, shard_pb2, shard_pb2_grpc
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.placements import Placements
+from evenshard.shard.purging import Purger
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scans import scan
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
+from evenshard.wire.deletions import purge_response, users_to_hide
 from evenshard.wire.scans import compact_response, day_of, rows_wanted, stats_message, storage_response
 from evenshard.wire.shards import append_response, batches_of
+
+LOG_KEEPERS_NAMED_MAX: Final = 100
+
+
+def _tenant_or_all(name: str) -> TenantId | None:
+    return TenantId(name) if name else None
 
 
 class ShardService(shard_pb2_grpc.ShardServiceServicer):
@@ -30,6 +38,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         placements: Placements,
         appends: Appends,
         compactor: Compactor,
+        purger: Purger,
         readers: ThreadPoolExecutor,
     ) -> None:
         self._shard = shard
@@ -37,6 +46,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._placements = placements
         self._appends = appends
         self._compactor = compactor
+        self._purger = purger
         self._readers = readers
 
     async def AppendEvents(
@@ -77,6 +87,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
 
     async def Compact(self, request: shard_pb2.CompactRequest, context: Any) -> shard_pb2.CompactResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        await asyncio.to_thread(self._store.fence, tenant, Epoch(request.epoch))
         day = day_of(request.day)
         if request.wait:
             return compact_response(await self._compactor.compact(tenant, day))
@@ -84,11 +95,51 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         backlog = await asyncio.to_thread(self._store.storage, tenant)
         return shard_pb2.CompactResponse(backlog_rows=sum(each.log_rows for each in backlog))
 
+    async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        wanted = users_to_hide(request)
+        rows = await asyncio.to_thread(
+            self._store.hide_users, tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids
+        )
+        return shard_pb2.HideUsersResponse(rows=rows)
+
+    async def RaiseHorizon(
+        self, request: shard_pb2.RaiseHorizonRequest, context: Any
+    ) -> shard_pb2.RaiseHorizonResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        horizon_ms = await asyncio.to_thread(
+            self._store.raise_horizon, tenant, Epoch(request.epoch), request.horizon_ms
+        )
+        return shard_pb2.RaiseHorizonResponse(horizon_ms=horizon_ms)
+
+    async def Purge(self, request: shard_pb2.PurgeRequest, context: Any) -> shard_pb2.PurgeResponse:
+        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
+        return purge_response(await self._purger.purge(tenant, request.operation))
+
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any
     ) -> shard_pb2.GetShardStorageResponse:
-        tenant = TenantId(request.tenant) if request.tenant else None
-        return storage_response(await asyncio.to_thread(self._store.storage, tenant))
+        stored = await asyncio.to_thread(self._store.storage, _tenant_or_all(request.tenant))
+        return storage_response(stored, await self._compaction())
+
+    async def SetShardCompaction(
+        self, request: shard_pb2.SetShardCompactionRequest, context: Any
+    ) -> shard_pb2.SetShardCompactionResponse:
+        change = self._compactor.pause if request.paused else self._compactor.resume
+        change(_tenant_or_all(request.tenant))
+        return shard_pb2.SetShardCompactionResponse(state=await self._compaction())
+
+    async def _compaction(self) -> common_pb2.CompactionState:
+        state = await asyncio.to_thread(self._compactor.state)
+        return common_pb2.CompactionState(
+            shard=self._shard,
+            paused=state.paused,
+            paused_tenants=state.paused_tenants,
+            failing_tenants=state.failing_tenants,
+            backlog_rows=state.backlog_rows,
+            log_files=state.log_files,
+            log_kept_by=state.log_kept_by[:LOG_KEEPERS_NAMED_MAX],
+        )
 
     def _scanned(self, request: shard_pb2.ScanRequest | shard_pb2.ScanRowsRequest) -> dict[str, str | int]:
         return {

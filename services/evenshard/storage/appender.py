@@ -1,7 +1,8 @@
 """Stores groups of event batches: checks, decides duplicate bits, writes and syncs once, then makes rows visible.
 
 An identity is an original only together with its stored frame: where the write fails, the group's identities are
-forgotten before anybody is answered.
+forgotten before anybody is answered. Where a defect leaves open whether frames were stored, the log takes nothing any
+more: what it holds then is what a restart reads from it.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,11 @@ def append_group(state: State, appends: Sequence[Append]) -> list[Outcome]:
         _forget(state, group)
         raise
     else:
-        outcomes.update(_publish(state, group, first_rows, sync))
+        try:
+            outcomes.update(_publish(state, group, first_rows, sync))
+        except BaseException as defect:
+            state.writer.stop(f"what was written could not be shown: {defect!r}")
+            raise
     return [outcomes[number] for number in range(len(appends))]
 
 
@@ -100,7 +105,7 @@ def _duplicates(
     known = None
     if rows.visible.segments:
         try:
-            known = rows.indexed.known(append.tenant, append.batch, append.hashes)
+            known = rows.indexed.known(append.tenant, append.batch, append.hashes, rows.visible.deletions)
         except OSError as error:
             raise refusal(error, "segments could not be read to find duplicates") from error
     try:
@@ -128,14 +133,17 @@ def _write(state: State, group: _Group) -> tuple[list[int], object]:
     """The position of each batch's first row, and what ``on_sync`` says of it."""
     began_ms = state.clock.monotonic_ms()
     first_rows = state.writer.append(group.contents)
-    return first_rows, state.on_sync(
-        Synced(
-            state.clock.monotonic_ms() - began_ms,
-            len(group.contents),
-            sum(content.rows for content in group.contents),
-            sum(len(content.payload) for content in group.contents),
-        )
+    synced = Synced(
+        state.clock.monotonic_ms() - began_ms,
+        len(group.contents),
+        sum(content.rows for content in group.contents),
+        sum(len(content.payload) for content in group.contents),
     )
+    try:
+        return first_rows, state.on_sync(synced)
+    except Exception as error:  # noqa: BLE001 - the group is stored, whatever its listener makes of it
+        state.report(f"the sync of {synced.rows} rows was not told: {error!r}")
+        return first_rows, None
 
 
 def _publish(state: State, group: _Group, first_rows: Sequence[int], sync: object) -> dict[int, Outcome]:
@@ -144,7 +152,7 @@ def _publish(state: State, group: _Group, first_rows: Sequence[int], sync: objec
     for number, content, block, first_row in zip(group.numbers, group.contents, group.blocks, first_rows, strict=True):
         end_position = first_row + block.rows
         written.setdefault(content.tenant, []).append(replace(block, end_position=end_position))
-        state.log_files.note(state.writer.number, content.tenant, end_position)
+        state.log_files.note(state.writer.number, content.tenant, end_position, first_row)
         outcomes[number] = Appended(block.duplicates, end_position, sync)
     with state.visible_lock:
         for tenant, blocks in written.items():

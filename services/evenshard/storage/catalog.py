@@ -1,8 +1,10 @@
-"""What a shard's disk holds: live segments, and for each tenant its log mark and the highest placement epoch seen.
+"""What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, and its
+deletions.
 
 The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. SQLite does
 not notice flipped bits, so every row carries a checksum and one digest covers all rows; both are verified at opening,
-and the write-ahead log is emptied after each change, since SQLite drops a damaged one in silence.
+and the write-ahead log is emptied after each change, since SQLite drops a damaged one in silence. What was removed is
+overwritten: names of deleted users stand in it until nothing of them is left elsewhere.
 
 Not thread-safe: calls may come from any thread, one at a time (the store's lock).
 """
@@ -11,17 +13,21 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
+from evenshard.storage import deletions
+from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
 FILE = "catalog.sqlite"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: there may be deletions, which a version that knows none would show again. A catalog is 1 until its first."""
+FORMAT_WITHOUT_DELETIONS = 1
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
@@ -43,6 +49,9 @@ _NO_EPOCH = Epoch(0)
 class _TenantState:
     mark: int = 0
     epoch: Epoch = _NO_EPOCH
+    deletions: int = 0
+    """Deletions there ever were."""
+    horizon_ms: int = NO_HORIZON
 
 
 def _damaged(what: str) -> NoReturn:
@@ -71,6 +80,7 @@ class Catalog:
         self._digest = 0
         self._states: dict[TenantId, _TenantState] = {}
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
+        self._deletions: dict[TenantId, dict[int, Deletion]] = {}
         self._next_id = 1
         self._reserved_below = 1
 
@@ -87,6 +97,7 @@ class Catalog:
         except sqlite3.DatabaseError as error:
             _unreadable("open", error)
         try:
+            connection.execute("PRAGMA secure_delete=ON")
             catalog = Catalog(connection)
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 catalog._load(shard)
@@ -125,10 +136,63 @@ class Catalog:
         state = self._state(tenant)
         if epoch > state.epoch:
             with self._transaction() as changes:
-                changes.put(_tenant_key(tenant), _state_value(_TenantState(state.mark, epoch)))
+                changes.put(_tenant_key(tenant), _state_value(replace(state, epoch=epoch)))
 
-    def commit(self, tenant: TenantId, added: Iterable[SegmentInfo], removed_ids: Iterable[int], mark: int) -> None:
-        """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``. Durable at return.
+    def deletions(self, tenant: TenantId) -> tuple[Deletion, ...]:
+        """In the order of their seq; of retired ones the newest."""
+        return tuple(self._deletions.get(tenant, {}).values())
+
+    def last_deletion(self, tenant: TenantId) -> int:
+        """The seq of the newest there ever was; 0: there was none."""
+        return self._state(tenant).deletions
+
+    def horizon_ms(self, tenant: TenantId) -> int:
+        """The highest there was; ``NO_HORIZON``: none."""
+        return self._state(tenant).horizon_ms
+
+    def add_deletion(self, tenant: TenantId, deletion: Deletion, superseded: Iterable[int] = ()) -> None:
+        """The next one, durable at return; those it makes superfluous go with it."""
+        state = self._state(tenant)
+        if deletion.seq != state.deletions + 1:
+            raise ValueError(f"deletion {deletion.seq} of {tenant} does not follow {state.deletions}")
+        horizon_ms = max(state.horizon_ms, NO_HORIZON if deletion.horizon_ms is None else deletion.horizon_ms)
+        with self._transaction() as changes:
+            changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+            changes.add(_deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
+            for seq in superseded:
+                changes.remove(_deletion_key(tenant, seq))
+            changed = replace(state, deletions=deletion.seq, horizon_ms=horizon_ms)
+            changes.put(_tenant_key(tenant), _state_value(changed))
+
+    def retire_deletions(self, tenant: TenantId, seqs: Iterable[int]) -> None:
+        """Retires deletions; at return their users stand nowhere in the catalog's files."""
+        seqs = tuple(seqs)
+        records = [self._deletions[tenant][seq] for seq in seqs]
+        if any(record.users for record in records):
+            with self._transaction() as changes:
+                for record in records:
+                    emptied = deletions.to_json(replace(record, users=()))
+                    changes.put(_deletion_key(tenant, record.seq), emptied)
+        # Pages that were split may hold copies of rows that moved: writing all anew leaves none. Only then is it said.
+        self._connection.execute("VACUUM")
+        self._empty_log()
+        with self._transaction() as changes:
+            for record in records:
+                changes.put(_deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
+            retired = sorted({record.seq for record in self.deletions(tenant) if record.retired} | set(seqs))
+            for seq in retired[:-RETIRED_DELETIONS_KEPT]:
+                changes.remove(_deletion_key(tenant, seq))
+
+    def commit(
+        self,
+        tenant: TenantId,
+        added: Iterable[SegmentInfo],
+        removed_ids: Iterable[int],
+        mark: int,
+        changed: Iterable[SegmentInfo] = (),
+    ) -> None:
+        """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``, and of ``changed``,
+        which stay live, what is known now. Durable at return.
 
         Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
         """
@@ -142,7 +206,9 @@ class Catalog:
                 if info.tenant != tenant:
                     raise ValueError(f"segment {info.id} is of tenant {info.tenant}, not {tenant}")
                 changes.add(_segment_key(info.id), to_json(info))
-            changes.put(_tenant_key(tenant), _state_value(_TenantState(mark, state.epoch)))
+            for info in changed:
+                changes.replace(_segment_key(info.id), to_json(info))
+            changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
 
     def next_segment_id(self) -> int:
         """An id no segment of this shard ever had, whatever crashed in between."""
@@ -163,7 +229,7 @@ class Catalog:
     def _create(self, shard: ShardId) -> None:
         with self._transaction() as changes:
             self._connection.execute(_SCHEMA)
-            changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+            changes.put(_FORMAT_KEY, str(FORMAT_WITHOUT_DELETIONS).encode())
             changes.put(_SHARD_KEY, shard.encode())
             changes.put(_NEXT_ID_KEY, b"1")
 
@@ -211,7 +277,20 @@ class Catalog:
                 infos.append(from_json(value))
             elif kind == "tenant":
                 self._states[TenantId(name)] = _parse_state(value)
+            elif kind == "deletion":
+                self._adopt_deletion(name, value)
         self._segments = _by_tenant(infos)
+        self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
+
+    def _adopt_deletion(self, name: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        tenant, _, seq = name.partition("/")
+        records = dict(self._deletions.get(TenantId(tenant), {}))
+        if value is None:
+            del records[int(seq)]
+        else:
+            records[int(seq)] = deletions.from_json(value)
+        self._deletions = {**self._deletions, TenantId(tenant): records}
 
     @contextmanager
     def _transaction(self) -> Iterator["_Changes"]:
@@ -228,7 +307,13 @@ class Catalog:
             raise
         self._rows, self._digest = changes.rows, changes.digest
         self._apply(changes)
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Everything committed stands in the database's own file, and only there."""
+        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the write-ahead log is in use by another connection")
 
     def _apply(self, changes: "_Changes") -> None:
         infos = {info.id: info for group in self._segments.values() for info in group}
@@ -243,6 +328,8 @@ class Catalog:
                     infos[int(name)] = from_json(value)
             elif kind == "tenant" and value is not None:
                 self._states[TenantId(name)] = _parse_state(value)
+            elif kind == "deletion":
+                self._adopt_deletion(name, value)
         if touched:
             self._segments = _by_tenant(infos.values())
 
@@ -265,6 +352,11 @@ class _Changes:
     def add(self, key: str, value: bytes) -> None:
         if key in self.rows:
             raise ValueError(f"{key} exists already")
+        self.put(key, value)
+
+    def replace(self, key: str, value: bytes) -> None:
+        if key not in self.rows:
+            raise ValueError(f"{key} does not exist")
         self.put(key, value)
 
     def remove(self, key: str) -> None:
@@ -294,13 +386,23 @@ def _tenant_key(tenant: TenantId) -> str:
     return f"tenant/{tenant}"
 
 
+def _deletion_key(tenant: TenantId, seq: int) -> str:
+    return f"deletion/{tenant}/{seq}"
+
+
 def _state_value(state: _TenantState) -> bytes:
-    return json.dumps({"mark": state.mark, "epoch": state.epoch}, sort_keys=True).encode()
+    record = {"mark": state.mark, "epoch": state.epoch}
+    if state.deletions:
+        record |= {"deletions": state.deletions, "horizon_ms": state.horizon_ms}
+    return json.dumps(record, sort_keys=True).encode()
 
 
 def _parse_state(value: bytes) -> _TenantState:
+    """Records of format 1, and of tenants that never had one, say nothing of deletions."""
     record = json.loads(value)
-    return _TenantState(record["mark"], Epoch(record["epoch"]))
+    return _TenantState(
+        record["mark"], Epoch(record["epoch"]), record.get("deletions", 0), record.get("horizon_ms", NO_HORIZON)
+    )
 
 
 def _by_tenant(infos: Iterable[SegmentInfo]) -> dict[TenantId, tuple[SegmentInfo, ...]]:

@@ -88,6 +88,22 @@ def _insert_all(table, shift, entries, below):  # type: ignore[no-untyped-def]
     return inserted
 
 
+@kernel(f"int64(uint64[::1], int64, {view('uint64')}, {view('boolean')}, int64)")
+def _insert_shown(table, shift, entries, hidden, first):  # type: ignore[no-untyped-def]
+    """Copies the entries of another table but those with ``hidden[reference - first]``; returns how many they were."""
+    mask = table.size - 1
+    inserted = 0
+    for i in range(0, entries.size, 2):
+        if entries[i] != 0 and not hidden[np.int64(entries[i + 1]) - first]:
+            at = _home(entries[i], shift)
+            while table[at] != 0:
+                at = (at + 2) & mask
+            table[at] = entries[i]
+            table[at + 1] = entries[i + 1]
+            inserted += 1
+    return inserted
+
+
 class IdentitySet:
     """Not safe for two threads at once. ``hash_mask`` keeps only some bits of each hash: tests force collisions."""
 
@@ -143,6 +159,14 @@ class IdentitySet:
         entries = self._table
         self._allocate(entries.size // 2)
         self._size = _insert_all(self._table, self._shift, entries, first_reference)
+
+    def without(self, hidden: npt.NDArray[np.bool_], first_reference: int) -> "IdentitySet":
+        """Another one, without the entries whose reference ``first_reference + i`` has ``hidden[i]``; none lies
+        outside. Takes as long as growing does."""
+        kept = IdentitySet(hash_mask=int(self._hash_mask))
+        kept._allocate(self._table.size // 2)
+        kept._size = _insert_shown(kept._table, kept._shift, self._table, hidden, first_reference)
+        return kept
 
     def absorb(self, other: "IdentitySet") -> None:
         """Adds all entries of ``other``."""

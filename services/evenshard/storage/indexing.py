@@ -5,15 +5,17 @@ taken are always a prefix of the tenant's log, and its *mark* says where that en
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Compaction, compact
+from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
-from evenshard.storage.segment.info import SegmentInfo, day_of
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tail.runs import next_run, sorted_run, tables
 from evenshard.storage.tenant import TenantRows, Visible
@@ -32,8 +34,17 @@ class Compacted:
 NOTHING = Compacted(0, 0, 0, 0)
 
 
-def compact_tenant(state: State, tenant: TenantId) -> Compacted:
-    """Indexes all the tenant has in the log now. Raises with everything as before."""
+Pace = Callable[[int], None]
+"""Told of bytes written; may wait."""
+_UNREADABLE_MAX = 8
+"""So many segments may turn out to be unreadable within one compaction; the next one knows of them."""
+
+
+def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> Compacted:
+    """Indexes all the tenant has in the log now. Raises with everything as before.
+
+    Segments that cannot be read are left as they are, and said: the rows in the log do not wait for them.
+    """
     rows = state.tenants.get(tenant)
     if rows is None:
         return NOTHING
@@ -42,7 +53,7 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
             rows.seal()
             taken = rows.visible
         try:
-            result, removed = _write(state, rows, taken)
+            result, removed = _write(state, rows, taken, pace)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
@@ -50,22 +61,26 @@ def compact_tenant(state: State, tenant: TenantId) -> Compacted:
                 raise refusal(error, f"{tenant} could not be compacted") from error
             raise
     state.pins.remove(removed)
-    _remove_log_files(state)
+    remove_log_files(state)
     return result
 
 
-def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, Sequence[SegmentInfo]]:
+def is_unsettled(rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int) -> bool:
+    """Whether segments have to be merged although no rows came: a day is over, or late rows have become due. Looked
+    at once a day and after each change."""
+    if rows.settled is not None and rows.settled[0] == day and rows.settled[1] is segments:
+        return False
+    if plan(ranges_of(segments), {}, day, spared=rows.spared):
+        return True
+    rows.settled = day, segments
+    return False
+
+
+def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
-    written = compact(
-        state.disk,
-        lambda: _next_segment_id(state),
-        rows.tenant,
-        tables(taken.blocks),
-        taken.segments,
-        day_of(state.clock.now_ms()),
-        shard=state.shard,
-    )
+    with discarding(state, rows):
+        written = _compact(state, rows, taken, pace)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -74,49 +89,100 @@ def _write(state: State, rows: TenantRows, taken: Visible) -> tuple[Compacted, S
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
     indexed = IndexedIdentities(state.disk, [*kept, *written.added], state.cache)
-    try:
-        segments = _commit(state, rows.tenant, written, mark)
-    except EvenshardError as error:
-        if error.code == "DISK_FULL":  # not committed for certain: each try would fill the disk further
-            state.pins.remove(written.added)
-        raise
+    segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _next_segment_id(state: State) -> int:
-    with state.changing_catalog() as catalog:
-        return catalog.next_segment_id()
-
-
-def _commit(state: State, tenant: TenantId, written: Compaction, mark: int) -> tuple[SegmentInfo, ...]:
-    """The tenant's live segments after the commit."""
-    with state.changing_catalog() as catalog:
-        before = catalog.segments.get(tenant, ())
+def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Compaction:
+    """Sparing what cannot be read."""
+    for tries_left in reversed(range(_UNREADABLE_MAX)):
         try:
-            catalog.commit(tenant, written.added, written.removed, mark)
-        except sqlite3.Error as error:
-            changed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
-            if not changed:
+            return compact(
+                state.disk,
+                lambda: next_segment_id(state, rows),
+                rows.tenant,
+                tables(taken.blocks),
+                taken.segments,
+                storage_day(state.clock.now_ms()),
+                shard=state.shard,
+                deletions=taken.deletions,
+                spared=rows.spared,
+                pace=pace,
+            )
+        except EvenshardError as error:
+            file = error.details.get("file")
+            damaged = {segment.id for segment in taken.segments if file in segment.files} - rows.spared
+            if error.code != "DATA_DAMAGED" or not damaged or not tries_left:
                 raise
-            # Committed; only emptying SQLite's own log failed, which the next change does again.
-            state.report(f"the catalog's write-ahead log could not be emptied: {error}")
-        return catalog.segments.get(tenant, ())
+            rows.spared |= damaged
+            state.report(f"{rows.tenant}: {error.message}; its segment is not merged with others any more")
+    raise AssertionError("the last try returns or raises")
 
 
-def _remove_log_files(state: State) -> None:
-    """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be."""
-    with state.append_lock:
-        for number in state.log_files.removable(state.writer.number, state.catalog.mark):
+def next_segment_id(state: State, rows: TenantRows) -> int:
+    """For a segment of the tenant that is written now, within ``discarding``."""
+    with state.changing_catalog() as catalog:
+        rows.writing.append(catalog.next_segment_id())
+    return rows.writing[-1]
+
+
+@contextmanager
+def discarding(state: State, rows: TenantRows) -> Iterator[None]:
+    """Under ``maintenance``, around the writing of segments: where it fails, their files go, if not at once then when
+    it can be; a purge waits for them."""
+    rows.writing.clear()
+    try:
+        yield
+    except BaseException:
+        state.pins.discard(rows.tenant, rows.writing)
+        raise
+
+
+def catalog_committed(
+    state: State,
+    tenant: TenantId,
+    added: Sequence[SegmentInfo],
+    removed: Sequence[int],
+    mark: int,
+    changed: Sequence[SegmentInfo] = (),
+) -> tuple[SegmentInfo, ...]:
+    """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
+    try:
+        with state.changing_catalog() as catalog:
+            before = catalog.segments.get(tenant, ())
+            try:
+                catalog.commit(tenant, added, removed, mark, changed)
+            except sqlite3.Error as error:
+                committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
+                if not committed:
+                    raise
+                # Committed; only emptying SQLite's own log failed, which the next change does again.
+                state.report(f"the catalog's write-ahead log could not be emptied: {error}")
+            return catalog.segments.get(tenant, ())
+    except EvenshardError as error:
+        if error.code == "DISK_FULL":  # certainly not committed; elsewhere only the next start knows
+            state.pins.discard(tenant, [info.id for info in added])
+        raise
+
+
+def remove_log_files(state: State) -> None:
+    """Log files without unindexed rows go, the oldest first, each durably before the next: no gap can come to be.
+    Appends do not wait for it."""
+    with state.log_removal_lock:
+        with state.append_lock:
+            numbers = state.log_files.removable(state.writer.number, state.catalog.mark)
+        for number in numbers:
             try:
                 state.disk.unlink(file_name(number))
                 state.disk.sync_directory(FOLDER)
             except OSError as error:
                 state.report(f"{file_name(number)} could not be removed: {error}")
                 return
-            state.log_files.remove(number)
+            with state.append_lock:
+                state.log_files.remove(number)
 
 
 def sort_tail(state: State, tenant: TenantId) -> bool:

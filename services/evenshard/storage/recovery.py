@@ -1,10 +1,12 @@
 """Opens a shard's storage: catalog, then the log past each tenant's mark, with every duplicate bit derived again.
 
+A deletion takes effect where it came: before the first frame behind its position.
+
 It cuts a torn end and says so; it never passes over damage: ``DATA_DAMAGED`` names file and offset.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +17,10 @@ from evenshard.events.hashing import hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
+from evenshard.storage.catalog import FILE as CATALOG_FILE
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.dedupe import decide_duplicates
+from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.log.files import LogFiles
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, unpacked_bits
 from evenshard.storage.log.reader import LogFile, damaged, is_torn_creation, read_log_file
@@ -98,7 +102,13 @@ class _Replay:
         self._catalog = catalog
         self._cache = cache
         self._report = report
-        self._synced_row = max((catalog.mark(tenant) for tenant in catalog.tenants()), default=0)
+        self._deletions: dict[TenantId, list[Deletion]] = {}
+        """Those of each tenant that did not take effect yet, the last one first."""
+        for name in catalog.tenants():
+            self._deletions[name] = [record for record in reversed(catalog.deletions(name)) if not record.retired]
+        self._indexed_row = max((catalog.mark(name) for name in catalog.tenants()), default=0)
+        positions = [record.position for records in self._deletions.values() for record in records]
+        self._synced_row = max([self._indexed_row, *positions])
         self.log_files = LogFiles()
         self.tenants = {name: self._tenant_rows(name) for name in catalog.tenants()}
 
@@ -130,6 +140,10 @@ class _Replay:
                 writer = self._writer(file, number, log_file.end_offset, log_file.end_row)
             else:
                 file.close()
+        for name, rows in self.tenants.items():
+            self._apply_deletions(rows, before=None)
+            seen = self._catalog.last_deletion(name)
+            rows.visible = replace(rows.visible, deletions=Deletions(rows.visible.deletions.records, seen))
         return writer or self._begin()
 
     def _tenant_rows(self, tenant: TenantId) -> TenantRows:
@@ -163,11 +177,11 @@ class _Replay:
         return read_log_file(data, file_name(number), number, self._shard, last=last, synced_row=self._synced_row)
 
     def _check_beginning(self, log_file: LogFile) -> None:
-        if log_file.first_row > self._synced_row:
+        if log_file.first_row > self._indexed_row:
             raise damaged(
                 file_name(log_file.number),
                 0,
-                f"rows {self._synced_row} to {log_file.first_row - 1} are missing before it",
+                f"rows {self._indexed_row} to {log_file.first_row - 1} are missing before it",
             )
 
     def _begin(self) -> LogWriter:
@@ -204,7 +218,7 @@ class _Replay:
         name = file_name(log_file.number)
         self.log_files.add(log_file.number)
         for frame in log_file.frames:
-            self.log_files.note(log_file.number, frame.tenant, frame.end_row)
+            self.log_files.note(log_file.number, frame.tenant, frame.end_row, frame.first_row)
             mark = self._catalog.mark(frame.tenant)
             if frame.end_row > mark:
                 if frame.first_row < mark:
@@ -221,9 +235,10 @@ class _Replay:
             raise damaged(name, frame.offset, f"the event batch cannot be read: {error}") from error
         if batch.rows != frame.rows:
             raise damaged(name, frame.offset, f"{batch.rows} rows where {frame.rows} were written")
+        self._apply_deletions(rows, before=frame)
         hashes = hash_events(frame.tenant, batch)
-        known = rows.indexed.known(frame.tenant, batch, hashes) if rows.visible.segments else None
         visible = rows.visible
+        known = rows.indexed.known(frame.tenant, batch, hashes, visible.deletions) if visible.segments else None
         duplicates = decide_duplicates(
             batch, hashes.identity, known, None, rows.active, visible.blocks, rows.next_ordinal
         )
@@ -243,3 +258,14 @@ class _Replay:
         )
         rows.publish([block])
         rows.sort_once()
+
+    def _apply_deletions(self, rows: TenantRows, *, before: Frame | None) -> None:
+        """Those that came before a frame; None: all."""
+        waiting = self._deletions.get(rows.tenant, [])
+        due: list[Deletion] = []
+        while waiting and (before is None or waiting[-1].position < before.end_row):
+            due.append(waiting.pop())
+            if before is not None and due[-1].position > before.first_row:
+                raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
+        if due:
+            rows.hide(rows.hidden_by(*due))

@@ -1,4 +1,5 @@
-"""One tenant's rows at one moment: segments and synced tail, whatever is appended or compacted meanwhile."""
+"""One tenant's rows at one moment: segments, synced tail and deletions, whatever is appended, compacted or deleted
+meanwhile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -34,14 +35,14 @@ class Snapshot:
 
     @property
     def tail_rows(self) -> int:
-        """Rows of the part not yet indexed."""
+        """Rows of the part not yet indexed, hidden ones included."""
         return self._open().tail_rows
 
     def scan(
         self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
     ) -> Iterator[ScannedRows]:
-        """The rows with ``start_ms <= time < end_ms``, each once, as stored; see ``ScannedRows``. ``properties``: None
-        for all. Raises ``DATA_DAMAGED`` naming the file.
+        """The rows with ``start_ms <= time < end_ms`` that no deletion hides, each once, as stored; see
+        ``ScannedRows``. ``properties``: None for all. Raises ``DATA_DAMAGED`` naming the file.
         """
         return self._scan(fields, fields, properties, start_ms, end_ms)
 
@@ -63,8 +64,13 @@ class Snapshot:
         visible = self._open()
         for segment in visible.segments:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
+                hiding = visible.deletions.hiding(segment.deletions_seen)
+                if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
+                    continue
+                if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
+                    hiding = None
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from SegmentReader(self._disk, segment).scan(wanted, properties, start_ms, end_ms)
+                yield from SegmentReader(self._disk, segment).scan(wanted, properties, start_ms, end_ms, hiding)
         for block in visible.blocks:
             wanted = fields if block.hot is None else fields_if_hot
             scanned = scan_block(block, wanted, properties, start_ms, end_ms)

@@ -1,6 +1,7 @@
 """What the parts of a store share, and the locks that guard it.
 
-Order of locks, where two are held: a tenant's ``maintenance``, ``append_lock``, ``catalog_lock``, ``visible_lock``.
+Order of locks, where two are held: a tenant's ``maintenance``, ``log_removal_lock``, ``append_lock``, ``catalog_lock``,
+``visible_lock``. Nobody who holds one of the last three waits for the disk, but to append and to change the catalog.
 """
 
 import errno
@@ -51,6 +52,8 @@ class State:
         """Held while bits are decided and written: nothing else changes identities then."""
         self.visible_lock = threading.Lock()
         """Held, shortly, while visible rows are replaced or pinned."""
+        self.log_removal_lock = threading.Lock()
+        """Held while log files are removed, the oldest first."""
         self._catalog_lock = threading.Lock()
         self._catalog_broken: EvenshardError | None = None
 
@@ -65,17 +68,20 @@ class State:
 
     def fence(self, tenant: TenantId, epoch: Epoch) -> None:
         """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
+        self.learn_epoch(tenant, epoch)
         seen = self.catalog.epoch(tenant)
-        if epoch > seen:
-            with self.changing_catalog() as catalog:
-                catalog.set_epoch(tenant, epoch)
-            seen = self.catalog.epoch(tenant)
         if epoch < seen:
             raise EvenshardError(
                 "STALE_EPOCH",
                 f"epoch {epoch} of {tenant} is over, the shard has seen {seen}",
                 details={"epoch": str(seen)},
             )
+
+    def learn_epoch(self, tenant: TenantId, epoch: Epoch) -> None:
+        """Durable at return, if it is newer than the highest seen."""
+        if epoch > self.catalog.epoch(tenant):
+            with self.changing_catalog() as catalog:
+                catalog.set_epoch(tenant, epoch)
 
     @contextmanager
     def changing_catalog(self) -> Iterator[Catalog]:

@@ -3,7 +3,8 @@
 One append group at a time, one compaction a tenant at a time; snapshots and scans wait for neither.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
@@ -11,12 +12,19 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.storage.append import Append, Appended, OnSync
 from evenshard.storage.appender import append_group
-from evenshard.storage.indexing import Compacted, compact_tenant, sort_tail
+from evenshard.storage.compaction.plan import storage_day
+from evenshard.storage.deleting import hide_users, raise_horizon
+from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
+from evenshard.storage.log.files import LogUsage
+from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.recovery import recover
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State
 from evenshard.storage.tenant import TenantStorage, Visible
+
+_OVERDUE = 2
+"""Rows so many times older than what makes a tenant due go first."""
 
 
 class Store:
@@ -60,6 +68,10 @@ class Store:
         """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
         self._state.fence(tenant, epoch)
 
+    def learn_epoch(self, tenant: TenantId, epoch: Epoch) -> None:
+        """From now on older ones are refused; durable at return. One that is not newer changes nothing."""
+        self._state.learn_epoch(tenant, epoch)
+
     def epoch(self, tenant: TenantId) -> Epoch:
         """The highest placement epoch seen; 0: none."""
         return self._state.catalog.epoch(tenant)
@@ -73,14 +85,46 @@ class Store:
             state.pins.pin(visible.segments)
         return Snapshot(state.disk, tenant, self.epoch(tenant), visible, lambda seen: state.pins.unpin(seen.segments))
 
-    def compact(self, tenant: TenantId, day: int | None = None) -> Compacted:
+    def hide_users(self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str]) -> int:
+        """Hides every row of ``users`` that is stored now, and none stored later; durable and visible at return.
+
+        An ``operation`` that has been here changes nothing. Returns how many unindexed rows were hidden. Raises
+        ``STALE_EPOCH``, ``DISK_FULL``, ``SHARD_UNAVAILABLE``.
+        """
+        with self._deleting(tenant, epoch):
+            return hide_users(self._state, tenant, operation, users)
+
+    def raise_horizon(self, tenant: TenantId, epoch: Epoch, horizon_ms: int) -> int:
+        """Hides every row stored now whose time is before the horizon, and none stored later; durable and visible at
+        return. One that is not above the last changes nothing. Returns the one that holds. Raises as ``hide_users``."""
+        with self._deleting(tenant, epoch):
+            return raise_horizon(self._state, tenant, horizon_ms)
+
+    @contextmanager
+    def _deleting(self, tenant: TenantId, epoch: Epoch) -> Iterator[None]:
+        with self._state.append_lock:
+            if self._closed:
+                raise EvenshardError("SHARD_UNAVAILABLE", "the shard is stopping")
+            self._state.fence(tenant, epoch)
+            yield
+
+    def purge_status(self, tenant: TenantId, operation: str = "") -> Purge:
+        """How far the removal of what an operation hid is; of all that is hidden for ``""``."""
+        return purge_status(self._state, tenant, operation)
+
+    def purge_step(self, tenant: TenantId, pace: Pace = lambda _: None) -> bool:
+        """Does the next piece of removing what is hidden; False: there is nothing to do now. Takes as long as a
+        compaction. ``pace`` and errors as of ``compact``."""
+        return purge_step(self._state, tenant, pace)
+
+    def compact(self, tenant: TenantId, day: int | None = None, pace: Pace = lambda _: None) -> Compacted:
         """Indexes everything the tenant has in the log, and tidies its segments. ``day`` (UTC, days since the epoch) is
-        indexed with it: what is indexed is always a prefix of the log.
+        indexed with it: what is indexed is always a prefix of the log. ``pace`` is told of bytes written and may wait.
 
         Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``DATA_DAMAGED``; then everything is as before.
         """
         del day
-        return compact_tenant(self._state, tenant)
+        return compact_tenant(self._state, tenant, pace)
 
     def sort_tail(self, tenant: TenantId) -> bool:
         """Joins some of the tenant's unindexed rows into a sorted run, if it is time to; to be called every now and
@@ -88,19 +132,31 @@ class Store:
         return sort_tail(self._state, tenant)
 
     def due(self, now_ms: int) -> list[TenantId]:
-        """Tenants whose unindexed rows are too many, too large or too old, the most rows first."""
-        settings = self._state.settings
+        """Tenants whose unindexed rows are too many, too large or too old, or whose segments are to be merged since a
+        day is over or late rows are due. First those whose rows are far too old, which keep log files from being
+        removed, the oldest first; then those with the most rows.
+
+        To be called by one thread at a time."""
+        settings, day = self._state.settings, storage_day(now_ms)
         due = []
         with self._state.visible_lock:
-            seen = [(name, rows.visible) for name, rows in self._state.tenants.items() if rows.visible.blocks]
-        for name, visible in seen:
+            seen = [(rows, rows.visible) for rows in self._state.tenants.values()]
+        for rows, visible in seen:
+            age_ms = now_ms - visible.blocks[0].appended_ms if visible.blocks else 0
             if (
                 visible.tail_rows >= settings.compact_rows
                 or visible.tail_bytes >= settings.compact_bytes
-                or now_ms - visible.blocks[0].appended_ms >= settings.compact_age_ms
+                or age_ms >= settings.compact_age_ms
+                or is_unsettled(rows, visible.segments, day)
             ):
-                due.append((visible.tail_rows, name))
-        return [name for _, name in sorted(due, reverse=True)]
+                overdue_ms = age_ms if age_ms >= _OVERDUE * settings.compact_age_ms else 0
+                due.append((-overdue_ms, -visible.tail_rows, rows.tenant))
+        return [tenant for _, _, tenant in sorted(due)]
+
+    def log_usage(self) -> LogUsage:
+        """The log's files, and whose rows keep the oldest."""
+        with self._state.append_lock:
+            return self._state.log_files.usage(self._state.catalog.mark)
 
     def backlog(self, tenant: TenantId) -> float:
         """The tenant's unindexed rows, as a multiple of what makes it due by their number or size."""

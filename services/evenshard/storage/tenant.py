@@ -1,20 +1,23 @@
 """What a store holds of one tenant: the rows that are visible, and the identities of those not indexed."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from evenshard.ids import TenantId
+from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
-from evenshard.storage.tail.block import Block
+from evenshard.storage.tail.block import Block, hidden_by_ordinal
 from evenshard.storage.tail.runs import next_run, sorted_run
 
 
 @dataclass(frozen=True, slots=True)
 class TenantStorage:
-    """What a tenant takes on a shard."""
+    """What a tenant takes on a shard: rows that are hidden and not removed yet are counted too."""
 
     tenant: TenantId
     log_rows: int
@@ -38,6 +41,8 @@ class Visible:
     """Rows at lower log positions are in segments."""
     end_position: int = 0
     """The log position after the tenant's last row."""
+    deletions: Deletions = NO_DELETIONS
+    """Those that may still hide rows of ``segments``; in ``blocks`` each has its mark."""
 
     @property
     def tail_rows(self) -> int:
@@ -51,7 +56,19 @@ class Visible:
     def version(self) -> str:
         """Changes whenever an answer from these rows may."""
         newest = max((segment.id for segment in self.segments), default=0)
-        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}"
+        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}-{self.deletions.last_seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What a tenant's rows become by deletions; made beforehand, so that nothing can fail once it is durable."""
+
+    deletions: Deletions
+    blocks: tuple[Block, ...]
+    active: IdentitySet
+    sealed: IdentitySet | None
+    rows: int
+    """Unindexed rows that they hide."""
 
 
 class TenantRows:
@@ -66,8 +83,16 @@ class TenantRows:
         """Takes the identities of new rows."""
         self.sealed: IdentitySet | None = None
         """Those of rows a compaction is indexing."""
+        self.writing: list[int] = []
+        """Ids of the segments that a compaction or a purge writes."""
+        self.rows_purged: dict[int, int] = {}
+        """By seq of a deletion: rows written anew or indexed so that what it hid is left out."""
         self.maintenance = threading.Lock()
         """Held by the one compaction or sorting that is at work."""
+        self.spared: set[int] = set()
+        """Segments a compaction could not read: it leaves them as they are until a restart."""
+        self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
+        """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
 
     def publish(self, blocks: Sequence[Block]) -> None:
@@ -88,7 +113,65 @@ class TenantRows:
     def put_run(self, chosen: range, run: Block) -> None:
         """``run`` takes the place of the blocks it was made of."""
         blocks = self.visible.blocks
+        hidden = hidden_by_ordinal(blocks[chosen.start : chosen.stop])  # as they are now: a deletion may have come
+        if hidden is not None:
+            assert run.row_of_ordinal is not None
+            of_run = np.empty(run.rows, np.bool_)
+            of_run[run.row_of_ordinal] = hidden
+            run = replace(run, hidden=of_run)
         self.visible = replace(self.visible, blocks=(*blocks[: chosen.start], run, *blocks[chosen.stop :]))
+
+    def hidden_by(self, *deletions: Deletion) -> Hidden:
+        """The rows with the next deletions, which all rows there are were stored before. Changes nothing."""
+        visible, hiding = self.visible, Deletions(deletions).hiding(0)
+        blocks, rows = [], 0
+        for block in visible.blocks:
+            hides = None if hiding is None else hiding.rows_of(block.batch, block.placement, in_order=block.is_run)
+            if hides is not None:
+                rows += int(np.count_nonzero(hides))
+                block = replace(block, hidden=hides if block.hidden is None else block.hidden | hides)
+            blocks.append(block)
+        active, sealed = self.active, self.sealed
+        hidden = hidden_by_ordinal(blocks) if rows else None
+        if hidden is not None:
+            active = active.without(hidden, blocks[0].first_ordinal)
+            sealed = None if sealed is None else sealed.without(hidden, blocks[0].first_ordinal)
+        return Hidden(visible.deletions.with_next(deletions), tuple(blocks), active, sealed, rows)
+
+    def tail_rows_hidden_by(self, deletion: Deletion) -> int:
+        """Unindexed rows that a deletion which took effect hides, alone or with others."""
+        hiding = Deletions([deletion]).hiding(0)
+        masks = (
+            []
+            if hiding is None
+            else [
+                (block.hidden, hiding.rows_of(block.batch, block.placement, in_order=block.is_run))
+                for block in self.visible.blocks
+                if block.hidden is not None
+            ]
+        )
+        return sum(int(np.count_nonzero(now & hides)) for now, hides in masks if hides is not None)
+
+    def hide(self, hidden: Hidden) -> None:
+        """``hidden_by`` comes true; nothing may have changed since."""
+        self.active, self.sealed = hidden.active, hidden.sealed
+        self.visible = replace(self.visible, blocks=hidden.blocks, deletions=hidden.deletions)
+
+    def note_purged(self, count: int) -> None:
+        """So many rows were written anew for all deletions there are."""
+        for record in self.visible.deletions.records:
+            self.rows_purged[record.seq] = self.rows_purged.get(record.seq, 0) + count
+        for seq in sorted(self.rows_purged)[:-RETIRED_DELETIONS_KEPT]:
+            del self.rows_purged[seq]
+
+    def forget_deletions(self, seqs: Iterable[int]) -> None:
+        """Nothing that they hid is left."""
+        self.visible = replace(self.visible, deletions=self.visible.deletions.without(seqs))
+
+    def replace_segments(self, segments: tuple[SegmentInfo, ...], indexed: IndexedIdentities) -> None:
+        """Some were written anew without their hidden rows."""
+        self.visible = replace(self.visible, segments=segments)
+        self.indexed = indexed
 
     def seal(self) -> None:
         """A compaction begins: the identities so far belong to the rows it takes."""

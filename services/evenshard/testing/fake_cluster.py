@@ -70,15 +70,26 @@ class FakeCluster:
     copies: int = 0
     created: list[str] = field(default_factory=list)
     """Tenants somebody asked to make, those that exist too."""
+    create_script: list[EvenshardError] = field(default_factory=list)
+    """What the next calls that make a tenant fail with."""
     imports: list[ingest_pb2.ImportEventsRequest] = field(default_factory=list)
     queries: list[query_pb2.QuerySegmentationRequest] = field(default_factory=list)
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
+    paused: set[str] = field(default_factory=set)
+    """Tenants whose compaction is paused; ``""``: everybody's."""
     metadata: list[dict[str, str]] = field(default_factory=list)
     export_breaks_after: list[int] = field(default_factory=list)
     """Streams that break, each after so many messages."""
     export_error_after: int | None = None
     """Every stream fails for good after so many messages."""
+    operations: dict[str, admin_pb2.Operation] = field(default_factory=dict)
+    deletions: list[admin_pb2.DeleteUsersRequest] = field(default_factory=list)
+    """Dry runs too."""
+    deletion_errors: list[EvenshardError] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    """What becomes of the next waits for an operation: the state in which it ends, or empty: it goes on."""
+    waits_asked_ms: list[int] = field(default_factory=list)
     address: str = ""
     _server: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -359,6 +370,8 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         self.cluster = cluster
 
     def CreateTenant(self, request: Any, context: Any) -> Any:
+        if self.cluster.create_script:
+            refuse(context, self.cluster.create_script.pop(0))
         self.cluster.created.append(request.tenant)
         if request.tenant in self.cluster.tenants:
             refuse(context, EvenshardError("TENANT_EXISTS", f"{request.tenant!r} exists"))
@@ -381,14 +394,78 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         rows = len(self.cluster.rows_of(request.tenant))
         return admin_pb2.CompactTenantResponse(segments_written=1, rows=rows, duplicates_marked=2, backlog_rows=0)
 
+    def SetCompaction(self, request: Any, context: Any) -> Any:
+        if request.tenant:
+            self._found(request.tenant, context)
+        change = self.cluster.paused.add if request.paused else self.cluster.paused.discard
+        change(request.tenant)
+        return admin_pb2.SetCompactionResponse(shards=[self._compaction()])
+
+    def _compaction(self) -> common_pb2.CompactionState:
+        paused = sorted(self.cluster.paused - {""})
+        return common_pb2.CompactionState(
+            shard="shard-0", paused="" in self.cluster.paused, paused_tenants=paused, backlog_rows=7, log_files=1
+        )
+
     def GetStorage(self, request: Any, context: Any) -> Any:
         names = [request.tenant] if request.tenant else sorted(self.cluster.tenants)
         return admin_pb2.GetStorageResponse(
             tenants=[
                 admin_pb2.TenantStorage(tenant=name, log_rows=len(self.cluster.rows_of(name)), files=3, bytes=4096)
                 for name in names
-            ]
+            ],
+            compaction=[self._compaction()],
         )
+
+    def DeleteUsers(self, request: Any, context: Any) -> Any:
+        self._found(request.tenant, context)
+        self.cluster.deletions.append(request)
+        if not request.distinct_ids[0]:
+            refuse(context, EvenshardError("QUERY_INVALID", "the empty distinct_id is nobody's"))
+        if self.cluster.deletion_errors and not request.options.dry_run:
+            refuse(context, self.cluster.deletion_errors.pop(0))
+        operation = admin_pb2.Operation(
+            operation=f"op-{len(self.cluster.operations)}",
+            kind="delete-users",
+            tenant=request.tenant,
+            state="running",
+            rows_total=7,
+            requested_by="development",
+        )
+        if not request.options.dry_run:
+            self.cluster.operations[operation.operation] = operation
+        return admin_pb2.DeleteUsersResponse(operation=operation)
+
+    def GetOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.GetOperationResponse(operation=self._operation(request.operation, context))
+
+    def ListOperations(self, request: Any, context: Any) -> Any:
+        found = [each for each in self.cluster.operations.values() if request.tenant in ("", each.tenant)]
+        return admin_pb2.ListOperationsResponse(operations=found[::-1])
+
+    def WaitOperation(self, request: Any, context: Any) -> Any:
+        """As ``waits`` says: "" it goes on (after the time given), else the state in which it ends."""
+        operation = self._operation(request.operation, context)
+        self.cluster.waits_asked_ms.append(request.timeout_ms)
+        state = self.cluster.waits.pop(0) if self.cluster.waits else "complete"
+        if state:
+            operation.state, operation.rows_done = state, operation.rows_total
+        else:
+            threading.Event().wait(request.timeout_ms / 1000)
+        return admin_pb2.WaitOperationResponse(operation=operation)
+
+    def CancelOperation(self, request: Any, context: Any) -> Any:
+        operation = self._operation(request.operation, context)
+        if operation.state != "planned":
+            refuse(context, EvenshardError("OPERATION_STATE", f"it is {operation.state}"))
+        if not request.options.dry_run:
+            operation.state = "cancelled"
+        return admin_pb2.CancelOperationResponse(operation=operation)
+
+    def _operation(self, name: str, context: Any) -> Any:
+        if name not in self.cluster.operations:
+            refuse(context, EvenshardError("OPERATION_NOT_FOUND", f"no operation {name!r}"))
+        return self.cluster.operations[name]
 
     def _found(self, name: str, context: Any) -> Any:
         if name not in self.cluster.tenants:

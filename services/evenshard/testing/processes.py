@@ -8,10 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from evenshard.client.loop import run_blocking
+from evenshard.ids import ShardId
+from evenshard.runtime.cluster_plan import ETCD_NAME
+from evenshard.runtime.cluster_status import fetch_status
+from evenshard.storage.log.reader import read_log_file
 
 PORTS_NEEDED = 16
 READY_TIMEOUT_S = 60.0
@@ -60,6 +66,10 @@ class ClusterProcess:
     def gateway(self) -> str:
         return f"127.0.0.1:{self.base_port + 1}"
 
+    @property
+    def _up_log_file(self) -> Path:
+        return self.data_dir.parent / f"{self.data_dir.name}.up.log"
+
     def __enter__(self) -> "ClusterProcess":
         self.start()
         return self
@@ -73,8 +83,7 @@ class ClusterProcess:
         command += ["--shards", str(self.shards), "--base-port", str(self.base_port)]
         for setting in self.settings:
             command += ["--set", setting]
-        log = self.data_dir.parent / f"{self.data_dir.name}.up.log"
-        with log.open("ab") as stderr:
+        with self._up_log_file.open("ab") as stderr:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, stdin=subprocess.DEVNULL
             )
@@ -86,7 +95,7 @@ class ClusterProcess:
             said += self._process.stdout.read() or b""
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill_all()
-                raise RuntimeError(f"up did not become ready: {said.decode()} {log.read_text()[-4000:]}")
+                raise RuntimeError(f"up did not become ready: {said.decode()} {self.up_log()[-4000:]}")
             time.sleep(0.02)
         self.ready = json.loads(said.split(b"\n")[0])
         if self.ready.get("status") != "ready":
@@ -112,6 +121,34 @@ class ClusterProcess:
         self._process.wait(10)
         self._process = None
 
+    def up_log(self) -> str:
+        """What ``up`` has said to people, in all its runs here."""
+        return self._up_log_file.read_text()
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """The lines a service has logged."""
+        lines = (self.data_dir / "logs" / f"{name}.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def log_files(self, shard: str) -> list[Path]:
+        """A shard's commit log, oldest file first."""
+        return sorted((self.data_dir / shard / "log").glob("*.log"))
+
+    def undrained(self) -> list[str]:
+        """After ``stop``: every service that did not drain as promised, and every shard whose log has no clean end."""
+        found = [line for line in self.up_log().splitlines() if "did not end in time" in line]
+        names = [path.stem for path in sorted((self.data_dir / "logs").glob("*.log")) if path.stem != ETCD_NAME]
+        for name in names:
+            last = self.log(name)[-1]
+            if last["event"] != "stopped":
+                found.append(f"the last words of {name}: {last}")
+            if name.startswith("shard-"):
+                path = self.log_files(name)[-1]
+                end = read_log_file(path.read_bytes(), path.name, int(path.stem), ShardId(name), last=True)
+                if not end.clean or end.torn:
+                    found.append(f"{name}: {path.name} has no clean end")
+        return found
+
     def run(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = 120.0) -> CommandResult:
         """Runs ``evenshard ARGUMENTS --json`` against this cluster."""
         done = subprocess.run(
@@ -128,23 +165,29 @@ class ClusterProcess:
             document = text
         return CommandResult(done.returncode, document, done.stderr.decode())
 
+    def status(self) -> dict[str, Any]:
+        """The document of ``evenshard status``, without the start of a command."""
+        return run_blocking(fetch_status(self.router))
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The services that ``status`` tells of, by name."""
+        return {service["name"]: service for service in self.status()["services"]}
+
     def pid(self, name: str) -> int:
         """The process id of a service, as ``status`` tells it."""
-        for service in self.run("status").document["services"]:
-            if service["name"] == name:
-                return int(service["pid"])
-        raise LookupError(name)
+        return int(self.services()[name]["pid"])
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.pid(name), number)
 
-    def wait_healthy(self, timeout_s: float = 30.0) -> None:
-        """Returns when every service serves."""
+    def wait_healthy(self, restarts: Mapping[str, int] | None = None, timeout_s: float = 60.0) -> None:
+        """Returns when every service serves, those of ``restarts`` after so many starts more than the first."""
         deadline = time.monotonic() + timeout_s
         while True:
-            answer = self.run("status")
-            if answer.exit_status == 0:
+            status = self.status()
+            found = {service["name"]: service["restarts"] for service in status["services"]}
+            if status["healthy"] and all(found.get(name) == number for name, number in (restarts or {}).items()):
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not healthy: {answer.document}")
-            time.sleep(0.1)
+                raise TimeoutError(f"not healthy: {status}")
+            time.sleep(0.05)

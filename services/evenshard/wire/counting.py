@@ -1,6 +1,6 @@
 """Counts of keys: protobuf ↔ ours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,10 @@ def hot_keys_response(keys: Sequence[KeyCount], count_missing_max: int) -> count
         ],
         count_missing_max=count_missing_max,
     )
+
+
+def forget_request(tenant: str, distinct_ids: Iterable[str]) -> counter_pb2.ForgetUsersRequest:
+    return counter_pb2.ForgetUsersRequest(tenant=tenant, distinct_ids=distinct_ids)
 
 
 def _written(keys: pa.RecordBatch) -> bytes:

@@ -45,6 +45,11 @@ COMPACT_TENANT = Rpc(
     admin_pb2.CompactTenantRequest,
     admin_pb2.CompactTenantResponse,
 )
+SET_COMPACTION = Rpc(
+    f"/{ADMIN_SERVICE}/SetCompaction",
+    admin_pb2.SetCompactionRequest,
+    admin_pb2.SetCompactionResponse,
+)
 GET_STORAGE = Rpc(f"/{ADMIN_SERVICE}/GetStorage", admin_pb2.GetStorageRequest, admin_pb2.GetStorageResponse)
 DELETE_USERS = Rpc(f"/{ADMIN_SERVICE}/DeleteUsers", admin_pb2.DeleteUsersRequest, admin_pb2.DeleteUsersResponse)
 GET_OPERATION = Rpc(f"/{ADMIN_SERVICE}/GetOperation", admin_pb2.GetOperationRequest, admin_pb2.GetOperationResponse)
@@ -66,6 +71,11 @@ SCAN = Rpc(f"/{SHARD_SERVICE}/Scan", shard_pb2.ScanRequest, shard_pb2.ScanRespon
 SCAN_ROWS = Rpc(f"/{SHARD_SERVICE}/ScanRows", shard_pb2.ScanRowsRequest, shard_pb2.ScanRowsResponse)
 """A server stream."""
 COMPACT = Rpc(f"/{SHARD_SERVICE}/Compact", shard_pb2.CompactRequest, shard_pb2.CompactResponse)
+SET_SHARD_COMPACTION = Rpc(
+    f"/{SHARD_SERVICE}/SetShardCompaction",
+    shard_pb2.SetShardCompactionRequest,
+    shard_pb2.SetShardCompactionResponse,
+)
 HIDE_USERS = Rpc(f"/{SHARD_SERVICE}/HideUsers", shard_pb2.HideUsersRequest, shard_pb2.HideUsersResponse)
 RAISE_HORIZON = Rpc(f"/{SHARD_SERVICE}/RaiseHorizon", shard_pb2.RaiseHorizonRequest, shard_pb2.RaiseHorizonResponse)
 PURGE = Rpc(f"/{SHARD_SERVICE}/Purge", shard_pb2.PurgeRequest, shard_pb2.PurgeResponse)
@@ -77,4 +87,5 @@ GET_SHARD_STORAGE = Rpc(
 
 COUNT_EVENTS = Rpc(f"/{COUNTER_SERVICE}/CountEvents", counter_pb2.CountEventsRequest, counter_pb2.CountEventsResponse)
 GET_COUNTS = Rpc(f"/{COUNTER_SERVICE}/GetCounts", counter_pb2.GetCountsRequest, counter_pb2.GetCountsResponse)
+FORGET_USERS = Rpc(f"/{COUNTER_SERVICE}/ForgetUsers", counter_pb2.ForgetUsersRequest, counter_pb2.ForgetUsersResponse)
 LIST_HOT_KEYS = Rpc(f"/{COUNTER_SERVICE}/ListHotKeys", counter_pb2.ListHotKeysRequest, counter_pb2.ListHotKeysResponse)

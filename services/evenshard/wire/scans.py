@@ -6,7 +6,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from evenshard.api.v1 import shard_pb2
+from evenshard.api.v1 import common_pb2, shard_pb2
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch
 from evenshard.queries.plan import ScanStats
@@ -79,8 +79,11 @@ def compact_response(done: Compacted) -> shard_pb2.CompactResponse:
     )
 
 
-def storage_response(tenants: Iterable[TenantStorage]) -> shard_pb2.GetShardStorageResponse:
+def storage_response(
+    tenants: Iterable[TenantStorage], compaction: common_pb2.CompactionState
+) -> shard_pb2.GetShardStorageResponse:
     return shard_pb2.GetShardStorageResponse(
+        compaction=compaction,
         tenants=[
             shard_pb2.ShardTenantStorage(
                 tenant=each.tenant,
@@ -92,5 +95,5 @@ def storage_response(tenants: Iterable[TenantStorage]) -> shard_pb2.GetShardStor
                 bytes=each.bytes,
             )
             for each in tenants
-        ]
+        ],
     )

@@ -32,6 +32,9 @@ def tenant_to_proto(tenant: Tenant, revision: Revision) -> admin_pb2.Tenant:
             strict=tenant.settings.strict,
             hot_key_threshold=tenant.settings.hot_key_threshold,
             hot_key_mode=tenant.settings.hot_key_mode,
+            retention_days=tenant.settings.retention_days,
+            events_per_second=tenant.settings.events_per_second,
+            bytes_per_second=tenant.settings.bytes_per_second,
         ),
         placement=placement_to_proto(tenant.placement),
         revision=revision,
@@ -46,6 +49,9 @@ def tenant_from_proto(message: admin_pb2.Tenant) -> tuple[Tenant, Revision]:
         message.settings.strict,
         message.settings.hot_key_threshold,
         cast(HotKeyMode, message.settings.hot_key_mode),
+        message.settings.retention_days,
+        message.settings.events_per_second,
+        message.settings.bytes_per_second,
     )
     tenant = Tenant(TenantId(message.name), settings, placement_from_proto(message.placement), nonce="")
     return tenant, Revision(message.revision)
@@ -58,6 +64,9 @@ def patch_from_proto(message: admin_pb2.TenantSettings) -> SettingsPatch:
         message.strict if message.HasField("strict") else None,
         message.hot_key_threshold if message.HasField("hot_key_threshold") else None,
         message.hot_key_mode if message.HasField("hot_key_mode") else None,
+        message.retention_days if message.HasField("retention_days") else None,
+        message.events_per_second if message.HasField("events_per_second") else None,
+        message.bytes_per_second if message.HasField("bytes_per_second") else None,
     )
 
 
@@ -68,4 +77,7 @@ def patch_to_proto(patch: SettingsPatch) -> admin_pb2.TenantSettings:
         strict=patch.strict,
         hot_key_threshold=patch.hot_key_threshold,
         hot_key_mode=patch.hot_key_mode,
+        retention_days=patch.retention_days,
+        events_per_second=patch.events_per_second,
+        bytes_per_second=patch.bytes_per_second,
     )

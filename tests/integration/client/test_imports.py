@@ -259,6 +259,15 @@ def test_tenants_named_in_lines_are_made_and_their_events_sent_again(cluster: Fa
     assert stored_times(cluster, "new-1") == list(range(1, 300, 3))
 
 
+def test_a_tenant_that_could_not_be_made_yet_is_made_later(cluster: FakeCluster, tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(b"\n".join(orjson.dumps(event(number, tenant="new")) for number in range(100)))
+    cluster.create_script = [EvenshardError("DIRECTORY_UNAVAILABLE", "etcd is away")] * 2
+    with evenshard.connect(cluster.address) as client:
+        result = client.import_file(path, create_tenant=True, batch_rows=25, in_flight=2)
+    assert (counts(result), sorted(cluster.tenants)) == ((100, 100, 0, 0), ["acme", "new"])
+
+
 def test_the_tenant_of_the_call_is_made_before_the_first_event(cluster: FakeCluster, tmp_path: Path) -> None:
     path = tmp_path / "events"
     path.write_bytes(b"")

@@ -39,6 +39,19 @@ def gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def group_members(group: int) -> set[int]:
+    """The processes of a process group that have not ended."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            if os.getpgid(pid) == group and not gone(pid):
+                found.add(pid)
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
 def only_document(up: Any) -> dict[str, Any]:
     """What a run that has ended printed: one document."""
     assert up.process.stdout is not None
@@ -83,7 +96,7 @@ def test_ctrl_c_in_a_terminal_reaches_everybody_and_all_drain_cleanly(start_up: 
     pids = [up.pid(name) for name in names]
     os.killpg(up.process.pid, signal.SIGINT)  # etcd ends by it at once, and is needed until the services are drained
     assert up.process.wait(30) == 0
-    assert not [word for word in ("died", "killed", "ended with") if word in up.errors.read_text()]
+    assert not [word for word in ("died", "did not end", "ended with") if word in up.errors.read_text()]
     assert [gone(pid) for pid in pids] == [True] * len(pids)
     for name in names:
         # "record not removed" would stand between them
@@ -129,14 +142,13 @@ def test_a_killed_child_is_restarted_and_said(start_up: Start, victim: str) -> N
 
     def pids() -> list[int]:
         found = []
-        for folder in Path("/proc").glob("[0-9]*"):
+        for pid in group_members(up.process.pid):
             try:
-                arguments = (folder / "cmdline").read_bytes().split(b"\0")
-                mine = os.getpgid(int(folder.name)) == up.process.pid
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it has ended meanwhile
-            if mine and (victim.encode() in arguments or f"--name={victim}".encode() in arguments):
-                found.append(int(folder.name))
+            if victim.encode() in arguments or f"--name={victim}".encode() in arguments:
+                found.append(pid)
         return found
 
     before = pids()
@@ -220,9 +232,13 @@ def test_wrong_flags_are_refused_with_exit_status_2(
 
 def test_children_end_with_a_killed_supervisor(start_up: Start) -> None:
     up = start_up("--shards", "1").wait_ready()
-    pids = [up.pid(name) for name in ("router-0", "gateway-0", "counter-0", "shard-0")]
+    pids = group_members(up.process.pid) - {up.process.pid}
+    services = {up.pid(name) for name in ("router-0", "gateway-0", "counter-0", "shard-0")}
+    assert (services <= pids, len(pids)) == (True, len(services) + 1)  # etcd
     up.process.kill()
-    eventually(lambda: all(gone(pid) for pid in pids), 5)
+    assert up.process.wait(5) == -signal.SIGKILL
+    eventually(lambda: group_members(up.process.pid) == set(), 5)
+    assert [pid for pid in pids if not gone(pid)] == []
 
 
 def test_calls_in_flight_end_before_the_service_does(start_up: Start) -> None:

@@ -23,20 +23,24 @@ def real_data(real_file: Path) -> RealData:
     return load_real_data(real_file)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
-    """Two shards, stopped at the end; a stop that is not clean fails the test."""
-    running = ClusterProcess(tmp_path / "data")
+def running_cluster(data_dir: Path) -> Iterator[ClusterProcess]:
+    """Two shards, stopped at the end; a stop that is not a clean drain of every service fails the test."""
+    running = ClusterProcess(data_dir)
     running.start()
     try:
         yield running
-        assert running.stop() == 0
+        assert (running.stop(), running.undrained()) == (0, [])
     finally:
         running.kill_all()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
+    """A test's own cluster."""
+    yield from running_cluster(tmp_path / "data")
 
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
     """One cluster for the tests of a module that only look."""
-    with ClusterProcess(tmp_path_factory.mktemp("cluster") / "data") as running:
-        yield running
+    yield from running_cluster(tmp_path_factory.mktemp("cluster") / "data")

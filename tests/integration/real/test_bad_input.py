@@ -1,6 +1,7 @@
 """Everything a client can get wrong, against real processes: the precise code, the good events stored, nobody dead."""
 
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,10 @@ BAD_LINES: list[tuple[bytes | dict[str, Any], str]] = [
     (line(properties={"distinct_id": "x" * 256}), "DISTINCT_ID_TOO_LONG"),
     (line(properties={"time": ...}), "TIME_MISSING"),
     (line(properties={"time": "yesterday"}), "TIME_INVALID"),
+    (line(properties={"time": -86_400}), "TIME_TOO_OLD"),  # 1969, in seconds, as all small numbers are
+    (line(properties={"time": -86_400_000}), "TIME_TOO_OLD"),
+    (line(properties={"time": 4_922_899_200}), "TIME_IN_FUTURE"),  # 2126, in seconds
+    (line(properties={"time": 4_922_899_200_000}), "TIME_IN_FUTURE"),  # in ms
     (line(properties={"time": "1969-06-01T00:00:00Z"}), "TIME_TOO_OLD"),
     (line(properties={"time": "2126-01-01T00:00:00Z"}), "TIME_IN_FUTURE"),
     (line(properties={"$insert_id": "x" * 65}), "INSERT_ID_INVALID"),
@@ -137,6 +142,68 @@ def arrow(columns: dict[str, pa.Array] | list[tuple[str, pa.Array]]) -> bytes:
 
 
 GOOD = {"event": pa.array(["a"]), "distinct_id": pa.array(["u"]), "time": pa.array([TIME_MS])}
+
+
+def test_bad_rows_of_arrow_get_their_codes(
+    router: ingest_pb2_grpc.IngestServiceStub, shared_cluster: ClusterProcess
+) -> None:
+    rows: list[tuple[int, float | None, str]] = [
+        (TIME_MS, 1.5, ""),
+        (TIME_MS, math.nan, "NUMBER_NOT_FINITE"),
+        (TIME_MS, math.inf, "NUMBER_NOT_FINITE"),
+        (TIME_MS, -math.inf, "NUMBER_NOT_FINITE"),
+        (-86_400_000, 1.5, "TIME_TOO_OLD"),  # 1969
+        (4_922_899_200_000, 1.5, "TIME_IN_FUTURE"),  # 2126
+        (TIME_MS, None, ""),
+    ]
+    columns = {
+        "event": pa.array(["not finite"] * len(rows)),
+        "distinct_id": pa.array(["u"] * len(rows)),
+        "time": pa.array([time_ms for time_ms, _, _ in rows]),
+        "x": pa.array([x for _, x, _ in rows], pa.float64()),
+    }
+    answer = router.ImportEvents(ingest_pb2.ImportEventsRequest(tenant="bad", arrow_ipc=arrow(columns)), timeout=20)
+    assert [(error.index, error.code, error.retryable) for error in answer.errors] == [
+        (index, code, False) for index, (_, _, code) in enumerate(rows) if code
+    ]
+    assert (answer.accepted, answer.rejected) == (2, 5)
+    asked = shared_cluster.run(
+        "query", "segmentation", "--tenant", "bad", "--from", "2026-01-01", "--to", "2026-01-01",
+        "--event", "not finite", "--by", "x",
+    )  # fmt: skip
+    assert {line["by"][0]: line["overall"] for line in asked.document["series"]} == {1.5: 1, None: 1}
+
+
+def test_strict_tenants_and_strict_calls_refuse_what_others_take(
+    router: ingest_pb2_grpc.IngestServiceStub, shared_cluster: ClusterProcess
+) -> None:
+    assert shared_cluster.run("admin", "create-tenant", "strict", "--strict").exit_status == 0
+    lines = [
+        line(properties={"$insert_id": "fine"}),
+        line(properties={"$insert_id": ...}),
+        line(properties={"distinct_id": "undefined"}),
+        line(properties={"distinct_id": "00000000-0000-0000-0000-000000000000"}),
+    ]
+    payload = b"\n".join(orjson.dumps(each) for each in lines)
+    codes = {1: "INSERT_ID_MISSING", 2: "DISTINCT_ID_PLACEHOLDER", 3: "DISTINCT_ID_PLACEHOLDER"}
+    for request in (
+        ingest_pb2.ImportEventsRequest(tenant="strict", ndjson=payload),
+        ingest_pb2.ImportEventsRequest(tenant="bad", ndjson=payload, strict=True),
+    ):
+        answer = router.ImportEvents(request, timeout=20)
+        assert {error.index: error.code for error in answer.errors} == codes
+        assert (answer.accepted, answer.duplicates, answer.rejected) == (1, 0, 3)
+    answer = router.ImportEvents(ingest_pb2.ImportEventsRequest(tenant="bad", ndjson=payload), timeout=20)
+    assert (answer.accepted, answer.duplicates, answer.rejected) == (4, 1, 0)
+    assert len(answer.warnings) == 1
+
+
+def test_a_tenant_of_dots_is_not_made(shared_cluster: ClusterProcess) -> None:
+    before = shared_cluster.run("admin", "tenants").document
+    answer = shared_cluster.run("admin", "create-tenant", "../x")
+    assert (answer.exit_status, answer.document["error"]["code"]) == (2, "TENANT_NAME_INVALID")
+    assert shared_cluster.run("admin", "tenants").document == before
+    assert not (shared_cluster.data_dir.parent / "x").exists()
 
 
 def test_bad_calls_get_their_codes(router: ingest_pb2_grpc.IngestServiceStub) -> None:

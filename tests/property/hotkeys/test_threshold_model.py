@@ -47,6 +47,12 @@ class Naive:
                 self.hot_keys.add(event[:2])
         return hot, new
 
+    def forget(self, users: list[str]) -> None:
+        """They are deleted: nothing of them counts, and what comes again is new."""
+        for keys in (self.counts, self.hot_keys, self.seen):
+            for key in [key for key in keys if key[0] in users]:
+                keys.pop(key) if isinstance(keys, Counter) else keys.discard(key)  # type: ignore[arg-type]
+
 
 @dataclass
 class Router:
@@ -94,6 +100,12 @@ class Router:
         self.watch.tell(self.waiting, near, self.rule.count_min)
         self.waiting = []
 
+    def forget(self, users: list[str]) -> None:
+        """As the driver of a deletion: here, then at the counters."""
+        self.watch.forget(TENANT, users)
+        for key in [key for key in self.counters if key[1] in users]:
+            del self.counters[key]
+
     def restart(self) -> None:
         """A new watch: it knows the marks, and what counters have near the threshold."""
         self.tell()
@@ -107,16 +119,14 @@ class Router:
         self.watch.learn(near)
 
 
-AFTER = ["", "tell", "restart"]
+AFTER = st.sampled_from(["", "tell", "restart", "forget a", "forget b", "forget a and c"])
 events = st.tuples(st.sampled_from(["a", "b", "c", ""]), st.integers(0, 1), st.integers(0, 60))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 25),
-    st.lists(
-        st.tuples(st.lists(events, min_size=1, max_size=40), st.sampled_from(["", "tell", "restart"])), max_size=8
-    ),
+    st.lists(st.tuples(st.lists(events, min_size=1, max_size=40), AFTER), max_size=8),
     st.randoms(use_true_random=False),
 )
 def test_one_batch_in_flight_is_exact_to_the_event(
@@ -133,6 +143,10 @@ def test_one_batch_in_flight_is_exact_to_the_event(
             router.tell()
         elif then == "restart":
             router.restart()
+        elif then:
+            users = then.removeprefix("forget ").split(" and ")
+            naive.forget(users)
+            router.forget(users)
     router.tell()
     assert router.watch.pending_rows == 0
     assert not router.watch._sketch._counts.any()

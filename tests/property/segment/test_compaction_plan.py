@@ -1,10 +1,13 @@
 """The compaction plan: postconditions over random histories of a tenant, on a model that only counts rows."""
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 import pytest
 from evenshard.storage.compaction.plan import (
+    GROWTH,
     RUNS_MAX,
     SHARED_ROWS_MAX,
     SMALL_ROWS,
@@ -13,11 +16,15 @@ from evenshard.storage.compaction.plan import (
     Task,
     cut_days,
     plan,
+    storage_day,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 Days = dict[int, int]
+
+RANGES_A_GROUP_MAX = 8
+"""Ranges among which one outweighs the others, those on either side of it likewise, down to what is small."""
 
 
 @dataclass
@@ -120,12 +127,79 @@ def test_without_new_rows_it_settles_in_few_files(history: list[tuple[Days, int]
     for _ in range(3):
         model.compact({}, now_day)
     assert model.compact({}, now_day) == ()
-    for before, after in zip(model.ranges, model.ranges[1:], strict=False):
-        assert before.rows + after.rows > SHARED_ROWS_MAX
-    for _ in range(3):
-        model.compact({}, now_day + 8)
-    assert model.compact({}, now_day + 8) == ()
+    assert len(model.ranges) <= RANGES_A_GROUP_MAX * (2 * rows_of(model) / SHARED_ROWS_MAX + 1)
+    for weeks in range(5, 10):
+        model.compact({}, now_day + 8 * weeks)
+    assert model.compact({}, now_day + 100) == ()
     assert all(len(of_days.runs) == 1 for of_days in model.ranges)
+    for before, after in pairwise(model.ranges):
+        assert before.rows + after.rows > SHARED_ROWS_MAX
+
+
+def test_ten_years_come_day_by_day_and_each_row_is_rewritten_few_times() -> None:
+    """A tenant of 700 rows a day, asked each day; and one of 70,000."""
+    for rows_a_day in (700, 70_000):
+        model = Model()
+        first, years = 10_000, 10
+        most = 0
+        for day in range(first, first + years * 365):
+            model.compact({day: rows_a_day}, day)
+            model.compact({}, day + 1)
+            if day % 50 == 0:
+                model.check()
+            most = max(most, len(model.ranges) - rows_of(model) // (SHARED_ROWS_MAX // 2))
+        assert most <= RANGES_A_GROUP_MAX
+        written = model.rewritten_rows / rows_of(model)
+        print(f"{rows_a_day} rows a day: {written:.1f} times written, {len(model.ranges)} ranges, {most} beyond")
+        assert written <= 2 + math.log(SHARED_ROWS_MAX / min(rows_a_day, SMALL_ROWS), 1 + 1 / GROWTH)
+
+
+def test_rows_that_trickle_in_each_minute_are_rewritten_few_times() -> None:
+    """Some rows a minute for five days: 20 of today, and one of any day of the last month."""
+    random, model, compactions = Random(3), Model(), 0
+    model.compact(dict.fromkeys(range(1_000, 1_030), 25_000), 1_030)
+    model.rewritten_rows, before = 0, rows_of(model)
+    for minute in range(5 * 1440):
+        now_day = 1_030 + minute // 1440
+        model.compact({now_day: 20, now_day - random.randrange(1, 30): 1}, now_day)
+        compactions += 1
+        assert all(len(of_days.runs) <= RUNS_MAX for of_days in model.ranges)
+    new = rows_of(model) - before
+    closings = before  # ranges whose late rows are a tenth of them: each at most once a week
+    small = compactions * SMALL_ROWS / 2
+    print(f"{model.rewritten_rows / compactions:.0f} rows written a compaction, {new / compactions:.0f} of them new")
+    assert model.rewritten_rows <= 6 * new + closings + small
+    assert len(model.ranges) <= 2 * RANGES_A_GROUP_MAX
+
+
+def test_an_open_day_does_not_take_its_neighbours_along() -> None:
+    model = Model()
+    model.compact({9: 100_000}, 10)
+    model.compact({10: 90_000}, 10)
+    assert [(r.first_day, r.last_day) for r in model.ranges] == [(9, 9), (10, 10)]
+    (task,) = model.compact({}, 11)
+    assert task == Task(9, 10, 0, (1, 2))
+
+
+def test_a_day_is_closed_into_one_run_when_it_is_over() -> None:
+    model = Model()
+    model.compact({10: 2_000_000}, 10)
+    model.compact({10: 1_000}, 10)
+    model.compact({10: 1_000}, 10)
+    assert model.compact({}, 10) == ()
+    assert model.compact({}, 11) == (Task(10, 10, 0, (1, 2, 3)),)
+    assert model.compact({}, 11) == ()
+
+
+def test_a_day_ends_a_quarter_of_an_hour_after_midnight() -> None:
+    day_ms, quarter_ms = 86_400_000, 900_000
+    assert [storage_day(20_000 * day_ms + later_ms) for later_ms in (0, quarter_ms - 1, quarter_ms)] == [
+        19_999, 19_999, 20_000,
+    ]  # fmt: skip
+
+
+def rows_of(model: Model) -> int:
+    return sum(of_days.rows for of_days in model.ranges)
 
 
 def test_sixteen_sparse_years_become_one_range_a_tenant() -> None:
@@ -133,8 +207,10 @@ def test_sixteen_sparse_years_become_one_range_a_tenant() -> None:
     model = Model()
     for _ in range(12):
         model.compact({random.randrange(5844): random.randrange(1, 20) for _ in range(900)}, 20_000)
-        assert len(model.ranges) == 1
-        assert len(model.ranges[0].runs) == 1
+        assert len(model.ranges) <= 3
+    model.compact({}, 20_008)
+    (whole,) = model.ranges
+    assert len(whole.runs) == 1
 
 
 @pytest.mark.parametrize("rows", [100_000, 2_000_000])
@@ -160,11 +236,13 @@ def test_a_few_late_rows_do_not_rewrite_a_large_range() -> None:
 
 def test_late_rows_beyond_a_tenth_are_merged_when_the_day_is_over() -> None:
     model = Model()
-    model.compact({10: 2_000_000}, 10)
-    model.compact({10: 300_000}, 10)
-    assert model.compact({}, 10) == ()
-    (task,) = model.compact({}, 11)
-    assert (task.run, len(task.inputs)) == (0, 2)
+    model.compact({10: 2_000_000}, 11)
+    model.compact({10: 100_000}, 11)
+    assert model.compact({}, 11) == model.compact({}, 12) == ()
+    model.compact({10: 150_000}, 12)
+    assert model.compact({}, 12) == ()
+    (task,) = model.compact({}, 13)
+    assert (task.run, len(task.inputs)) == (0, 3)
 
 
 def test_a_rewritten_range_is_cut_at_days() -> None:

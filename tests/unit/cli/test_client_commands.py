@@ -186,6 +186,17 @@ def test_export_writes_rows_or_a_file_and_its_account(
     assert ask(*EXPORT, "--out", str(tmp_path / "no" / "folder"))[0] == 2
 
 
+def test_retention_and_limits_are_null_where_they_are_none(ask: Run) -> None:
+    names = ("retention_days", "events_per_second", "bytes_per_second")
+    flags = ("--retention-days", "--events-per-second", "--bytes-per-second")
+    status, made = ask("admin", "create-tenant", "shop", flags[0], "30", flags[1], "1000", flags[2], "2000000")
+    assert (status, [made[name] for name in names]) == (0, [30, 1000, 2_000_000])
+    assert ask("admin", "set-tenant", "shop", flags[1], "0") == (0, made | {"events_per_second": None})
+    status, ended = ask("admin", "set-tenant", "shop", flags[0], "0", flags[2], "0")
+    assert (status, [ended[name] for name in names]) == (0, [None, None, None])
+    assert ask("admin", "tenant", "shop") == (0, ended)
+
+
 def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
     status, made = ask("admin", "create-tenant", "shop", "--timezone", "Asia/Tokyo", "--dedupe", "off", "--strict")
     assert (status, set(made), set(made["placement"])) == (0, TENANT, {"epoch", "slots", "overflow"})
@@ -212,6 +223,26 @@ def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
     assert [each["tenant"] for each in ask("admin", "storage", "--tenant", "shop")[1]["tenants"]] == ["shop"]
 
 
+def test_compaction_is_paused_and_resumed(ask: Run, cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> None:
+    state = {
+        "shard": "shard-0", "paused": True, "paused_tenants": [], "failing_tenants": [], "backlog_rows": 7,
+        "log_files": 1, "log_kept_by": [],
+    }  # fmt: skip
+    assert ask("admin", "compact", "--pause") == (0, {"compaction": [state]})
+    assert ask("admin", "storage")[1]["compaction"] == [state]
+    both = state | {"paused_tenants": ["acme"]}
+    assert ask("admin", "compact", "--pause", "--tenant", "acme") == (0, {"compaction": [both]})
+    assert ask("admin", "compact", "--resume") == (0, {"compaction": [both | {"paused": False}]})
+    capfd.readouterr()
+    assert run(["admin", "storage"]) == 0
+    assert "shard-0  paused for acme             7" in capfd.readouterr().out
+    assert ask("admin", "compact", "--resume", "--tenant", "acme")[0] == 0
+    assert cluster.paused == set()
+    for wrong in (["--pause", "--resume"], ["--pause", "--wait"], ["--resume", "--day", "2026-01-01"], []):
+        status, document = ask("admin", "compact", *wrong)
+        assert (status, document["error"]["code"]) == (2, "USAGE")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "code"),
     [
@@ -226,7 +257,9 @@ def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
         ([*SEGMENTATION, "--timeout", "0s"], 2, "USAGE"),
         ([*SEGMENTATION, "--measure", "p99"], 2, "USAGE"),
         ([*SEGMENTATION, "--restore-hot"], 2, "USAGE"),
-        (["admin", "create-tenant", "t", "--retention-days", "3"], 2, "USAGE"),
+        (["admin", "create-tenant", "t", "--retention-days", "-1"], 2, "USAGE"),
+        (["admin", "set-tenant", "acme", "--events-per-second", str(1 << 70)], 2, "USAGE"),
+        (["admin", "set-tenant", "acme", "--bytes-per-second", "fast"], 2, "USAGE"),
         (["import", __file__, "--from-line", "-1"], 2, "USAGE"),
         (["import", __file__, "--errors-to", "/no/folder/rejects"], 2, "USAGE"),
         ([*EXPORT[:-1], "yesterday"], 2, "RANGE_INVALID"),

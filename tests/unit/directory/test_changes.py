@@ -25,6 +25,9 @@ patches = st.builds(
     st.none() | st.booleans(),
     st.none() | st.integers(1, 1 << 40),
     st.none() | st.sampled_from(["rewrite", "observe"]),
+    st.none() | st.integers(0, 36_525),
+    st.none() | st.integers(0, 1 << 40),
+    st.none() | st.integers(0, 1 << 40),
 )
 
 
@@ -65,6 +68,11 @@ def test_new_tenant_has_the_defaults_and_its_slots_spread_evenly() -> None:
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_mode="salt")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_mode="")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(timezone="../../etc/passwd")),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(retention_days=-1)),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(retention_days=36_526)),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(events_per_second=-1)),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(bytes_per_second=-1)),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(bytes_per_second=2**53 + 1)),
     ],
 )
 def test_new_tenant_is_refused(code: str, current: Tenant | None, shards: list[ShardId], patch: SettingsPatch) -> None:
@@ -92,6 +100,9 @@ def test_an_update_changes_what_the_patch_names_and_nothing_else(tenant: Tenant,
             old.strict if patch.strict is None else patch.strict,
             patch.hot_key_threshold or old.hot_key_threshold,
             cast(HotKeyMode, patch.hot_key_mode or old.hot_key_mode),
+            old.retention_days if patch.retention_days is None else patch.retention_days,
+            old.events_per_second if patch.events_per_second is None else patch.events_per_second,
+            old.bytes_per_second if patch.bytes_per_second is None else patch.bytes_per_second,
         ),
         tenant.placement,
         "new",
@@ -142,6 +153,16 @@ def test_a_request_id_stands_for_one_change_only() -> None:
         with pytest.raises(EvenshardError) as raised:
             done.check_same("id", verb, name, patch)
         assert raised.value.code == "OPERATION_CONFLICT"
+
+
+def test_a_record_from_before_retention_and_limits_has_none() -> None:
+    tenant = new_tenant(None, NAME, SettingsPatch(strict=True), SHARDS, "n")
+    record = json.loads(tenant.to_json())
+    del record["retention_days"], record["events_per_second"], record["bytes_per_second"]
+    assert Tenant.from_json(json.dumps(record).encode()) == tenant
+    done = json.loads(DoneRequest("create", SettingsPatch(strict=True), tenant).to_json())
+    done["patch"] = done["patch"][:5]
+    DoneRequest.from_json(json.dumps(done).encode()).check_same("id", "create", NAME, SettingsPatch(strict=True))
 
 
 def test_a_record_from_before_hot_keys_has_their_defaults() -> None:

@@ -11,7 +11,8 @@ from evenshard.directory.service import ServiceRecord
 from evenshard.directory.tenant import Tenant, TenantSettings, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, Revision, ShardId
-from evenshard.ports.directory import Delete, Entry, Put
+from evenshard.ports.directory import Changes, Delete, Entry, Put
+from evenshard.runtime.mirror import Mirror
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.testing.clock import ManualClock
@@ -174,8 +175,12 @@ async def test_wait_epoch_answers_when_it_comes_and_none_when_it_does_not(cluste
         assert not waiting.done()
         await put(cluster.directory, tenant("a", epoch))
     assert await waiting == tenant("a", 3)
-    assert await cluster.view.wait_epoch("a", Epoch(4), 0.05) is None
-    assert await cluster.view.wait_epoch("absent", Epoch(1), 0.05) is None
+    for name, epoch in (("a", 4), ("absent", 1)):
+        waiting = asyncio.create_task(cluster.view.wait_epoch(name, Epoch(epoch), 0.05))
+        await cluster.clock.advance(49)
+        assert not waiting.done()
+        await cluster.clock.advance(1)
+        assert await waiting is None
     await cluster.view.close()
 
 
@@ -268,3 +273,27 @@ async def test_service_view_tells_shards_and_kinds(cluster: Cluster) -> None:
     await settle()
     assert view.shards() == {"shard-1": "127.0.0.1:2"}
     await view.close()
+
+
+async def test_a_defect_in_the_watch_is_said_and_followed_by_another_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(cluster.directory, tenant("a"))
+    await cluster.view.start()
+    await settle()
+    original = Mirror._apply
+    broken = [True]
+
+    def apply(mirror: Mirror[Tenant], changes: Changes) -> None:
+        if broken:
+            broken.clear()
+            raise ZeroDivisionError
+        original(mirror, changes)
+
+    monkeypatch.setattr(Mirror, "_apply", apply)
+    await put(cluster.directory, tenant("a", 2))
+    await settle()
+    assert cluster.view.stale_since_ms is not None
+    await cluster.clock.advance(2_000)
+    assert (cluster.view.get("a"), cluster.view.stale_since_ms) == (tenant("a", 2), None)
+    await cluster.view.close()

@@ -67,6 +67,30 @@ def test_counts_equal_a_dict_while_nothing_is_forgotten(
         ]
 
 
+@given(ADDITIONS, st.lists(st.tuples(st.sampled_from("tu"), st.lists(IDS, max_size=3)), min_size=12, max_size=12))
+def test_users_who_are_deleted_begin_at_nothing(
+    additions: list[tuple[str, list[tuple[str, int, int]]]], deletions: list[tuple[str, list[str]]]
+) -> None:
+    for keys_max in (10_000, 6):
+        counts = Counts(keys_max)
+        expected: Counter[tuple[str, str, int]] = Counter()
+        for (tenant, rows), (of_tenant, users) in zip(additions, deletions, strict=False):
+            counts.add(TenantId(tenant), keys(*rows))
+            for id_, day, count in rows:
+                expected[tenant, id_, day] += count
+            counts.forget(TenantId(of_tenant), users)
+            for key in [key for key in expected if key[0] == of_tenant and key[1] in users]:
+                del expected[key]
+            for tenant_now in "tu":
+                asked = [(id_, day, 0) for id_ in ("a", "b", "ab", "ba", "user-1") for day in (400, 401)]
+                found = counts.counts_of(TenantId(tenant_now), keys(*asked)).tolist()
+                wanted = [expected[tenant_now, id_, day] for id_, day, _ in asked]
+                if keys_max > 6:
+                    assert found == wanted
+                else:
+                    assert all(have <= want for have, want in zip(found, wanted, strict=True))
+
+
 @settings(max_examples=200)
 @given(ADDITIONS, st.integers(2, 12))
 def test_forgetting_is_bounded_and_owned_up_to(

@@ -18,8 +18,12 @@ from evenshard.ids import Epoch
 from evenshard.ports.directory import Delete, Put
 from evenshard.router import admin_status
 from evenshard.router.admin_service import AdminService
+from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
 from evenshard.runtime.clock import SystemClock
+from evenshard.runtime.operations import OperationView
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.services import ServiceView
@@ -61,8 +65,16 @@ class Shard:
                 )
                 for name, rows in self.rows.items()
                 if request.tenant in ("", name)
-            ]
+            ],
+            compaction=self._state(False),
         )
+
+    async def SetShardCompaction(self, request: Any, context: Any) -> shard_pb2.SetShardCompactionResponse:
+        self._note(request)
+        return shard_pb2.SetShardCompactionResponse(state=self._state(request.paused))
+
+    def _state(self, paused: bool) -> common_pb2.CompactionState:
+        return common_pb2.CompactionState(shard=f"of {len(self.rows)} tenants", paused=paused, backlog_rows=4)
 
     def _note(self, request: Any) -> None:
         self.asked.append(request)
@@ -89,8 +101,20 @@ class World:
         self.peers = MemoryPeers(clock, SeededRng(seed))
         self.tenants = TenantView(self.directory, clock)
         self.services = ServiceView(self.directory, clock)
+        shards = TenantShards(self.tenants, self.services, self.peers)
+        operations = OperationView(self.directory, clock)
+        blocked = BlockedView(self.directory, clock)
+        operation_admin = OperationAdmin(self.directory, operations, blocked, clock, SeededRng(seed))
         self.admin = AdminService(
-            self.directory, self.tenants, self.services, self.peers, clock, SeededRng(seed), ["http://etcd:2379"]
+            self.directory,
+            self.tenants,
+            self.services,
+            self.peers,
+            clock,
+            SeededRng(seed),
+            shards,
+            operation_admin,
+            ["http://etcd:2379"],
         )
         self.shards = {"shard-0": Shard(), "shard-1": Shard()}
         self.health: dict[str, Health] = {}
@@ -157,6 +181,9 @@ def expected_tenant(name: str, revision: int, **settings: Any) -> admin_pb2.Tena
                 "strict": False,
                 "hot_key_threshold": 100_000,
                 "hot_key_mode": "rewrite",
+                "retention_days": 0,
+                "events_per_second": 0,
+                "bytes_per_second": 0,
                 **settings,
             }
         ),
@@ -405,6 +432,23 @@ async def test_storage_is_added_up_by_tenant(world: World) -> None:
     none = await world.call(rpcs.GET_STORAGE, admin_pb2.GetStorageRequest(tenant="empty"))
     assert list(none.tenants) == [stored("empty", 0, 0)]
     assert await code_of(world.call(rpcs.GET_STORAGE, admin_pb2.GetStorageRequest(tenant="no"))) == "TENANT_NOT_FOUND"
+
+
+async def test_pausing_tells_every_shard_or_those_of_a_tenant_and_shows_how_they_stand(world: World) -> None:
+    await world.create("acme")
+    world.shards["shard-0"].rows = {"acme": 5, "zoo": 1}
+    for paused in (True, False):
+        answer = await world.call(rpcs.SET_COMPACTION, admin_pb2.SetCompactionRequest(paused=paused))
+        assert [(state.shard, state.paused) for state in answer.shards] == [
+            ("of 2 tenants", paused), ("of 0 tenants", paused),
+        ]  # fmt: skip
+    await world.call(rpcs.SET_COMPACTION, admin_pb2.SetCompactionRequest(tenant="acme", paused=True))
+    for shard in world.shards.values():
+        assert [(each.tenant, each.paused) for each in shard.asked] == [("", True), ("", False), ("acme", True)]
+    nobody = world.call(rpcs.SET_COMPACTION, admin_pb2.SetCompactionRequest(tenant="nobody"))
+    assert await code_of(nobody) == "TENANT_NOT_FOUND"
+    storage = await world.call(rpcs.GET_STORAGE, admin_pb2.GetStorageRequest())
+    assert [state.shard for state in storage.compaction] == ["of 0 tenants", "of 2 tenants"]
 
 
 async def states(world: World) -> tuple[bool, dict[str, tuple[str, str]]]:

@@ -12,16 +12,19 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
-from evenshard.api.v1 import shard_pb2, shard_pb2_grpc
-from evenshard.directory.keys import service_key, tenant_key
+from evenshard.api.v1 import ingest_pb2, shard_pb2, shard_pb2_grpc
+from evenshard.directory.deletion import Block
+from evenshard.directory.keys import blocked_key, service_key, tenant_key
 from evenshard.directory.placement import Placement, even_placement
 from evenshard.directory.service import ServiceRecord
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.events.limits import HOT_EVENT
+from evenshard.ids import Epoch, OperationId, ShardId, TenantId
 from evenshard.ports.directory import Delete, Put
 from evenshard.router.build import build
+from evenshard.router.tally import Tally
 from evenshard.runtime.clock import SystemClock
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -196,6 +199,82 @@ async def test_lines_name_their_tenants_and_unknown_ones_fail_alone(world: World
     assert world.stored_ids() == ["a", "c", "e"]
 
 
+def blocking_payloads() -> list[dict[str, Any]]:
+    """Six events in each codec: of a blocked id, another, a blocked one whose event came remediated, nobody, …"""
+    events = [
+        ("view", "bad", {}),
+        ("view", "good", {}),
+        (HOT_EVENT, "", {"mp_original_event_name": "view", "mp_original_distinct_id": "bad"}),
+        ("view", "", {}),
+        ("view", "bad2", {}),
+        ("view", "bad ", {}),
+    ]
+    documents = [
+        {
+            "event": name,
+            "properties": {"distinct_id": user, "time": TIME_MS, "$insert_id": f"{number}", **properties},
+        }
+        for number, (name, user, properties) in enumerate(events)
+    ]
+    originals = [
+        {"event": name, "distinct_id": user, "time": TIME_MS, "insert_id": f"{number}"}
+        | {key: properties.get(key) for key in ("mp_original_event_name", "mp_original_distinct_id")}
+        for number, (name, user, properties) in enumerate(events)
+    ]
+    record = pa.RecordBatch.from_pylist(originals)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, record.schema) as writer:
+        writer.write_batch(record)
+    rows = ingest_pb2.EventRows(
+        rows=[
+            ingest_pb2.EventRow(
+                event=name,
+                distinct_id=user,
+                time_ms=TIME_MS,
+                insert_id=f"{number}",
+                properties=[
+                    ingest_pb2.Property(name=key, value=ingest_pb2.Value(string=value))
+                    for key, value in properties.items()
+                ],
+            )
+            for number, (name, user, properties) in enumerate(events)
+        ]
+    )
+    return [
+        {"arrow_ipc": sink.getvalue()},
+        {"ndjson": b"\n".join(orjson.dumps(document) for document in documents)},
+        {"rows": rows},
+    ]
+
+
+@pytest.mark.parametrize("payload", blocking_payloads(), ids=["arrow", "ndjson", "rows"])
+async def test_events_of_blocked_ids_are_refused_each_and_no_others(world: World, payload: dict[str, Any]) -> None:
+    block = Block(OperationId("o")).to_json()
+    for tenant, user in (("t", "bad"), ("t", "bad2"), ("other", "good")):
+        await world.directory.swap([], [Put(blocked_key(TenantId(tenant), user), block)])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    answer = await world.import_events(**payload)
+    assert summary(answer) == (
+        3, 0, 3, [(number, str(number), "DISTINCT_ID_BLOCKED", False) for number in (0, 2, 4)],
+    )  # fmt: skip
+    assert {error.field for error in answer.errors} == {"distinct_id"}
+    assert world.stored_ids() == ["1", "3", "5"]
+    await world.directory.swap([], [Delete(blocked_key(TenantId("t"), "bad"))])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert summary(await world.import_events(**payload))[:3] == (5, 3, 1)
+
+
+async def test_an_import_of_nothing_but_blocked_ids_answers(world: World) -> None:
+    block = Block(OperationId("o")).to_json()
+    await world.directory.swap([], [Put(blocked_key(TenantId("t"), f"user-{number}"), block) for number in range(50)])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    answer = await world.import_events(arrow_ipc=arrow(50))
+    assert (answer.accepted, answer.rejected, world.stored_ids()) == (0, 50, [])
+
+
 async def test_one_call_to_a_shard_carries_all_tenants(world: World) -> None:
     await world.put("other")
     payload = lines(*[(tenant, f"{tenant}-{number}") for number in range(50) for tenant in ("t", "other")])
@@ -305,6 +384,22 @@ async def test_an_answer_of_the_wrong_length_is_no_ack(world: World, monkeypatch
     monkeypatch.undo()
     answer = await world.import_events(arrow_ipc=arrow(100, first=1000))
     assert answer.rejected > 0
+
+
+async def test_a_defect_after_events_were_sent_leaves_the_call_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tally, "stored", defect)
+    with pytest.raises(EvenshardError) as caught:
+        await world.import_events(arrow_ipc=arrow(10))
+    assert (caught.value.code, caught.value.in_doubt) == ("INTERNAL", True)
+    assert len(world.stored_ids()) == 10
+    with pytest.raises(EvenshardError) as caught:
+        await world.import_events(arrow_ipc=b"nothing of the kind")
+    assert (caught.value.code, caught.value.in_doubt) == ("PAYLOAD_INVALID", False)
 
 
 class TestSmallBounds:

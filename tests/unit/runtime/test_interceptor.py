@@ -1,5 +1,6 @@
 """The surroundings of a call: sizes, deadlines, traces, and one log line for each failure."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
@@ -20,9 +21,11 @@ from evenshard.wire.rpcs import IMPORT_EVENTS, INGEST_SERVICE, SCAN
 
 
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):
-    """Counts bytes."""
+    """Counts bytes; sleeps for the tenant ``slow``."""
 
     async def ImportEvents(self, request: Any, context: Any) -> Any:
+        if request.tenant == "slow":
+            await asyncio.sleep(60)
         return ingest_pb2.ImportEventsResponse(accepted=len(request.ndjson), trace_id=current_call().trace_id)
 
 
@@ -84,10 +87,28 @@ async def test_a_call_without_a_deadline_gets_one(
     address: str, peers: GrpcPeers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interceptor, "DEFAULT_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(interceptor, "STREAM_TIMEOUT_S", 100.0)  # a longer deadline than this counts as none
+    monkeypatch.setattr(interceptor, "NO_DEADLINE_S", 100.0)  # a longer deadline than this counts as none
     with pytest.raises(EvenshardError) as caught:
         await peers.call(address, SCAN, ask("sleep", 60_000), timeout_s=1000)
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_a_deadline_of_hours_is_left_as_it_is(
+    address: str, peers: GrpcPeers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interceptor, "DEFAULT_TIMEOUT_S", 0.05)
+    answer = await peers.call(address, SCAN, ask("sleep", 300), timeout_s=3 * 3600)
+    assert answer == await peers.call(address, SCAN, ask("sleep", 1), timeout_s=5)
+
+
+async def test_an_import_that_ran_out_of_time_is_in_doubt(
+    address: str, peers: GrpcPeers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interceptor, "DEFAULT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(interceptor, "NO_DEADLINE_S", 100.0)
+    with pytest.raises(EvenshardError) as caught:
+        await peers.call(address, IMPORT_EVENTS, ingest_pb2.ImportEventsRequest(tenant="slow"), timeout_s=1000)
+    assert (caught.value.code, caught.value.in_doubt) == ("DEADLINE_EXCEEDED", True)
 
 
 async def test_the_answer_carries_the_trace_of_its_caller(address: str, peers: GrpcPeers) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import threading
+import time
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
@@ -10,10 +12,13 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.runtime.priority import BACKGROUND_NICENESS
-from evenshard.shard.compacting import RETRY_MS_MAX, Compactor
+from evenshard.shard.compacting import RETRY_MS_MAX, CompactionState, Compactor
+from evenshard.shard.pacing import Pace
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.indexing import Compacted
+from evenshard.storage.log.files import LogUsage
 from evenshard.storage.store import Store
+from evenshard.storage.tenant import TenantStorage
 from evenshard.testing.clock import ManualClock
 
 A, B = TenantId("a"), TenantId("b")
@@ -29,6 +34,7 @@ class FakeStore:
         self.running = 0
         self.running_max = 0
         self.urgent = False
+        self.paces: list[Callable[[int], None]] = []
         self.niceness: set[int] = set()
         self.clock: ManualClock | None = None
         self._lock = threading.Lock()
@@ -39,7 +45,14 @@ class FakeStore:
     def backlog(self, tenant: TenantId) -> float:
         return 100.0 if self.urgent else 0.0
 
-    def compact(self, tenant: TenantId, day: int | None = None) -> Compacted:
+    def log_usage(self) -> LogUsage:
+        return LogUsage(3, (A,))
+
+    def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
+        return [TenantStorage(name, 10, 0, 0, 0, 0, 0) for name in (A, B)]
+
+    def compact(self, tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+        self.paces.append(pace)
         with self._lock:
             self.running += 1
             self.running_max = max(self.running_max, self.running)
@@ -99,7 +112,7 @@ async def test_a_failure_is_tried_again_ever_later_and_holds_up_nobody() -> None
     tries = [at for tenant, at in store.tried if tenant == A]
     waits = [later - earlier for earlier, later in pairwise(tries)]
     assert 5 <= len(tries) <= 12
-    assert waits == sorted(waits)
+    assert all(later >= earlier - 3_000 for earlier, later in pairwise(waits))
     assert RETRY_MS_MAX <= waits[-1] <= RETRY_MS_MAX + 3_000
     assert sum(tenant == B for tenant, _ in store.tried) > 30
     store.broken.clear()
@@ -117,3 +130,83 @@ async def test_who_asks_is_compacted_soon() -> None:
     await advance(clock, 3_000)
     assert [tenant for tenant, _ in store.tried] == [B]
     await compactor.close()
+
+
+async def test_a_pause_holds_for_those_it_is_for_until_it_is_ended() -> None:
+    store = FakeStore(A, B)
+    compactor, clock = compactor_of(store)
+
+    async def compacted_meanwhile() -> set[TenantId]:
+        store.tried.clear()
+        await advance(clock, 4_000)
+        return {tenant for tenant, _ in store.tried}
+
+    assert await compacted_meanwhile() == {A, B}
+    compactor.pause(A)
+    assert await compacted_meanwhile() == {B}
+    compactor.pause(None)
+    assert await compacted_meanwhile() == set()
+    assert compactor.state() == CompactionState(True, (A,), (), 20, 3, (A,))
+    compactor.resume(A)
+    assert await compacted_meanwhile() == set()
+    compactor.pause(B)
+    compactor.resume(None)
+    assert await compacted_meanwhile() == {A, B}
+    assert compactor.state() == CompactionState(False, (), (), 20, 3, (A,))
+    await compactor.close()
+
+
+async def test_a_pause_holds_up_neither_who_asks_nor_what_is_urgent() -> None:
+    store = FakeStore(A)
+    compactor, clock = compactor_of(store)
+    compactor.pause(None)
+    assert (await compactor.compact(A, None)).rows == 10
+    compactor.ask(B, None)
+    await advance(clock, 3_000)
+    assert [tenant for tenant, _ in store.tried] == [A, B]
+    store.urgent = True
+    await advance(clock, 3_000)
+    assert [tenant for tenant, _ in store.tried][2:4] == [A, A]
+    await compactor.close()
+
+
+async def test_who_fails_is_shown_until_it_succeeds() -> None:
+    store = FakeStore(A, B)
+    store.broken.add(A)
+    compactor, clock = compactor_of(store)
+    await advance(clock, 4_000)
+    assert compactor.state().failing_tenants == (A,)
+    store.broken.clear()
+    await advance(clock, 20_000)
+    assert compactor.state().failing_tenants == ()
+    await compactor.close()
+
+
+async def test_only_what_nobody_waits_for_is_held_to_the_pace() -> None:
+    store = FakeStore(A)
+    compactor, clock = compactor_of(store)
+    await advance(clock, 2_000)
+    calm = store.paces[-1]
+    assert getattr(calm, "__self__", None).__class__ is Pace
+    await compactor.compact(A, None)
+    assert getattr(store.paces[-1], "__self__", None) is None
+    store.urgent = True
+    await advance(clock, 2_000)
+    assert getattr(store.paces[-1], "__self__", None) is None
+    await compactor.close()
+
+
+def test_a_pace_waits_for_what_was_written_ahead_of_it_and_not_once_it_is_stopped() -> None:
+    now_ms = [0.0]
+    pace = Pace(1_000_000, lambda: now_ms[0])
+    waits: list[float | None] = []
+    pace._stopping.wait = lambda timeout=None: bool(waits.append(timeout))  # type: ignore[method-assign]
+    for after_ms, size in ((0, 500_000), (250, 250_000), (5_000, 1_000), (0, 0), (0, 1 << 40)):
+        now_ms[0] += after_ms
+        pace.written(size)
+    assert waits == [0.5, 0.5, 0.001, 0.001, 10.0]
+    unbound = Pace(0, lambda: 0.0)
+    stopped = Pace(1, time.monotonic)
+    stopped.stop()
+    for free in (unbound, stopped):
+        free.written(1 << 40)

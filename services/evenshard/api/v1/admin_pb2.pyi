@@ -125,6 +125,20 @@ class CompactTenantResponse(_message.Message):
     backlog_rows: int
     def __init__(self, segments_written: _Optional[int] = ..., rows: _Optional[int] = ..., duplicates_marked: _Optional[int] = ..., backlog_rows: _Optional[int] = ...) -> None: ...
 
+class SetCompactionRequest(_message.Message):
+    __slots__ = ("tenant", "paused")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    paused: bool
+    def __init__(self, tenant: _Optional[str] = ..., paused: _Optional[bool] = ...) -> None: ...
+
+class SetCompactionResponse(_message.Message):
+    __slots__ = ("shards",)
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[_common_pb2.CompactionState]
+    def __init__(self, shards: _Optional[_Iterable[_Union[_common_pb2.CompactionState, _Mapping]]] = ...) -> None: ...
+
 class GetStorageRequest(_message.Message):
     __slots__ = ("tenant",)
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -150,10 +164,12 @@ class TenantStorage(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class GetStorageResponse(_message.Message):
-    __slots__ = ("tenants",)
+    __slots__ = ("tenants", "compaction")
     TENANTS_FIELD_NUMBER: _ClassVar[int]
+    COMPACTION_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedCompositeFieldContainer[TenantStorage]
-    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantStorage, _Mapping]]] = ...) -> None: ...
+    compaction: _containers.RepeatedCompositeFieldContainer[_common_pb2.CompactionState]
+    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantStorage, _Mapping]]] = ..., compaction: _Optional[_Iterable[_Union[_common_pb2.CompactionState, _Mapping]]] = ...) -> None: ...
 
 class ListServicesRequest(_message.Message):
     __slots__ = ()

@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.CompactTenantRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.CompactTenantResponse.FromString,
                 _registered_method=True)
+        self.SetCompaction = channel.unary_unary(
+                '/evenshard.v1.AdminService/SetCompaction',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.SetCompactionRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.SetCompactionResponse.FromString,
+                _registered_method=True)
         self.GetStorage = channel.unary_unary(
                 '/evenshard.v1.AdminService/GetStorage',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.GetStorageRequest.SerializeToString,
@@ -131,6 +136,13 @@ class AdminServiceServicer:
 
     def CompactTenant(self, request, context):
         """Indexes what stands in the logs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCompaction(self, request, context):
+        """Pauses or resumes compaction: of a tenant, or of everybody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +224,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CompactTenant,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.CompactTenantRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.CompactTenantResponse.SerializeToString,
+            ),
+            'SetCompaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCompaction,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.SetCompactionRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.SetCompactionResponse.SerializeToString,
             ),
             'GetStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStorage,
@@ -385,6 +402,33 @@ class AdminService:
             '/evenshard.v1.AdminService/CompactTenant',
             evenshard_dot_v1_dot_admin__pb2.CompactTenantRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.CompactTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCompaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/SetCompaction',
+            evenshard_dot_v1_dot_admin__pb2.SetCompactionRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.SetCompactionResponse.FromString,
             options,
             channel_credentials,
             insecure,

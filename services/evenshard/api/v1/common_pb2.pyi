@@ -73,3 +73,21 @@ class Meta(_message.Message):
     trace_id: str
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     def __init__(self, complete: _Optional[bool] = ..., missing_shards: _Optional[_Iterable[str]] = ..., placement_epoch: _Optional[int] = ..., data_version: _Optional[str] = ..., duplicates_skipped: _Optional[_Union[DuplicatesSkipped, _Mapping]] = ..., hot_events_rewritten: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., shards: _Optional[int] = ..., cache: _Optional[str] = ..., elapsed_ms: _Optional[float] = ..., trace_id: _Optional[str] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class CompactionState(_message.Message):
+    __slots__ = ("shard", "paused", "paused_tenants", "failing_tenants", "backlog_rows", "log_files", "log_kept_by")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_TENANTS_FIELD_NUMBER: _ClassVar[int]
+    FAILING_TENANTS_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FILES_FIELD_NUMBER: _ClassVar[int]
+    LOG_KEPT_BY_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    paused: bool
+    paused_tenants: _containers.RepeatedScalarFieldContainer[str]
+    failing_tenants: _containers.RepeatedScalarFieldContainer[str]
+    backlog_rows: int
+    log_files: int
+    log_kept_by: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, shard: _Optional[str] = ..., paused: _Optional[bool] = ..., paused_tenants: _Optional[_Iterable[str]] = ..., failing_tenants: _Optional[_Iterable[str]] = ..., backlog_rows: _Optional[int] = ..., log_files: _Optional[int] = ..., log_kept_by: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -67,3 +67,15 @@ class ListHotKeysResponse(_message.Message):
     keys: _containers.RepeatedCompositeFieldContainer[KeyCount]
     count_missing_max: int
     def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ...) -> None: ...
+
+class ForgetUsersRequest(_message.Message):
+    __slots__ = ("tenant", "distinct_ids")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant: _Optional[str] = ..., distinct_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ForgetUsersResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

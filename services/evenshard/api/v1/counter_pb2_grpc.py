@@ -50,6 +50,11 @@ class CounterServiceStub:
                 request_serializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.FromString,
                 _registered_method=True)
+        self.ForgetUsers = channel.unary_unary(
+                '/evenshard.v1.CounterService/ForgetUsers',
+                request_serializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersResponse.FromString,
+                _registered_method=True)
 
 
 class CounterServiceServicer:
@@ -77,6 +82,13 @@ class CounterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetUsers(self, request, context):
+        """Ends the counts of users who are deleted. Internal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CounterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_CounterServiceServicer_to_server(servicer, server):
                     servicer.ListHotKeys,
                     request_deserializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.SerializeToString,
+            ),
+            'ForgetUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetUsers,
+                    request_deserializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class CounterService:
             '/evenshard.v1.CounterService/ListHotKeys',
             evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.SerializeToString,
             evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.CounterService/ForgetUsers',
+            evenshard_dot_v1_dot_counter__pb2.ForgetUsersRequest.SerializeToString,
+            evenshard_dot_v1_dot_counter__pb2.ForgetUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

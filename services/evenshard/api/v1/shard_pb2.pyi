@@ -1,3 +1,4 @@
+from evenshard.api.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -126,6 +127,20 @@ class CompactResponse(_message.Message):
     backlog_rows: int
     def __init__(self, segments_written: _Optional[int] = ..., rows: _Optional[int] = ..., duplicates_marked: _Optional[int] = ..., backlog_rows: _Optional[int] = ...) -> None: ...
 
+class SetShardCompactionRequest(_message.Message):
+    __slots__ = ("tenant", "paused")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    paused: bool
+    def __init__(self, tenant: _Optional[str] = ..., paused: _Optional[bool] = ...) -> None: ...
+
+class SetShardCompactionResponse(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: _common_pb2.CompactionState
+    def __init__(self, state: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ...) -> None: ...
+
 class GetShardStorageRequest(_message.Message):
     __slots__ = ("tenant",)
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -151,10 +166,12 @@ class ShardTenantStorage(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., log_rows: _Optional[int] = ..., segment_rows: _Optional[int] = ..., duplicate_rows: _Optional[int] = ..., segments: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class GetShardStorageResponse(_message.Message):
-    __slots__ = ("tenants",)
+    __slots__ = ("tenants", "compaction")
     TENANTS_FIELD_NUMBER: _ClassVar[int]
+    COMPACTION_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedCompositeFieldContainer[ShardTenantStorage]
-    def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ...) -> None: ...
+    compaction: _common_pb2.CompactionState
+    def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ..., compaction: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ...) -> None: ...
 
 class HideUsersRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "distinct_ids")

@@ -55,6 +55,11 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.CompactRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.CompactResponse.FromString,
                 _registered_method=True)
+        self.SetShardCompaction = channel.unary_unary(
+                '/evenshard.v1.ShardService/SetShardCompaction',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.FromString,
+                _registered_method=True)
         self.HideUsers = channel.unary_unary(
                 '/evenshard.v1.ShardService/HideUsers',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
@@ -104,6 +109,13 @@ class ShardServiceServicer:
 
     def Compact(self, request, context):
         """Indexes a tenant's rows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetShardCompaction(self, request, context):
+        """Pauses or resumes compaction: of a tenant, or of everybody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Compact,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.CompactRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.CompactResponse.SerializeToString,
+            ),
+            'SetShardCompaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShardCompaction,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.SerializeToString,
             ),
             'HideUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.HideUsers,
@@ -290,6 +307,33 @@ class ShardService:
             '/evenshard.v1.ShardService/Compact',
             evenshard_dot_v1_dot_shard__pb2.CompactRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.CompactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShardCompaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/SetShardCompaction',
+            evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,7 @@
 The caller tells the catalog, then removes the files replaced.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from evenshard.storage.compaction.merge import check_originals, merge_sorted, me
 from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import SHARED_ROWS_MAX, Task, cut_days, plan, ranges_of
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
+from evenshard.storage.deletions import NO_DELETIONS, Deletions
 from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
@@ -59,6 +60,8 @@ class _Work:
     shard: ShardId
     now_day: int
     limits: Limits
+    deletions: Deletions
+    pace: Callable[[int], None]
 
 
 def compact(
@@ -71,23 +74,29 @@ def compact(
     *,
     shard: ShardId = _NO_SHARD,
     limits: Limits = _LIMITS,
+    deletions: Deletions = NO_DELETIONS,
+    spared: Container[int] = (),
+    pace: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
     """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
 
     ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
-    has become due. Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
+    has become due. ``spared``: segments that are not read. Rows of segments that ``deletions`` hide are left out; the
+    tail has none of them, and all its rows were stored before any later one. ``pace`` is told of the bytes written,
+    every now and then, and may wait.
+
+    Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
     inputs = [TailInput.of_table(table) for table in tail if table.num_rows]
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
-    tasks = plan(ranges_of(existing), tail_days, now_day)
-    work = _Work(disk, next_id, tenant, shard, now_day, limits)
+    tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
+    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []
     try:
-        for task in tasks:
-            _carry_out(work, task, [infos[number] for number in task.inputs], inputs, runs)
+        hidden = sum(_carry_out(work, task, [infos[number] for number in task.inputs], inputs, runs) for task in tasks)
         added = tuple(info for run in runs for info in run.finish())
         if added:
             disk.sync_directory(FOLDER)
@@ -98,16 +107,19 @@ def compact(
     rows = sum(item.table.num_rows for item in inputs)
     marked = sum(only_chunk(item.table.column(DUPLICATE)).true_count for item in inputs)
     removed = tuple(number for task in tasks for number in task.inputs)
-    if sum(info.rows for info in added) != rows + sum(infos[number].rows for number in removed):
-        raise AssertionError("a compaction wrote another number of rows than it read")
+    if sum(info.rows for info in added) + hidden != rows + sum(infos[number].rows for number in removed):
+        raise AssertionError("a compaction wrote another number of rows than it read and left out")
     return Compaction(added, removed, rows, marked)
 
 
 def _carry_out(
     work: _Work, task: Task, replaced: Sequence[SegmentInfo], tail: Sequence[TailInput], runs: list[RunWriter]
-) -> None:
-    """Merges window by window; ``runs`` gets the writers, so that the caller can finish or discard them."""
-    segments = [SegmentInput(SegmentReader(work.disk, info)) for info in replaced]
+) -> int:
+    """Merges window by window; ``runs`` gets the writers, so that the caller can finish or discard them. Returns how
+    many hidden rows were left out."""
+    segments = [
+        SegmentInput(SegmentReader(work.disk, info), work.deletions.hiding(info.deletions_seen)) for info in replaced
+    ]
     own_tail = [part for item in tail if (part := item.of_days(task.first_day, task.last_day)) is not None]
     inputs: list[Input] = [*segments, *own_tail]
     stored = [(item.schema, info.rows) for item, info in zip(segments, replaced, strict=True)]
@@ -117,7 +129,7 @@ def _carry_out(
         RunWriter(
             work.disk,
             work.next_id,
-            SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard),
+            SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard, work.deletions.last_seq),
             work.limits.segment_rows,
         )
         for first, last in pieces
@@ -133,9 +145,12 @@ def _carry_out(
         merged = merge_sorted(parts, schema)
         check_originals(merged, work.tenant)
         for (first, last), writer in zip(pieces, writers, strict=True):
+            written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
+            work.pace(writer.bytes - written)
     for writer in writers:
         writer.finish()
+    return sum(item.hidden for item in segments)
 
 
 def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, int], ...]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.compaction.windows import Weights
+from evenshard.storage.deletions import Hiding
 from evenshard.storage.segment.info import DAY_MS
 from evenshard.storage.segment.order import Int64, UInt64, only_chunk
 from evenshard.storage.segment.reader import SegmentReader
@@ -31,10 +32,13 @@ class Input(Protocol):
 
 
 class SegmentInput:
-    """A segment; read slice by slice."""
+    """A segment; read slice by slice, without what is hidden."""
 
-    def __init__(self, reader: SegmentReader) -> None:
+    def __init__(self, reader: SegmentReader, hiding: Hiding | None = None) -> None:
         self._reader = reader
+        self._hiding = hiding
+        self.hidden = 0
+        """Hidden rows of the slices so far."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -45,7 +49,20 @@ class SegmentInput:
         return Weights(groups.hash_min, groups.rows, groups.bytes)
 
     def slice(self, first: int, last: int) -> pa.Table | None:
-        return self._reader.read_hashes(first, last)
+        table = self._reader.read_hashes(first, last)
+        if table is None or self._hiding is None:
+            return table
+        ids = table.column("distinct_id")
+        hidden = self._hiding.rows(
+            table.column(PLACEMENT_HASH).to_numpy(),
+            lambda rows: only_chunk(ids.take(pa.array(rows)).unify_dictionaries()),
+            table.column("time").to_numpy(),
+            in_order=True,
+        )
+        if hidden is None:
+            return table
+        self.hidden += int(np.count_nonzero(hidden))
+        return None if hidden.all() else table.filter(pa.array(~hidden))
 
     def times(self) -> Int64:
         return self._reader.times()

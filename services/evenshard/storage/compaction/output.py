@@ -41,6 +41,12 @@ class RunWriter:
         self._current_bytes = 0
         self.written: list[SegmentInfo] = []
 
+    @property
+    def bytes(self) -> int:
+        """Written so far."""
+        current = 0 if self._current is None else self._current.bytes
+        return current + sum(info.bytes for info in self.written)
+
     def append(self, table: pa.Table) -> None:
         """Rows in segment order; none is allowed."""
         while table.num_rows:

@@ -82,6 +82,20 @@ class LogWriter:
         """
         if self.broken is not None:
             raise self._broken_error()
+        try:
+            return self._append(contents)
+        except EvenshardError:
+            raise
+        except BaseException as defect:
+            self.stop(f"an append broke off: {defect!r}")
+            raise
+
+    def stop(self, why: str) -> None:
+        """Takes nothing any more, as after a failed sync: for what leaves open what the disk holds."""
+        if self.broken is None:
+            self._break(why)
+
+    def _append(self, contents: Sequence[Content]) -> list[int]:
         if self.offset > FILE_HEADER_BYTES and self.offset >= self._file_bytes_max:
             self._rotate()
         first_rows: list[int] = []
@@ -96,6 +110,13 @@ class LogWriter:
         self._write_and_sync(buffers)
         self.offset, self.next_row = offset, row
         return first_rows
+
+    def rotate(self) -> None:
+        """Goes on in a new file, unless nothing was written to this one. Raises as ``append``."""
+        if self.broken is not None:
+            raise self._broken_error()
+        if self.offset > FILE_HEADER_BYTES:
+            self._rotate()
 
     def close(self) -> None:
         """Writes the marker of a clean stop, if the log is sound, and closes the file."""

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import NO_IDENTITY, EventHashes, slots_of
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
+from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.filter import IdentityFilter, from_bytes
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
@@ -40,8 +42,11 @@ class IndexedIdentities:
         self._first_days = np.array([info.first_day for info in self._segments], np.int64)
         self._last_days = np.array([info.last_day for info in self._segments], np.int64)
 
-    def known(self, tenant: TenantId, batch: EventBatch, hashes: EventHashes) -> npt.NDArray[np.bool_]:
-        """For each row whether a segment of ``tenant`` holds an event equal to it; False without an insert_id.
+    def known(
+        self, tenant: TenantId, batch: EventBatch, hashes: EventHashes, deletions: Deletions = NO_DELETIONS
+    ) -> npt.NDArray[np.bool_]:
+        """For each row whether a segment of ``tenant`` holds an event equal to it, one that ``deletions`` do not hide;
+        False without an insert_id.
 
         Raises ``DATA_DAMAGED`` naming the file, and ``OSError``.
         """
@@ -66,6 +71,9 @@ class IndexedIdentities:
             rows = np.flatnonzero(open_rows)
             if rows.size:
                 rows = rows[self._filter(info).may_contain(hashes.identity[rows])]
+            hiding = deletions.hiding(info.deletions_seen)
+            if rows.size and hiding is not None:
+                rows = _not_hidden(rows, batch, keys, hiding)
             if rows.size:
                 self._confirm(info, keys, rows, result)
         return result
@@ -107,6 +115,13 @@ class IndexedIdentities:
 
         found: KeyPage = self._cache.get((info.id, group), load)
         return found
+
+
+def _not_hidden(rows: Int64, batch: EventBatch, keys: BatchKeys, hiding: Hiding) -> Int64:
+    """Without the rows whose equals would be hidden: what is equal has the same user and time."""
+    column = batch.record.column("distinct_id")
+    hidden = hiding.rows(keys.placement[rows], lambda some: column.take(pa.array(rows[some])), keys.times[rows])
+    return rows if hidden is None else rows[~hidden]
 
 
 def _read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:

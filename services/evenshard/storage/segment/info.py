@@ -7,6 +7,7 @@ more *runs*, each sorted by placement hash and cut into segments; run 0 is the m
 import json
 from dataclasses import asdict, dataclass, fields
 
+from evenshard.events.hashing import SLOT_SHIFT
 from evenshard.ids import TenantId
 
 DAY_MS = 86_400_000
@@ -48,6 +49,9 @@ class SegmentInfo:
     """Names on the shard's disk: the Parquet file, then its filter."""
     footer_checksum: int
     """XXH64 of the Parquet file's footer: the metadata, its length and the magic."""
+    deletions_seen: int = 0
+    """All its rows were stored before any deletion with a higher seq, and none is left that one up to it hides. Records
+    of before there were deletions lack it: 0, each deletion applies to them."""
 
     @property
     def parquet(self) -> str:
@@ -66,6 +70,11 @@ class SegmentInfo:
         return self.hot_rows > 0
 
     @property
+    def hash_bounds(self) -> tuple[int, int]:
+        """Of the placement hashes in its slots, inclusive."""
+        return self.slot_first << SLOT_SHIFT, ((self.slot_last + 1) << SLOT_SHIFT) - 1
+
+    @property
     def is_main(self) -> bool:
         return self.run == MAIN_RUN
 
@@ -79,6 +88,7 @@ def from_json(data: bytes) -> SegmentInfo:
     """What ``to_json`` wrote; raises ``KeyError`` or ``ValueError`` for anything else."""
     record = json.loads(data)
     record["files"] = tuple(record["files"])
+    record.setdefault("deletions_seen", 0)
     return SegmentInfo(**{field.name: record[field.name] for field in fields(SegmentInfo)})
 
 

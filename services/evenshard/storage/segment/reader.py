@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from evenshard.events.batch import REST, property_of
 from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH, ScannedRows
 from evenshard.ports.disk import Disk, File
+from evenshard.storage.deletions import Bools, Hiding, Int64
 from evenshard.storage.segment.format import KEY_BLOCKS, TRAILER_BYTES, damaged, verified_metadata
 from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.stream import ReadStream
 
 
@@ -65,27 +67,72 @@ class SegmentReader:
         self.row_groups = _statistics(self._metadata, self._number)
 
     def scan(
-        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+        self,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        hiding: Hiding | None = None,
     ) -> Iterator[ScannedRows]:
-        """Rows with ``start_ms <= time < end_ms``, a row group at a time, in segment order.
+        """Rows with ``start_ms <= time < end_ms``, a row group at a time, in segment order; without what is hidden.
 
         ``fields``: names of fields (``hot`` and ``placement_hash`` too); ``properties``: their names, None for all.
         """
         names = self._names_for(fields, properties)
         groups = self.row_groups
-        for group in np.flatnonzero((groups.time_max >= start_ms) & (groups.time_min < end_ms)):
+        horizon_ms = start_ms if hiding is None else max(start_ms, hiding.horizon_ms)
+        for group in np.flatnonzero((groups.time_max >= horizon_ms) & (groups.time_min < end_ms)):
             cut = groups.time_min[group] < start_ms or groups.time_max[group] >= end_ms
             needed = names if not cut or "time" in names else [*names, "time"]
             stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]
             with self._parquet() as parquet:
                 table = self._read(parquet, [int(group)], stored)
+                hidden = None if hiding is None else self._hidden(parquet, int(group), hiding, table)
             if DUPLICATE not in stored:
                 table = table.append_column(DUPLICATE, pa.array(np.zeros(int(groups.rows[group]), np.bool_)))
             if cut:
                 times = table.column("time")
-                table = table.filter(pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms)))
+                inside = pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms))
+                table = table.filter(inside if hidden is None else pc.and_not(inside, pa.array(hidden)))
+            elif hidden is not None:
+                table = table.filter(pa.array(~hidden))
             if table.num_rows:
                 yield ScannedRows(_one_batch(table.select(names)), True, self._bytes_of(int(group), stored))
+
+    def hidden_rows(self, hiding: Hiding) -> int:
+        """How many rows ``hiding`` hides; reads as little as tells."""
+        count = 0
+        with self._parquet() as parquet:
+            for group in range(len(self.row_groups)):
+                hidden = self._hidden(parquet, group, hiding)
+                count += 0 if hidden is None else int(np.count_nonzero(hidden))
+        return count
+
+    def _hidden(
+        self, parquet: pq.ParquetFile, group: int, hiding: Hiding, read: pa.Table | None = None
+    ) -> Bools | None:
+        """One a row of a row group; None: none is hidden. Strings are read only where a hash matches, and nothing again
+        that was ``read``."""
+
+        def column(name: str) -> pa.ChunkedArray:
+            if read is not None and name in read.column_names:
+                return read.column(name)
+            return self._read(parquet, [group], [name]).column(name)
+
+        groups = self.row_groups
+        hidden = np.zeros(int(groups.rows[group]), np.bool_)
+        if groups.time_max[group] < hiding.horizon_ms:
+            return ~hidden
+        if groups.time_min[group] < hiding.horizon_ms:
+            hidden = column("time").to_numpy() < hiding.horizon_ms
+        if hiding.has_users(int(groups.hash_min[group]), int(groups.hash_max[group])):
+            placement = column(PLACEMENT_HASH).to_numpy()
+
+            def ids(rows: Int64) -> pa.Array:
+                return only_chunk(column("distinct_id").take(pa.array(rows)))
+
+            hidden[hiding.users_among(placement, ids, in_order=True)] = True
+        return hidden if hidden.any() else None
 
     def read_group(self, group: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns of one row group, as one batch; repeating strings dictionary-encoded."""

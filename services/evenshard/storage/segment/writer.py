@@ -47,6 +47,7 @@ class SegmentPlace:
     run: int
     written_day: int
     shard: ShardId
+    deletions_seen: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +104,11 @@ class SegmentWriter:
     def rows(self) -> int:
         return self._totals.rows
 
+    @property
+    def bytes(self) -> int:
+        """Written so far."""
+        return self._stream.tell()
+
     def append(self, table: pa.Table) -> None:
         """Rows in segment order that follow those before; at least one."""
         self._totals.add(table)
@@ -152,6 +158,7 @@ class SegmentWriter:
             bytes=size + len(filter_bytes),
             files=self._names,
             footer_checksum=checksum_of(footer),
+            deletions_seen=place.deletions_seen,
         )
 
     def _open_writer(self, table: pa.Table) -> pq.ParquetWriter:

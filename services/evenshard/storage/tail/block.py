@@ -32,6 +32,8 @@ class Block:
     """A run's row of ordinal ``first_ordinal + i``; None: rows stand in ordinal order."""
     hot: npt.NDArray[np.bool_] | None = None
     """One a row; None: none is hot."""
+    hidden: npt.NDArray[np.bool_] | None = None
+    """One a row: a deletion hides it; None: none is hidden."""
 
     @property
     def rows(self) -> int:
@@ -45,6 +47,20 @@ class Block:
         """The rows that hold these ordinals."""
         offsets = ordinals - self.first_ordinal
         return offsets if self.row_of_ordinal is None else self.row_of_ordinal[offsets].astype(np.int64)
+
+
+def hidden_by_ordinal(blocks: Sequence[Block]) -> npt.NDArray[np.bool_] | None:
+    """Of blocks one after the other, for each ordinal from the first one's on whether its row is hidden; None: none."""
+    if all(block.hidden is None for block in blocks):
+        return None
+    hidden = np.zeros(sum(block.rows for block in blocks), np.bool_)
+    at = 0
+    for block in blocks:
+        if block.hidden is not None:
+            in_order = block.hidden if block.row_of_ordinal is None else block.hidden[block.row_of_ordinal]
+            hidden[at : at + block.rows] = in_order
+        at += block.rows
+    return hidden
 
 
 def hot_of(blocks: Sequence[Block]) -> npt.NDArray[np.bool_] | None:

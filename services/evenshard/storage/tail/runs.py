@@ -55,8 +55,8 @@ def next_run(blocks: Sequence[Block]) -> range | None:
 
 
 def tables(blocks: Sequence[Block]) -> Iterator[pa.Table]:
-    """All rows in log order as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``, ``duplicate`` and
-    ``hot``, for compaction. Rows of a run come in its order."""
+    """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
+    ``duplicate`` and ``hot``, for compaction. Rows of a run come in its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
@@ -74,7 +74,11 @@ def _table(blocks: Sequence[Block]) -> pa.Table:
     table = table.append_column(PLACEMENT_HASH, pa.array(np.concatenate([block.placement for block in blocks])))
     table = table.append_column(DUPLICATE, pa.array(duplicates))
     hot = hot_of(blocks)
-    return table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+    table = table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+    if all(block.hidden is None for block in blocks):
+        return table
+    shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
+    return table.filter(pa.array(np.concatenate(shown)))
 
 
 def sorted_run(blocks: Sequence[Block]) -> Block:

@@ -13,13 +13,16 @@ from evenshard.storage.tail.block import Block
 def scan_block(
     block: Block, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
 ) -> ScannedRows | None:
-    """Rows with ``start_ms <= time < end_ms``; of ``properties`` (None: all) every typed column. None: no row.
+    """Rows with ``start_ms <= time < end_ms`` that are not hidden; of ``properties`` (None: all) every typed column.
+    None: no row.
 
     ``fields`` may name ``placement_hash`` and ``hot`` too.
     """
     record = block.batch.record
     times = record.column("time").to_numpy()
     inside = (times >= start_ms) & (times < end_ms)
+    if block.hidden is not None:
+        inside &= ~block.hidden
     rows = int(np.count_nonzero(inside))
     if rows == 0:
         return None

@@ -1,0 +1,159 @@
+"""``evenshard admin``: deleting users, and the operations that do what takes long."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+from evenshard.cli.confirm import YesOption, check_can_ask, confirm
+from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_result
+from evenshard.cli.values import duration_s, table
+from evenshard.errors import EvenshardError, ExitStatus
+
+IDS_SHOWN_MAX: Final = 10
+_ENDED: Final = frozenset(["complete", "cancelled", "failed"])
+
+OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id: see evenshard admin operations.")]
+
+
+def delete_users(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose users.")],
+    distinct_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Their distinct_ids, at most 1,000.")],
+    block: Annotated[bool, typer.Option("--block", help="Refuse events of theirs from now on.")] = False,
+    yes: YesOption = False,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait until they are hidden.")] = "30s",
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Hides everything some users did until now, at once; then removes the bytes."""
+    from evenshard.client import connect
+
+    timeout_s = duration_s(timeout)
+    check_can_ask(yes=yes)
+    with connect(router) as client:
+        if not yes:
+            client.delete_users(distinct_ids, tenant=tenant, block=block, dry_run=True)
+            confirm(_deletion(tenant, distinct_ids, block=block), yes=yes)
+        operation = client.delete_users(distinct_ids, tenant=tenant, block=block, timeout=timeout_s)
+    watch = f"evenshard admin wait {operation['operation']}"
+    print_result(
+        {"operation": operation["operation"]},
+        as_json=json_output,
+        human=lambda document: f"hidden; operation {document['operation']} removes the bytes\n  to follow it: {watch}",
+    )
+
+
+def list_operations(
+    tenant: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Lists operations, the newest first."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.operations(tenant)
+    print_result(document, as_json=json_output, human=_operations)
+
+
+def show_operation(
+    operation: OperationArgument, router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption = False
+) -> None:
+    """Shows an operation."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.operation(operation)
+    print_result(document, as_json=json_output, human=_operation)
+
+
+def wait(
+    operation: OperationArgument,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "60s",
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Waits until an operation has ended; Ctrl-C ends the waiting, not the operation."""
+    from evenshard.client import connect
+
+    timeout_s = duration_s(timeout)
+    go_on = f"it goes on by itself; to wait again: {shlex.join(['evenshard', 'admin', 'wait', operation])}"
+    try:
+        with connect(router) as client:
+            document = client.wait_operation(operation, timeout=timeout_s)
+    except KeyboardInterrupt as interrupt:
+        raise EvenshardError(
+            "INTERRUPTED", "waits no longer; nothing was cancelled", hint=go_on, details={"operation": operation}
+        ) from interrupt
+    if document["state"] not in _ENDED:
+        details = {name: str(document[name]) for name in ("operation", "state", "rows_done", "rows_total")}
+        if document["error"]:
+            details["error"] = document["error"]
+        raise EvenshardError(
+            "DEADLINE_EXCEEDED",
+            f"operation {operation} is {document['state']} after {timeout}: {_progress(document)}",
+            hint=go_on,
+            details=details,
+        )
+    print_result(document, as_json=json_output, human=_operation)
+    if document["state"] != "complete":
+        finish(ExitStatus.PARTIAL)
+
+
+def cancel(
+    operation: OperationArgument,
+    yes: YesOption = False,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Ends an operation that has changed nothing yet."""
+    from evenshard.client import connect
+
+    check_can_ask(yes=yes)
+    with connect(router) as client:
+        if not yes:
+            planned = client.cancel_operation(operation, dry_run=True)
+            confirm(f"This ends operation {operation} ({planned['kind']} of tenant {planned['tenant']}).", yes=yes)
+        document = client.cancel_operation(operation)
+    print_result(document, as_json=json_output, human=_operation)
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands, below ``admin``."""
+    app.command("delete-users")(delete_users)
+    app.command("operations")(list_operations)
+    app.command("operation")(show_operation)
+    app.command("wait")(wait)
+    app.command("cancel")(cancel)
+
+
+def _deletion(tenant: str, distinct_ids: list[str], *, block: bool) -> str:
+    users = list(dict.fromkeys(distinct_ids))
+    more = len(users) - IDS_SHOWN_MAX
+    shown = ", ".join(users[:IDS_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
+    then = "events of theirs are refused from then on" if block else "events of theirs that come later count anew"
+    return (
+        f"This deletes {len(users):,} {'user' if len(users) == 1 else 'users'} of tenant {tenant}: {shown}\n"
+        f"  Everything stored of them until now is hidden at once, then removed; {then}.\n"
+        "  It cannot be undone."
+    )
+
+
+def _progress(document: Mapping[str, Any]) -> str:
+    return document["error"] or f"{document['rows_done']:,} of {document['rows_total']:,} rows"
+
+
+def _operation(document: Mapping[str, Any]) -> str:
+    why = f"\n  {document['error']}" if document["error"] else ""
+    return (
+        f"{document['operation']}: {document['kind']} of tenant {document['tenant']}, {document['state']}\n"
+        f"  {document['rows_done']:,} of {document['rows_total']:,} rows rewritten; "
+        f"asked for by {document['requested_by']}{why}"
+    )
+
+
+def _operations(document: Mapping[str, Any]) -> str:
+    columns = ("operation", "kind", "tenant", "state", "rows_done", "rows_total", "error")
+    rows = [[*(each[name] for name in columns[:-1]), each["error"] or ""] for each in document["operations"]]
+    return table(columns, rows)

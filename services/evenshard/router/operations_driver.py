@@ -1,0 +1,251 @@
+"""Drives every operation that has not ended, while this router leads; what each does next is decided by its record.
+
+Every effect may be repeated, and every write is conditional on the record and on the leader's key: a router that leads
+no more, or another that does, at most does again what was done.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, assert_never
+
+from evenshard.directory.deletion import Users
+from evenshard.directory.keys import MARKS, forgotten_key, marked_key, marks_of, operation_key, users_key
+from evenshard.directory.operations import (
+    Effect,
+    Failed,
+    Hidden,
+    Noted,
+    Operation,
+    Purged,
+    Signal,
+    Started,
+    after,
+    next_effect,
+    prunable,
+)
+from evenshard.errors import EvenshardError
+from evenshard.ids import OperationId, ShardId
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Delete, Directory, Put, Unchanged
+from evenshard.ports.rng import Rng
+from evenshard.router.forgetting import Forgetting
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.election import Term
+from evenshard.runtime.logs import logger
+from evenshard.runtime.marks import MarkView
+from evenshard.runtime.operations import OperationView, StoredOperation
+from evenshard.wire.operations import hide_request, purge_progress, purge_request, rows_hidden
+from evenshard.wire.rpcs import HIDE_USERS, PURGE
+
+HIDING_AT_ONCE: Final = 16
+"""Operations; others wait their turn."""
+PURGING_AT_ONCE: Final = 4
+SHARD_TIMEOUT_S: Final = 5.0
+DIRECTORY_TIMEOUT_S: Final = 5.0
+MARKS_SEEN_TIMEOUT_S: Final = 1.0
+PAUSE_MS_MIN: Final = 100.0
+PAUSE_MS_MAX: Final = 5_000.0
+FORGOTTEN_TTL_S: Final = 60
+"""How long other routers can see whom to forget; one that was away longer counts on until it is restarted."""
+PRUNE_EVERY_MS: Final = 600_000
+CHANGES_AT_ONCE: Final = 100
+"""In one swap; etcd takes 128."""
+
+
+class OperationDriver:
+    """``lead`` it while this router is the elected one; belongs to one event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        operations: OperationView,
+        shards: TenantShards,
+        forgetting: Forgetting,
+        marks: MarkView,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self._directory = directory
+        self._operations = operations
+        self._shards = shards
+        self._forgetting = forgetting
+        self._marks = marks
+        self._clock = clock
+        self._rng = rng
+        self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
+        self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
+
+    async def lead(self, term: Term) -> None:
+        """Until it is cancelled."""
+        tasks: dict[str, asyncio.Task[None]] = {"": asyncio.create_task(self._prune_for_ever(term), name="pruning")}
+        try:
+            while True:
+                version = self._operations.version
+                for stored in self._operations.all():
+                    operation = stored.operation
+                    if not operation.ended and operation.id not in tasks:
+                        task = asyncio.create_task(self._drive(operation.id, term), name=f"operation {operation.id}")
+                        tasks[operation.id] = task
+                        task.add_done_callback(_ended)
+                for name in [name for name, task in tasks.items() if task.done() and not task.exception()]:
+                    del tasks[name]
+                await self._operations.wait_beyond(version)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _drive(self, name: OperationId, term: Term) -> None:
+        """Until it has ended; pauses between two tries grow while nothing comes of them."""
+        pause_ms = PAUSE_MS_MIN
+        while True:
+            try:
+                stored = await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
+                effect = None if stored is None else next_effect(stored.operation)
+                if stored is None or effect is None:
+                    return
+                advanced = await self._carry_out(effect, stored, term)
+            except EvenshardError as error:
+                logger().warning("an operation waits", operation=name, code=error.code, message=error.message)
+                advanced = False
+            if advanced:
+                pause_ms = PAUSE_MS_MIN
+                continue
+            await self._clock.sleep(pause_ms * (0.5 + self._rng.random() / 2))
+            pause_ms = min(PAUSE_MS_MAX, 2 * pause_ms)
+
+    async def _carry_out(self, effect: Effect, stored: StoredOperation, term: Term) -> bool:
+        """False: nothing came of it, try again later."""
+        try:
+            match effect:
+                case "start":
+                    return await self._write(stored, Started(), term)
+                case "hide":
+                    async with self._hiding:
+                        return await self._hide(stored, term)
+                case "purge":
+                    async with self._purging:
+                        return await self._purge(stored, term)
+        except EvenshardError as error:
+            if error.code != "TENANT_NOT_FOUND":
+                raise
+            gone = [Delete(users_key(stored.operation.id))]
+            return await self._write(stored, Failed("its tenant does not exist any more"), term, gone)
+        assert_never(effect)
+
+    async def _hide(self, stored: StoredOperation, term: Term) -> bool:
+        operation = stored.operation
+        entry = await self._directory.get(users_key(operation.id), timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            return await self._write(stored, Failed("nobody knows any more whom it deletes"), term)
+        users = Users.from_json(entry.value)
+        answered, failed = await self._shards.each(
+            operation.tenant,
+            HIDE_USERS,
+            lambda epoch: hide_request(operation.tenant, epoch, operation.id, users.distinct_ids),
+            lambda: SHARD_TIMEOUT_S,
+        )
+        if failed:
+            await self._note(stored, _troubles(failed.items()), tuple(sorted(failed)), (0, 0), term)
+            return False
+        await self._forgetting.marks_end(users)
+        await self._end_marks(stored, users, term)
+        await self._forgetting.counts_end(operation.id, users)
+        lease = await self._directory.grant(FORGOTTEN_TTL_S, timeout_s=DIRECTORY_TIMEOUT_S)
+        told = [Put(forgotten_key(operation.id), users.to_json(), lease)]
+        return await self._write(stored, Hidden(rows_hidden(answered.values())), term, told)
+
+    async def _end_marks(self, stored: StoredOperation, users: Users, term: Term) -> None:
+        """Removes the users' marks of all days; waits until this router has seen it, as it is to be exact."""
+        operation = stored.operation
+        chosen = frozenset(users.distinct_ids)
+        snapshot = await self._directory.range(marks_of(operation.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
+        keys = [entry.key for entry in snapshot.entries if _id_of_mark(entry.key) in chosen]
+        conditions = [term.condition, Unchanged(operation_key(operation.id), stored.revision)]
+        for first in range(0, len(keys), CHANGES_AT_ONCE):
+            gone = [Delete(key) for key in keys[first : first + CHANGES_AT_ONCE]]
+            result = await self._directory.swap(conditions, gone, timeout_s=DIRECTORY_TIMEOUT_S)
+            if not result.swapped:
+                raise EvenshardError("OPERATION_CONFLICT", "somebody else drives it by now")
+            await self._marks.wait_revision(result.revision, MARKS_SEEN_TIMEOUT_S)
+
+    async def _purge(self, stored: StoredOperation, term: Term) -> bool:
+        operation = stored.operation
+        answered, failed = await self._shards.each(
+            operation.tenant,
+            PURGE,
+            lambda epoch: purge_request(operation.tenant, epoch, operation.id),
+            lambda: SHARD_TIMEOUT_S,
+        )
+        progress = purge_progress(answered)
+        if not failed and not progress.shards_left:
+            gone = [Delete(users_key(operation.id))]
+            return await self._write(stored, Purged(progress.rows_done), term, gone)
+        waits = "; ".join(each for each in (_troubles(failed.items()), progress.waits_for) if each)
+        rows = (progress.rows_done, progress.rows_done + progress.rows_left)
+        if failed:  # what these have done is not known now
+            rows = (operation.rows_done, operation.rows_total)
+        left = tuple(sorted({*failed, *progress.shards_left}))
+        await self._note(stored, waits, left, rows, term)
+        return False
+
+    async def _note(
+        self, stored: StoredOperation, error: str, shards_left: Sequence[ShardId], rows: tuple[int, int], term: Term
+    ) -> None:
+        """Writes down what it waits for, where that is news."""
+        operation = stored.operation
+        noted = Noted(error, tuple(shards_left), *rows)
+        if (operation.error, operation.shards_left, operation.rows_done, operation.rows_total) != (
+            error, noted.shards_left, noted.rows_done, noted.rows_total,
+        ):  # fmt: skip
+            await self._write(stored, noted, term)
+
+    async def _write(
+        self, stored: StoredOperation, signal: Signal, term: Term, changes: Sequence[Put | Delete] = ()
+    ) -> bool:
+        """False: the record has changed, or this router leads no more."""
+        wanted: Operation = after(stored.operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
+        key = operation_key(wanted.id)
+        result = await self._directory.swap(
+            [term.condition, Unchanged(key, stored.revision)],
+            [Put(key, wanted.to_json()), *changes],
+            timeout_s=DIRECTORY_TIMEOUT_S,
+        )
+        if result.swapped:
+            self._operations.learn(StoredOperation(wanted, result.revision))
+        return result.swapped
+
+    async def _prune_for_ever(self, term: Term) -> None:
+        while True:
+            try:
+                await self._prune(term)
+            except EvenshardError as error:
+                logger().warning("old operations were not removed", code=error.code, message=error.message)
+            await self._clock.sleep(PRUNE_EVERY_MS)
+
+    async def _prune(self, term: Term) -> None:
+        revisions = {stored.operation.id: stored.revision for stored in self._operations.all()}
+        old = prunable((stored.operation for stored in self._operations.all()), self._clock.now_ms())
+        for operation in old:
+            key = operation_key(operation.id)
+            conditions = [term.condition, Unchanged(key, revisions[operation.id])]
+            gone = [Delete(key), Delete(users_key(operation.id))]
+            await self._directory.swap(conditions, gone, timeout_s=DIRECTORY_TIMEOUT_S)
+
+
+def _troubles(failed: Iterable[tuple[ShardId, EvenshardError]]) -> str:
+    return "; ".join(f"{shard}: {error.code}: {error.message}" for shard, error in sorted(failed))
+
+
+def _id_of_mark(key: str) -> str | None:
+    """None: it cannot be read, which is said by whoever shows marks."""
+    try:
+        return marked_key(key.removeprefix(MARKS))[1]
+    except ValueError:
+        return None
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """Only a defect ends the driving of an operation before it has ended; it must not do so in silence."""
+    if not task.cancelled() and task.exception() is not None:
+        logger().critical("an operation is driven no more", name=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,300 @@
+"""Every delivered command with ``--json``: one document, exactly the fields and types written down, the exit status."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from evenshard.cli.main import COMMANDS, HIDDEN, run
+from evenshard.testing.processes import ClusterProcess, free_base_port
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+TIME_MS = 1_767_225_600_000  # 2026-01-01
+DAYS = ("--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-02")
+START_END = ("--tenant", "acme", "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z")
+
+NULL = type(None)
+MAYBE_TEXT, MAYBE_NUMBER = (str, NULL), (float, NULL)
+
+
+class Map:
+    """An object with any keys, and values of one shape."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Empty:
+    """An array without items."""
+
+
+ERROR = {
+    "error": {
+        "code": str, "message": str, "hint": str, "retryable": bool, "trace_id": MAYBE_TEXT, "details": Map(str),
+    }
+}  # fmt: skip
+UP = {
+    "status": str, "routers": [str], "gateways": [str], "counters": [str], "shards": Map(str), "etcd": [str],
+    "data_dir": str, "seconds": float,
+}  # fmt: skip
+SERVICE = {
+    "name": str, "kind": str, "address": str, "status": str, "reason": MAYBE_TEXT, "pid": int, "restarts": int,
+    "rss_bytes": int,
+}  # fmt: skip
+UNREACHABLE_SERVICE = {**SERVICE, "reason": str, "pid": NULL, "restarts": NULL, "rss_bytes": NULL}
+SLOTS = [{"first": int, "last": int, "shard": str}]
+TENANT = {
+    "tenant": str, "hot_key_threshold": int, "hot_key_mode": str, "timezone": str, "dedupe": bool,
+    "retention_days": NULL, "strict": bool, "events_per_second": NULL, "bytes_per_second": NULL,
+    "placement": {"epoch": int, "slots": SLOTS, "overflow": Empty},
+}  # fmt: skip
+COUNTS = {"accepted": int, "duplicates": int, "hot_events_rewritten": int, "rejected": int}
+REJECTED = {
+    "index": int, "tenant": str, "insert_id": str, "field": str, "code": str, "message": str, "retryable": bool
+}  # fmt: skip
+IMPORTED = {
+    "events_read": int, **COUNTS, "errors": [REJECTED], "errors_by_code": Map(int), "by_tenant": Map(COUNTS),
+    "warnings": [{"code": str, "message": str, "count": int}], "seconds": float, "events_per_second": float,
+    "trace_id": str,
+}  # fmt: skip
+META = {
+    "complete": bool, "missing_shards": Empty, "placement_epoch": int, "data_version": str,
+    "duplicates_skipped": {"log": int, "segment": int}, "hot_events_rewritten": int, "rows_scanned": int,
+    "bytes_scanned": int, "shards": int, "cache": str, "elapsed_ms": (int, float), "trace_id": str, "warnings": Empty,
+}  # fmt: skip
+SERIES = {"by": [(str, NULL)], "values": [int], "overall": int}
+STEP = {
+    "step": int, "name": str, "count": int, "conversion_from_previous": MAYBE_NUMBER,
+    "conversion_from_first": MAYBE_NUMBER, "avg_seconds_from_previous": MAYBE_NUMBER,
+    "median_seconds_from_previous": MAYBE_NUMBER, "avg_seconds_from_first": MAYBE_NUMBER,
+    "median_seconds_from_first": MAYBE_NUMBER,
+}  # fmt: skip
+ROW = {"event": str, "properties": {"distinct_id": str, "time": int, "$insert_id": str, "shop": str}}
+EXPORTED = {"rows": int, "bytes": int, "cursor": MAYBE_TEXT, "complete": bool}
+COMPACTED = {"segments_written": int, "rows": int, "duplicates_marked": int, "backlog_rows": int}
+STORED = {
+    "tenant": str, "log_rows": int, "segment_rows": int, "duplicate_rows": int, "segments": int, "files": int,
+    "bytes": int,
+}  # fmt: skip
+SETTING = {
+    "name": str,
+    "value": (int, float, str, bool),
+    "default": (int, float, str, bool),
+    "unit": str,
+    "effect": str,
+}
+
+
+def misfits(value: Any, shape: Any, at: str = "$") -> list[str]:
+    """Where a document is not of a shape: a type, one of several, or an object or array of shapes."""
+    match shape:
+        case type() if shape is Empty:
+            return [] if value == [] else [f"{at}: {value!r} is not []"]
+        case type():
+            return [] if type(value) is shape else [f"{at}: {value!r} is no {shape.__name__}"]
+        case tuple():
+            return [] if type(value) in shape else [f"{at}: {value!r} is none of {shape}"]
+        case Map():
+            if type(value) is not dict or not all(value):
+                return [f"{at}: {value!r} is no object"]
+            return [each for key in value for each in misfits(value[key], shape.value, f"{at}.{key}")]
+        case [item]:
+            if type(value) is not list or not value:
+                return [f"{at}: {value!r} is no array with items"]
+            return [each for place, one in enumerate(value) for each in misfits(one, item, f"{at}[{place}]")]
+        case dict():
+            if type(value) is not dict or set(value) != set(shape):
+                return [f"{at}: {value!r} has not the fields {sorted(shape)}"]
+            return [each for key in shape for each in misfits(value[key], shape[key], f"{at}.{key}")]
+    raise TypeError(shape)
+
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def call(shared_cluster: ClusterProcess, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command with ``--json``; the document it printed, which is one line of the shape, with its exit status."""
+    monkeypatch.setenv("EVENSHARD_ROUTER", shared_cluster.router)
+    monkeypatch.setenv("EVENSHARD_GATEWAY", shared_cluster.gateway)
+    capfd.readouterr()
+
+    def call(*arguments: str, shape: Any, status: int = 0, code: str | None = None) -> Any:
+        found = run([*arguments, "--json"])
+        out = capfd.readouterr().out
+        assert (found, out.count("\n")) == (status, 1), out
+        document = json.loads(out)
+        assert misfits(document, shape) == []
+        if code is not None:
+            assert document["error"]["code"] == code
+        return document
+
+    return call
+
+
+def lines(*numbers: int, **changes: Any) -> bytes:
+    return b"".join(
+        orjson.dumps(
+            {
+                "event": ("view", "buy")[number % 2],
+                "properties": {
+                    "distinct_id": f"u{number // 2}",
+                    "time": TIME_MS + number * 1000,
+                    "$insert_id": f"i{number}",
+                    "shop": f"s{number % 3}",
+                },
+            }
+            | changes
+        )
+        + b"\n"
+        for number in numbers
+    )
+
+
+def test_up_and_status(shared_cluster: ClusterProcess, call: Call) -> None:
+    assert misfits(shared_cluster.ready, UP) == []
+    assert (shared_cluster.ready["status"], sorted(shared_cluster.ready["shards"])) == ("ready", ["shard-0", "shard-1"])
+    status = call("status", shape={"healthy": bool, "directory_revision": int, "services": [SERVICE]})
+    services = {each["name"]: each for each in status["services"]}
+    assert {name: each["kind"] for name, each in services.items()} == {
+        "router-0": "router", "gateway-0": "gateway", "counter-0": "counter", "shard-0": "shard", "shard-1": "shard",
+        "etcd-0": "etcd",
+    }  # fmt: skip
+    assert {name: each["address"] for name, each in services.items()} == {
+        "router-0": shared_cluster.ready["routers"][0],
+        "gateway-0": shared_cluster.ready["gateways"][0],
+        "counter-0": shared_cluster.ready["counters"][0],
+        "etcd-0": shared_cluster.ready["etcd"][0],
+        **shared_cluster.ready["shards"],
+    }
+    assert {(each["status"], each["restarts"]) for each in services.values()} == {("SERVING", 0)}
+    assert status["healthy"]
+
+
+def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path) -> None:
+    made = call("admin", "create-tenant", "acme", "--timezone", "Europe/Berlin", shape=TENANT)
+    assert (made["tenant"], made["timezone"], made["dedupe"], made["strict"]) == ("acme", "Europe/Berlin", True, False)
+    changed = call("admin", "set-tenant", "acme", "--timezone", "UTC", "--hot-key-threshold", "5000", shape=TENANT)
+    assert changed == made | {"timezone": "UTC", "hot_key_threshold": 5000}
+    assert call("admin", "tenant", "acme", shape=TENANT) == changed
+    assert changed in call("admin", "tenants", shape={"tenants": [TENANT]})["tenants"]
+
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(*range(10), 0))
+    whole = {**IMPORTED, "errors": Empty, "warnings": Empty}
+    assert call("import", str(path), "--tenant", "acme", shape=whole)["duplicates"] == 1
+    placeholder = {"distinct_id": "null", "time": TIME_MS, "$insert_id": "p", "shop": "s"}
+    path.write_bytes(b"{\n" + lines(11, properties=placeholder) + lines(12, tenant="other"))
+    rejected_path = tmp_path / "rejected.ndjson"
+    partial = call("import", str(path), "--tenant", "acme", "--errors-to", str(rejected_path), shape=IMPORTED, status=1)
+    assert (partial["events_read"], partial["accepted"], partial["rejected"]) == (3, 1, 2)
+    assert partial["errors_by_code"] == {"INVALID_JSON": 1, "TENANT_MISMATCH": 1}
+    assert [each["index"] for each in partial["errors"]] == [0, 2]
+    told = [json.loads(line) for line in rejected_path.read_text().splitlines()]
+    assert [{name: each[name] for name in REJECTED} for each in told] == partial["errors"]
+    assert {frozenset(each) for each in told} == {frozenset([*REJECTED, "event"])}
+
+    one = {"buckets": [str], "series": [{**SERIES, "by": Empty}], "meta": META}
+    answer = call("query", "segmentation", *DAYS, shape=one)
+    assert (answer["buckets"], answer["series"]) == (
+        ["2026-01-01", "2026-01-02"],
+        [{"by": [], "values": [11, 0], "overall": 11}],
+    )
+    assert answer["meta"]["duplicates_skipped"] == {"log": 1, "segment": 0}
+    by = call("query", "segmentation", *DAYS, "--by", "shop", shape={**one, "series": [SERIES]})
+    assert [len(each["by"]) for each in by["series"]] == [1] * 4
+
+    steps = ("--step", "view", "--step", "buy", "--window", "1d")
+    funnel = {"overall": {"steps": [STEP]}, "groups": Empty, "meta": META}
+    answer = call("query", "funnel", *DAYS, *steps, shape=funnel)
+    assert [(each["step"], each["name"], each["count"]) for each in answer["overall"]["steps"]] == [
+        (1, "view", 5),
+        (2, "buy", 5),
+    ]
+    call("query", "funnel", *DAYS, *steps, "--by", "shop", shape={**funnel, "groups": [{"by": [str], "steps": [STEP]}]})
+
+    out = tmp_path / "out.ndjson"
+    exported = call("export", *START_END, "--out", str(out), shape=EXPORTED)
+    assert (exported["rows"], exported["bytes"], exported["complete"]) == (11, out.stat().st_size, True)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert misfits(rows, [ROW]) == []
+
+    assert call("admin", "compact", "--tenant", "acme", shape=COMPACTED)["backlog_rows"] >= 0
+    assert call("admin", "compact", "--tenant", "acme", "--wait", shape=COMPACTED)["backlog_rows"] == 0
+    (stored,) = call("admin", "storage", "--tenant", "acme", shape={"tenants": [STORED]})["tenants"]
+    assert (stored["log_rows"], stored["segment_rows"], stored["duplicate_rows"]) == (0, 12, 1)
+    assert stored in call("admin", "storage", shape={"tenants": [STORED]})["tenants"]
+    assert call("query", "segmentation", *DAYS, shape=one)["meta"]["duplicates_skipped"] == {"log": 0, "segment": 1}
+
+
+def test_an_export_to_stdout_is_a_line_a_row(call: Call, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(0, 1, 2, 2))
+    assert run(["import", str(path), "--tenant", "rows", "--create-tenant", "--json"]) == 0
+    capfd.readouterr()
+    there = ("--tenant", "rows", *START_END[2:])
+    assert run(["export", *there, "--json"]) == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert (misfits(rows, [ROW]), [row["properties"]["$insert_id"] for row in rows]) == ([], ["i0", "i1", "i2"])
+    assert run(["export", *there, "--include-duplicates", "--json"]) == 0
+    copies = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert copies == [*rows, rows[-1] | {"duplicate": True}]
+
+
+def test_config_and_version(call: Call) -> None:
+    settings = call("config", shape={"settings": [SETTING]})["settings"]
+    assert {"compact_rows", "compact_age_seconds"} <= {each["name"] for each in settings}
+    assert call("version", shape={"version": str, "format_version": int, "hash_version": int})["hash_version"] == 1
+
+
+def test_errors_are_one_document_with_the_exit_status_of_their_kind(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(0))
+    nobody = ("--tenant", "nobody", *DAYS[2:])
+    call("query", "segmentation", *DAYS, "--unit", "fortnight", shape=ERROR, status=2, code="USAGE")
+    call("admin", "create-tenant", "../x", shape=ERROR, status=2, code="TENANT_NAME_INVALID")
+    call("import", str(tmp_path / "none"), "--tenant", "t", shape=ERROR, status=2, code="USAGE")
+    call("admin", "tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("query", "segmentation", *nobody, shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("query", "funnel", *nobody, "--step", "a", "--step", "b", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("export", "--tenant", "nobody", *START_END[2:], shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("import", str(path), "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("admin", "compact", "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("admin", "storage", "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("admin", "create-tenant", "errors", shape=TENANT)
+    call("admin", "create-tenant", "errors", shape=ERROR, status=4, code="TENANT_EXISTS")
+    there = ("--tenant", "errors")
+    fields = {**ERROR["error"], "details": {"fields": [{"field": str, "description": str}]}}
+    call(
+        "query", "segmentation", *there, *DAYS[2:], "--where", "shop ==", shape={"error": fields}, status=2,
+        code="QUERY_INVALID",
+    )  # fmt: skip
+    backwards = ("--from", "2026-01-02", "--to", "2026-01-01")
+    call("query", "segmentation", *there, *backwards, shape={"error": fields}, status=2, code="RANGE_INVALID")
+
+
+def test_commands_without_a_cluster_exit_with_3(call: Call) -> None:
+    nowhere = f"127.0.0.1:{free_base_port()}"
+    unreachable = {"healthy": bool, "directory_revision": NULL, "services": [UNREACHABLE_SERVICE]}
+    (service,) = call("status", "--router", nowhere, shape=unreachable, status=3)["services"]
+    assert (service["address"], service["status"]) == (nowhere, "UNREACHABLE")
+    call("admin", "tenants", "--router", nowhere, shape=ERROR, status=3, code="UNREACHABLE")
+
+
+def test_up_that_cannot_start_is_one_error(shared_cluster: ClusterProcess, call: Call, tmp_path: Path) -> None:
+    base_port = free_base_port()
+    with socket.create_server(("127.0.0.1", base_port)):
+        flags = ("--data-dir", str(tmp_path / "data"), "--base-port", str(base_port))
+        call("up", *flags, shape=ERROR, status=4, code="PORT_IN_USE")
+    flags = ("--data-dir", str(shared_cluster.data_dir), "--base-port", str(base_port))
+    call("up", *flags, shape=ERROR, status=4, code="DATA_DIR_LOCKED")
+    call("up", "--set", "no_such=1", shape=ERROR, status=2, code="USAGE")
+
+
+def test_every_command_is_among_these() -> None:
+    walked = {"up", "status", "import", "query", "export", "admin", "config", "version"}
+    assert set(COMMANDS) - HIDDEN == walked
