@@ -13,7 +13,7 @@ from evenshard.testing.faults.scenarios import SCENARIOS, killed, killed_moments
 SEED = 20_260_101
 DONES: tuple[Done, ...] = ("nothing", "half", "all")
 KILLED_MOMENTS = killed_moments(SEED)
-CUT_AGAIN_EVERY = {"compact": 40, "compaction_fails": 40}
+CUT_AGAIN_EVERY = {"compact": 100, "compaction_fails": 100, "remove_logs": 40, "delete": 200, "retain": 100}
 """In CI; soak cuts every recovery off."""
 
 

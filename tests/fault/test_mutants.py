@@ -24,7 +24,9 @@ SEED = 1
 
 MISSED_BY_POWER_CUTS: dict[str, str] = {
     "compaction.compact:compact:sync_directory:1": "stop_and_start",
-    "indexing:_remove_log_files:sync_directory:1": "remove_logs",
+    "compaction.rewrite:without_hidden:sync_directory:1": "delete_indexed",
+    "indexing:remove_log_files:sync_directory:1": "remove_logs",
+    "purging:_forget:sync_directory:1": "delete_indexed",
     "log.writer:create_log_file:sync:1": "rotate",
     "log.writer:create_log_file:sync_directory:1": "rotate",
     "log.writer:LogWriter._write_and_sync:sync:1": "rotate",
@@ -45,6 +47,7 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "rule:forget identities when the write fails": "writes_fail",
     "rule:nothing is taken after a failed sync": "sync_fails",
     "rule:an epoch is kept before its rows": "append",
+    "rule:a deletion is kept before its ack": "delete_indexed",
 }
 MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "log.frame:parse_file_header:check:1": ("log", "log/0000000001.log"),

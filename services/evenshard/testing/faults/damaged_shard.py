@@ -37,7 +37,7 @@ class Shard:
     end: End
 
     def oracle(self) -> Oracle:
-        oracle = Oracle.of(self.seed)
+        oracle = Oracle(self.seed)
         for batch in self.batches:
             oracle.note(Sent((batch,)))
             oracle.note(Acked(batch))

@@ -52,6 +52,9 @@ class Explorer:
             key = state.disk.key()
             found = known.get(key)
             try:
+                back = sorted(oracle.gone & state.disk.files.keys())
+                if back:
+                    raise AssertionError(f"{back} were said to be gone for good")
                 if found is None:
                     found = known[key] = self._recovered(story, oracle, state, depth, known)
                 elif (fault := oracle.fault(found)) is not None:
@@ -67,7 +70,7 @@ class Explorer:
             story.seed,
             start=state.disk,
             oracle=oracle,
-            next_batch=max([*oracle.promised, *oracle.doubtful, 0]),
+            next_batch=oracle.last_number,
             log_file_bytes=story.settings.log_file_bytes,
         )
         after.open()

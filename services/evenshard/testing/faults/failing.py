@@ -11,6 +11,7 @@ from evenshard.errors import EvenshardError
 from evenshard.testing.disk import Operation
 from evenshard.testing.faults.crash_states import few_cuts
 from evenshard.testing.faults.exploring import Explorer
+from evenshard.testing.faults.oracle import event_of
 from evenshard.testing.faults.recording_disk import CHANGING, SPACE_TAKING, Done, Fault
 from evenshard.testing.faults.story import Story
 
@@ -87,6 +88,10 @@ class Failing:
                     self.story.compact()
                 case "restart":
                     self._restart()
+                case "delete":
+                    return self.story.delete("acme", *{event_of(self.seed, number).distinct_id for number in events})
+                case "purge":
+                    self.story.purge("acme")
                 case _:
                     codes = self.story.append(
                         self.story.batch("acme", *events), self.story.batch("globex", *events), epoch=int(kind)
@@ -149,7 +154,7 @@ class Failing:
 
 
 def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Steps: a group at an epoch, a compaction, a restart."""
+    """Steps: a group at an epoch, a compaction, a restart, a deletion of the users of events, a purge."""
     yield "1", (1, 2, 1)
     yield "1", (2, 3)
     yield "2", (3, 4)
@@ -158,7 +163,9 @@ def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "2", (5, 6, 6)
     yield "restart", ()
     yield "2", (6, 2, 7)
-    yield "compact", ()
+    yield "delete", (1, 5)
+    yield "2", (5, 1)
+    yield "purge", ()
     yield "2", (7, 8)
 
 

@@ -169,18 +169,14 @@ def _live(module: object, function: str) -> FunctionType:
 def _segments_go_before_the_commit() -> Iterator[None]:
     from evenshard.storage import indexing
 
-    commit = indexing._commit
+    commit = indexing.catalog_committed
 
-    def early(state: Any, tenant: Any, written: Any, mark: int) -> Any:
-        state.pins.remove([info for info in state.catalog.segments.get(tenant, ()) if info.id in written.removed])
-        return commit(state, tenant, written, mark)
+    def early(state: Any, tenant: Any, added: Any, removed: Any, *rest: Any) -> Any:
+        state.pins.remove([info for info in state.catalog.segments.get(tenant, ()) if info.id in removed])
+        return commit(state, tenant, added, removed, *rest)
 
-    with mock.patch.object(indexing, "_commit", early), mock.patch("evenshard.storage.pins.Pins.remove", _lenient):
+    with mock.patch.object(indexing, "catalog_committed", early):
         yield
-
-
-def _lenient(self: Any, segments: Any) -> None:
-    self._unlink(segments)
 
 
 @contextmanager
@@ -188,17 +184,17 @@ def _logs_go_before_the_commit() -> Iterator[None]:
     from evenshard.storage import indexing
     from evenshard.storage.log.writer import FOLDER, file_name
 
-    commit = indexing._commit
+    commit = indexing.catalog_committed
 
-    def early(state: Any, tenant: Any, written: Any, mark: int) -> Any:
+    def early(state: Any, tenant: Any, added: Any, removed: Any, mark: int, *rest: Any) -> Any:
         ends = lambda name: mark if name == tenant else state.catalog.mark(name)  # noqa: E731
         for number in state.log_files.removable(state.writer.number, ends):
             state.disk.unlink(file_name(number))
             state.disk.sync_directory(FOLDER)
             state.log_files.remove(number)
-        return commit(state, tenant, written, mark)
+        return commit(state, tenant, added, removed, mark, *rest)
 
-    with mock.patch.object(indexing, "_commit", early):
+    with mock.patch.object(indexing, "catalog_committed", early):
         yield
 
 
@@ -260,6 +256,13 @@ def _epochs_are_not_kept() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _deletions_are_not_kept() -> Iterator[None]:
+    """A deletion hides, but is in memory only."""
+    with mock.patch("evenshard.storage.deleting._commit"):
+        yield
+
+
 RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:sync before ack": _acked_before_written,
     "rule:commit before the replaced segments go": _segments_go_before_the_commit,
@@ -268,4 +271,5 @@ RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:forget identities when the write fails": _identities_of_failed_writes_are_kept,
     "rule:nothing is taken after a failed sync": _the_log_goes_on_after_a_failed_sync,
     "rule:an epoch is kept before its rows": _epochs_are_not_kept,
+    "rule:a deletion is kept before its ack": _deletions_are_not_kept,
 }

@@ -3,8 +3,8 @@
 Every row carries the number of its batch, so that what is found says which batches are there, and whether whole.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from evenshard.testing.events import Event
@@ -67,10 +67,53 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """Deletion ``number`` of a run, numbered together with batches: hides what was stored before it."""
+
+    number: int
+    tenant: str
+    users: tuple[str, ...] = ()
+    horizon_ms: int = 0
+
+    def hides(self, event: Event) -> bool:
+        return event.distinct_id in self.users or event.time < self.horizon_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Deleting:
+    """A deletion is on its way."""
+
+    deletion: Deletion
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A deletion was acknowledged."""
+
+    deletion: Deletion
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A deletion was refused for certain."""
+
+    deletion: Deletion
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """It was said that these files, which held what was deleted, are gone for good."""
+
+    files: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
-    """A store opened and showed exactly these batches, by number: from now on they are promised, and no others are."""
+    """A store opened and showed exactly these batches and deletions, by number: from now on they are promised, and no
+    others are."""
 
     numbers: frozenset[int]
+    deletions: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -78,17 +121,30 @@ class Oracle:
     """What is promised after some notes, and what may be there besides."""
 
     seed: int
-    promised: dict[int, Batch]
-    doubtful: dict[int, Batch]
-    epochs: dict[str, int]
+    promised: dict[int, Batch] = field(default_factory=dict)
+    doubtful: dict[int, Batch] = field(default_factory=dict)
+    deletions: dict[int, Deletion] = field(default_factory=dict)
+    doubtful_deletions: dict[int, Deletion] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
     """By tenant the least epoch the shard must know."""
-
-    @staticmethod
-    def of(seed: int) -> "Oracle":
-        return Oracle(seed, {}, {}, {})
+    gone: frozenset[str] = frozenset()
+    """Files that must never be there again."""
 
     def copy(self) -> "Oracle":
-        return Oracle(self.seed, dict(self.promised), dict(self.doubtful), dict(self.epochs))
+        return Oracle(
+            self.seed,
+            dict(self.promised),
+            dict(self.doubtful),
+            dict(self.deletions),
+            dict(self.doubtful_deletions),
+            dict(self.epochs),
+            self.gone,
+        )
+
+    @property
+    def last_number(self) -> int:
+        """Of all batches and deletions."""
+        return max([0, *self.promised, *self.doubtful, *self.deletions, *self.doubtful_deletions])
 
     def note(self, what: object) -> None:
         match what:
@@ -99,13 +155,24 @@ class Oracle:
                 self.promised[batch.number] = self.doubtful.pop(batch.number)
             case Refused(batch):
                 del self.doubtful[batch.number]
-            case Served(numbers):
-                self.promised |= {number: batch for number, batch in self.doubtful.items() if number in numbers}
+            case Deleting(deletion):
+                self.doubtful_deletions[deletion.number] = deletion
+            case Deleted(deletion):
+                self.deletions[deletion.number] = self.doubtful_deletions.pop(deletion.number)
+            case Kept(deletion):
+                del self.doubtful_deletions[deletion.number]
+            case Purged(files):
+                self.gone |= files
+            case Served(numbers, deletions):
+                self.promised |= {number: self.doubtful[number] for number in self.doubtful.keys() & numbers}
+                self.deletions |= {n: self.doubtful_deletions[n] for n in self.doubtful_deletions.keys() & deletions}
                 self.doubtful.clear()
+                self.doubtful_deletions.clear()
 
     def bits(self, batch: Batch) -> list[bool]:
         """The duplicate bits of a batch that is stored behind all that is promised, in order."""
-        seen = self._identities(batch.tenant)
+        before = rows_of(self.seed, self.promised.values(), self.deletions.values()).get(batch.tenant, ())
+        seen: set[object] = {event.identity for event, _ in before}
         bits = []
         for event in batch.rows(self.seed):
             bits.append(event.identity is not None and event.identity in seen)
@@ -114,39 +181,60 @@ class Oracle:
 
     def fault(self, found: Found) -> str | None:
         """Why what was found cannot be; None: it is right."""
+        return self._explained(found)[0]
+
+    def served(self, found: Found) -> Served:
+        """What was found, which must be right, says of what was in doubt."""
+        fault, deletions = self._explained(found)
+        assert fault is None, fault
+        return Served(frozenset(batches_in(found)), deletions)
+
+    def _explained(self, found: Found) -> tuple[str | None, frozenset[int]]:
+        faults = []
+        doubtful = sorted(self.doubtful_deletions)
+        for count in range(len(doubtful) + 1):
+            taken = frozenset(doubtful[:count])
+            fault = self._fault(found, [*self.deletions.values(), *(self.doubtful_deletions[n] for n in taken)])
+            if fault is None:
+                return None, taken
+            faults.append(fault)
+        return faults[0], frozenset()
+
+    def _fault(self, found: Found, deletions: Iterable[Deletion]) -> str | None:
         numbers = batches_in(found)
         known = self.promised | self.doubtful
-        lost = sorted(self.promised.keys() - numbers)
-        if lost:
-            return f"batches {lost} were acked and are lost"
         strange = sorted(numbers - known.keys())
         if strange:
             return f"batches {strange} are there, but were refused or never sent"
-        expected = rows_of(self.seed, [known[number] for number in sorted(numbers)])
+        expected = rows_of(self.seed, [known[n] for n in known if n in self.promised or n in numbers], deletions)
+        lost = sorted(batches_in(expected) - numbers)
+        if lost:
+            return f"batches {lost} were acked and are lost"
         for tenant in sorted(expected.keys() | found.keys()):
             if (have := ordered(found.get(tenant, ()))) != (want := ordered(expected.get(tenant, ()))):
                 return f"tenant {tenant}: {_difference(want, have)}"
         return None
 
-    def _identities(self, tenant: str) -> set[object]:
-        batches = (batch for batch in self.promised.values() if batch.tenant == tenant)
-        return {event.identity for batch in batches for event in batch.rows(self.seed)}
 
-
-def rows_of(seed: int, batches: Iterable[Batch]) -> dict[str, list[tuple[Event, bool]]]:
-    """The rows of batches stored in this order, with their bits: first stored wins."""
+def rows_of(
+    seed: int, batches: Iterable[Batch], deletions: Iterable[Deletion] = ()
+) -> dict[str, list[tuple[Event, bool]]]:
+    """The rows of batches and deletions in the order of their numbers, with their bits: first stored wins."""
     rows: dict[str, list[tuple[Event, bool]]] = {}
-    seen: dict[str, set[object]] = {}
-    for batch in batches:
-        identities = seen.setdefault(batch.tenant, set())
-        for event in batch.rows(seed):
-            duplicate = event.identity is not None and event.identity in identities
-            rows.setdefault(batch.tenant, []).append((event, duplicate))
+    steps: list[Batch | Deletion] = [*batches, *deletions]
+    for step in sorted(steps, key=lambda step: step.number):
+        held = rows.setdefault(step.tenant, [])
+        if isinstance(step, Deletion):
+            held[:] = [(event, bit) for event, bit in held if not step.hides(event)]
+            continue
+        identities = {event.identity for event, _ in held}
+        for event in step.rows(seed):
+            held.append((event, event.identity is not None and event.identity in identities))
             identities.add(event.identity)
     return rows
 
 
-def batches_in(found: Found) -> Collection[int]:
+def batches_in(found: Found) -> Set[int]:
     """The numbers of the batches of which at least one row is there."""
     return {int(str(event.properties[BATCH_COLUMN])) for rows in found.values() for event, _ in rows}
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from evenshard.errors import EvenshardError
 from evenshard.testing.disk import Operation
+from evenshard.testing.faults.oracle import DAY_MS, FIRST_DAY, event_of
 from evenshard.testing.faults.recording_disk import CHANGING, Done, Fault, FaultPlan, ProcessKilledError
 from evenshard.testing.faults.story import Story
 
@@ -107,6 +108,47 @@ def stop_and_start(seed: int) -> Story:
     story.compact("acme")
     story.close()
     story.open()
+    return story
+
+
+def delete(seed: int) -> Story:
+    """Users deleted while their rows are in the log and in segments; imported again; their bytes removed."""
+    story = Story(seed, log_file_bytes=700)
+    story.open()
+    story.send("acme", *range(8))
+    story.compact("acme")
+    story.append(story.batch("acme", 5, 6, 8, 9), story.batch("globex", 1, 2))
+    story.delete("acme", *{event_of(seed, number).distinct_id for number in (5, 6)})
+    story.send("acme", 5, 6, 5)
+    assert story.purge("acme")
+    story.send("acme", *range(10))
+    return story
+
+
+def delete_indexed(seed: int) -> Story:
+    """A user deleted whose rows are all in a segment with others': it is written anew."""
+    story = Story(seed)
+    story.open()
+    story.send("acme", *range(8))
+    story.compact("acme")
+    story.delete("acme", event_of(seed, 1).distinct_id)
+    assert story.purge("acme")
+    story.send("acme", 1, 2)
+    return story
+
+
+def retain(seed: int) -> Story:
+    """A horizon that rises over rows in the log and in segments; older rows come in again; the old bytes removed."""
+    story = Story(seed, log_file_bytes=700)
+    story.open()
+    story.send("acme", *range(6))
+    story.compact("acme")
+    story.send("acme", 4, 6, 7)
+    story.delete("acme", horizon_ms=(FIRST_DAY + 1) * DAY_MS)
+    story.send("acme", *range(4))
+    story.delete("acme", horizon_ms=(FIRST_DAY + 1) * DAY_MS + DAY_MS // 2)
+    assert story.purge("acme")
+    story.send("acme", 1, 8)
     return story
 
 
@@ -211,6 +253,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "compact": compact,
     "remove_logs": remove_logs,
     "stop_and_start": stop_and_start,
+    "delete": delete,
+    "delete_indexed": delete_indexed,
+    "retain": retain,
     "writes_fail": writes_fail,
     "rotation_fails": rotation_fails,
     "sync_fails": sync_fails,

@@ -3,14 +3,26 @@
 from collections.abc import Callable, Sequence
 
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId, TenantId
+from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.append import Appended
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.events import all_events, append_of
 from evenshard.testing.faults.journal import NOTHING, DiskState
-from evenshard.testing.faults.oracle import Acked, Batch, Found, Oracle, Refused, Sent, Served, batches_in
+from evenshard.testing.faults.oracle import (
+    Acked,
+    Batch,
+    Deleted,
+    Deleting,
+    Deletion,
+    Found,
+    Kept,
+    Oracle,
+    Purged,
+    Refused,
+    Sent,
+)
 from evenshard.testing.faults.recording_disk import FaultPlan, ProcessKilledError, RecordingDisk
 
 TENANTS = ("acme", "globex")
@@ -35,7 +47,7 @@ class Story:
         self.disk = RecordingDisk.holding(start)
         self.clock = ManualClock()
         self.settings = StorageSettings(log_file_bytes=log_file_bytes)
-        self.begin = Oracle.of(seed) if oracle is None else oracle.copy()
+        self.begin = Oracle(seed) if oracle is None else oracle.copy()
         """What was promised before the journal begins."""
         self.oracle = self.begin.copy()
         self.reports: list[str] = []
@@ -52,7 +64,7 @@ class Story:
         self._store = Store.open(self.disk, self.clock, SHARD, self.settings, self.reports.append)
         found = self.found()
         self.expect(found)
-        self._note(Served(frozenset(batches_in(found))))
+        self._note(self.oracle.served(found))
 
     def close(self) -> None:
         """Stops the shard cleanly."""
@@ -87,6 +99,40 @@ class Story:
     def compact(self, *tenants: str) -> None:
         for tenant in tenants or TENANTS:
             self.store.compact(TenantId(tenant))
+
+    def delete(self, tenant: str, *users: str, horizon_ms: int = 0) -> str:
+        """Deletes users, or what is older than a horizon. Returns the code of the refusal, or ``""``."""
+        self._next_batch += 1
+        deletion = Deletion(self._next_batch, tenant, users, horizon_ms)
+        name, epoch = TenantId(tenant), Epoch(max(1, self.store.epoch(TenantId(tenant))))
+        self._note(Deleting(deletion))
+        try:
+            if users:
+                self.store.hide_users(name, epoch, f"operation-{deletion.number}", users)
+            else:
+                self.store.raise_horizon(name, epoch, horizon_ms)
+        except EvenshardError as error:
+            if error.code in NOT_STORED:
+                self._note(Kept(deletion))
+            return error.code
+        self._note(Deleted(deletion))
+        self.expect()
+        return ""
+
+    def purge(self, tenant: str) -> bool:
+        """Removes the bytes of what is deleted; where that is said to be done, the files that held them must be gone
+        for good."""
+        before = self._files()
+        while self.store.purge_step(TenantId(tenant)):
+            pass
+        purged = self.store.purge_status(TenantId(tenant)).purged
+        if purged:
+            self._note(Purged(before - self._files()))
+        self.expect()
+        return purged
+
+    def _files(self) -> frozenset[str]:
+        return frozenset(self.disk._names)  # not an operation of the disk's
 
     def found(self) -> Found:
         """All rows of all tenants."""
