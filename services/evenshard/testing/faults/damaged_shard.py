@@ -15,7 +15,7 @@ from evenshard.storage.append import Appended
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
-from evenshard.testing.events import all_events, append_of
+from evenshard.testing.events import Event, all_events, append_of
 from evenshard.testing.faults.mutants import mutated
 from evenshard.testing.faults.oracle import Acked, Batch, Oracle, Sent, Served, batches_in
 from evenshard.testing.faults.story import SHARD
@@ -29,7 +29,7 @@ RIGHT, NAMED, CUT = "right", "named", "cut"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The bytes of a data directory, and what they hold. ``indexed``: rows are in segments too."""
+    """The bytes of a data directory, and what they hold."""
 
     files: Mapping[str, bytes]
     seed: int
@@ -153,6 +153,6 @@ class DamageCheck:
         return outcome if after is None else f"wrong: after a retry and a compaction: {after}"
 
 
-def _rows(store: Store) -> list[tuple[object, bool]]:
+def _rows(store: Store) -> list[tuple[Event, bool]]:
     with store.snapshot(TenantId(TENANT)) as snapshot:
-        return all_events(snapshot)  # type: ignore[return-value]
+        return all_events(snapshot)

@@ -215,15 +215,13 @@ def _identities_of_failed_writes_are_kept() -> Iterator[None]:
 
 @contextmanager
 def _the_log_goes_on_after_a_failed_sync() -> Iterator[None]:
-    from evenshard.storage import store
-
-    append_group = store.append_group
+    from evenshard.storage.appender import append_group
 
     def forgetful(state: Any, appends: Any) -> Any:
         state.writer.broken = None
         return append_group(state, appends)
 
-    with mock.patch.object(store, "append_group", forgetful):
+    with mock.patch("evenshard.storage.store.append_group", forgetful):
         yield
 
 
