@@ -36,6 +36,12 @@ _MODULUS = 1 << 64
 _FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY, _DIGEST_KEY = "meta/format", "meta/shard", "meta/next_segment_id", "digest"
 
 
+_DISK_FAULTS = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+)
+_PRIMARY_CODE = 0xFF
+"""SQLite's extended codes hold more detail above it."""
+
 _NO_EPOCH = Epoch(0)
 
 
@@ -50,6 +56,15 @@ class _TenantState:
 
 def _damaged(what: str) -> NoReturn:
     raise EvenshardError("DATA_DAMAGED", f"{FILE}: {what}", details={"file": FILE})
+
+
+def _unreadable(what: str, error: sqlite3.DatabaseError) -> NoReturn:
+    """A disk that fails or is full is no damage: the next start may succeed."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+    if code not in _DISK_FAULTS:
+        _damaged(f"SQLite cannot {what} it: {error}")
+    refused = "DISK_FULL" if code == sqlite3.SQLITE_FULL else "SHARD_UNAVAILABLE"
+    raise EvenshardError(refused, f"{FILE}: SQLite cannot {what} it: {error}", details={"file": FILE}) from error
 
 
 def _row_checksum(key: str, value: bytes) -> int:
@@ -73,13 +88,14 @@ class Catalog:
     def open(disk: Disk, shard: ShardId) -> "Catalog":
         """Opens or creates the catalog of ``shard``.
 
-        Raises ``DATA_DAMAGED`` where a checksum or the digest does not match or the disk is another shard's, and
-        ``FORMAT_TOO_NEW`` for a catalog of a newer evenshard.
+        Raises ``DATA_DAMAGED`` where a checksum or the digest does not match or the disk is another shard's,
+        ``FORMAT_TOO_NEW`` for a catalog of a newer evenshard, ``DISK_FULL`` and ``SHARD_UNAVAILABLE`` where the disk
+        fails.
         """
         try:
             connection = disk.database(FILE)
         except sqlite3.DatabaseError as error:
-            _damaged(f"SQLite cannot open it: {error}")
+            _unreadable("open", error)
         try:
             connection.execute("PRAGMA secure_delete=ON")
             catalog = Catalog(connection)
@@ -91,7 +107,7 @@ class Catalog:
                 catalog._create(shard)
         except sqlite3.DatabaseError as error:
             connection.close()
-            _damaged(f"SQLite cannot read it: {error}")
+            _unreadable("read", error)
         except BaseException:
             connection.close()
             raise

@@ -185,10 +185,15 @@ class MemoryDisk:
         with self.begin("database", name):
             uri = f"file:/{self._number}/{name}?vfs=memdb"
             if name not in self._databases:
-                self._databases[name] = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+                self._databases[name] = self.connect(uri, name)
+            connection = self.connect(uri, name)
             self._connections.append(connection)
             return connection
+
+    def connect(self, uri: str, name: str) -> sqlite3.Connection:
+        """One more connection to the database ``name``, which SQLite knows as ``uri``."""
+        del name
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
     def free_bytes(self) -> int:
         with self._lock:

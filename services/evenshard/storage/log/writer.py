@@ -36,10 +36,15 @@ def file_number(name: str) -> int | None:
 
 
 def create_log_file(disk: Disk, shard: ShardId, number: int, first_row: int) -> File:
-    """A new log file, durable with its name before it is returned."""
+    """A new log file, durable with its name before it is returned; gone again where that fails."""
     file = _begin_log_file(disk, shard, number, first_row)
-    file.sync()
-    disk.sync_directory(FOLDER)
+    try:
+        file.sync()
+        disk.sync_directory(FOLDER)
+    except OSError:
+        file.close()
+        disk.unlink(file_name(number))  # the kernel may show a header that never reached the disk
+        raise
     return file
 
 
@@ -155,6 +160,13 @@ class LogWriter:
         except OSError as error:
             self._break(f"a sync of {file_name(self.number)} failed, and cutting it back: {error}")
 
+    def _drop_creation(self, number: int) -> None:
+        """As ``_drop_unsynced``: a restart must not write behind a header that never reached the disk."""
+        try:
+            self._disk.unlink(file_name(number))
+        except OSError as error:
+            self._break(f"a sync of the new {file_name(number)} failed, and removing it: {error}")
+
     def _rotate(self) -> None:
         """Goes on in a new file. All frames of the old one are synced, every group is."""
         number = self.number + 1
@@ -169,6 +181,7 @@ class LogWriter:
         except OSError as error:
             file.close()
             self._break(f"a sync of the new {file_name(number)} failed: {error}")
+            self._drop_creation(number)
             raise self._broken_error() from error
         self._file.close()
         self._file, self.number, self.offset = file, number, FILE_HEADER_BYTES

@@ -1,0 +1,158 @@
+"""A small shard on real files, and whether one with damaged bytes still answers right, or says what is damaged."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evenshard.errors import EvenshardError
+from evenshard.ids import TenantId
+from evenshard.runtime.disk import LocalDisk
+from evenshard.storage.append import Appended
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.store import Store
+from evenshard.testing.clock import ManualClock
+from evenshard.testing.events import Event, all_events, append_of
+from evenshard.testing.faults.mutants import mutated
+from evenshard.testing.faults.oracle import Acked, Batch, Oracle, Sent, Served, batches_in
+from evenshard.testing.faults.story import SHARD
+
+TENANT = "acme"
+End = Literal["clean", "killed"]
+DETECTED = frozenset({"DATA_DAMAGED", "FORMAT_TOO_NEW"})
+RIGHT, NAMED, CUT = "right", "named", "cut"
+"""Outcomes that may be: as if nothing had been; refused, naming the file; the log's end was cut, and it said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The bytes of a data directory, and what they hold."""
+
+    files: Mapping[str, bytes]
+    seed: int
+    batches: tuple[Batch, ...]
+    end: End
+
+    def oracle(self) -> Oracle:
+        oracle = Oracle(self.seed)
+        for batch in self.batches:
+            oracle.note(Sent((batch,)))
+            oracle.note(Acked(batch))
+        return oracle
+
+
+def make_shard(seed: int, *, indexed: bool, end: End) -> Shard:
+    """Three batches of a tenant; with ``indexed`` the first two are in a segment."""
+    batches = (Batch(1, TENANT, (1, 2, 1)), Batch(2, TENANT, (3, 4, 2)), Batch(3, TENANT, (5, 1)))
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        disk = LocalDisk(Path(folder))
+        store = Store.open(disk, ManualClock(), SHARD, StorageSettings(), lambda _: None)
+        for batch in batches:
+            (outcome,) = store.append([append_of(batch.rows(seed), TENANT)])
+            assert isinstance(outcome, Appended)
+            if indexed and batch.number == 2:
+                store.compact(TenantId(TENANT))
+        if end == "killed":
+            store._state.catalog.close()  # SQLite would write its files anew behind our back
+        else:
+            store.close()
+        disk.close()
+        return Shard(read_files(Path(folder)), seed, batches, end)
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by relative name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def scratch() -> str | None:
+    """Where files need not be durable."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file of a shard with other bytes in it."""
+
+    shard: str
+    name: str
+    content: bytes
+    what: str
+    mutant: str = ""
+    """A mutant that is in force; empty: none."""
+
+
+@dataclass(frozen=True)
+class DamageCheck:
+    """Says of a ``Damage`` how it ended: ``RIGHT``, ``NAMED``, ``CUT``, or what is wrong."""
+
+    shards: Mapping[str, Shard]
+    any_end: bool = False
+    """The end of the log may be lost as by a cut, at any place; otherwise only the last batch of a killed shard."""
+
+    def __call__(self, damage: Damage) -> str:
+        with contextlib.ExitStack() as stack:
+            if damage.mutant:
+                stack.enter_context(mutated(damage.mutant))
+            folder = Path(tempfile.mkdtemp(dir=scratch()))
+            stack.callback(shutil.rmtree, folder)
+            for name, content in {**self.shards[damage.shard].files, damage.name: damage.content}.items():
+                path = folder / name
+                path.parent.mkdir(exist_ok=True, parents=True)
+                path.write_bytes(content)
+            disk = LocalDisk(folder)
+            stack.callback(disk.close)
+            return self._outcome(disk, damage)
+
+    def _outcome(self, disk: LocalDisk, damage: Damage) -> str:
+        reports: list[str] = []
+        try:
+            store = Store.open(disk, ManualClock(), SHARD, StorageSettings(), reports.append)
+            try:
+                return self._answers(store, damage, reports)
+            finally:
+                store.close()
+        except EvenshardError as error:
+            named = damage.name in f"{error.message} {error.details}"
+            return NAMED if error.code in DETECTED and named else f"wrong: {error.code}, {error.message}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+            return f"wrong: {error!r}"
+
+    def _answers(self, store: Store, damage: Damage, reports: list[str]) -> str:
+        shard = self.shards[damage.shard]
+        oracle = shard.oracle()
+        found = {TENANT: _rows(store)}
+        outcome = RIGHT
+        if (fault := oracle.fault(found)) is not None:
+            cut = any(line.startswith(damage.name) for line in reports) or shard.files[damage.name].startswith(
+                damage.content
+            )
+            last = [batch.number for batch in shard.batches[0 if self.any_end else -1 :]]
+            oracle.doubtful = {number: oracle.promised.pop(number) for number in last}
+            numbers = sorted(batches_in(found))
+            prefix = numbers == [batch.number for batch in shard.batches[: len(numbers)]]
+            allowed = cut and prefix and (self.any_end or shard.end == "killed")
+            if not allowed or oracle.fault(found) is not None:
+                return f"wrong: {fault}, reported {reports}"
+            oracle.note(Served(frozenset(numbers)))
+            outcome = CUT
+        retry = Batch(9, TENANT, (1, 2, 3, 4, 5, 6))
+        oracle.note(Sent((retry,)))
+        (appended,) = store.append([append_of(retry.rows(shard.seed), TENANT)])
+        if isinstance(appended, EvenshardError):
+            raise appended
+        if appended.duplicates.tolist() != (bits := oracle.bits(retry)):
+            return f"wrong: bits of a retry are {appended.duplicates.tolist()}, not {bits}"
+        oracle.note(Acked(retry))
+        store.compact(TenantId(TENANT))
+        after = oracle.fault({TENANT: _rows(store)})
+        return outcome if after is None else f"wrong: after a retry and a compaction: {after}"
+
+
+def _rows(store: Store) -> list[tuple[Event, bool]]:
+    with store.snapshot(TenantId(TENANT)) as snapshot:
+        return all_events(snapshot)

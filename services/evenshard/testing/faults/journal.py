@@ -1,0 +1,82 @@
+"""What changed a disk, in order: enough to say at every moment what a power cut may leave."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Bytes appended to a file. ``boundaries``: where its buffers began and ended, within ``data``."""
+
+    file: int
+    data: bytes
+    boundaries: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """A file cut, or filled with zeros, to a size."""
+
+    file: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """All changes of a file so far are durable."""
+
+    file: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """The kernel may have dropped what it could not write, and counts it as written from now on."""
+
+    file: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One change of names: each now means this file (None: nothing), all or none of them."""
+
+    entries: tuple[tuple[str, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSynced:
+    """All changes of names in a folder so far are durable."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A database after a COMMIT, which is atomic, and durable when it returned."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Nothing of the disk's: what the one who uses it did or was told at this moment."""
+
+    what: object
+
+
+Entry = Wrote | Truncated | Synced | SyncFailed | Named | FolderSynced | Committed | Noted
+
+
+@dataclass(frozen=True, slots=True)
+class DiskState:
+    """What is on a disk that was just switched on."""
+
+    files: Mapping[str, bytes]
+    databases: Mapping[str, bytes]
+
+    def key(self) -> Hashable:
+        """Equal for equal states only."""
+        return frozenset(self.files.items()), frozenset(self.databases.items())
+
+
+NOTHING = DiskState({}, {})

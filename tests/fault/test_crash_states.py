@@ -1,0 +1,78 @@
+"""Whatever a power cut leaves at any operation, recovery serves exactly the acked events, each once, and goes on.
+
+Enumerated (``testing/faults/crash_states.py`` states the bounds), not drawn: the seed only makes the events.
+"""
+
+import pytest
+from evenshard.testing.faults.crash_states import CrashModel, every_byte, few_cuts
+from evenshard.testing.faults.exploring import Explorer
+from evenshard.testing.faults.journal import NOTHING, FolderSynced, Named, Synced, SyncFailed, Truncated, Wrote
+from evenshard.testing.faults.recording_disk import Done
+from evenshard.testing.faults.scenarios import SCENARIOS, killed, killed_moments
+
+SEED = 20_260_101
+DONES: tuple[Done, ...] = ("nothing", "half", "all")
+KILLED_MOMENTS = killed_moments(SEED)
+CUT_AGAIN_EVERY = {"compact": 100, "compaction_fails": 100, "remove_logs": 40, "delete": 200, "retain": 100}
+"""In CI; soak cuts every recovery off."""
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_after_any_power_cut_exactly_the_acked_events_are_there(name: str) -> None:
+    counts = Explorer(few_cuts, follow_up_every=16, depth=1, cut_again_every=CUT_AGAIN_EVERY.get(name, 8)).explore(
+        SCENARIOS[name](SEED)
+    )
+    print(f"{name}: seed {SEED}, {counts}")
+    assert counts.recovered > 30
+    assert counts.followed_up
+    assert counts.recoveries_cut
+
+
+@pytest.mark.parametrize("moment", range(0, KILLED_MOMENTS, 7))
+def test_a_killed_process_and_a_power_cut_after_it_lose_nothing(moment: int) -> None:
+    done = DONES[moment // 7 % len(DONES)]
+    Explorer(few_cuts, follow_up_every=16, depth=0).explore(killed(moment, done)(SEED))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_after_a_power_cut_at_any_byte_and_another_while_recovering(name: str) -> None:
+    counts = Explorer(every_byte, follow_up_every=4, depth=2).explore(SCENARIOS[name](SEED))
+    print(f"{name}: seed {SEED}, {counts}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("moment", range(KILLED_MOMENTS))
+def test_a_killed_process_and_a_power_cut_at_any_byte_after_it_lose_nothing(moment: int) -> None:
+    for done in DONES:
+        Explorer(every_byte, follow_up_every=4, depth=1, cut_again_every=4).explore(killed(moment, done)(SEED))
+
+
+def states(*entries: object) -> set[tuple[tuple[str, bytes], ...]]:
+    model = CrashModel(NOTHING)
+    for entry in entries:
+        model.apply(entry)  # type: ignore[arg-type]
+    return {tuple(sorted(state.disk.files.items())) for state in model.states(every_byte)}
+
+
+def test_what_the_states_are() -> None:
+    made, named = Named((("f/a", 0),)), FolderSynced("f")
+    assert states(made) == {(), (("f/a", b""),)}
+    assert states(made, named) == {(("f/a", b""),)}
+    wrote = Wrote(0, b"ab", (0, 2))
+    found = {content for ((_, content),) in states(made, named, wrote)}
+    assert {b"", b"a", b"ab", b"\0\0", b"a\0"} < found
+    assert len(found) == 7
+    assert states(made, named, wrote, Synced(0)) == {(("f/a", b"ab"),)}
+    cut = {content for ((_, content),) in states(made, named, wrote, Synced(0), Truncated(0, 1))}
+    assert cut == {b"ab", b"a"}
+    failed = {
+        content for ((_, content),) in states(made, named, wrote, SyncFailed(0), Wrote(0, b"c", (0, 1)), Synced(0))
+    }
+    assert failed == {b"abc", b"\0\0c"}
+    renamed = Named((("f/a", None), ("f/b", 0)))
+    assert states(made, named, renamed) == {(("f/a", b""),), (("f/b", b""),)}
+    second = Named((("f/b", 1),))
+    assert states(made, second) == {(), (("f/a", b""),), (("f/b", b""),), (("f/a", b""), ("f/b", b""))}

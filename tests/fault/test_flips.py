@@ -1,0 +1,59 @@
+"""Every single bit of a shard's files flipped: detected and named, or harmless; never a wrong answer, a crash, a hang.
+
+Shards are opened on real files in processes of their own, since what is damaged might abort one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from evenshard.testing.faults.damaged_shard import CUT, NAMED, RIGHT, Damage, DamageCheck, make_shard
+from evenshard.testing.faults.isolated import run
+
+SEED = 11
+SHARDS = {
+    "log, stopped": make_shard(SEED, indexed=False, end="clean"),
+    "log, killed": make_shard(SEED, indexed=False, end="killed"),
+    "indexed": make_shard(SEED, indexed=True, end="clean"),
+}
+LOG = "log/0000000001.log"
+FILES = [("log, stopped", LOG), ("log, killed", LOG), *(("indexed", name) for name in SHARDS["indexed"].files)]
+
+
+def flips(kind: str, name: str, every_byte: int, bits: int) -> Iterator[Damage]:
+    """``bits`` neighbouring bits, one by one, of one byte of ``every_byte``; which ones rotates."""
+    content = SHARDS[kind].files[name]
+    for number, at in enumerate(range(0, len(content), every_byte)):
+        for bit in range(number, number + bits):
+            flipped = bytearray(content)
+            flipped[at] ^= 1 << bit % 8
+            yield Damage(kind, name, bytes(flipped), f"{kind}: {name}: byte {at}, bit {bit % 8}")
+
+
+def outcomes(every_byte: int, bits: int) -> dict[tuple[str, str], Counter[str]]:
+    """By shard and file; fails at an outcome that may not be."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    damages = (
+        damage
+        for kind, shard in SHARDS.items()
+        for name in shard.files
+        for damage in flips(kind, name, every_byte, bits)
+    )
+    for damage, outcome in run(DamageCheck(SHARDS), damages):
+        assert outcome in (RIGHT, NAMED, CUT), f"{damage.what}: {outcome}"
+        counts.setdefault((damage.shard, damage.name), Counter())[outcome] += 1
+    print(f"seed {SEED}: {counts}")
+    assert set(counts) == set(FILES)
+    return counts
+
+
+def test_a_flipped_bit_in_some_bytes_is_named_or_harmless() -> None:
+    counts = outcomes(every_byte=61, bits=1)
+    assert counts["indexed", "segments/0000000001.parquet"].keys() == {NAMED}
+    assert counts["indexed", "segments/0000000001.filter"].keys() == {NAMED}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
+def test_every_flipped_bit_is_named_or_harmless() -> None:
+    outcomes(every_byte=1, bits=8)
