@@ -26,6 +26,9 @@ from evenshard.kernels import kernel
 
 KNOWN_KEYS_MAX = 200_000
 """Keys near their threshold whose count a router keeps; beyond, the older half is forgotten and asked for again."""
+NEEDLESS_MIN = 64
+NEEDLESS_PART = 4
+"""So many watched keys that need no watch, and a share of all: then the watched ones are gathered anew."""
 _HOT, _CROSSING = 1, 2
 
 
@@ -97,6 +100,8 @@ class KeyWatch:
         self._entered = 0
         self._known: dict[HotKey, int] = {}
         self._marks: dict[HotKey, Mode] = {}
+        self._needless = 0
+        """Keys that are still watched and need not be."""
 
     def enter(
         self,
@@ -121,7 +126,7 @@ class KeyWatch:
     def suspects(self, rows: Rows, rule: Rule) -> Suspects:
         """The keys of ``rows`` to look at."""
         with self._lock:
-            near = self._sketch.near(rows.buckets, rule.count_min)
+            near = self._sketch.near(hash_of(rows.tenant), rule.count_min, rows.buckets, rows.times, rows.hashes)
         counted = aggregate(rows.distinct_ids, rows.times, rows.hashes, near)
         days = counted.record.column("day").to_numpy().astype(np.int64)
         buckets = buckets_of(hash_of(rows.tenant), counted.hashes, days)
@@ -207,6 +212,7 @@ class KeyWatch:
             for keys in (self._known, self._marks):
                 for key in [key for key in keys if key[0] == tenant and key[1] in chosen]:
                     del keys[key]
+                    self._unwatched()
             for rows in self._pending.values():
                 if rows.tenant == tenant and rows.acknowledged:
                     gone = pc.is_in(rows.distinct_ids, value_set=ids).to_numpy(zero_copy_only=False) & rows.counted
@@ -219,13 +225,14 @@ class KeyWatch:
             known = self._marks.get(key)
             self._marks[key] = mode
             self._known.pop(key, None)
-            self._sketch.watch(key)
+            self._sketch.watch([key])
             return known is None
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""
         with self._lock:
-            self._marks.pop(key, None)
+            if self._marks.pop(key, None) is not None:
+                self._unwatched()
 
     @property
     def pending_rows(self) -> int:
@@ -269,7 +276,7 @@ class KeyWatch:
         return ahead
 
     def _count_known(self, rows: Rows) -> None:
-        watched = self._sketch.watched(rows.buckets) & rows.counted
+        watched = self._sketch.watched(hash_of(rows.tenant), rows.buckets, rows.times, rows.hashes) & rows.counted
         if watched.any():
             counts: dict[HotKey, int] = {}
             _count_into(counts, rows, watched)
@@ -278,16 +285,26 @@ class KeyWatch:
                     self._known[key] += count
 
     def _learn(self, counts: Mapping[HotKey, int], count_min: int) -> None:
-        for key, count in counts.items():
-            if count >= count_min and key not in self._marks:
-                self._known[key] = max(count, self._known.get(key, 0))
-                self._sketch.watch(key)
+        near = {key: count for key, count in counts.items() if count >= count_min and key not in self._marks}
+        for key, count in near.items():
+            self._known[key] = max(count, self._known.get(key, 0))
+        self._sketch.watch(near)
         if len(self._known) > self._known_keys_max:
             for key in list(self._known)[: len(self._known) - self._known_keys_max // 2]:
                 del self._known[key]
-            self._sketch.watch_nothing()
-            for key in (*self._known, *self._marks):
-                self._sketch.watch(key)
+            self._watch_anew()
+
+    def _unwatched(self) -> None:
+        """A key needs no watch any more. That costs its rows an exact look, so not all is done anew for each."""
+        self._needless += 1
+        if self._needless >= max(NEEDLESS_MIN, self._sketch.watched_keys // NEEDLESS_PART):
+            self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        self._sketch.watch_nothing()
+        self._sketch.watch(self._known)
+        self._sketch.watch(self._marks)
+        self._needless = 0
 
 
 def _count_into(counts: dict[HotKey, int], rows: Rows, counted: Bools) -> None:

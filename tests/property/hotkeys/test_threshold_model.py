@@ -11,7 +11,7 @@ import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import aggregate
 from evenshard.hotkeys.marks import HotKey, Rule
-from evenshard.hotkeys.threshold import Decision, KeyWatch, Rows
+from evenshard.hotkeys.threshold import NEEDLESS_MIN, Decision, KeyWatch, Rows
 from evenshard.ids import TenantId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -203,3 +203,39 @@ def test_a_bounded_memory_forgets_the_older_half() -> None:
         rows, near = watch.enter(TENANT, ids, np.array([5, 6], np.int64), hashes, rule)
         hot[number] = watch.decide(rows, watch.suspects(rows, rule), rule, {}).hot.tolist() if near else []
     assert hot == {0: [], 10: [False, True]}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_marks_of_other_keys_make_nobody_a_suspect(seed: int) -> None:
+    """Fifty thousand marks, of other users and of the same users on other days: every bucket has one."""
+    print(f"seed {seed}")
+    chance = Random(seed)
+    router = Router(Rule(1000, "rewrite"))
+    for number in range(25_000):
+        router.watch.mark((TENANT, f"hot-{number}", 0), "rewrite")
+        router.watch.mark((TENANT, f"user-{number}", 1), "rewrite")
+    batch = [(f"user-{chance.randrange(25_000)}", 0, number) for number in range(5000)]
+    rows, near = router.enter(batch)
+    assert not near
+    router.settle(rows, None, [True] * len(batch), chance)
+    router.tell()
+    batch[chance.randrange(5000)] = ("hot-24999", 0, 5000)
+    rows, near = router.enter(batch)
+    assert near
+    decision = router.decide(rows)
+    assert decision.keys == [(TENANT, "hot-24999", 0)]
+    assert decision.hot.tolist() == [event[0] == "hot-24999" for event in batch]
+
+
+def test_keys_whose_mark_was_removed_are_not_watched_for_ever() -> None:
+    router = Router(Rule(1000, "rewrite"))
+    keys = [(TENANT, f"user-{number}", 0) for number in range(1000)]
+    for key in keys:
+        router.watch.mark(key, "rewrite")
+    for key in keys[:400]:
+        router.watch.unmark(key)
+    router.watch.forget(TENANT, [f"user-{number}" for number in range(400, 800)])
+    suspects = {key[1] for key in keys if router.enter([(key[1], 0, 5)])[1]}
+    assert suspects >= {f"user-{number}" for number in range(800, 1000)}
+    assert len(suspects) <= 200 + NEEDLESS_MIN
+    assert router.watch._sketch.watched_keys <= 200 + NEEDLESS_MIN
