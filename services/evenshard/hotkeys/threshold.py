@@ -187,15 +187,16 @@ class KeyWatch:
             self._remove(rows)
 
     def tell(self, rows: Iterable[Rows], told: Iterable[tuple[HotKey, int]], count_min: int) -> None:
-        """Counters have heard of ``rows``, or never will; ``told`` is what they answered.
+        """Counters have heard of ``rows``, or never will; ``told`` is what they answered. Said twice, it is said once.
 
         Counts only grow, so the larger of what is known here and what counters say is right: also when one lost its
         memory.
         """
         with self._lock:
             for some in rows:
-                self._count_known(some)
-                self._remove(some)
+                if some.number in self._pending:
+                    self._count_known(some)
+                    self._remove(some)
             self._learn(dict(told), count_min)
 
     def learn(self, counts: Mapping[HotKey, int]) -> None:
