@@ -104,6 +104,10 @@ class Sketch:
         """The keys are watched from now on."""
         self._watched.add(keys)
 
+    def watch_all_of(self, keys: WatchedKeys) -> None:
+        """These too."""
+        self._watched.add_hashes(keys.slots)
+
     def watch_nothing(self) -> None:
         self._watched = WatchedKeys()
 

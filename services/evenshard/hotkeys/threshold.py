@@ -4,7 +4,7 @@ A key's count is what counters are known to have of it, and what they have not h
 as new, and rows on their way that were entered before. Rows on their way count as new until their ack says which are.
 
 A router asks counters about few keys: after each count it is told of keys with half their threshold or more, so a key
-it knows nothing of has less; and a key with less than half its threshold on both sides cannot reach it.
+it never knew anything of has less; and a key with less than half its threshold on both sides cannot reach it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,16 @@ from evenshard.events.hashing import UInt64, hash_of, string_buffers
 from evenshard.hotkeys.aggregate import CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Mode, Rule
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
+from evenshard.hotkeys.watched import WatchedKeys
 from evenshard.ids import TenantId
 from evenshard.kernels import kernel
 
 KNOWN_KEYS_MAX = 200_000
 """Keys near their threshold whose count a router keeps; beyond, the older half is forgotten and asked for again."""
+DROPPED_KEYS_MAX = 1_000_000
+"""Keys of which a router knows that their count is forgotten, 16 to 32 bytes each; beyond, it learns of them only when
+they are counted again."""
+_NOBODY: frozenset[int] = frozenset()
 NEEDLESS_MIN = 64
 NEEDLESS_PART = 4
 """So many watched keys that need no watch, and a share of all: then the watched ones are gathered anew."""
@@ -100,6 +105,8 @@ class KeyWatch:
         self._entered = 0
         self._known: dict[HotKey, int] = {}
         self._marks: dict[HotKey, Mode] = {}
+        self._dropped = WatchedKeys()
+        """Near keys whose count is forgotten: it must be asked for before anything is decided about them."""
         self._needless = 0
         """Keys that are still watched and need not be."""
 
@@ -137,10 +144,11 @@ class KeyWatch:
         with self._lock:
             pending = self._ahead_of(rows, suspects)
             own = suspects.counted.record.column("count").to_numpy()
+            dropped = self._dropped.holds_of(suspects.keys) if self._dropped.used else _NOBODY
             return [
                 number
                 for number, key in enumerate(suspects.keys)
-                if pending.get(key, 0) + own[number] >= rule.count_min
+                if (pending.get(key, 0) + own[number] >= rule.count_min or number in dropped)
                 and key not in self._known
                 and key not in self._marks
             ]
@@ -291,9 +299,14 @@ class KeyWatch:
             self._known[key] = max(count, self._known.get(key, 0))
         self._sketch.watch(near)
         if len(self._known) > self._known_keys_max:
-            for key in list(self._known)[: len(self._known) - self._known_keys_max // 2]:
+            gone = list(self._known)[: len(self._known) - self._known_keys_max // 2]
+            for key in gone:
                 del self._known[key]
-            self._watch_anew()
+            if self._dropped.used + len(gone) > DROPPED_KEYS_MAX:
+                self._dropped = WatchedKeys()
+                self._watch_anew()
+            self._dropped.add(gone)
+            self._sketch.watch(gone)
 
     def _unwatched(self) -> None:
         """A key needs no watch any more. That costs its rows an exact look, so not all is done anew for each."""
@@ -305,6 +318,7 @@ class KeyWatch:
         self._sketch.watch_nothing()
         self._sketch.watch(self._known)
         self._sketch.watch(self._marks)
+        self._sketch.watch_all_of(self._dropped)
         self._needless = 0
 
 

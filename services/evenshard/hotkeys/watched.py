@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from evenshard.events.hashing import hash_of
+from evenshard.events.hashing import UInt64, hash_of
 from evenshard.hotkeys.aggregate import MIX, key_hash
 from evenshard.hotkeys.marks import HotKey
 from evenshard.kernels import kernel, view
@@ -36,6 +36,12 @@ def holds(slots, value):  # type: ignore[no-untyped-def]
     return slots[at] != _EMPTY
 
 
+@kernel(f"void(uint64[::1], {view('uint64')}, boolean[::1])")
+def _held(slots, values, held):  # type: ignore[no-untyped-def]
+    for i in range(values.size):
+        held[i] = holds(slots, values[i])
+
+
 @kernel(f"int64(uint64[::1], {view('uint64')})")
 def _insert(slots, values):  # type: ignore[no-untyped-def]
     """Adds hashes to slots with room for all of them (empty ones are passed over); returns how many are new."""
@@ -59,6 +65,10 @@ def hash_of_key(key: HotKey) -> int:
     return (value ^ (value >> 29)) or 1
 
 
+def _hashes_of(keys: Collection[HotKey]) -> UInt64:
+    return np.fromiter((hash_of_key(key) for key in keys), np.uint64, len(keys))
+
+
 class WatchedKeys:
     """Grows by doubling; nothing is taken out but all."""
 
@@ -69,10 +79,19 @@ class WatchedKeys:
 
     def add(self, keys: Collection[HotKey]) -> None:
         """Those that are there already change nothing."""
-        hashes = np.fromiter((hash_of_key(key) for key in keys), np.uint64, len(keys))
+        self.add_hashes(_hashes_of(keys))
+
+    def add_hashes(self, hashes: UInt64) -> None:
+        """Of keys; empty slots of another table are passed over."""
         needed = 2 * (self.used + hashes.size)
         if needed > self.slots.size:
             old = self.slots
             self.slots = np.zeros(1 << (needed - 1).bit_length(), np.uint64)
             self.used = _insert(self.slots, old)
         self.used += _insert(self.slots, hashes)
+
+    def holds_of(self, keys: Collection[HotKey]) -> frozenset[int]:
+        """The numbers of those keys that were added."""
+        held = np.empty(len(keys), np.bool_)
+        _held(self.slots, _hashes_of(keys), held)
+        return frozenset(np.flatnonzero(held).tolist())

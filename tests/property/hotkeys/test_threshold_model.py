@@ -11,7 +11,7 @@ import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import aggregate
 from evenshard.hotkeys.marks import HotKey, Rule
-from evenshard.hotkeys.threshold import NEEDLESS_MIN, Decision, KeyWatch, Rows
+from evenshard.hotkeys.threshold import KNOWN_KEYS_MAX, NEEDLESS_MIN, Decision, KeyWatch, Rows
 from evenshard.ids import TenantId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,10 +59,13 @@ class Router:
     """The watch with counters beside it, which hear of rows now and then."""
 
     rule: Rule
-    watch: KeyWatch = field(default_factory=KeyWatch)
+    known_keys_max: int = KNOWN_KEYS_MAX
     counters: Counter[HotKey] = field(default_factory=Counter)
     waiting: list[Rows] = field(default_factory=list)
     lookups: int = 0
+
+    def __post_init__(self) -> None:
+        self.watch = KeyWatch(known_keys_max=self.known_keys_max)
 
     def enter(self, events: list[Event]) -> tuple[Rows, bool]:
         ids = pa.array([event[0] for event in events], pa.utf8())
@@ -110,7 +113,7 @@ class Router:
         """A new watch: it knows the marks, and what counters have near the threshold."""
         self.tell()
         marks = dict(self.watch._marks)
-        self.watch = KeyWatch()
+        self.watch = KeyWatch(known_keys_max=self.known_keys_max)
         for key, mode in marks.items():
             self.watch.mark(key, mode)
         near: Mapping[HotKey, int] = {
@@ -127,12 +130,14 @@ events = st.tuples(st.sampled_from(["a", "b", "c", ""]), st.integers(0, 1), st.i
 @given(
     st.integers(1, 25),
     st.lists(st.tuples(st.lists(events, min_size=1, max_size=40), AFTER), max_size=8),
+    st.sampled_from([KNOWN_KEYS_MAX, 2]),
     st.randoms(use_true_random=False),
 )
 def test_one_batch_in_flight_is_exact_to_the_event(
-    threshold: int, batches: list[tuple[list[Event], str]], chance: Random
+    threshold: int, batches: list[tuple[list[Event], str]], known_keys_max: int, chance: Random
 ) -> None:
-    naive, router = Naive(threshold), Router(Rule(threshold, "rewrite"))
+    """Also with a memory far too small for the keys that are near."""
+    naive, router = Naive(threshold), Router(Rule(threshold, "rewrite"), known_keys_max)
     for batch, then in batches:
         expected, new = naive.batch(batch)
         rows, near = router.enter(batch)
@@ -192,17 +197,17 @@ def test_what_counters_lost_is_not_forgotten_here() -> None:
     assert router.decide(rows).hot.tolist() == [False, True]
 
 
-def test_a_bounded_memory_forgets_the_older_half() -> None:
+def test_what_a_bounded_memory_forgets_is_asked_for_again() -> None:
     watch = KeyWatch(known_keys_max=10)
     watch.learn({(TENANT, f"user-{number}", 0): 600 for number in range(11)})
     rule = Rule(601, "rewrite")
-    hot = {}
-    for number in (0, 10):
+    found = {}
+    for number in (0, 10, 11):
         ids = pa.array([f"user-{number}"] * 2, pa.utf8())
         hashes = np.array([hash_of(f"user-{number}")] * 2, np.uint64)
         rows, near = watch.enter(TENANT, ids, np.array([5, 6], np.int64), hashes, rule)
-        hot[number] = watch.decide(rows, watch.suspects(rows, rule), rule, {}).hot.tolist() if near else []
-    assert hot == {0: [], 10: [False, True]}
+        found[number] = near, watch.to_look_up(rows, watch.suspects(rows, rule), rule)
+    assert found == {0: (True, [0]), 10: (True, []), 11: (False, [])}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
