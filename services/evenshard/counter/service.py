@@ -41,8 +41,9 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
     ) -> counter_pb2.ListHotKeysResponse:
         if not 0 <= request.limit <= LIMIT_MAX:
             raise EvenshardError("QUERY_INVALID", f"limit is {request.limit}, it must be 0 to {LIMIT_MAX}")
-        keys, missing = await asyncio.get_running_loop().run_in_executor(self._pool, self._top, request)
-        return hot_keys_response(keys, missing)
+        if request.count_min < 0:
+            raise EvenshardError("QUERY_INVALID", f"count_min is {request.count_min}, it must be at least 0")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._list, request)
 
     async def ForgetUsers(
         self, request: counter_pb2.ForgetUsersRequest, context: Any
@@ -62,6 +63,12 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
         counts = self._counts.counts_of(tenant_id(request.tenant), names_of(request))
         return counter_pb2.GetCountsResponse(counts=counts.tolist())
 
-    def _top(self, request: counter_pb2.ListHotKeysRequest) -> tuple[Sequence[KeyCount], int]:
+    def _list(self, request: counter_pb2.ListHotKeysRequest) -> counter_pb2.ListHotKeysResponse:
         tenant = tenant_id(request.tenant) if request.tenant else None
-        return self._counts.top(tenant, request.limit or LIMIT_DEFAULT), self._counts.forgotten_count_max
+        limit, hash_next = request.limit or LIMIT_DEFAULT, 0
+        keys: Sequence[KeyCount]
+        if request.count_min:
+            keys, hash_next = self._counts.near(tenant, request.count_min, request.hash_from, limit)
+        else:
+            keys = self._counts.top(tenant, limit)
+        return hot_keys_response(keys, self._counts.forgotten_count_max, hash_next)

@@ -14,7 +14,7 @@ from evenshard.events.hashing import UInt64, string_buffers
 from evenshard.kernels import kernel, view
 
 DAY_MS: Final = 86_400_000
-_MIX = np.uint64(0x9E3779B185EBCA87)
+MIX = np.uint64(0x9E3779B185EBCA87)
 
 KEY_SCHEMA = pa.schema(
     [
@@ -43,7 +43,7 @@ def same_bytes(left, left_start, left_end, right, right_start, right_end):  # ty
 @kernel(inline=True)
 def key_hash(id_hash, tenant, day):  # type: ignore[no-untyped-def]
     """A well-mixed hash of a key, uint64. To be called from kernels."""
-    value = (id_hash ^ (np.uint64(tenant) << np.uint64(32)) ^ np.uint64(day)) * _MIX
+    value = (id_hash ^ (np.uint64(tenant) << np.uint64(32)) ^ np.uint64(day)) * MIX
     return value ^ (value >> np.uint64(29))
 
 

@@ -75,6 +75,34 @@ class Counts:
         found.sort(key=lambda key: (-key.count, key.tenant, key.distinct_id, key.day))
         return found[:limit]
 
+    def near(self, tenant: TenantId | None, count_min: int, hash_from: int, limit: int) -> tuple[list[KeyCount], int]:
+        """Keys counted ``count_min`` times or more, of one tenant or of all, by the hashes of their distinct_ids from
+        ``hash_from`` on: some ``limit``, keys of one hash together; and the hash that is next, 0: there is none.
+
+        Who goes on from there meets every key that has so many all the while, however counts grow between the calls.
+        """
+        parts = [
+            (keys, self._near(keys, tenant, count_min, hash_from)) for keys in (self._old.keys(), self._young.keys())
+        ]
+        hashes = np.sort(np.concatenate([keys.hashes[chosen] for keys, chosen in parts]))
+        hash_end = int(hashes[limit]) if hashes.size > limit else 0
+        if hash_end and hash_end == int(hashes[0]):
+            behind = hashes[hashes > hashes[0]]
+            hash_end = int(behind[0]) if behind.size else 0
+        found: dict[tuple[TenantId, str, date], KeyCount] = {}
+        for keys, chosen in parts:  # the young generation last: what it has of a key includes what the old one has
+            if hash_end:
+                chosen = chosen[keys.hashes[chosen] < np.uint64(hash_end)]
+            for key in self._shown(keys, keys.counts, chosen):
+                found[key.tenant, key.distinct_id, key.day] = key
+        return list(found.values()), hash_end
+
+    def _near(self, keys: Keys, tenant: TenantId | None, count_min: int, hash_from: int) -> Int64:
+        near = (keys.counts >= count_min) & (keys.hashes >= np.uint64(hash_from))
+        if tenant is not None:
+            near &= keys.tenants == self._tenant_numbers.get(tenant, -1)
+        return np.flatnonzero(near)
+
     def forget(self, tenant: TenantId, distinct_ids: Sequence[str]) -> None:
         """Some users are deleted: their keys, of all days, are not known any more."""
         number = self._tenant_numbers.get(tenant)
@@ -89,6 +117,9 @@ class Counts:
 
     def _largest(self, keys: Keys, counts: Int64, limit: int) -> list[KeyCount]:
         chosen = np.argpartition(-counts, limit)[:limit] if keys.size > limit else np.arange(keys.size)
+        return self._shown(keys, counts, chosen)
+
+    def _shown(self, keys: Keys, counts: Int64, chosen: Int64) -> list[KeyCount]:
         return [
             KeyCount(
                 self._tenants[int(keys.tenants[key])],

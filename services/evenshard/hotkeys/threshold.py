@@ -4,7 +4,7 @@ A key's count is what counters are known to have of it, and what they have not h
 as new, and rows on their way that were entered before. Rows on their way count as new until their ack says which are.
 
 A router asks counters about few keys: after each count it is told of keys with half their threshold or more, so a key
-it knows nothing of has less; and a key with less than half its threshold on both sides cannot reach it.
+it never knew anything of has less; and a key with less than half its threshold on both sides cannot reach it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,19 @@ from evenshard.events.hashing import UInt64, hash_of, string_buffers
 from evenshard.hotkeys.aggregate import CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Mode, Rule
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
+from evenshard.hotkeys.watched import WatchedKeys
 from evenshard.ids import TenantId
 from evenshard.kernels import kernel
 
 KNOWN_KEYS_MAX = 200_000
 """Keys near their threshold whose count a router keeps; beyond, the older half is forgotten and asked for again."""
+DROPPED_KEYS_MAX = 1_000_000
+"""Keys of which a router knows that their count is forgotten, 16 to 32 bytes each; beyond, it learns of them only when
+they are counted again."""
+_NOBODY: frozenset[int] = frozenset()
+NEEDLESS_MIN = 64
+NEEDLESS_PART = 4
+"""So many watched keys that need no watch, and a share of all: then the watched ones are gathered anew."""
 _HOT, _CROSSING = 1, 2
 
 
@@ -97,6 +105,10 @@ class KeyWatch:
         self._entered = 0
         self._known: dict[HotKey, int] = {}
         self._marks: dict[HotKey, Mode] = {}
+        self._dropped = WatchedKeys()
+        """Near keys whose count is forgotten: it must be asked for before anything is decided about them."""
+        self._needless = 0
+        """Keys that are still watched and need not be."""
 
     def enter(
         self,
@@ -121,7 +133,7 @@ class KeyWatch:
     def suspects(self, rows: Rows, rule: Rule) -> Suspects:
         """The keys of ``rows`` to look at."""
         with self._lock:
-            near = self._sketch.near(rows.buckets, rule.count_min)
+            near = self._sketch.near(hash_of(rows.tenant), rule.count_min, rows.buckets, rows.times, rows.hashes)
         counted = aggregate(rows.distinct_ids, rows.times, rows.hashes, near)
         days = counted.record.column("day").to_numpy().astype(np.int64)
         buckets = buckets_of(hash_of(rows.tenant), counted.hashes, days)
@@ -132,10 +144,11 @@ class KeyWatch:
         with self._lock:
             pending = self._ahead_of(rows, suspects)
             own = suspects.counted.record.column("count").to_numpy()
+            dropped = self._dropped.holds_of(suspects.keys) if self._dropped.used else _NOBODY
             return [
                 number
                 for number, key in enumerate(suspects.keys)
-                if pending.get(key, 0) + own[number] >= rule.count_min
+                if (pending.get(key, 0) + own[number] >= rule.count_min or number in dropped)
                 and key not in self._known
                 and key not in self._marks
             ]
@@ -182,15 +195,16 @@ class KeyWatch:
             self._remove(rows)
 
     def tell(self, rows: Iterable[Rows], told: Iterable[tuple[HotKey, int]], count_min: int) -> None:
-        """Counters have heard of ``rows``, or never will; ``told`` is what they answered.
+        """Counters have heard of ``rows``, or never will; ``told`` is what they answered. Said twice, it is said once.
 
         Counts only grow, so the larger of what is known here and what counters say is right: also when one lost its
         memory.
         """
         with self._lock:
             for some in rows:
-                self._count_known(some)
-                self._remove(some)
+                if some.number in self._pending:
+                    self._count_known(some)
+                    self._remove(some)
             self._learn(dict(told), count_min)
 
     def learn(self, counts: Mapping[HotKey, int]) -> None:
@@ -207,6 +221,7 @@ class KeyWatch:
             for keys in (self._known, self._marks):
                 for key in [key for key in keys if key[0] == tenant and key[1] in chosen]:
                     del keys[key]
+                    self._unwatched()
             for rows in self._pending.values():
                 if rows.tenant == tenant and rows.acknowledged:
                     gone = pc.is_in(rows.distinct_ids, value_set=ids).to_numpy(zero_copy_only=False) & rows.counted
@@ -219,13 +234,14 @@ class KeyWatch:
             known = self._marks.get(key)
             self._marks[key] = mode
             self._known.pop(key, None)
-            self._sketch.watch(key)
+            self._sketch.watch([key])
             return known is None
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""
         with self._lock:
-            self._marks.pop(key, None)
+            if self._marks.pop(key, None) is not None:
+                self._unwatched()
 
     @property
     def pending_rows(self) -> int:
@@ -269,7 +285,7 @@ class KeyWatch:
         return ahead
 
     def _count_known(self, rows: Rows) -> None:
-        watched = self._sketch.watched(rows.buckets) & rows.counted
+        watched = self._sketch.watched(hash_of(rows.tenant), rows.buckets, rows.times, rows.hashes) & rows.counted
         if watched.any():
             counts: dict[HotKey, int] = {}
             _count_into(counts, rows, watched)
@@ -278,16 +294,32 @@ class KeyWatch:
                     self._known[key] += count
 
     def _learn(self, counts: Mapping[HotKey, int], count_min: int) -> None:
-        for key, count in counts.items():
-            if count >= count_min and key not in self._marks:
-                self._known[key] = max(count, self._known.get(key, 0))
-                self._sketch.watch(key)
+        near = {key: count for key, count in counts.items() if count >= count_min and key not in self._marks}
+        for key, count in near.items():
+            self._known[key] = max(count, self._known.get(key, 0))
+        self._sketch.watch(near)
         if len(self._known) > self._known_keys_max:
-            for key in list(self._known)[: len(self._known) - self._known_keys_max // 2]:
+            gone = list(self._known)[: len(self._known) - self._known_keys_max // 2]
+            for key in gone:
                 del self._known[key]
-            self._sketch.watch_nothing()
-            for key in (*self._known, *self._marks):
-                self._sketch.watch(key)
+            if self._dropped.used + len(gone) > DROPPED_KEYS_MAX:
+                self._dropped = WatchedKeys()
+                self._watch_anew()
+            self._dropped.add(gone)
+            self._sketch.watch(gone)
+
+    def _unwatched(self) -> None:
+        """A key needs no watch any more. That costs its rows an exact look, so not all is done anew for each."""
+        self._needless += 1
+        if self._needless >= max(NEEDLESS_MIN, self._sketch.watched_keys // NEEDLESS_PART):
+            self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        self._sketch.watch_nothing()
+        self._sketch.watch(self._known)
+        self._sketch.watch(self._marks)
+        self._sketch.watch_all_of(self._dropped)
+        self._needless = 0
 
 
 def _count_into(counts: dict[HotKey, int], rows: Rows, counted: Bools) -> None:

@@ -20,6 +20,7 @@ from evenshard.hotkeys.threshold import KeyWatch, Rows
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
+from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.telemetry import LINKS_MAX, is_exporting, trace_parent
@@ -76,8 +77,7 @@ class CountFeed:
         """Since the start: rows the counters were not told of."""
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="count feed")
-        self._task.add_done_callback(self._ended)
+        self._task = asyncio.create_task(until_ended(self._run, self._clock, "count feed"), name="count feed")
 
     def offer(self, rows: Rows) -> None:
         """Acknowledged rows shall be counted: those that are new."""
@@ -110,16 +110,16 @@ class CountFeed:
             self._rows = 0
             if not self._stopping:
                 self._filled.clear()
-            sent = await self._send(taken)
+            try:
+                sent = await self._send(taken)
+            except Exception:
+                # A defect costs what it met, not the rows' places: they would count as pending for ever.
+                await self._give_up(taken)
+                raise
             if self._stopping and not self._queue:
                 return
             if not sent and not self._stopping:
                 await self._clock.sleep(PAUSE_MS)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        """Only a defect ends the task before ``close``; it must not do so in silence."""
-        if not task.cancelled() and task.exception() is not None:
-            logger().critical("the count feed ended", exc_info=task.exception())
 
     async def _send(self, taken: Iterable[_New]) -> bool:
         """False: something was dropped."""
@@ -136,6 +136,13 @@ class CountFeed:
                 whole &= await self._count(tenant, together, count_min, told)
                 await loop.run_in_executor(self._pool, self._watch.tell, rows, told, count_min)
         return whole
+
+    async def _give_up(self, taken: Iterable[_New]) -> None:
+        """Counters are not told of these."""
+        for news in taken:
+            count_min = self._rule_of(news.rows.tenant).count_min
+            self._drop(news.rows.times.size, "a defect")
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._watch.tell, [news.rows], (), count_min)
 
     async def _count(
         self, tenant: TenantId, together: Sequence[_New], count_min: int, told: list[tuple[HotKey, int]]

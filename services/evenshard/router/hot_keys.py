@@ -29,7 +29,10 @@ from evenshard.runtime.logs import logger
 from evenshard.runtime.tenants import TenantView
 
 LOOKUP_TIMEOUT_S = 0.2
-"""How long an import waits for counters, at most; then it goes on with what is known."""
+"""How long an import waits for an answer of counters, at most; then it goes on with what is known."""
+LISTING_TIMEOUT_S = 5.0
+"""How long the first import of a router waits for all answers, where more keys are near their threshold than fit one:
+0.2 s and more for 100,000."""
 PAUSE_MS = 1000
 """After counters did not answer: nobody asks them meanwhile."""
 LOG_EVERY_MS = 10_000
@@ -111,7 +114,7 @@ class HotKeys:
             return
         if not self._lookups.possible or self._clock.monotonic_ms() < self._paused_until_ms:
             return
-        await self._asking(self._ask_largest(lower))
+        await self._asking(self._ask_near(lower), LISTING_TIMEOUT_S)
 
     def enter(self, tenant: Tenant, decoded: TenantRows, placement: UInt64) -> Flight:
         """Rows that are about to be sent, and their placement hashes. To be followed by ``decide`` if they are near a
@@ -129,7 +132,7 @@ class HotKeys:
         suspects = await self._in_thread(self._watch.suspects, rows, rule)
         unknown = await self._in_thread(self._watch.to_look_up, rows, suspects, rule)
         if unknown and self._clock.monotonic_ms() >= self._paused_until_ms:
-            await self._asking(self._decide_asking(flight, suspects, rule))
+            await self._asking(self._decide_asking(flight, suspects, rule), LOOKUP_TIMEOUT_S)
         if flight.decision is None:
             flight.decision = await self._in_thread(self._watch.decide, rows, suspects, rule, {})
 
@@ -162,14 +165,21 @@ class HotKeys:
             counts: Counts = await self._lookups.counts(rows.tenant, keys, LOOKUP_TIMEOUT_S) if keys else {}
             flight.decision = await self._in_thread(self._watch.decide, rows, suspects, rule, counts)
 
-    async def _ask_largest(self, lower: Sequence[TenantId]) -> None:
+    async def _ask_near(self, lower: Sequence[TenantId]) -> None:
+        """All keys near their threshold: of ``lower``, or of all tenants if that was not asked yet."""
         async with self._feed.talking:
-            asked: Sequence[TenantId | None] = lower if self._asked_all else (None,)
-            for name in asked:
-                self._learn(await self._lookups.largest(name, LOOKUP_TIMEOUT_S))
+            left_out_max = 0
+            if not self._asked_all:
+                counts, left_out_max = await self._lookups.largest(LOOKUP_TIMEOUT_S)
+                self._learn(counts)
+                by_name = {tenant.name: rule_of(tenant).count_min for tenant in self._tenants.all()}
+                lower = [name for name, count_min in by_name.items() if count_min <= left_out_max]
+            for name in lower:
+                count_min = rule_of(self._tenants.get(name)).count_min
+                async for counts in self._lookups.near(name, count_min, LOOKUP_TIMEOUT_S):
+                    self._learn(counts)
+                self._asked_down_to[name] = count_min
         self._asked_all = True
-        for name in lower:
-            self._asked_down_to[name] = rule_of(self._tenants.get(name)).count_min
 
     def _learn(self, counts: Counts) -> None:
         """Those near their threshold."""
@@ -178,10 +188,10 @@ class HotKeys:
         for name, rule in rules.items():
             self._asked_down_to[name] = min(rule.count_min, self._asked_down_to.get(name, rule.count_min))
 
-    async def _asking(self, asking: Coroutine[Any, Any, None]) -> None:
-        """Asks counters, within ``LOOKUP_TIMEOUT_S``; who does not answer is left alone for a while."""
+    async def _asking(self, asking: Coroutine[Any, Any, None], timeout_s: float) -> None:
+        """Asks counters, within ``timeout_s``; who does not answer is left alone for a while."""
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await asking
         except (TimeoutError, EvenshardError) as error:
             now_ms = self._clock.monotonic_ms()

@@ -10,6 +10,7 @@ from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.ids import Revision, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Put, Unchanged
+from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 
 QUEUE_MAX = 100_000
@@ -34,8 +35,7 @@ class MarkWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="marks")
-        self._task.add_done_callback(_ended)
+        self._task = asyncio.create_task(until_ended(self._run, self._clock, "marks"), name="marks")
 
     def write(self, key: HotKey, mark: Mark) -> None:
         """Soon; a mark that is there already stays as it is."""
@@ -86,13 +86,16 @@ class MarkWriter:
             if not self._queue:  # forgotten meanwhile
                 return
             key, mark = self._queue[0]
-            name = mark_key(*key)
-            put = Put(name, mark.to_json())
-            await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+            try:
+                name = mark_key(*key)
+                put = Put(name, mark.to_json())
+                await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+            except EvenshardError as error:
+                if error.retryable:
+                    raise
+                # It would be refused again, and hold up all behind it. The key stays hot in this router until it stops.
+                logger().error("a mark was refused", tenant=key[0], code=error.code, message=error.message)
+            except Exception:
+                self._queue.popleft()  # what a defect has met once it would meet for ever
+                raise
             self._queue.popleft()
-
-
-def _ended(task: "asyncio.Task[None]") -> None:
-    """Only a defect ends the task before ``close``; it must not do so in silence."""
-    if not task.cancelled() and task.exception() is not None:
-        logger().critical("the writer of marks ended", exc_info=task.exception())

@@ -50,12 +50,16 @@ def names_of(request: counter_pb2.GetCountsRequest) -> pa.RecordBatch:
     return _read(request.arrow_ipc, NAME_SCHEMA)
 
 
-def hot_keys_request(tenant: str, limit: int) -> counter_pb2.ListHotKeysRequest:
-    """``tenant`` empty: everybody's."""
-    return counter_pb2.ListHotKeysRequest(tenant=tenant, limit=limit)
+def hot_keys_request(
+    tenant: str, limit: int, *, count_min: int = 0, hash_from: int = 0
+) -> counter_pb2.ListHotKeysRequest:
+    """``tenant`` empty: everybody's. With ``count_min`` a page of all that have so many, else the largest."""
+    return counter_pb2.ListHotKeysRequest(tenant=tenant, limit=limit, count_min=count_min, hash_from=hash_from)
 
 
-def hot_keys_response(keys: Sequence[KeyCount], count_missing_max: int) -> counter_pb2.ListHotKeysResponse:
+def hot_keys_response(
+    keys: Sequence[KeyCount], count_missing_max: int, hash_next: int = 0
+) -> counter_pb2.ListHotKeysResponse:
     """Counts are never too high, so their ``count_error`` is 0."""
     return counter_pb2.ListHotKeysResponse(
         keys=[
@@ -65,6 +69,7 @@ def hot_keys_response(keys: Sequence[KeyCount], count_missing_max: int) -> count
             for key in keys
         ],
         count_missing_max=count_missing_max,
+        hash_next=hash_next,
     )
 
 

@@ -13,6 +13,7 @@ from evenshard.directory.tenant import TenantSettings
 from evenshard.hotkeys.marks import Mark
 from evenshard.ids import TenantId
 from evenshard.ports.directory import Put
+from evenshard.router import lookups
 from evenshard.testing.cluster import COUNTER, GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.reference import Reference, Row
 from evenshard.wire import rpcs
@@ -206,6 +207,21 @@ async def test_a_restarted_router_goes_on_where_it_stopped(world: World) -> None
     await world.cluster.start(ROUTER)
     await world.send([*rows_of("near", 3, THRESHOLD), *rows_of("hot", 5, 30)])
     assert world.reference.hot_events_rewritten("acme", FROM, TO) == 5 + 2 + 5
+    await world.check()
+
+
+async def test_a_restarted_router_asks_for_more_near_keys_than_fit_one_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "PAGE_KEYS", 3)
+    users = [f"near-{number}" for number in range(12)]
+    await world.send([row for user in users for row in rows_of(user, THRESHOLD - 1)])
+    for user in users:
+        await world.counted(user, THRESHOLD - 1)
+    await world.cluster.stop(ROUTER)
+    await world.cluster.start(ROUTER)
+    await world.send([row for user in users for row in rows_of(user, 2, THRESHOLD)])
+    assert world.reference.hot_events_rewritten("acme", FROM, TO) == len(users)
     await world.check()
 
 

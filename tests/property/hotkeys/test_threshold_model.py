@@ -11,7 +11,7 @@ import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import aggregate
 from evenshard.hotkeys.marks import HotKey, Rule
-from evenshard.hotkeys.threshold import Decision, KeyWatch, Rows
+from evenshard.hotkeys.threshold import KNOWN_KEYS_MAX, NEEDLESS_MIN, Decision, KeyWatch, Rows
 from evenshard.ids import TenantId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,10 +59,13 @@ class Router:
     """The watch with counters beside it, which hear of rows now and then."""
 
     rule: Rule
-    watch: KeyWatch = field(default_factory=KeyWatch)
+    known_keys_max: int = KNOWN_KEYS_MAX
     counters: Counter[HotKey] = field(default_factory=Counter)
     waiting: list[Rows] = field(default_factory=list)
     lookups: int = 0
+
+    def __post_init__(self) -> None:
+        self.watch = KeyWatch(known_keys_max=self.known_keys_max)
 
     def enter(self, events: list[Event]) -> tuple[Rows, bool]:
         ids = pa.array([event[0] for event in events], pa.utf8())
@@ -110,7 +113,7 @@ class Router:
         """A new watch: it knows the marks, and what counters have near the threshold."""
         self.tell()
         marks = dict(self.watch._marks)
-        self.watch = KeyWatch()
+        self.watch = KeyWatch(known_keys_max=self.known_keys_max)
         for key, mode in marks.items():
             self.watch.mark(key, mode)
         near: Mapping[HotKey, int] = {
@@ -127,12 +130,14 @@ events = st.tuples(st.sampled_from(["a", "b", "c", ""]), st.integers(0, 1), st.i
 @given(
     st.integers(1, 25),
     st.lists(st.tuples(st.lists(events, min_size=1, max_size=40), AFTER), max_size=8),
+    st.sampled_from([KNOWN_KEYS_MAX, 2]),
     st.randoms(use_true_random=False),
 )
 def test_one_batch_in_flight_is_exact_to_the_event(
-    threshold: int, batches: list[tuple[list[Event], str]], chance: Random
+    threshold: int, batches: list[tuple[list[Event], str]], known_keys_max: int, chance: Random
 ) -> None:
-    naive, router = Naive(threshold), Router(Rule(threshold, "rewrite"))
+    """Also with a memory far too small for the keys that are near."""
+    naive, router = Naive(threshold), Router(Rule(threshold, "rewrite"), known_keys_max)
     for batch, then in batches:
         expected, new = naive.batch(batch)
         rows, near = router.enter(batch)
@@ -192,14 +197,50 @@ def test_what_counters_lost_is_not_forgotten_here() -> None:
     assert router.decide(rows).hot.tolist() == [False, True]
 
 
-def test_a_bounded_memory_forgets_the_older_half() -> None:
+def test_what_a_bounded_memory_forgets_is_asked_for_again() -> None:
     watch = KeyWatch(known_keys_max=10)
     watch.learn({(TENANT, f"user-{number}", 0): 600 for number in range(11)})
     rule = Rule(601, "rewrite")
-    hot = {}
-    for number in (0, 10):
+    found = {}
+    for number in (0, 10, 11):
         ids = pa.array([f"user-{number}"] * 2, pa.utf8())
         hashes = np.array([hash_of(f"user-{number}")] * 2, np.uint64)
         rows, near = watch.enter(TENANT, ids, np.array([5, 6], np.int64), hashes, rule)
-        hot[number] = watch.decide(rows, watch.suspects(rows, rule), rule, {}).hot.tolist() if near else []
-    assert hot == {0: [], 10: [False, True]}
+        found[number] = near, watch.to_look_up(rows, watch.suspects(rows, rule), rule)
+    assert found == {0: (True, [0]), 10: (True, []), 11: (False, [])}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_marks_of_other_keys_make_nobody_a_suspect(seed: int) -> None:
+    """Fifty thousand marks, of other users and of the same users on other days: every bucket has one."""
+    print(f"seed {seed}")
+    chance = Random(seed)
+    router = Router(Rule(1000, "rewrite"))
+    for number in range(25_000):
+        router.watch.mark((TENANT, f"hot-{number}", 0), "rewrite")
+        router.watch.mark((TENANT, f"user-{number}", 1), "rewrite")
+    batch = [(f"user-{chance.randrange(25_000)}", 0, number) for number in range(5000)]
+    rows, near = router.enter(batch)
+    assert not near
+    router.settle(rows, None, [True] * len(batch), chance)
+    router.tell()
+    batch[chance.randrange(5000)] = ("hot-24999", 0, 5000)
+    rows, near = router.enter(batch)
+    assert near
+    decision = router.decide(rows)
+    assert decision.keys == [(TENANT, "hot-24999", 0)]
+    assert decision.hot.tolist() == [event[0] == "hot-24999" for event in batch]
+
+
+def test_keys_whose_mark_was_removed_are_not_watched_for_ever() -> None:
+    router = Router(Rule(1000, "rewrite"))
+    keys = [(TENANT, f"user-{number}", 0) for number in range(1000)]
+    for key in keys:
+        router.watch.mark(key, "rewrite")
+    for key in keys[:400]:
+        router.watch.unmark(key)
+    router.watch.forget(TENANT, [f"user-{number}" for number in range(400, 800)])
+    suspects = {key[1] for key in keys if router.enter([(key[1], 0, 5)])[1]}
+    assert suspects >= {f"user-{number}" for number in range(800, 1000)}
+    assert len(suspects) <= 200 + NEEDLESS_MIN
+    assert router.watch._sketch.watched_keys <= 200 + NEEDLESS_MIN

@@ -94,6 +94,32 @@ def test_users_who_are_deleted_begin_at_nothing(
                     assert all(have <= want for have, want in zip(found, wanted, strict=True))
 
 
+@settings(deadline=None)
+@given(ADDITIONS, st.sampled_from(["t", "u", None]), st.integers(1, 15), st.integers(1, 4), st.integers(8, 40))
+def test_pages_of_keys_near_a_threshold_have_each_of_them_once(
+    additions: list[tuple[str, list[tuple[str, int, int]]]],
+    tenant: str | None,
+    count_min: int,
+    limit: int,
+    keys_max: int,
+) -> None:
+    counts = Counts(keys_max)
+    for name, rows in additions:
+        counts.add(TenantId(name), keys(*rows))
+    whole = [key for key in counts.top(TenantId(tenant) if tenant else None, 1000) if key.count >= count_min]
+    found: list[KeyCount] = []
+    hash_from = 0
+    for _ in range(1000):
+        page, hash_next = counts.near(TenantId(tenant) if tenant else None, count_min, hash_from, limit)
+        assert len({key.distinct_id for key in page}) <= limit
+        found += page
+        if not hash_next:
+            break
+        assert hash_next > hash_from
+        hash_from = hash_next
+    assert sorted(found, key=lambda key: (-key.count, key.tenant, key.distinct_id, key.day)) == list(whole)
+
+
 @settings(max_examples=200, deadline=None)
 @given(ADDITIONS, st.integers(2, 12))
 def test_forgetting_is_bounded_and_owned_up_to(

@@ -33,12 +33,16 @@ class FakeCounters:
             f"counter-{number}": Counter() for number in range(count)
         }
         self.failing = False
+        self.defects = 0
 
     def of_kind(self, kind: str) -> list[ServiceRecord]:
         assert kind == "counter"
         return [ServiceRecord(name, "counter", name, "h", 1, 0) for name in self.told]
 
     async def call(self, address: str, rpc: Any, request: Any, *, timeout_s: float) -> Any:
+        if self.defects:
+            self.defects -= 1
+            raise ZeroDivisionError("a defect")
         if self.failing:
             raise EvenshardError("UNREACHABLE", "as told")
         keys = keys_of(request)
@@ -139,3 +143,13 @@ async def test_closing_sends_what_is_queued() -> None:
     await world.advance(200)
     await closing
     assert world.told == {("t", "a", 500): 1}
+
+
+async def test_a_defect_costs_what_was_being_sent_and_the_feed_goes_on(world: World) -> None:
+    world.counters.defects = 2
+    for day in (500, 501, 502):
+        world.offer("t", ["a", "b"], [day * DAY_MS] * 2)
+        await world.advance(1000)
+    assert world.told == {("t", "a", 502): 1, ("t", "b", 502): 1}
+    assert world.feed.dropped_rows == 4
+    assert world.watch.pending_rows == 0

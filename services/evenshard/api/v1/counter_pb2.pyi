@@ -39,12 +39,16 @@ class GetCountsResponse(_message.Message):
     def __init__(self, counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListHotKeysRequest(_message.Message):
-    __slots__ = ("tenant", "limit")
+    __slots__ = ("tenant", "limit", "count_min", "hash_from")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_MIN_FIELD_NUMBER: _ClassVar[int]
+    HASH_FROM_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     limit: int
-    def __init__(self, tenant: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    count_min: int
+    hash_from: int
+    def __init__(self, tenant: _Optional[str] = ..., limit: _Optional[int] = ..., count_min: _Optional[int] = ..., hash_from: _Optional[int] = ...) -> None: ...
 
 class KeyCount(_message.Message):
     __slots__ = ("tenant", "distinct_id", "date", "count", "count_error")
@@ -61,12 +65,14 @@ class KeyCount(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., count: _Optional[int] = ..., count_error: _Optional[int] = ...) -> None: ...
 
 class ListHotKeysResponse(_message.Message):
-    __slots__ = ("keys", "count_missing_max")
+    __slots__ = ("keys", "count_missing_max", "hash_next")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     COUNT_MISSING_MAX_FIELD_NUMBER: _ClassVar[int]
+    HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[KeyCount]
     count_missing_max: int
-    def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ...) -> None: ...
+    hash_next: int
+    def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ..., hash_next: _Optional[int] = ...) -> None: ...
 
 class ForgetUsersRequest(_message.Message):
     __slots__ = ("tenant", "distinct_ids")
