@@ -125,9 +125,19 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
 def _open_disk(options: ServiceOptions) -> LocalDisk:
     assert options.data_dir is not None
     try:
-        return LocalDisk(options.data_dir)
+        disk = LocalDisk(options.data_dir)
+        try:
+            disk.check_writable()
+        except BaseException:
+            disk.close()
+            raise
     except OSError as error:
-        raise EvenshardError("USAGE", f"cannot use {options.data_dir} as data directory: {error.strerror}") from error
+        raise EvenshardError(
+            "USAGE",
+            f"cannot use {options.data_dir} as data directory: {error.strerror}",
+            hint="make it writable for this user, or choose another: --data-dir",
+        ) from error
+    return disk
 
 
 class _Registration:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from evenshard.ids import TenantId
 from evenshard.storage.identity import IdentitySet
+from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
@@ -38,6 +39,8 @@ class Visible:
     """Rows at lower log positions are in segments."""
     end_position: int = 0
     """The log position after the tenant's last row."""
+    quarantined: tuple[Quarantined, ...] = ()
+    """What is lost of the tenant's rows."""
 
     @property
     def tail_rows(self) -> int:
@@ -51,7 +54,8 @@ class Visible:
     def version(self) -> str:
         """Changes whenever an answer from these rows may."""
         newest = max((segment.id for segment in self.segments), default=0)
-        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}"
+        lost = f"-q{len(self.quarantined)}" if self.quarantined else ""
+        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}{lost}"
 
 
 class TenantRows:
