@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,8 @@ from evenshard.errors import EvenshardError
 
 _BUFFERS_PER_WRITE = 1024  # IOV_MAX of Linux
 _DATABASE_BUSY_TIMEOUT_S = 5.0
+_WAL_MODE_AT, _NO_WAL = 18, b"\x01\x01"
+"""A database in memory has no write-ahead log: its header must not ask for one."""
 
 
 class LocalFile:
@@ -125,6 +128,35 @@ class LocalDisk:
         connection.execute("PRAGMA synchronous=FULL")
         self.sync_directory(str(PurePosixPath(name).parent).removeprefix("."))
         return connection
+
+    def database_copy(self, name: str) -> sqlite3.Connection | None:
+        path = self._path(name)
+        log = path.with_name(path.name + "-wal")
+        if not path.is_file():
+            return None
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        content = path.read_bytes()
+        if log.is_file() and log.stat().st_size:  # the process before this one was killed in a change
+            with tempfile.TemporaryDirectory() as folder:
+                twin = Path(folder, path.name)
+                twin.write_bytes(content)
+                twin.with_name(log.name).write_bytes(log.read_bytes())
+                source = sqlite3.connect(twin)
+                try:
+                    source.backup(copy)
+                finally:
+                    source.close()
+        elif content:
+            header = content[:_WAL_MODE_AT]
+            copy.deserialize(header + _NO_WAL + content[_WAL_MODE_AT + len(_NO_WAL) :])
+        return copy
+
+    def check_writable(self) -> None:
+        """Raises ``OSError`` where the directory, or what is in it, could not be written. Changes nothing."""
+        inside = [path for path in self._root.rglob("*") if path.is_dir() or path.parent == self._root]
+        for path in (self._root, *inside):
+            if not os.access(path, os.W_OK):
+                raise OSError(errno.EROFS, f"{path} cannot be written", str(path))
 
     def free_bytes(self) -> int:
         usage = os.statvfs(self._root)

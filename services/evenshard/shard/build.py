@@ -2,23 +2,27 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
+from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.service import ShardService
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
+from evenshard.storage.progress import Replaying
 from evenshard.storage.sequencer import Sequencer
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
@@ -26,6 +30,7 @@ from evenshard.wire.rpcs import SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
 _MB = 1_000_000
+TELL_EVERY_MS = 500.0
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
@@ -44,7 +49,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     shard = ShardId(options.name)
     stored = storage_settings(options.settings)
     spans = ShardSpans(shard)
-    store = await asyncio.to_thread(Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync)
+    on_progress = _Telling(ports.tell, ports.clock).replaying
+    store = await asyncio.to_thread(
+        Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync, on_progress
+    )
+    ports.tell("")
     sequencer = Sequencer(
         store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
     )
@@ -56,9 +65,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
+    condition = Condition(store, ports.clock, ports.tell)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await condition.close()
         await purger.close()
         await compactor.close()
         await sorter.close()
@@ -79,10 +90,27 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor.start()
     sorter.start()
     purger.start()
+    condition.start()
     placements = Placements(tenants)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)
     service = ShardService(shard, store, placements, appends, compactor, purger, readers)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
+
+
+class _Telling:
+    """Tells of a replay, not of every frame."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._next_ms = clock.monotonic_ms()
+
+    def replaying(self, progress: Replaying) -> None:
+        """In the thread that replays."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + TELL_EVERY_MS
+            self._tell(str(progress))
 
 
 def _report(line: str) -> None:

@@ -118,7 +118,7 @@ class SegmentWriter:
         step = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // bytes_per_row))
         for start in range(0, table.num_rows, step):
             self._writer.write_table(_with_own_dictionaries(table.slice(start, step)), row_group_size=step)
-        self._identities.append(_identity_of(self._place.tenant, table))
+        self._identities.append(identity_of(self._place.tenant, table))
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -202,9 +202,15 @@ def _with_own_dictionaries(piece: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=piece.schema)
 
 
-def _identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
+def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
+    """The identity hash of each row, from its fields."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    events = table.column("event")
+    if not pa.types.is_dictionary(events.type):
+        events = events.dictionary_encode()
     columns = [
-        only_chunk(table.column("event").unify_dictionaries()),
+        only_chunk(events.unify_dictionaries()),
         plain_strings(table.column("distinct_id")),
         only_chunk(table.column("time")),
         plain_strings(table.column("insert_id")),
