@@ -72,8 +72,10 @@ class LocalFile:
 class LocalDisk:
     """A ``Disk`` below ``root``, which is made if absent. Raises ``DATA_DIR_LOCKED`` while another process has it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """``read_only``: nothing can be changed through it."""
         self._root = root.resolve()
+        self._read_only = read_only
         made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         self._root.mkdir(parents=True, exist_ok=True)
         for folder in made:
@@ -94,7 +96,10 @@ class LocalDisk:
     def open(self, name: str, *, create: bool = False) -> LocalFile:
         path = self._path(name)
         if create:
+            self._check_changes()
             path.parent.mkdir(parents=True, exist_ok=True)
+        if self._read_only:
+            return LocalFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         return LocalFile(os.open(path, flags, 0o644))
 
@@ -106,9 +111,11 @@ class LocalDisk:
             return sorted(entry.name for entry in entries if entry.is_file())
 
     def rename(self, old: str, new: str) -> None:
+        self._check_changes()
         self._path(old).rename(self._path(new))
 
     def unlink(self, name: str) -> None:
+        self._check_changes()
         self._path(name).unlink()
 
     def sync_directory(self, folder: str) -> None:
@@ -119,6 +126,7 @@ class LocalDisk:
             _sync_folder(path)
 
     def database(self, name: str) -> sqlite3.Connection:
+        self._check_changes()
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
@@ -161,6 +169,10 @@ class LocalDisk:
     def free_bytes(self) -> int:
         usage = os.statvfs(self._root)
         return usage.f_bavail * usage.f_frsize
+
+    def _check_changes(self) -> None:
+        if self._read_only:
+            raise OSError(errno.EROFS, "opened for reading alone")
 
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts

@@ -90,6 +90,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor.start()
     sorter.start()
     purger.start()
+    for stored_rows in store.storage():
+        sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     placements = Placements(tenants)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, store.backlog, sorter.appended, spans)

@@ -95,6 +95,21 @@ class Catalog:
         return catalog
 
     @staticmethod
+    def owner(disk: Disk) -> ShardId | None:
+        """Whose catalog it says it is, unverified; None: there is none that can be read. Touches nothing."""
+        try:
+            connection = disk.database_copy(FILE)
+            if connection is None:
+                return None
+            try:
+                row = connection.execute("SELECT value FROM entries WHERE key = ?", (_SHARD_KEY,)).fetchone()
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError:
+            return None
+        return ShardId(row[0].decode(errors="replace")) if row is not None and isinstance(row[0], bytes) else None
+
+    @staticmethod
     def open(disk: Disk, shard: ShardId) -> "Catalog":
         """Opens or creates the catalog of ``shard``.
 

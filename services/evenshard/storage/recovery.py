@@ -37,6 +37,9 @@ from evenshard.storage.tail.block import Block
 from evenshard.storage.tenant import TenantRows, Visible
 
 Report = Callable[[str], None]
+_BLOCKS_MAX = 1024
+"""A tenant's blocks are left as they were appended up to so many: sorting them would be half of the time a start takes,
+and can be done when the shard serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def recover(
     known = Catalog.copied(disk, shard)
     found = check_directory(disk, shard, known, report, allow_missing=allow_missing)
     cache = SegmentCache(settings.identity_cache_bytes)
-    replay = _Replay(disk, clock, shard, settings, known, cache, report, on_progress, allow_missing=allow_missing)
+    replay = Replay(disk, clock, shard, settings, known, cache, report, on_progress, allow_missing=allow_missing)
     try:
         replay.run(found)
         catalog = Catalog.open(disk, shard)
@@ -92,7 +95,7 @@ def tenant_rows(
     return TenantRows(tenant, visible, IndexedIdentities(disk, segments, cache), settings.identity_hash_mask)
 
 
-class _Replay:
+class Replay:
     """Reads the log files in order; then, and only then, changes what has to be changed."""
 
     def __init__(
@@ -200,6 +203,19 @@ class _Replay:
             if concerned:
                 each_rows.visible = replace(each_rows.visible, quarantined=concerned)
         return Recovered(catalog, self.tenants, writer, self.log_files, self._cache)
+
+    @property
+    def found(self) -> list[Quarantined]:
+        """What ``run`` found damaged that was not on record."""
+        return list(self._found.values())
+
+    @property
+    def torn(self) -> tuple[str, int, str] | None:
+        """File, offset and reason of a torn end that ``run`` found."""
+        if self._last is None or not self._last[1].torn:
+            return None
+        _, reader, number = self._last
+        return file_name(number), reader.end_offset, reader.torn
 
     def close(self) -> None:
         """Closes the log file that is still open, where there is one."""
@@ -371,7 +387,8 @@ class _Replay:
             hot=unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
         )
         rows.publish([block])
-        rows.sort_once()
+        if len(rows.visible.blocks) >= _BLOCKS_MAX:
+            rows.sort_once()
 
     def _apply_deletions(self, rows: TenantRows, *, before: Frame | None) -> None:
         """Those that came before a frame; None: all."""

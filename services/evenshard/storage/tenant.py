@@ -107,7 +107,7 @@ class TenantRows:
         self.next_ordinal = blocks[-1].first_ordinal + blocks[-1].rows
 
     def sort_once(self) -> bool:
-        """Joins some blocks into a run, if it is time to. For recovery; the store does it off the ack path."""
+        """Joins some blocks into a run, if it is time to. For recovery; the shard does the rest off the ack path."""
         chosen = next_run(self.visible.blocks)
         if chosen is None:
             return False

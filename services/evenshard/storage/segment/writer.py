@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenshard.events.batch import FIELDS, EventBatch
-from evenshard.events.hashing import HASH_VERSION, SLOT_SHIFT, UInt64, hash_events
+from evenshard.events.hashing import HASH_VERSION, SLOT_SHIFT, EventHashes, UInt64, hash_events
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
@@ -204,8 +204,11 @@ def _with_own_dictionaries(piece: pa.Table) -> pa.Table:
 
 def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
     """The identity hash of each row, from its fields."""
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
+    return hashes_of(tenant, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table).identity
+
+
+def hashes_of(tenant: TenantId, table: pa.Table) -> EventHashes:
+    """The hashes of each row, from its fields."""
     events = table.column("event")
     if not pa.types.is_dictionary(events.type):
         events = events.dictionary_encode()
@@ -216,4 +219,4 @@ def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
         plain_strings(table.column("insert_id")),
     ]
     record = pa.RecordBatch.from_arrays(columns, schema=pa.schema(FIELDS))
-    return hash_events(tenant, EventBatch(record)).identity
+    return hash_events(tenant, EventBatch(record))

@@ -12,6 +12,7 @@ from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
+from evenshard.testing.bench.recovery import recovery
 from evenshard.testing.bench.rows import ingest_rows
 from evenshard.testing.bench.segmentation import segmentation, segmentation_cold
 from evenshard.testing.bench.start import start
@@ -26,6 +27,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "ingest_ndjson_dirty": ingest_ndjson_dirty,
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
+    "recovery": recovery,
     "segmentation": segmentation,
     "segmentation_cold": segmentation_cold,
     "start": start,
