@@ -75,7 +75,8 @@ def catalog(root: Path) -> dict[str, Any]:
             digest = value
         else:
             total += computed
-            values[key] = json.loads(value) if key.split("/")[0] in ("tenant", "segment", "quarantine") else value
+            is_json = key.split("/")[0] in ("tenant", "segment", "quarantine", "deletion")
+            values[key] = json.loads(value) if is_json else value
     connection.close()
     assert digest == (total & MASK).to_bytes(8, "big")
     assert int(values["meta/format"]) <= 2
@@ -155,16 +156,34 @@ def filter_of(path: Path) -> Any:
     return may_contain
 
 
+def shown(rows: list[Row], deletions: list[Row]) -> list[Row]:
+    """Without those that were stored before a deletion which hides them."""
+    return [
+        row
+        for row in rows
+        if not any(
+            row["distinct_id"] in each["users"] or (each["horizon_ms"] is not None and row["time"] < each["horizon_ms"])
+            for each in deletions
+        )
+    ]
+
+
 def read(root: Path) -> dict[str, list[Row]]:
-    """Every row of each tenant, properties that are not set left out, in no order."""
+    """Every row of each tenant that is not hidden, properties that are not set left out, in no order."""
     values = catalog(root)
     found: dict[str, list[Row]] = {}
+    deletions: dict[str, list[Row]] = {}
+    for key, value in values.items():
+        if key.startswith("deletion/") and not value["retired"]:
+            deletions.setdefault(key.split("/")[1], []).append(value)
     for key, info in values.items():
         if key.startswith("segment/"):
-            found.setdefault(info["tenant"], []).extend(segment(root, info))
+            after = [each for each in deletions.get(info["tenant"], []) if each["seq"] > info.get("deletions_seen", 0)]
+            found.setdefault(info["tenant"], []).extend(shown(segment(root, info), after))
     for tenant, position, rows in frames(root):
         if position >= values[f"tenant/{tenant}"]["mark"]:
-            found.setdefault(tenant, []).extend(rows)
+            after = [each for each in deletions.get(tenant, []) if each["position"] > position]
+            found.setdefault(tenant, []).extend(shown(rows, after))
     fields = ("event", "distinct_id", "time", "insert_id", "duplicate", "hot")
     return {
         tenant: [{name: value for name, value in row.items() if name in fields or value is not None} for row in rows]
