@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "export": "evenshard.cli.export_command",
     "admin": "evenshard.cli.admin_command",
     "config": "evenshard.cli.config",
+    "fsck": "evenshard.cli.fsck_command",
     "version": "evenshard.cli.version",
     "serve": "evenshard.cli.serve",
 }

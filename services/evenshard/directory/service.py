@@ -9,8 +9,8 @@ Kind = Literal["router", "counter", "shard", "gateway", "etcd"]
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """Written by the service when it serves, removed when it stops cleanly, unless it is a shard: that one holds data,
-    and is missed. A dead one stays listed."""
+    """Written by the service when it serves, or starts for long; removed when it stops cleanly, unless it is a shard:
+    that one holds data, and is missed. A dead one stays listed."""
 
     name: str
     """``router-0``, ``shard-1`` …; a shard's name is its ``ShardId``."""
@@ -21,6 +21,8 @@ class ServiceRecord:
     pid: int
     restarts: int
     """How often the supervisor has restarted it; 0 where there is none."""
+    reason: str = ""
+    """Why it does not serve yet, or not wholly; empty: it does, or says nothing."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()

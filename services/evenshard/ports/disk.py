@@ -58,4 +58,9 @@ class Disk(Protocol):
         """SQLite (WAL, ``synchronous=FULL``, ``isolation_level=None``). What COMMIT returned for is durable."""
         ...
 
+    def database_copy(self, name: str) -> sqlite3.Connection | None:
+        """A private copy in memory of what is committed; None: there is no such database. Changes nothing on the disk,
+        not even a time stamp. Raises ``sqlite3.DatabaseError`` now or at the first statement where it is none."""
+        ...
+
     def free_bytes(self) -> int: ...

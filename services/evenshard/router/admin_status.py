@@ -82,7 +82,10 @@ class ClusterStatus:
                 )
                 name = status_name(answer)
                 status: Status = "SERVING" if is_serving(answer) else "NOT_SERVING"
-                reason = "" if status == "SERVING" else f"it says {name}"
+                if record.reason:
+                    status, reason = "NOT_SERVING", record.reason
+                else:
+                    reason = "" if status == "SERVING" else f"it says {name}"
             except EvenshardError as error:
                 status, reason = failed_check(error)
         return ServiceHealth(record, status, reason, self._memory(record, status))

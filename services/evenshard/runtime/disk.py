@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,8 @@ from evenshard.errors import EvenshardError
 
 _BUFFERS_PER_WRITE = 1024  # IOV_MAX of Linux
 _DATABASE_BUSY_TIMEOUT_S = 5.0
+_WAL_MODE_AT, _NO_WAL = 18, b"\x01\x01"
+"""A database in memory has no write-ahead log: its header must not ask for one."""
 
 
 class LocalFile:
@@ -69,8 +72,10 @@ class LocalFile:
 class LocalDisk:
     """A ``Disk`` below ``root``, which is made if absent. Raises ``DATA_DIR_LOCKED`` while another process has it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """``read_only``: nothing can be changed through it."""
         self._root = root.resolve()
+        self._read_only = read_only
         made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         self._root.mkdir(parents=True, exist_ok=True)
         for folder in made:
@@ -91,7 +96,10 @@ class LocalDisk:
     def open(self, name: str, *, create: bool = False) -> LocalFile:
         path = self._path(name)
         if create:
+            self._check_changes()
             path.parent.mkdir(parents=True, exist_ok=True)
+        if self._read_only:
+            return LocalFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         return LocalFile(os.open(path, flags, 0o644))
 
@@ -103,9 +111,11 @@ class LocalDisk:
             return sorted(entry.name for entry in entries if entry.is_file())
 
     def rename(self, old: str, new: str) -> None:
+        self._check_changes()
         self._path(old).rename(self._path(new))
 
     def unlink(self, name: str) -> None:
+        self._check_changes()
         self._path(name).unlink()
 
     def sync_directory(self, folder: str) -> None:
@@ -116,6 +126,7 @@ class LocalDisk:
             _sync_folder(path)
 
     def database(self, name: str) -> sqlite3.Connection:
+        self._check_changes()
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
@@ -126,9 +137,42 @@ class LocalDisk:
         self.sync_directory(str(PurePosixPath(name).parent).removeprefix("."))
         return connection
 
+    def database_copy(self, name: str) -> sqlite3.Connection | None:
+        path = self._path(name)
+        log = path.with_name(path.name + "-wal")
+        if not path.is_file():
+            return None
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        content = path.read_bytes()
+        if log.is_file() and log.stat().st_size:  # the process before this one was killed in a change
+            with tempfile.TemporaryDirectory() as folder:
+                twin = Path(folder, path.name)
+                twin.write_bytes(content)
+                twin.with_name(log.name).write_bytes(log.read_bytes())
+                source = sqlite3.connect(twin)
+                try:
+                    source.backup(copy)
+                finally:
+                    source.close()
+        elif content:
+            header = content[:_WAL_MODE_AT]
+            copy.deserialize(header + _NO_WAL + content[_WAL_MODE_AT + len(_NO_WAL) :])
+        return copy
+
+    def check_writable(self) -> None:
+        """Raises ``OSError`` where the directory, or what is in it, could not be written. Changes nothing."""
+        inside = [path for path in self._root.rglob("*") if path.is_dir() or path.parent == self._root]
+        for path in (self._root, *inside):
+            if not os.access(path, os.W_OK):
+                raise OSError(errno.EROFS, f"{path} cannot be written", str(path))
+
     def free_bytes(self) -> int:
         usage = os.statvfs(self._root)
         return usage.f_bavail * usage.f_frsize
+
+    def _check_changes(self) -> None:
+        if self._read_only:
+            raise OSError(errno.EROFS, "opened for reading alone")
 
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts

@@ -33,6 +33,8 @@ DIRECTORY_TIMEOUT_S: Final = 30.0
 DRAIN_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 20.0
 UNREGISTER_TIMEOUT_S: Final = 3.0
+TELL_EVERY_S: Final = 0.5
+"""A record is written again for another reason at most so often."""
 
 
 def run_process(options: ServiceOptions, build: Build) -> int:
@@ -100,18 +102,21 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         await directory.get(service_key(options.name), timeout_s=DIRECTORY_TIMEOUT_S)
         registration = _Registration(directory, options)
         stack.push_async_callback(registration.remove)
-        running = await build(Ports(SystemClock(), SystemRng(), directory, peers, disk), options)
+        server = Server(options.listen, starting=lambda: registration.reason)
+        await server.listen()
+        stack.push_async_callback(server.drain, 0.0)
+        address = f"{options.listen.rpartition(':')[0]}:{server.port}"
+        registration.begin(address)
+        running = await build(Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell), options)
 
         async def close() -> None:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await running.close()
 
         stack.push_async_callback(close)
-        server = Server(options.listen, running.servicers)
-        await server.start()
+        await server.serve(running.servicers)
         stack.push_async_callback(server.drain, DRAIN_TIMEOUT_S)
-        address = f"{options.listen.rpartition(':')[0]}:{server.port}"
-        await registration.put(address)
+        await registration.put()
         logger().info(
             "ready",
             kind=options.kind,
@@ -127,30 +132,80 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
 def _open_disk(options: ServiceOptions) -> LocalDisk:
     assert options.data_dir is not None
     try:
-        return LocalDisk(options.data_dir)
+        disk = LocalDisk(options.data_dir)
+        try:
+            disk.check_writable()
+        except BaseException:
+            disk.close()
+            raise
     except OSError as error:
-        raise EvenshardError("USAGE", f"cannot use {options.data_dir} as data directory: {error.strerror}") from error
+        raise EvenshardError(
+            "USAGE",
+            f"cannot use {options.data_dir} as data directory: {error.strerror}",
+            hint="make it writable for this user, or choose another: --data-dir",
+        ) from error
+    return disk
 
 
 class _Registration:
-    """The service's record in the directory."""
+    """The service's record in the directory: written when it serves, and before where there is a reason to tell."""
 
     def __init__(self, directory: Directory, options: ServiceOptions) -> None:
+        self.reason = ""
         self._directory = directory
         self._options = options
         self._key = service_key(options.name)
         self._value = b""
+        self._address = ""
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._one = asyncio.Lock()
+        self._telling: asyncio.Task[None] | None = None
 
-    async def put(self, address: str) -> None:
-        options = self._options
-        self._value = ServiceRecord(
-            options.name, options.kind, address, socket.gethostname(), os.getpid(), options.restarts
-        ).to_json()
-        await self._directory.swap([], [Put(self._key, self._value)])
+    def begin(self, address: str) -> None:
+        """From now on what is told is written."""
+        self._address = address
+        self._telling = asyncio.create_task(self._tell(), name="telling how it is")
+
+    async def put(self) -> None:
+        async with self._one:
+            options = self._options
+            self._value = ServiceRecord(
+                options.name,
+                options.kind,
+                self._address,
+                socket.gethostname(),
+                os.getpid(),
+                options.restarts,
+                self.reason,
+            ).to_json()
+            await self._directory.swap([], [Put(self._key, self._value)])
+
+    def tell(self, reason: str) -> None:
+        """See ``Ports.tell``."""
+        self._loop.call_soon_threadsafe(self._told, reason)
+
+    def _told(self, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            self._changed.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.put()
+            except EvenshardError as error:
+                logger().warning("record not written", code=error.code, message=error.message)
+            await asyncio.sleep(TELL_EVERY_S)
 
     async def remove(self) -> None:
         """Unless another process has taken the name. A shard's stays: it holds data, and is missed while it is away.
         Without a directory the record stays, and shows a dead service."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         if not self._value or self._options.kind == "shard":
             return
         try:

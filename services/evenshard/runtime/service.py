@@ -23,6 +23,8 @@ class Ports:
     directory: Directory
     peers: Peers
     disk: Disk | None
+    tell: Callable[[str], None] = lambda _: None
+    """Says why the service does not serve, or not wholly, for ``evenshard status``; empty: it does. From any thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from evenshard.runtime.etcd import EtcdDirectory
 from evenshard.runtime.peers import GrpcPeers
 
 READY_TIMEOUT_S: Final = 60.0
+"""Without any word of getting on."""
 STAGE_ENDS_S: Final = (12.0, 25.0, 28.0)
 """When each stage of a drain is over, counted from its begin; what is alive then is killed."""
 RESTART_DELAY_S_MIN: Final = 0.1
@@ -34,6 +35,8 @@ STABLE_AFTER_S: Final = 30.0
 POLL_S: Final = 0.05
 LOG_CHECK_S: Final = 10.0
 KILLED_WAIT_S: Final = 5.0
+SAY_EVERY_S: Final = 5.0
+"""What keeps services from serving is said so often."""
 
 _HEALTH_CHECK: Final[Rpc[Any, Any]] = Rpc(
     "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
@@ -64,6 +67,9 @@ class Supervisor:
         self._directory = EtcdDirectory(plan.etcd_endpoints)
         self._peers = GrpcPeers()
         self._registering: asyncio.Task[None] | None = None
+        self._reasons: dict[str, str] = {}
+        """Why our services do not serve yet, as they say."""
+        self._next_saying_s = 0.0
 
     async def run(self, on_ready: Callable[[], None], stop: asyncio.Event, kill: asyncio.Event) -> None:
         """Starts everything, calls ``on_ready``, supervises until ``stop``, drains; ``kill`` ends all at once. Raises
@@ -96,11 +102,15 @@ class Supervisor:
         """False: told to stop before."""
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         missing = list(self._plan.processes)
+        said: dict[str, str] = {}
         while not stop.is_set():
             for child in self._children.values():
                 if not child.alive():
                     raise child.error()
             missing = await self._not_serving(missing)
+            if self._reasons != said:  # it takes long, but gets on
+                said, deadline_s = dict(self._reasons), time.monotonic() + READY_TIMEOUT_S
+                self._say_now_and_then("; ".join(f"{name}: {reason}" for name, reason in sorted(said.items())))
             if not missing:
                 if self._registering is not None:
                     await self._registering
@@ -119,6 +129,11 @@ class Supervisor:
         except EvenshardError:
             return processes
         listed = {record.name: record.pid for record in records}
+        self._reasons = {
+            record.name: record.reason
+            for record in records
+            if record.reason and record.name in self._children and self._children[record.name].pid == record.pid
+        }
         return [
             each
             for each in processes
@@ -131,6 +146,12 @@ class Supervisor:
         except EvenshardError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _say_now_and_then(self, text: str) -> None:
+        now_s = time.monotonic()
+        if text and now_s >= self._next_saying_s:
+            self._next_saying_s = now_s + SAY_EVERY_S
+            self._say(text)
 
     async def _supervise(self, stop: asyncio.Event) -> None:
         log_check_s = time.monotonic() + LOG_CHECK_S

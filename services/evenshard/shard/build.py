@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
+from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
 from evenshard.runtime.metrics import observe_memory
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
@@ -14,6 +16,7 @@ from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
@@ -24,6 +27,7 @@ from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.fair_queue import FairShare
 from evenshard.storage.memory import MemoryBudget
+from evenshard.storage.progress import Replaying
 from evenshard.storage.sequencer import Sequencer
 from evenshard.storage.settings import APPEND_GROUP_BYTES, StorageSettings
 from evenshard.storage.store import Store
@@ -31,6 +35,7 @@ from evenshard.wire.rpcs import SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
 _MB = 1_000_000
+TELL_EVERY_MS = 500.0
 
 
 def storage_settings(settings: Settings) -> StorageSettings:
@@ -55,7 +60,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     shard = ShardId(options.name)
     stored = storage_settings(options.settings)
     spans = ShardSpans(shard)
-    store = await asyncio.to_thread(Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync)
+    on_progress = _Telling(ports.tell, ports.clock).replaying
+    store = await asyncio.to_thread(
+        Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync, on_progress
+    )
+    ports.tell("")
     sequencer = Sequencer(
         store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
     )
@@ -67,9 +76,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
+    condition = Condition(store, ports.clock, ports.tell)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await condition.close()
         await purger.close()
         await compactor.close()
         await sorter.close()
@@ -90,6 +101,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor.start()
     sorter.start()
     purger.start()
+    for stored_rows in store.storage():
+        sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
+    condition.start()
     placements = Placements(tenants)
     room = FairShare(stored.append_queue_bytes)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
@@ -99,6 +113,22 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, memory)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
+
+
+class _Telling:
+    """Tells of a replay, not of every frame."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._next_ms = clock.monotonic_ms()
+
+    def replaying(self, progress: Replaying) -> None:
+        """In the thread that replays."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._next_ms:
+            self._next_ms = now_ms + TELL_EVERY_MS
+            self._tell(str(progress))
 
 
 def _report(line: str) -> None:

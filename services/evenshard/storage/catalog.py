@@ -19,15 +19,18 @@ from typing import NoReturn
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
-from evenshard.storage import deletions
+from evenshard.storage import deletions, quarantine
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
+from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
 FILE = "catalog.sqlite"
 FORMAT_VERSION = 2
-"""2: there may be deletions, which a version that knows none would show again. A catalog is 1 until its first."""
-FORMAT_WITHOUT_DELETIONS = 1
+"""2: there may be deletions, which a version that knows none would show again, and rows in quarantine, without which
+it would answer in silence."""
+FORMAT_WHOLE = 1
+"""What a catalog is until its first record of either."""
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
@@ -81,8 +84,45 @@ class Catalog:
         self._states: dict[TenantId, _TenantState] = {}
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
         self._deletions: dict[TenantId, dict[int, Deletion]] = {}
+        self._quarantined: dict[str, Quarantined] = {}
         self._next_id = 1
         self._reserved_below = 1
+
+    @staticmethod
+    def copied(disk: Disk, shard: ShardId) -> "Catalog | None":
+        """The catalog of ``shard`` as it is, not to be changed; None: there is none yet. Touches nothing on the disk.
+
+        Raises what ``open`` does.
+        """
+        try:
+            connection = disk.database_copy(FILE)
+            if connection is None:
+                return None
+            try:
+                catalog = Catalog(connection)
+                if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    return None
+                catalog._load(shard)
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            _damaged(f"SQLite cannot read it: {error}")
+        return catalog
+
+    @staticmethod
+    def owner(disk: Disk) -> ShardId | None:
+        """Whose catalog it says it is, unverified; None: there is none that can be read. Touches nothing."""
+        try:
+            connection = disk.database_copy(FILE)
+            if connection is None:
+                return None
+            try:
+                row = connection.execute("SELECT value FROM entries WHERE key = ?", (_SHARD_KEY,)).fetchone()
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError:
+            return None
+        return ShardId(row[0].decode(errors="replace")) if row is not None and isinstance(row[0], bytes) else None
 
     @staticmethod
     def open(disk: Disk, shard: ShardId) -> "Catalog":
@@ -102,7 +142,7 @@ class Catalog:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 catalog._load(shard)
             elif disk.list(FOLDER):
-                _damaged(f"it is empty or missing, but there are files in {FOLDER}/")
+                _damaged(f"it is empty or missing, but there are files in {FOLDER}/")  # the start's check says more
             else:
                 catalog._create(shard)
         except sqlite3.DatabaseError as error:
@@ -112,6 +152,11 @@ class Catalog:
             connection.close()
             raise
         return catalog
+
+    @staticmethod
+    def nothing() -> "Catalog":
+        """Of a disk with nothing on it, not to be changed."""
+        return Catalog(sqlite3.connect(":memory:"))
 
     @property
     def segments(self) -> Mapping[TenantId, tuple[SegmentInfo, ...]]:
@@ -210,6 +255,25 @@ class Catalog:
                 changes.replace(_segment_key(info.id), to_json(info))
             changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
 
+    @property
+    def segment_ids_below(self) -> int:
+        """Every segment file this shard ever wrote has a lower id."""
+        return self._reserved_below
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """All of it, by file and offset."""
+        return tuple(self._quarantined[key] for key in sorted(self._quarantined))
+
+    def quarantine(self, found: Iterable[Quarantined]) -> None:
+        """Durable at return. What is known already stays as it is."""
+        new = [each for each in found if each.key not in self._quarantined]
+        if new:
+            with self._transaction() as changes:
+                changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+                for each in new:
+                    changes.put(each.key, quarantine.to_json(each))
+
     def next_segment_id(self) -> int:
         """An id no segment of this shard ever had, whatever crashed in between."""
         if self._next_id == self._reserved_below:
@@ -229,7 +293,7 @@ class Catalog:
     def _create(self, shard: ShardId) -> None:
         with self._transaction() as changes:
             self._connection.execute(_SCHEMA)
-            changes.put(_FORMAT_KEY, str(FORMAT_WITHOUT_DELETIONS).encode())
+            changes.put(_FORMAT_KEY, str(FORMAT_WHOLE).encode())
             changes.put(_SHARD_KEY, shard.encode())
             changes.put(_NEXT_ID_KEY, b"1")
 
@@ -254,7 +318,9 @@ class Catalog:
         if _FORMAT_KEY in values and int(values[_FORMAT_KEY]) > FORMAT_VERSION:
             version = int(values[_FORMAT_KEY])
             raise EvenshardError(
-                "FORMAT_TOO_NEW", f"{FILE} has format {version}, this evenshard knows {FORMAT_VERSION}"
+                "FORMAT_TOO_NEW",
+                f"{FILE} has format {version}, this evenshard knows {FORMAT_VERSION}",
+                details={"file": FILE},
             )
         if stored_digest != self._digest.to_bytes(8, "big"):
             _damaged("the digest over its rows does not match: rows are missing or changed")
@@ -279,6 +345,8 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "quarantine":
+                self._quarantined[key] = quarantine.from_json(value)
         self._segments = _by_tenant(infos)
         self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
 
@@ -330,6 +398,8 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "quarantine" and value is not None:
+                self._quarantined[key] = quarantine.from_json(value)
         if touched:
             self._segments = _by_tenant(infos.values())
 

@@ -1,17 +1,18 @@
 """Opens a shard's storage: catalog, then the log past each tenant's mark, with every duplicate bit derived again.
 
+Nothing on the disk is changed before everything was read and all that refuses a start has been looked for. A torn end
+is cut, and that is said. What is damaged goes into quarantine, by file, offset and tenants; it is never passed over.
 A deletion takes effect where it came: before the first frame behind its position.
-
-It cuts a torn end and says so; it never passes over damage: ``DATA_DAMAGED`` names file and offset.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import hash_events
 from evenshard.ids import ShardId, TenantId
@@ -23,16 +24,22 @@ from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.log.files import LogFiles
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, unpacked_bits
-from evenshard.storage.log.reader import LogFile, damaged, is_torn_creation, read_log_file
-from evenshard.storage.log.writer import FOLDER, LogWriter, create_log_file, file_name, file_number
+from evenshard.storage.log.reader import Hole, LogFileReader, damaged
+from evenshard.storage.log.writer import FOLDER, LogWriter, create_log_file, file_name
+from evenshard.storage.progress import OnProgress, Replaying
+from evenshard.storage.quarantine import Quarantined, of_tenant, quarantined_segment
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
-from evenshard.storage.segment.info import FOLDER as SEGMENT_FOLDER
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
+from evenshard.storage.start_check import HALF_COPIED, Directory, check_directory, indexed_row, synced_row
 from evenshard.storage.tail.block import ROW_BYTES, Block
 from evenshard.storage.tenant import TenantRows, Visible
 
 Report = Callable[[str], None]
+_BLOCKS_MAX = 1024
+"""A tenant's blocks are left as they were appended up to so many: sorting them would be half of the time a start takes,
+and can be done when the shard serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +54,32 @@ class Recovered:
     """Of what finding duplicates in segments reads; used by one thread at a time."""
 
 
-def recover(disk: Disk, clock: Clock, shard: ShardId, settings: StorageSettings, report: Report) -> Recovered:
-    """Raises ``DATA_DAMAGED`` and ``FORMAT_TOO_NEW``; whatever it changes on disk it may change again after a crash."""
-    catalog = Catalog.open(disk, shard)
+def recover(
+    disk: Disk,
+    clock: Clock,
+    shard: ShardId,
+    settings: StorageSettings,
+    report: Report,
+    on_progress: OnProgress = lambda _: None,
+    *,
+    allow_missing: bool = False,
+) -> Recovered:
+    """Raises ``DATA_DAMAGED`` and ``FORMAT_TOO_NEW`` with nothing touched; whatever it changes on disk afterwards it
+    may change again after a crash. ``allow_missing``: missing files are damage like any other, not a refusal."""
+    known = Catalog.copied(disk, shard)
+    found = check_directory(disk, shard, known, report, allow_missing=allow_missing)
+    cache = SegmentCache(settings.identity_cache_bytes)
+    replay = Replay(disk, clock, shard, settings, known, cache, report, on_progress, allow_missing=allow_missing)
     try:
-        _check_segment_files(disk, catalog, report)
-        cache = SegmentCache(settings.identity_cache_bytes)
-        replay = _Replay(disk, clock, shard, settings, catalog, cache, report)
-        writer = replay.run()
-        return Recovered(catalog, replay.tenants, writer, replay.log_files, cache)
+        replay.run(found)
+        catalog = Catalog.open(disk, shard)
+        try:
+            return replay.settled(catalog, found)
+        except BaseException:
+            catalog.close()
+            raise
     except BaseException:
-        catalog.close()
+        replay.close()
         raise
 
 
@@ -67,23 +89,14 @@ def tenant_rows(
     """A tenant as the catalog knows it, without a tail."""
     segments = catalog.segments.get(tenant, ())
     mark = catalog.mark(tenant)
-    visible = Visible(segments=segments, mark=mark, end_position=mark)
+    visible = Visible(
+        segments=segments, mark=mark, end_position=mark, quarantined=of_tenant(catalog.quarantined, tenant)
+    )
     return TenantRows(tenant, visible, IndexedIdentities(disk, segments, cache), settings.identity_hash_mask)
 
 
-def _check_segment_files(disk: Disk, catalog: Catalog, report: Report) -> None:
-    """Every live file is there; files nobody knows are left from a compaction that did not end, and go."""
-    existing = {f"{SEGMENT_FOLDER}/{name}" for name in disk.list(SEGMENT_FOLDER)}
-    live = {name for segments in catalog.segments.values() for segment in segments for name in segment.files}
-    for name in sorted(live - existing):
-        raise damaged(name, 0, "the catalog lists it, but it is missing")
-    for name in sorted(existing - live):
-        disk.unlink(name)
-        report(f"{name}: removed, it belongs to no segment (a compaction was interrupted)")
-
-
-class _Replay:
-    """Reads the log files in order."""
+class Replay:
+    """Reads the log files in order; then, and only then, changes what has to be changed."""
 
     def __init__(
         self,
@@ -91,150 +104,268 @@ class _Replay:
         clock: Clock,
         shard: ShardId,
         settings: StorageSettings,
-        catalog: Catalog,
+        catalog: Catalog | None,
         cache: SegmentCache,
         report: Report,
+        on_progress: OnProgress,
+        *,
+        allow_missing: bool,
     ) -> None:
+        self._allow_missing = allow_missing
         self._disk = disk
+        self._clock = clock
         self._now_ms = clock.now_ms()
         self._shard = shard
         self._settings = settings
-        self._catalog = catalog
+        self._catalog = catalog if catalog is not None else Catalog.nothing()
         self._cache = cache
         self._report = report
+        self._on_progress = on_progress
+        self._indexed_row, self._synced_row = indexed_row(self._catalog), synced_row(self._catalog)
         self._deletions: dict[TenantId, list[Deletion]] = {}
         """Those of each tenant that did not take effect yet, the last one first."""
-        for name in catalog.tenants():
-            self._deletions[name] = [record for record in reversed(catalog.deletions(name)) if not record.retired]
-        self._indexed_row = max((catalog.mark(name) for name in catalog.tenants()), default=0)
-        positions = [record.position for records in self._deletions.values() for record in records]
-        self._synced_row = max([self._indexed_row, *positions])
+        for name in self._catalog.tenants():
+            waiting = [record for record in self._catalog.deletions(name) if not record.retired]
+            self._deletions[name] = waiting[::-1]
+        self._known = {each.key: each for each in self._catalog.quarantined}
+        self._found: dict[str, Quarantined] = {}
+        """What was found damaged now, by key."""
+        self._promoted: dict[TenantId, int] = {}
+        self._last: tuple[File, LogFileReader, int] | None = None
+        """The last log file, what was read of it, its number."""
+        self._next_row = 0
+        self._open_hole: tuple[str, Hole] | None = None
+        """One whose end the next file tells."""
         self.log_files = LogFiles()
-        self.tenants = {name: self._tenant_rows(name) for name in catalog.tenants()}
+        for info in (info for group in self._catalog.segments.values() for info in group):
+            if any(each.file == info.parquet for each in self._known.values()):
+                cache.unreadable.add(info.id)
+        cache.on_unreadable = self._segment_unreadable
+        self.tenants = {name: self._tenant_rows(name) for name in self._catalog.tenants()}
 
-    def run(self) -> LogWriter:
-        """Fills the tenants' tails and returns the writer that goes on at the end."""
-        numbers = self._numbers()
-        next_row: int | None = None
-        writer: LogWriter | None = None
-        for number in numbers:
-            last = number == numbers[-1]
-            file = self._disk.open(file_name(number))
+    def run(self, found: Directory) -> None:
+        """Fills the tenants' tails; changes nothing."""
+        for info in (info for group in self._catalog.segments.values() for info in group):
+            if info.id in found.missing_segments and info.id not in self._cache.unreadable:
+                self._segment_unreadable(info, damaged(info.parquet, 0, "the file is missing"))
+        sizes = [self._size(number) for number in found.log_numbers]
+        began_ms, total, done = self._clock.monotonic_ms(), sum(sizes), 0
+        before: int | None = None
+        for at, number in enumerate(found.log_numbers):
+            last = number == found.log_numbers[-1]
+            name = file_name(number)
+            file = self._disk.open(name)
             try:
-                log_file = self._read(file, number, last=last)
-                if next_row is None:
-                    self._check_beginning(log_file)
-                elif log_file.first_row != next_row:
-                    raise damaged(
-                        file_name(number),
-                        0,
-                        f"it begins with row {log_file.first_row}, the file before ends at {next_row}",
-                    )
-                next_row = log_file.end_row
-                self._replay(log_file)
+                reader = self._reader(file, number, last=last, first=before is None)
+                self._join(before, number, reader)
+                before = number
+                self.log_files.add(number)
+                for piece in reader.pieces(self._is_wanted):
+                    elapsed_ms = self._clock.monotonic_ms() - began_ms
+                    self._on_progress(Replaying(at + 1, len(sizes), done + reader.end_offset, total, elapsed_ms))
+                    if isinstance(piece, Hole):
+                        self._hole(name, piece)
+                    else:
+                        self._frame(name, number, piece)
+                self._next_row = reader.end_row if reader.end_row is not None else self._next_row
             except BaseException:
                 file.close()
                 raise
+            done += sizes[at]
             if last:
-                self._settle_end(file, log_file)
-                writer = self._writer(file, number, log_file.end_offset, log_file.end_row)
+                self._last = file, reader, number
             else:
                 file.close()
+        self._check_end()
         for name, rows in self.tenants.items():
             self._apply_deletions(rows, before=None)
             seen = self._catalog.last_deletion(name)
             rows.visible = replace(rows.visible, deletions=Deletions(rows.visible.deletions.records, seen))
-        return writer or self._begin()
+
+    def settled(self, catalog: Catalog, found: Directory) -> Recovered:
+        """Puts on disk what was found; whoever crashes in it finds the same again."""
+        catalog.quarantine(self._found.values())
+        for each in self._found.values():
+            lost = f"{each.rows} rows at most of {', '.join(each.tenants)}" if each.rows else "no row is lost"
+            self._report(f"{each.file}: in quarantine from byte {each.offset} ({lost}): {each.reason}")
+        for tenant, count in sorted(self._promoted.items()):
+            self._report(f"{tenant}: {count} copies became originals, what they were copies of is lost")
+        for name in found.leftovers:
+            self._disk.unlink(name)
+            self._report(f"{name}: removed, it belongs to no segment (a compaction was interrupted)")
+        if found.torn_creation:
+            self._disk.unlink(found.torn_creation)
+            self._disk.sync_directory(FOLDER)
+            self._report(f"{found.torn_creation}: removed, its creation was cut off")
+        writer = self._writer_at_end()
+        for each_rows in self.tenants.values():
+            concerned = of_tenant(catalog.quarantined, each_rows.tenant)
+            if concerned:
+                each_rows.visible = replace(each_rows.visible, quarantined=concerned)
+        return Recovered(catalog, self.tenants, writer, self.log_files, self._cache)
+
+    @property
+    def found(self) -> list[Quarantined]:
+        """What ``run`` found damaged that was not on record."""
+        return list(self._found.values())
+
+    @property
+    def torn(self) -> tuple[str, int, str] | None:
+        """File, offset and reason of a torn end that ``run`` found."""
+        if self._last is None or not self._last[1].torn:
+            return None
+        _, reader, number = self._last
+        return file_name(number), reader.end_offset, reader.torn
+
+    def close(self) -> None:
+        """Closes the log file that is still open, where there is one."""
+        if self._last is not None:
+            self._last[0].close()
+            self._last = None
 
     def _tenant_rows(self, tenant: TenantId) -> TenantRows:
         return tenant_rows(self._disk, self._catalog, tenant, self._settings, self._cache)
 
-    def _numbers(self) -> list[int]:
-        """The numbers of the log files; what is left of a creation that was cut off is removed."""
-        names = self._disk.list(FOLDER)
-        numbers = sorted(number for number in map(file_number, names) if number is not None)
-        for before, after in pairwise(numbers):
-            if after != before + 1:
-                raise damaged(file_name(before + 1), 0, f"it is missing, but {file_name(after)} is there")
-        if numbers and is_torn_creation(self._content(numbers[-1])):
-            if len(numbers) == 1 and self._synced_row:
-                raise damaged(file_name(numbers[-1]), 0, "its header is bad, and it is all there is of the log")
-            self._disk.unlink(file_name(numbers[-1]))
-            self._disk.sync_directory(FOLDER)
-            self._report(f"{file_name(numbers[-1])}: removed, its creation was cut off")
-            numbers.pop()
-        return numbers
-
-    def _content(self, number: int) -> bytes:
+    def _size(self, number: int) -> int:
         file = self._disk.open(file_name(number))
         try:
-            return file.read(0, FILE_HEADER_BYTES + 1)
+            return file.size()
         finally:
             file.close()
 
-    def _read(self, file: File, number: int, *, last: bool) -> LogFile:
-        data = file.read(0, file.size())
-        return read_log_file(data, file_name(number), number, self._shard, last=last, synced_row=self._synced_row)
-
-    def _check_beginning(self, log_file: LogFile) -> None:
-        if log_file.first_row > self._indexed_row:
-            raise damaged(
-                file_name(log_file.number),
-                0,
-                f"rows {self._indexed_row} to {log_file.first_row - 1} are missing before it",
-            )
-
-    def _begin(self) -> LogWriter:
-        if self._synced_row:
-            raise damaged(file_name(1), 0, f"there is no log, but rows up to {self._synced_row} were written to it")
-        self.log_files.add(1)
-        return self._writer(create_log_file(self._disk, self._shard, 1, 0), 1, FILE_HEADER_BYTES, 0)
-
-    def _settle_end(self, file: File, log_file: LogFile) -> None:
-        """Cuts a torn end; makes durable what was read, since it is visible from now on."""
-        name = file_name(log_file.number)
-        if log_file.torn:
-            lost = file.size() - log_file.end_offset
-            file.truncate(log_file.end_offset)
-            self._report(
-                f"{name}: cut at byte {log_file.end_offset}, {lost} bytes of a torn write ({log_file.torn}); "
-                "what they held was possibly acked"
-            )
-        file.sync()
-        self._disk.sync_directory(FOLDER)
-
-    def _writer(self, file: File, number: int, offset: int, next_row: int) -> LogWriter:
-        return LogWriter(
-            self._disk,
+    def _reader(self, file: File, number: int, *, last: bool, first: bool) -> LogFileReader:
+        reader = LogFileReader(
+            file,
+            file_name(number),
+            number,
             self._shard,
-            file=file,
-            number=number,
-            offset=offset,
-            next_row=next_row,
-            file_bytes_max=self._settings.log_file_bytes,
+            last=last,
+            synced_row=self._synced_row,
+            expected_row=None if first or self._open_hole is not None else self._next_row,
         )
+        if reader.header_fault:
+            self._hole(
+                file_name(number),
+                Hole(0, FILE_HEADER_BYTES, reader.first_row, reader.first_row, None, reader.header_fault),
+            )
+        return reader
 
-    def _replay(self, log_file: LogFile) -> None:
-        name = file_name(log_file.number)
-        self.log_files.add(log_file.number)
-        for frame in log_file.frames:
-            self.log_files.note(log_file.number, frame.tenant, frame.end_row, frame.first_row)
-            mark = self._catalog.mark(frame.tenant)
-            if frame.end_row > mark:
-                if frame.first_row < mark:
-                    raise damaged(name, frame.offset, f"the catalog's mark {mark} lies within this frame")
-                self._replay_frame(name, frame)
+    def _join(self, before: int | None, number: int, reader: LogFileReader) -> None:
+        """Checks that the file follows the one before, and what is lost where it does not."""
+        name, first_row = file_name(number), reader.first_row
+        if before is None:
+            if first_row > self._indexed_row:
+                gap = Hole(0, 0, self._indexed_row, first_row, None, f"rows before {name} are missing")
+                self._hole(file_name(number - 1), gap)
+        elif self._open_hole is not None:
+            file, hole = self._open_hole
+            self._open_hole = None
+            if first_row < hole.first_row:
+                raise damaged(name, 0, f"it begins with row {first_row}, the file before ends at {hole.first_row}")
+            self._hole(file, replace(hole, end_row=first_row))
+        elif number != before + 1:
+            reason = f"the files between {file_name(before)} and {name} are missing"
+            self._hole(file_name(before + 1), Hole(0, 0, self._next_row, first_row, None, reason))
+        elif first_row != self._next_row:
+            self._check_known_gap(before, name, first_row)
+        self._next_row = first_row
 
-    def _replay_frame(self, name: str, frame: Frame) -> None:
+    def _check_known_gap(self, before: int, name: str, first_row: int) -> None:
+        """After a damaged end the log went on in a new file, behind all that may have been lost."""
+        known = any(
+            each.file == file_name(before) and each.end_row == first_row and each.first_row == self._next_row
+            for each in self._known.values()
+        )
+        if not known:
+            raise damaged(name, 0, f"it begins with row {first_row}, the file before ends at {self._next_row}")
+
+    def _check_end(self) -> None:
+        """What is known to have been written, and is not there."""
+        if self._last is None:
+            if self._synced_row:
+                gap = Hole(0, 0, 0, self._synced_row, None, "there is no log")
+                self._hole(file_name(1), gap)
+            self._next_row = self._synced_row
+            return
+        _, reader, number = self._last
+        name = file_name(number)
+        if self._open_hole is not None:
+            _, hole = self._open_hole
+            self._open_hole = None
+            self._next_row = max(hole.first_row, self._synced_row)
+            self._hole(name, replace(hole, end_row=self._next_row))
+        elif self._next_row < self._synced_row:
+            reason = f"the log ends before row {self._synced_row}, which was synced"
+            key = Quarantined(name, reader.end_offset, 0, 0, 0, (), None, None, 0, "").key
+            if key not in self._known and not self._allow_missing:
+                raise damaged(name, reader.end_offset, reason, HALF_COPIED)
+            gap = Hole(reader.end_offset, reader.end_offset, self._next_row, self._synced_row, None, reason)
+            self._hole(name, gap)
+            self._next_row = self._synced_row
+
+    def _hole(self, name: str, hole: Hole) -> None:
+        """Rows that are lost, of whom they may have been."""
+        if hole.end_row is None:
+            self._open_hole = name, hole
+            return
+        end_row = hole.end_row
+        candidates = (hole.tenant,) if hole.tenant is not None else self._catalog.tenants()
+        tenants = tuple(each for each in candidates if self._catalog.mark(each) < end_row)
+        rows = end_row - hole.first_row
+        if not rows:
+            tenants = ()
+        record = Quarantined(
+            name,
+            hole.offset,
+            hole.end,
+            hole.first_row,
+            end_row,
+            tenants,
+            None,
+            None,
+            rows if tenants else 0,
+            hole.reason,
+        )
+        if record.key not in self._known:
+            self._found[record.key] = record
+
+    def _segment_unreadable(self, info: SegmentInfo, error: EvenshardError) -> None:
+        self._cache.unreadable.add(info.id)
+        record = quarantined_segment(info, error)
+        if record.key not in self._known:
+            self._found[record.key] = record
+
+    def _has_lost(self, tenant: TenantId) -> bool:
+        """Whether rows of a tenant are known to be lost."""
+        return bool(of_tenant((*self._known.values(), *self._found.values()), tenant))
+
+    def _is_wanted(self, frame: Frame) -> bool:
+        return frame.end_row > self._catalog.mark(frame.tenant)
+
+    def _frame(self, name: str, number: int, frame: Frame) -> None:
+        self.log_files.note(number, frame.tenant, frame.end_row, frame.first_row)
+        mark = self._catalog.mark(frame.tenant)
+        if frame.end_row <= mark:
+            return
+        if frame.first_row < mark:
+            raise damaged(name, frame.offset, f"the catalog's mark {mark} lies within this frame")
+        try:
+            batch = EventBatch.from_ipc(bytes(frame.payload))  # its own bytes: the tail keeps no whole log file
+        except (pa.ArrowInvalid, StopIteration) as error:
+            self._unusable(name, frame, f"the event batch cannot be read: {error}")
+            return
+        if batch.rows != frame.rows:
+            self._unusable(name, frame, f"{batch.rows} rows where {frame.rows} were written")
+            return
+        self._replay_frame(name, frame, batch)
+
+    def _unusable(self, name: str, frame: Frame, reason: str) -> None:
+        self._hole(name, Hole(frame.offset, frame.end, frame.first_row, frame.end_row, frame.tenant, reason))
+
+    def _replay_frame(self, name: str, frame: Frame, batch: EventBatch) -> None:
         if frame.tenant not in self.tenants:
             self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
         rows = self.tenants[frame.tenant]
-        try:
-            batch = EventBatch.from_ipc(bytes(frame.payload))  # its own bytes: the tail keeps no whole log file
-        except pa.ArrowInvalid as error:
-            raise damaged(name, frame.offset, f"the event batch cannot be read: {error}") from error
-        if batch.rows != frame.rows:
-            raise damaged(name, frame.offset, f"{batch.rows} rows where {frame.rows} were written")
         self._apply_deletions(rows, before=frame)
         hashes = hash_events(frame.tenant, batch)
         visible = rows.visible
@@ -244,8 +375,7 @@ class _Replay:
         )
         stored = unpacked_bits(frame.bits, frame.rows)
         if not np.array_equal(duplicates, stored):
-            row = int(np.flatnonzero(duplicates != stored)[0])
-            raise damaged(name, frame.offset, f"the duplicate bit of row {row} is {bool(stored[row])}, but must not be")
+            self._check_promoted(name, frame, duplicates, stored)
         block = Block(
             batch,
             hashes.placement,
@@ -257,7 +387,8 @@ class _Replay:
             hot=unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
         )
         rows.publish([block])
-        rows.sort_once()
+        if len(rows.visible.blocks) >= _BLOCKS_MAX:
+            rows.sort_once()
 
     def _apply_deletions(self, rows: TenantRows, *, before: Frame | None) -> None:
         """Those that came before a frame; None: all."""
@@ -269,3 +400,55 @@ class _Replay:
                 raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
         if due:
             rows.hide(rows.hidden_by(*due))
+
+    def _check_promoted(
+        self, name: str, frame: Frame, duplicates: npt.NDArray[np.bool_], stored: npt.NDArray[np.bool_]
+    ) -> None:
+        """Bits differ from those derived now: right where a copy became the original since the original is lost."""
+        promoted = stored & ~duplicates
+        if self._has_lost(frame.tenant) and not (duplicates & ~stored).any():
+            self._promoted[frame.tenant] = self._promoted.get(frame.tenant, 0) + int(promoted.sum())
+            return
+        row = int(np.flatnonzero(duplicates != stored)[0])
+        raise damaged(name, frame.offset, f"the duplicate bit of row {row} is {bool(stored[row])}, but must not be")
+
+    def _writer_at_end(self) -> LogWriter:
+        """Cuts a torn end; makes durable what was read, since it is visible from now on. Behind a damaged end the log
+        goes on in a new file."""
+        if self._last is None:
+            self.log_files.add(1)
+            return self._writer(
+                create_log_file(self._disk, self._shard, 1, self._next_row), 1, FILE_HEADER_BYTES, self._next_row
+            )
+        file, reader, number = self._last
+        name = file_name(number)
+        if reader.torn:
+            lost = file.size() - reader.end_offset
+            file.truncate(reader.end_offset)
+            self._report(
+                f"{name}: cut at byte {reader.end_offset}, {lost} bytes of a torn write ({reader.torn}); "
+                "what they held was possibly acked"
+            )
+        file.sync()
+        self._disk.sync_directory(FOLDER)
+        if self._end_is_sound(reader):
+            self._last = None
+            return self._writer(file, number, reader.end_offset, self._next_row)
+        self.close()
+        self.log_files.add(number + 1)
+        new = create_log_file(self._disk, self._shard, number + 1, self._next_row)
+        return self._writer(new, number + 1, FILE_HEADER_BYTES, self._next_row)
+
+    def _end_is_sound(self, reader: LogFileReader) -> bool:
+        return reader.end_row == self._next_row and not reader.ends_in_hole and not reader.header_fault
+
+    def _writer(self, file: File, number: int, offset: int, next_row: int) -> LogWriter:
+        return LogWriter(
+            self._disk,
+            self._shard,
+            file=file,
+            number=number,
+            offset=offset,
+            next_row=next_row,
+            file_bytes_max=self._settings.log_file_bytes,
+        )

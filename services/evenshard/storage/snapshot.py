@@ -4,9 +4,13 @@ meanwhile."""
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
+from evenshard.errors import EvenshardError
 from evenshard.events.scan import SHOWN_NEEDS, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
+from evenshard.storage.deletions import Hiding
+from evenshard.storage.quarantine import quarantined_segment, refusal
+from evenshard.storage.segment.cache import OnUnreadable
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.tail.scan import scan_block
@@ -17,7 +21,13 @@ class Snapshot:
     """Must be closed (it is a context manager): the files it reads stay on disk until then."""
 
     def __init__(
-        self, disk: Disk, tenant: TenantId, epoch: Epoch, visible: Visible, release: Callable[[Visible], None]
+        self,
+        disk: Disk,
+        tenant: TenantId,
+        epoch: Epoch,
+        visible: Visible,
+        release: Callable[[Visible], None],
+        on_unreadable: OnUnreadable = lambda _info, _error: None,
     ) -> None:
         self.tenant = tenant
         self.epoch = epoch
@@ -27,6 +37,7 @@ class Snapshot:
         self._disk = disk
         self._visible: Visible | None = visible
         self._release = release
+        self._on_unreadable = on_unreadable
 
     @property
     def segments(self) -> tuple[SegmentInfo, ...]:
@@ -62,6 +73,9 @@ class Snapshot:
         end_ms: int,
     ) -> Iterator[ScannedRows]:
         visible = self._open()
+        for lost in visible.quarantined:
+            if lost.touches(start_ms, end_ms):
+                raise refusal(self.tenant, lost)
         for segment in visible.segments:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
@@ -70,12 +84,31 @@ class Snapshot:
                 if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
                     hiding = None
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from SegmentReader(self._disk, segment).scan(wanted, properties, start_ms, end_ms, hiding)
+                yield from self._scan_segment(segment, wanted, properties, start_ms, end_ms, hiding)
         for block in visible.blocks:
             wanted = fields if block.hot is None else fields_if_hot
             scanned = scan_block(block, wanted, properties, start_ms, end_ms)
             if scanned is not None:
                 yield scanned
+
+    def _scan_segment(
+        self,
+        segment: SegmentInfo,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        hiding: Hiding | None,
+    ) -> Iterator[ScannedRows]:
+        try:
+            yield from SegmentReader(self._disk, segment).scan(fields, properties, start_ms, end_ms, hiding)
+        except EvenshardError as error:
+            if error.code != "DATA_DAMAGED":
+                raise
+            self._on_unreadable(segment, error)
+            raise refusal(self.tenant, quarantined_segment(segment, error)) from error
+        except OSError as error:
+            raise EvenshardError("SHARD_UNAVAILABLE", f"{segment.parquet} could not be read: {error}") from error
 
     def close(self) -> None:
         """May be called twice."""

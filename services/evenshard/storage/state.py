@@ -19,7 +19,9 @@ from evenshard.storage.append import OnSync
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.pins import Pins
+from evenshard.storage.quarantine import of_tenant, quarantined_segment
 from evenshard.storage.recovery import Recovered, tenant_rows
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.tenant import TenantRows
 
@@ -60,6 +62,27 @@ class State:
         """Held while log files are removed, the oldest first."""
         self._catalog_lock = threading.Lock()
         self._catalog_broken: EvenshardError | None = None
+        self.cache.on_unreadable = self.quarantine_segment
+
+    @property
+    def refuses_changes(self) -> EvenshardError | None:
+        """Why nothing can be stored before a restart; None: it can."""
+        return self.writer.broken or self._catalog_broken
+
+    def quarantine_segment(self, info: SegmentInfo, error: EvenshardError) -> None:
+        """A live segment turned out to be damaged: from now on queries of its days are refused, and nothing is looked
+        up in it. Durable at return; ``append_lock`` may be held, the locks behind it not."""
+        with self.changing_catalog() as catalog:
+            new = all(each.file != info.parquet for each in catalog.quarantined)
+            catalog.quarantine([quarantined_segment(info, error)])
+            concerned = of_tenant(catalog.quarantined, info.tenant)
+        self.cache.unreadable.add(info.id)
+        with self.visible_lock:
+            rows = self.tenants.get(info.tenant)
+            if rows is not None:
+                rows.visible = replace(rows.visible, quarantined=concerned)
+        if new:
+            self.report(f"{info.parquet}: in quarantine ({info.rows} rows of {info.tenant}): {error.message}")
 
     def rows(self, tenant: TenantId) -> TenantRows:
         """The tenant's rows; made where there are none. Under ``append_lock``."""

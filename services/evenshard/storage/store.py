@@ -17,8 +17,11 @@ from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
 from evenshard.storage.log.files import LogUsage
 from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
+from evenshard.storage.progress import OnProgress
 from evenshard.storage.purging import Purge, purge_status, purge_step
+from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.recovery import recover
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State
@@ -43,14 +46,15 @@ class Store:
         settings: StorageSettings,
         report: Callable[[str], None],
         on_sync: OnSync = lambda _: None,
+        on_progress: OnProgress = lambda _: None,
     ) -> "Store":
-        """Recovers what is on the disk, or begins. ``report`` gets a line where something was cut or removed.
+        """Recovers what is on the disk, or begins. ``report`` gets a line where something was cut, removed or put into
+        quarantine.
 
-        Raises ``DATA_DAMAGED``, naming file and offset, and ``FORMAT_TOO_NEW``.
+        Raises ``DATA_DAMAGED``, naming file and offset, and ``FORMAT_TOO_NEW``; then nothing was touched.
         """
-        return Store(
-            State(disk, clock, shard, settings, report, on_sync, recover(disk, clock, shard, settings, report))
-        )
+        found = recover(disk, clock, shard, settings, report, on_progress)
+        return Store(State(disk, clock, shard, settings, report, on_sync, found))
 
     def append(self, group: Sequence[Append]) -> list[Appended | EvenshardError]:
         """Stores batches in this order with one write and one sync; at return they are durable and visible.
@@ -84,7 +88,31 @@ class Store:
             rows = state.tenants.get(tenant)
             visible = rows.visible if rows is not None else Visible()
             state.pins.pin(visible.segments)
-        return Snapshot(state.disk, tenant, self.epoch(tenant), visible, lambda seen: state.pins.unpin(seen.segments))
+
+        def on_unreadable(info: SegmentInfo, error: EvenshardError) -> None:
+            try:
+                state.quarantine_segment(info, error)
+            except EvenshardError as failed:  # who asked is refused all the same, and the next one finds it again
+                state.report(f"{info.parquet}: could not be put into quarantine: {failed}")
+
+        return Snapshot(
+            state.disk,
+            tenant,
+            self.epoch(tenant),
+            visible,
+            lambda seen: state.pins.unpin(seen.segments),
+            on_unreadable,
+        )
+
+    @property
+    def refuses_changes(self) -> EvenshardError | None:
+        """Why nothing can be stored before a restart, as after a failed sync; None: it can. Reads go on."""
+        return self._state.refuses_changes
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What is lost, of all tenants."""
+        return self._state.catalog.quarantined
 
     def hide_users(self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str]) -> int:
         """Hides every row of ``users`` that is stored now, and none stored later; durable and visible at return.

@@ -10,6 +10,7 @@ from evenshard.ids import TenantId
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.memory import TailAccount
+from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block, hidden_by_ordinal
@@ -44,6 +45,8 @@ class Visible:
     """The log position after the tenant's last row."""
     deletions: Deletions = NO_DELETIONS
     """Those that may still hide rows of ``segments``; in ``blocks`` each has its mark."""
+    quarantined: tuple[Quarantined, ...] = ()
+    """What is lost of the tenant's rows."""
 
     @property
     def tail_rows(self) -> int:
@@ -57,7 +60,8 @@ class Visible:
     def version(self) -> str:
         """Changes whenever an answer from these rows may."""
         newest = max((segment.id for segment in self.segments), default=0)
-        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}-{self.deletions.last_seq}"
+        lost = f"-q{len(self.quarantined)}" if self.quarantined else ""
+        return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}-{self.deletions.last_seq}{lost}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class TenantRows:
         self.next_ordinal = blocks[-1].first_ordinal + blocks[-1].rows
 
     def sort_once(self) -> bool:
-        """Joins some blocks into a run, if it is time to. For recovery; the store does it off the ack path."""
+        """Joins some blocks into a run, if it is time to. For recovery; the shard does the rest off the ack path."""
         chosen = next_run(self.visible.blocks)
         if chosen is None:
             return False

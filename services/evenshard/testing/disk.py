@@ -195,6 +195,14 @@ class MemoryDisk:
         del name
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
+    def database_copy(self, name: str) -> sqlite3.Connection | None:
+        with self.begin("read", name):
+            if name not in self._databases:
+                return None
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._databases[name].backup(copy)
+            return copy
+
     def free_bytes(self) -> int:
         with self._lock:
             return max(0, self.capacity_bytes - sum(len(inode.data) for inode in self._names.values()))

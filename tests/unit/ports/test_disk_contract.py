@@ -128,6 +128,20 @@ def test_a_database_commits_for_every_connection(disk: Disk) -> None:
     three.close()
 
 
+def test_a_copy_of_a_database_holds_what_is_committed_and_is_private(disk: Disk) -> None:
+    assert disk.database_copy("catalog/c.db") is None
+    one = disk.database("catalog/c.db")
+    one.execute("CREATE TABLE t (x INTEGER)")
+    one.execute("INSERT INTO t VALUES (1)")
+    copy = disk.database_copy("catalog/c.db")
+    assert copy is not None
+    copy.execute("INSERT INTO t VALUES (2)")
+    assert copy.execute("SELECT x FROM t").fetchall() == [(1,), (2,)]
+    assert one.execute("SELECT x FROM t").fetchall() == [(1,)]
+    copy.close()
+    one.close()
+
+
 def test_there_is_room(disk: Disk) -> None:
     assert disk.free_bytes() > 0
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -489,6 +489,19 @@ async def test_services_are_listed_with_their_health_now(world: World, monkeypat
         False,
         {"etcd-0": ("UNREACHABLE", "etcd-0:1: nobody there"), "shard-0": ("SERVING", ""), "shard-1": ("SERVING", "")},
     )
+
+
+async def test_a_service_says_why_it_does_not_serve_wholly(world: World) -> None:
+    (entry,) = (await world.directory.range(service_key("shard-0"))).entries
+    for reason, expected in [
+        ("replaying log 3 of 7, 41 s left", (False, ("NOT_SERVING", "replaying log 3 of 7, 41 s left"))),
+        ("", (True, ("SERVING", ""))),
+    ]:
+        record = replace(ServiceRecord.from_json(entry.value), reason=reason)
+        await world.directory.swap([], [Put(service_key("shard-0"), record.to_json())])
+        healthy, found = await states(world)
+        del found["etcd-0"]
+        assert (healthy or found["shard-0"][0] == "SERVING", found["shard-0"]) == expected
 
 
 async def test_without_a_directory_the_services_known_are_listed_and_the_cluster_is_not_healthy(world: World) -> None:

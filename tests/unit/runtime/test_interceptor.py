@@ -17,6 +17,7 @@ from evenshard.runtime.server import Server
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.telemetry import start_telemetry, trace_id_of, tracer
 from evenshard.testing.probe import Probe, ask
+from evenshard.wire.health import HEALTH_CHECK, health_request, is_serving
 from evenshard.wire.rpcs import IMPORT_EVENTS, INGEST_SERVICE, SCAN
 
 
@@ -148,3 +149,18 @@ async def test_two_servers_do_not_share_a_port(address: str) -> None:
     with pytest.raises(EvenshardError) as caught:
         await Server(address, [Probe().servicer()]).start()
     assert caught.value.code == "PORT_IN_USE"
+
+
+async def test_a_server_that_gets_ready_says_so_and_refuses_until_it_serves(peers: GrpcPeers, log: io.StringIO) -> None:
+    server = Server("127.0.0.1:0", starting=lambda: "replaying log 3 of 7, 41 s left")
+    await server.listen()
+    address = f"127.0.0.1:{server.port}"
+    assert not is_serving(await peers.call(address, HEALTH_CHECK, health_request(), timeout_s=5))
+    with pytest.raises(EvenshardError) as caught:
+        await peers.call(address, SCAN, ask("echo"), timeout_s=5)
+    assert (caught.value.code, caught.value.retryable) == ("UNREACHABLE", True)
+    assert "replaying log 3 of 7, 41 s left" in caught.value.message
+    await server.serve([Probe().servicer()])
+    assert is_serving(await peers.call(address, HEALTH_CHECK, health_request(), timeout_s=5))
+    await peers.call(address, SCAN, ask("echo"), timeout_s=5)
+    await server.drain(0)

@@ -25,6 +25,8 @@ FILE_HEADER_BYTES = _FILE_HEADER.size + 8
 
 FRAME_MAGIC = b"\xe5EVFRAM\n"
 _FRAME_HEADER = struct.Struct("<8sBBHIQQQQQQQ")
+_NAME_BYTES = struct.Struct("<H")
+_NAME_BYTES_AT = 10
 _HAS_HOT_BITS = 1
 """Flag of a frame: hot bits follow the duplicate bits."""
 _CHECKSUM_OF_NOTHING = 0xEF46DB3751D8E999
@@ -189,20 +191,29 @@ def encode_frame(
     return [head, content.payload, _padding(len(content.payload))]
 
 
-def parse_frame(data: memoryview, offset: int, file_number: int, *, header_only: bool = False) -> Frame | Bad:
-    """The frame at ``offset`` of a file's bytes; with ``header_only`` the content is neither needed nor checked."""
-    if len(data) - offset < FRAME_HEADER_BYTES:
+def head_bytes(data: memoryview) -> int:
+    """How many bytes a frame's header takes with its tenant's name; ``data`` begins with the header."""
+    return FRAME_HEADER_BYTES + int(_NAME_BYTES.unpack_from(data, _NAME_BYTES_AT)[0])
+
+
+def parse_frame(
+    data: memoryview, offset: int, file_number: int, *, header_only: bool = False, base: int = 0
+) -> Frame | Bad:
+    """The frame at ``offset`` of a file, of which ``data`` holds the bytes from ``base`` on; with ``header_only`` the
+    content is neither needed nor checked."""
+    at = offset - base
+    if len(data) - at < FRAME_HEADER_BYTES:
         return Bad("a frame header is cut short")
-    header = bytes(data[offset : offset + _FRAME_HEADER.size])
+    header = bytes(data[at : at + _FRAME_HEADER.size])
     fields = _FRAME_HEADER.unpack(header)
     magic, kind, flags, name_bytes, rows, number, own_offset, first_row, epoch, synced_bytes, payload_bytes, both = (
         fields
     )
     if magic != FRAME_MAGIC:
         return Bad("no frame begins here")
-    name_at = offset + FRAME_HEADER_BYTES
+    name_at = at + FRAME_HEADER_BYTES
     name = bytes(data[name_at : name_at + name_bytes])
-    if _CHECKSUM.unpack_from(data, offset + _FRAME_HEADER.size)[0] != checksum(header + name):
+    if _CHECKSUM.unpack_from(data, at + _FRAME_HEADER.size)[0] != checksum(header + name):
         return Bad("a frame header's checksum is wrong")
     if (number, own_offset) != (file_number, offset):
         return Bad("a frame of another place stands here", tearable=False)
@@ -233,7 +244,7 @@ def parse_frame(data: memoryview, offset: int, file_number: int, *, header_only:
         bits,
         payload,
         offset,
-        end,
+        end + base,
         hot_bits,
     )
 

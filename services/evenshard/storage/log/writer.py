@@ -128,6 +128,10 @@ class LogWriter:
         finally:
             self._file.close()
 
+    def abandon(self) -> None:
+        """Closes the file as it is, without a marker."""
+        self._file.close()
+
     def _encode(self, content: Content | None, offset: int, row: int) -> list[bytes | memoryview]:
         return encode_frame(content, file_number=self.number, offset=offset, first_row=row, synced_bytes=self.offset)
 

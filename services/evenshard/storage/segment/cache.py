@@ -4,6 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from evenshard.errors import EvenshardError
+from evenshard.storage.segment.info import SegmentInfo
+
+OnUnreadable = Callable[[SegmentInfo, EvenshardError], None]
+"""Told that a segment is damaged, before anything is decided without it; puts that on record."""
+
 
 class SegmentCache:
     """Decoded parts of segments. Keys hold the segment's id, which is never reused, so nothing in it goes stale."""
@@ -12,6 +18,9 @@ class SegmentCache:
         self._budget_bytes = budget_bytes
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self.bytes = 0
+        self.unreadable: set[int] = set()
+        """Segments that are in quarantine: nothing is looked up in them."""
+        self.on_unreadable: OnUnreadable | None = None
 
     @property
     def bytes_max(self) -> int:

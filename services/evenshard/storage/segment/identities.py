@@ -13,16 +13,17 @@ import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import NO_IDENTITY, EventHashes, slots_of
+from evenshard.events.hashing import NO_IDENTITY, EventHashes, UInt64, slots_of
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.filter import IdentityFilter, from_bytes
+from evenshard.storage.segment.filter import BucketFilter, IdentityFilter, build_filter, from_bytes
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.writer import identity_of
 
 CACHE_BYTES = 64 << 20
 _METADATA_OVERHEAD = 4
@@ -58,7 +59,7 @@ class IndexedIdentities:
         near = (self._first_days <= int(days.max())) & (self._last_days >= int(days.min()))
         for number in np.flatnonzero(near).tolist():
             info = self._segments[number]
-            if info.tenant != tenant:
+            if info.tenant != tenant or info.id in self._cache.unreadable:
                 continue
             open_rows = (
                 ~result
@@ -69,14 +70,25 @@ class IndexedIdentities:
                 & (slots <= info.slot_last)
             )
             rows = np.flatnonzero(open_rows)
-            if rows.size:
+            if not rows.size:
+                continue
+            try:
                 rows = rows[self._filter(info).may_contain(hashes.identity[rows])]
-            hiding = deletions.hiding(info.deletions_seen)
-            if rows.size and hiding is not None:
-                rows = _not_hidden(rows, batch, keys, hiding)
-            if rows.size:
-                self._confirm(info, keys, rows, result)
+                hiding = deletions.hiding(info.deletions_seen)
+                if rows.size and hiding is not None:
+                    rows = _not_hidden(rows, batch, keys, hiding)
+                if rows.size:
+                    self._confirm(info, keys, rows, result)
+            except EvenshardError as error:
+                self._unreadable(info, error)
         return result
+
+    def _unreadable(self, info: SegmentInfo, error: EvenshardError) -> None:
+        """A damaged segment is nobody's first copy, once that is on record."""
+        if error.code != "DATA_DAMAGED" or self._cache.on_unreadable is None:
+            raise error
+        self._cache.on_unreadable(info, error)
+        self._cache.unreadable.add(info.id)
 
     def _confirm(self, info: SegmentInfo, keys: BatchKeys, rows: Int64, result: npt.NDArray[np.bool_]) -> None:
         """Sets ``result`` for those of ``rows`` that are in the segment."""
@@ -94,7 +106,12 @@ class IndexedIdentities:
 
     def _filter(self, info: SegmentInfo) -> IdentityFilter:
         def load() -> tuple[IdentityFilter, int]:
-            loaded = _read_filter(self._disk, info)
+            try:
+                loaded = read_filter(self._disk, info)
+            except EvenshardError as error:
+                if error.code != "DATA_DAMAGED":
+                    raise
+                loaded = rebuilt_filter(self._reader(info))
             return loaded, loaded.bytes
 
         found: IdentityFilter = self._cache.get((info.id, "filter"), load)
@@ -124,7 +141,20 @@ def _not_hidden(rows: Int64, batch: EventBatch, keys: BatchKeys, hiding: Hiding)
     return rows if hidden is None else rows[~hidden]
 
 
-def _read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
+def rebuilt_filter(reader: SegmentReader) -> BucketFilter:
+    """A segment's filter from its rows, in the newest format."""
+    return build_filter(stored_identities(reader))
+
+
+def stored_identities(reader: SegmentReader) -> UInt64:
+    """The identity hash of each row of a segment, from its fields."""
+    columns = ("event", "distinct_id", "time", "insert_id")
+    groups = [reader.read_group(group, columns) for group in range(len(reader.row_groups))]
+    return np.concatenate([identity_of(reader.info.tenant, record) for record in groups])
+
+
+def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
+    """The filter beside a segment. Raises ``DATA_DAMAGED`` where it is damaged or missing."""
     try:
         file = disk.open(info.filter)
     except FileNotFoundError as error:

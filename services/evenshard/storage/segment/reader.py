@@ -24,6 +24,8 @@ from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.stream import ReadStream
 
+_VERIFY_BYTES = 4 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
@@ -156,6 +158,16 @@ class SegmentReader:
         """Every row's time, in segment order."""
         with self._parquet() as parquet:
             return self._read(parquet, list(range(len(self.row_groups))), ["time"]).column("time").to_numpy()
+
+    def verify(self) -> None:
+        """Reads every block against its checksum. Raises ``DATA_DAMAGED`` at the first that does not match."""
+        file = _open(self._disk, self.info.parquet)
+        try:
+            stream = ReadStream(file, self.info.parquet, self._data_bytes, self._blocks)
+            while len(stream.read(_VERIFY_BYTES)):
+                pass
+        finally:
+            file.close()
 
     @property
     def footer_bytes(self) -> int:

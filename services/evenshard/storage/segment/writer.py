@@ -11,7 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evenshard.events.hashing import HASH_VERSION, SLOT_SHIFT, UInt64, identity_hashes, string_buffers
+from evenshard.events.batch import FIELDS, EventBatch
+from evenshard.events.hashing import (
+    HASH_VERSION,
+    SLOT_SHIFT,
+    EventHashes,
+    UInt64,
+    hash_events,
+    identity_hashes,
+    string_buffers,
+)
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
@@ -120,7 +129,7 @@ class SegmentWriter:
         step = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // bytes_per_row))
         for start in range(0, table.num_rows, step):
             self._writer.write_table(_with_own_dictionaries(table.slice(start, step)), row_group_size=step)
-        self._identities.append(_identity_of(self._place.tenant, table))
+        self._identities.append(identity_of(self._place.tenant, table))
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -233,3 +242,23 @@ def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
         return np.diff(string_buffers(column).offsets) == 0
     empty = np.diff(string_buffers(column.dictionary).offsets) == 0
     return empty[column.indices.to_numpy()] if empty.any() else np.zeros(len(column), np.bool_)
+
+
+def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
+    """The identity hash of each row, from its fields."""
+    return hashes_of(tenant, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table).identity
+
+
+def hashes_of(tenant: TenantId, table: pa.Table) -> EventHashes:
+    """The hashes of each row, from its fields."""
+    events = table.column("event")
+    if not pa.types.is_dictionary(events.type):
+        events = events.dictionary_encode()
+    columns = [
+        only_chunk(events.unify_dictionaries()),
+        plain_strings(table.column("distinct_id")),
+        only_chunk(table.column("time")),
+        plain_strings(table.column("insert_id")),
+    ]
+    record = pa.RecordBatch.from_arrays(columns, schema=pa.schema(FIELDS))
+    return hash_events(tenant, EventBatch(record))

@@ -14,6 +14,7 @@ from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
+from evenshard.testing.bench.recovery import recovery
 from evenshard.testing.bench.rows import ingest_rows
 from evenshard.testing.bench.segmentation import segmentation, segmentation_cold
 from evenshard.testing.bench.start import start
@@ -30,6 +31,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
     "late_duplicates": late_duplicates,
+    "recovery": recovery,
     "reimport": reimport,
     "scan_duplicate_bit": scan_duplicate_bit,
     "segmentation": segmentation,

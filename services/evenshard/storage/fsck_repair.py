@@ -1,0 +1,53 @@
+"""Repairs of a shard's directory that lose nothing that is not lost already; the shard must not run.
+
+A torn end is cut, leftovers are removed, filters are made again, and what cannot be read goes into quarantine. Nothing
+else is changed.
+"""
+
+from evenshard.ids import ShardId
+from evenshard.ports.clock import Clock
+from evenshard.ports.disk import Disk
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.fsck import Checked, Say
+from evenshard.storage.quarantine import quarantined_segment
+from evenshard.storage.recovery import recover
+from evenshard.storage.segment.filter import to_bytes
+from evenshard.storage.segment.identities import rebuilt_filter
+from evenshard.storage.segment.info import FOLDER, SegmentInfo
+from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.settings import StorageSettings
+
+
+def repair(disk: Disk, clock: Clock, shard: ShardId, checked: Checked, say: Say) -> None:
+    """What ``check`` found. ``say`` gets a line for each thing done. Raises as a start does where nothing can be."""
+    damaged = [(info, error) for info, error in checked.damaged_segments if error.code == "DATA_DAMAGED"]
+    if damaged:
+        catalog = Catalog.open(disk, shard)
+        try:
+            catalog.quarantine([quarantined_segment(info, error) for info, error in damaged])
+        finally:
+            catalog.close()
+        for info, error in damaged:
+            say(f"{info.parquet}: in quarantine ({info.rows} rows of {info.tenant}): {error.message}")
+    for info in checked.damaged_filters:
+        write_filter(disk, info)
+        say(f"{info.filter}: made again from its segment")
+    found = recover(disk, clock, shard, StorageSettings(), say, allow_missing=True)
+    found.writer.abandon()
+    found.catalog.close()
+
+
+def write_filter(disk: Disk, info: SegmentInfo) -> None:
+    """A segment's filter, made again; the old one is replaced at once or not at all."""
+    data = to_bytes(rebuilt_filter(SegmentReader(disk, info)))
+    name = f"{info.filter}.new"
+    if name.removeprefix(f"{FOLDER}/") in disk.list(FOLDER):
+        disk.unlink(name)
+    file = disk.open(name, create=True)
+    try:
+        file.write([data])
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(name, info.filter)
+    disk.sync_directory(FOLDER)

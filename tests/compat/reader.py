@@ -1,0 +1,191 @@
+"""Reads a shard's directory by what docs/storage-format.md says, and by nothing else: no line of it is evenshard's."""
+
+import base64
+import json
+import sqlite3
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MASK = (1 << 64) - 1
+P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+Row = dict[str, Any]
+
+
+def rotl(x: int, bits: int) -> int:
+    return ((x << bits) | (x >> (64 - bits))) & MASK
+
+
+def round_(a: int, x: int) -> int:
+    return rotl((a + x * P2) & MASK, 31) * P1 & MASK
+
+
+def finished(v: int) -> int:
+    v = (v ^ (v >> 33)) * P2 & MASK
+    v = (v ^ (v >> 29)) * P3 & MASK
+    return v ^ (v >> 32)
+
+
+def xxh64(data: bytes) -> int:
+    at, v = 0, P5
+    if len(data) >= 32:
+        lanes = [(P1 + P2) & MASK, P2, 0, -P1 & MASK]
+        while at + 32 <= len(data):
+            lanes = [round_(a, x) for a, x in zip(lanes, struct.unpack_from("<4Q", data, at), strict=True)]
+            at += 32
+        v = sum(rotl(a, bits) for a, bits in zip(lanes, (1, 7, 12, 18), strict=True)) & MASK
+        for a in lanes:
+            v = ((v ^ round_(0, a)) * P1 + P4) & MASK
+    v = (v + len(data)) & MASK
+    while at + 8 <= len(data):
+        v = (rotl(v ^ round_(0, *struct.unpack_from("<Q", data, at)), 27) * P1 + P4) & MASK
+        at += 8
+    if at + 4 <= len(data):
+        v = (rotl(v ^ (struct.unpack_from("<I", data, at)[0] * P1 & MASK), 23) * P2 + P3) & MASK
+        at += 4
+    for byte in data[at:]:
+        v = rotl(v ^ (byte * P5 & MASK), 11) * P1 & MASK
+    return finished(v)
+
+
+def identity_hash(tenant: str, row: Row) -> int:
+    v = round_(xxh64(tenant.encode()), xxh64(row["event"].encode()))
+    for x in (xxh64(row["distinct_id"].encode()), row["time"], xxh64((row["insert_id"] or "").encode())):
+        v = (rotl(v ^ round_(0, x), 27) * P1 + P4) & MASK
+    return finished(v) or 1
+
+
+def placement_hash(tenant: str, row: Row) -> int:
+    return xxh64(row["distinct_id"].encode()) if row["distinct_id"] else identity_hash(tenant, row)
+
+
+def catalog(root: Path) -> dict[str, Any]:
+    """Value of each key, JSON parsed; every checksum verified."""
+    connection = sqlite3.connect(f"file:{root / 'catalog.sqlite'}?mode=ro", uri=True)
+    values, total, digest = {}, 0, None
+    for key, value, checksum in connection.execute("SELECT key, value, checksum FROM entries"):
+        computed = xxh64(key.encode() + b"\0" + value)
+        assert checksum == computed.to_bytes(8, "big"), key
+        if key == "digest":
+            digest = value
+        else:
+            total += computed
+            is_json = key.split("/")[0] in ("tenant", "segment", "quarantine", "deletion")
+            values[key] = json.loads(value) if is_json else value
+    connection.close()
+    assert digest == (total & MASK).to_bytes(8, "big")
+    assert int(values["meta/format"]) <= 2
+    return values
+
+
+def frames(root: Path) -> Iterator[tuple[str, int, list[Row]]]:
+    """Tenant, position of the first row, rows of each frame, through all log files."""
+    position = None
+    for path in sorted((root / "log").glob("*.log")):
+        data = path.read_bytes()
+        magic, version, zero, number, first, _, checksum = struct.unpack_from("<8sIIQQ64sQ", data)
+        assert (magic, version, zero, number) == (b"EVSHLOG\n", 1, 0, int(path.stem))
+        assert checksum == xxh64(data[:96])
+        assert position in (None, first)
+        position, at = first, 104
+        while at < len(data):
+            head = struct.unpack_from("<8sBBHIQQQQQQQQ", data, at)
+            magic, kind, flags, n, r, own_number, offset, first, _, _, p, content_sum, head_sum = head
+            assert (magic, own_number, offset, first) == (b"\xe5EVFRAM\n", number, at, position)
+            tenant = data[at + 80 : at + 80 + n]
+            assert head_sum == xxh64(data[at : at + 72] + tenant)
+            at += 80 + n + -n % 8
+            size = (r + 7) // 8
+            bits = data[at : at + size]
+            at += size + -size % 8
+            hot = data[at : at + size] if flags & 1 else bytes(size)
+            at += size + -size % 8 if flags & 1 else 0
+            payload = data[at : at + p]
+            at += p + -p % 8
+            both = struct.pack("<QQ", xxh64(bits + (hot if flags & 1 else b"")), xxh64(payload))
+            assert content_sum == xxh64(both)
+            if kind == 1:
+                rows = pa.ipc.open_stream(payload).read_all().to_pylist()
+                assert len(rows) == r
+                for i, row in enumerate(rows):
+                    row |= {"duplicate": bool(bits[i // 8] >> i % 8 & 1), "hot": bool(hot[i // 8] >> i % 8 & 1)}
+                yield tenant.decode(), position, rows
+            position += r
+
+
+def segment(root: Path, info: dict[str, Any]) -> list[Row]:
+    data = (root / info["files"][0]).read_bytes()
+    length = int.from_bytes(data[-8:-4], "little") + 8
+    assert xxh64(data[-length:]) == info["footer_checksum"]
+    metadata = pq.read_metadata(pa.BufferReader(data)).metadata
+    assert metadata[b"evenshard.format"] == b"1"
+    assert metadata[b"evenshard.tenant"].decode() == info["tenant"]
+    body = data[:-length]
+    sums = struct.unpack(f"<{-(-len(body) // 16384)}Q", base64.b64decode(metadata[b"evenshard.block_checksums"]))
+    assert list(sums) == [xxh64(body[at : at + 16384]) for at in range(0, len(body), 16384)]
+    rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+    assert (len(rows), sum(row["duplicate"] for row in rows)) == (info["rows"], info["duplicates"])
+    may_contain = filter_of(root / info["files"][1])
+    for row in rows:
+        assert row.pop("placement_hash") == placement_hash(info["tenant"], row)
+        assert row["insert_id"] is None or may_contain(identity_hash(info["tenant"], row))
+    return rows
+
+
+def filter_of(path: Path) -> Any:
+    data = path.read_bytes()
+    assert int.from_bytes(data[-8:], "little") == xxh64(data[:-8])
+    magic, version, seed, length, count, keys = struct.unpack_from("<8sIQIIQ", data)
+    assert (magic, version) == (b"EVSFILTR", 1)
+    prints = struct.unpack_from(f"<{(count + 2) * length if keys else 0}H", data, 36)
+
+    def may_contain(value: int) -> bool:
+        m = (value + seed) & MASK
+        m = (m ^ (m >> 33)) * 0xFF51AFD7ED558CCD & MASK
+        m = (m ^ (m >> 33)) * 0xC4CEB9FE1A85EC53 & MASK
+        m ^= m >> 33
+        h = m * count * length >> 64
+        places = h, (h + length) ^ (m >> 18 & length - 1), (h + 2 * length) ^ (m & length - 1)
+        return bool(keys) and prints[places[0]] ^ prints[places[1]] ^ prints[places[2]] == (m ^ (m >> 32)) & 0xFFFF
+
+    return may_contain
+
+
+def shown(rows: list[Row], deletions: list[Row]) -> list[Row]:
+    """Without those that were stored before a deletion which hides them."""
+    return [
+        row
+        for row in rows
+        if not any(
+            row["distinct_id"] in each["users"] or (each["horizon_ms"] is not None and row["time"] < each["horizon_ms"])
+            for each in deletions
+        )
+    ]
+
+
+def read(root: Path) -> dict[str, list[Row]]:
+    """Every row of each tenant that is not hidden, properties that are not set left out, in no order."""
+    values = catalog(root)
+    found: dict[str, list[Row]] = {}
+    deletions: dict[str, list[Row]] = {}
+    for key, value in values.items():
+        if key.startswith("deletion/") and not value["retired"]:
+            deletions.setdefault(key.split("/")[1], []).append(value)
+    for key, info in values.items():
+        if key.startswith("segment/"):
+            after = [each for each in deletions.get(info["tenant"], []) if each["seq"] > info.get("deletions_seen", 0)]
+            found.setdefault(info["tenant"], []).extend(shown(segment(root, info), after))
+    for tenant, position, rows in frames(root):
+        if position >= values[f"tenant/{tenant}"]["mark"]:
+            after = [each for each in deletions.get(tenant, []) if each["position"] > position]
+            found.setdefault(tenant, []).extend(shown(rows, after))
+    fields = ("event", "distinct_id", "time", "insert_id", "duplicate", "hot")
+    return {
+        tenant: [{name: value for name, value in row.items() if name in fields or value is not None} for row in rows]
+        for tenant, rows in found.items()
+    }

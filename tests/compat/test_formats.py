@@ -1,0 +1,124 @@
+"""Bytes of old versions open for ever, and docs/storage-format.md alone is enough to read what is written today."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from evenshard.ids import TenantId
+from evenshard.runtime.disk import LocalDisk
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.store import Store
+from evenshard.testing.clock import ManualClock
+
+HERE = Path(__file__).parent
+
+
+def _beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"compat_{name}", HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reader, make_v1, make_v2 = _beside("reader"), _beside("make_v1"), _beside("make_v2")
+
+
+@pytest.fixture(params=["v1", "v2"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy of committed bytes, and what they hold."""
+    root = tmp_path / "shard-0"
+    shutil.copytree(HERE / request.param / "shard-0", root)
+    return root, json.loads((HERE / request.param / "expected.json").read_text())
+
+
+def sorted_rows(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    return {tenant: make_v1.in_order(rows) for tenant, rows in sorted(found.items())}
+
+
+def test_old_bytes_open_and_answer_as_ever(old: tuple[Path, dict[str, Any]]) -> None:
+    root, expected = old
+    for _ in range(2):  # the second time as today's version has left it
+        disk, reports = LocalDisk(root), list[str]()
+        store = Store.open(disk, ManualClock(), make_v1.SHARD, StorageSettings(), reports.append)
+        assert reports == []
+        assert {tenant: make_v1.rows_of(store, tenant) for tenant in expected} == expected
+        for tenant in expected:
+            store.compact(TenantId(tenant))
+        assert {tenant: make_v1.rows_of(store, tenant) for tenant in expected} == expected
+        store.close()
+        disk.close()
+
+
+def test_old_bytes_are_as_the_page_says(old: tuple[Path, dict[str, Any]]) -> None:
+    root, expected = old
+    assert sorted_rows(reader.read(root)) == expected
+
+
+def test_what_is_written_today_is_as_the_page_says(tmp_path: Path) -> None:
+    store = make_v1.build(tmp_path / "shard-0")
+    expected = {tenant: make_v1.rows_of(store, tenant) for tenant in ("acme", "beta-2")}
+    store.close()
+    assert sum(len(rows) for rows in expected.values()) > 100
+    assert any(row["duplicate"] for row in expected["acme"])
+    assert any(row["hot"] for row in expected["acme"])
+    assert sorted_rows(reader.read(tmp_path / "shard-0")) == expected
+
+
+def test_deletions_written_today_are_as_the_page_says(tmp_path: Path) -> None:
+    store = make_v2.build(tmp_path / "shard-0", make_v1)
+    expected = {tenant: make_v1.rows_of(store, tenant) for tenant in ("acme", "beta-2")}
+    store.close()
+    values = reader.catalog(tmp_path / "shard-0")
+    assert [values[f"deletion/acme/{seq}"]["retired"] for seq in (1, 2, 3)] == [True, False, False]
+    assert sorted_rows(reader.read(tmp_path / "shard-0")) == expected
+
+
+def test_the_page_alone_made_the_reader() -> None:
+    imported = [
+        line for line in (HERE / "reader.py").read_text().splitlines() if "import" in line and "evenshard" in line
+    ]
+    assert imported == []
+
+
+def parquet_files(root: Path) -> list[Path]:
+    return sorted((root / "segments").glob("*.parquet"))
+
+
+def test_pyarrow_opens_segments_as_they_are(old: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = old
+    rows = sum(pq.read_table(path).num_rows for path in parquet_files(root))
+    said = [value["rows"] for key, value in reader.catalog(root).items() if key.startswith("segment/")]
+    assert rows == sum(said) > 0
+
+
+def test_duckdb_opens_segments_as_they_are(old: tuple[Path, dict[str, Any]]) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed: nobody looked whether it opens segments")
+    for path in parquet_files(old[0]):
+        table = pq.read_table(path)
+        question = f"SELECT count(*), sum(time), count(insert_id), sum(duplicate::int) FROM '{path}'"
+        assert duckdb.sql(question).fetchall() == [
+            (
+                table.num_rows,
+                sum(table["time"].to_pylist()),
+                table.num_rows - table["insert_id"].null_count,
+                sum(table["duplicate"].to_pylist()),
+            )
+        ]
+        assert duckdb.sql(f"SELECT event FROM '{path}'").fetchall() == [(x,) for x in table["event"].to_pylist()]
+
+
+def test_polars_opens_segments_as_they_are(old: tuple[Path, dict[str, Any]]) -> None:
+    polars = pytest.importorskip("polars", reason="Polars is not installed: nobody looked whether it opens segments")
+    for path in parquet_files(old[0]):
+        table = pq.read_table(path)
+        frame = polars.read_parquet(path)
+        assert frame["event"].cast(polars.String).to_list() == table["event"].to_pylist()
+        assert frame["time"].to_list() == table["time"].to_pylist()
+        assert frame["duplicate"].to_list() == table["duplicate"].to_pylist()
