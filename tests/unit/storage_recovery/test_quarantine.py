@@ -8,6 +8,7 @@ from evenshard.ids import ShardId, TenantId
 from evenshard.storage.append import Appended
 from evenshard.storage.log.frame import FILE_HEADER_BYTES
 from evenshard.storage.progress import Replaying
+from evenshard.storage.recovery import recover
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
@@ -302,6 +303,54 @@ def test_a_disk_that_cannot_read_a_segment_is_no_damage() -> None:
     assert shard.store.quarantined == ()
     shard.disk.hook = None
     assert shard.all() == [(click(1), False)]
+
+
+def given_up(shard: Shard) -> None:
+    """What ``fsck --repair`` does where files are missing."""
+    found = recover(shard.disk, ManualClock(), SHARD, shard.settings, shard.reports.append, allow_missing=True)
+    found.writer.abandon()
+    found.catalog.close()
+
+
+def test_a_log_that_ends_too_early_is_refused_until_it_is_given_up() -> None:
+    shard = Shard()
+    shard.add(click(1))
+    begin = shard.log_bytes()
+    shard.add(click(2), tenant="other")
+    shard.add(click(3))
+    shard.store.compact(ACME)
+    shard.store.close()
+    shard.disk.open(FIRST_LOG).truncate(begin)  # at the end of a frame: nothing looks torn
+    with pytest.raises(EvenshardError, match="the log ends before row 3, which was synced") as caught:
+        shard.start()
+    assert (caught.value.code, shard.log_bytes()) == ("DATA_DAMAGED", begin)
+    assert "fsck --repair" in caught.value.hint
+    given_up(shard)
+    for _ in range(2):
+        shard.start()
+        assert shard.reports == []
+        assert shard.all() == [(click(1), False), (click(3), False)]
+        assert shard.refused("other").details["file"] == FIRST_LOG
+    assert shard.add(click(2), tenant="other") == [False]
+    shard.start()
+    assert [row.tolist() for row in (shard.store._state.tenants[OTHER].visible.blocks[0].duplicates,)] == [[False]]
+
+
+def test_a_log_that_is_gone_is_begun_anew_once_it_is_given_up() -> None:
+    shard = Shard()
+    shard.add(click(1))
+    shard.store.compact(ACME)
+    shard.add(click(2), tenant="other")
+    shard.store.close()
+    shard.disk.unlink(FIRST_LOG)
+    with pytest.raises(EvenshardError, match="there is no log"):
+        shard.start()
+    given_up(shard)
+    for copies in (1, 2):
+        shard.start()
+        assert len(shard.all()) == copies
+        assert shard.refused("other").details["file"] == FIRST_LOG
+        assert shard.add(click(1)) == [True]
 
 
 def test_a_replay_tells_how_far_it_is() -> None:
