@@ -140,18 +140,50 @@ def segment(root: Path, info: dict[str, Any]) -> list[Row]:
 def filter_of(path: Path) -> Any:
     data = path.read_bytes()
     assert int.from_bytes(data[-8:], "little") == xxh64(data[:-8])
+    magic, version, buckets, keys = struct.unpack_from("<8sIIQ", data)
+    assert magic == b"EVSFILTR"
+    if version == 2:
+        return bucket_filter(data, buckets, keys)
     magic, version, seed, length, count, keys = struct.unpack_from("<8sIQIIQ", data)
-    assert (magic, version) == (b"EVSFILTR", 1)
+    assert version == 1
     prints = struct.unpack_from(f"<{(count + 2) * length if keys else 0}H", data, 36)
 
     def may_contain(value: int) -> bool:
-        m = (value + seed) & MASK
-        m = (m ^ (m >> 33)) * 0xFF51AFD7ED558CCD & MASK
-        m = (m ^ (m >> 33)) * 0xC4CEB9FE1A85EC53 & MASK
-        m ^= m >> 33
+        m = mixed(value + seed)
         h = m * count * length >> 64
         places = h, (h + length) ^ (m >> 18 & length - 1), (h + 2 * length) ^ (m & length - 1)
         return bool(keys) and prints[places[0]] ^ prints[places[1]] ^ prints[places[2]] == (m ^ (m >> 32)) & 0xFFFF
+
+    return may_contain
+
+
+def mixed(value: int) -> int:
+    m = value & MASK
+    m = (m ^ (m >> 33)) * 0xFF51AFD7ED558CCD & MASK
+    m = (m ^ (m >> 33)) * 0xC4CEB9FE1A85EC53 & MASK
+    return m ^ (m >> 33)
+
+
+def bucket_filter(data: bytes, buckets: int, keys: int) -> Any:
+    words = (buckets + keys) // 64 + 2 if buckets else 0
+    sizes = int.from_bytes(data[24 : 24 + 8 * words], "little")
+    starts = struct.unpack_from(f"<{buckets // 16}I", data, 24 + 8 * words)
+    remainders = struct.unpack_from(f"<{keys}H", data, 24 + 8 * words + 4 * len(starts))
+    assert len(data) == 24 + 8 * words + 4 * len(starts) + 2 * (keys + 2) + 8
+    held: list[list[int]] = [[] for _ in range(buckets)]
+    key, bit = 0, 0
+    for bucket in range(buckets):
+        if bucket % 16 == 0:
+            assert starts[bucket // 16] == key
+        while sizes >> bit & 1:
+            held[bucket].append(remainders[key])
+            key, bit = key + 1, bit + 1
+        bit += 1
+    assert key == keys
+
+    def may_contain(value: int) -> bool:
+        m = mixed(value)
+        return bool(buckets) and m & 0xFFFF in held[(m >> 32) * buckets >> 32]
 
     return may_contain
 

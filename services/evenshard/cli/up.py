@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evenshard.runtime.cluster_plan import ClusterPlan
 
 LOCK_FILE = "up.lock"
+SHARDS_CATALOG = "catalog.sqlite"
 PORTS_APART, TRIES_MAX, BASE_PORT_ELSEWHERE = 100, 20, 17_400
 """How far apart base ports are that are suggested where one is taken, how many are tried, and the last resort."""
 
@@ -107,6 +108,12 @@ def _free_base_port(plan: "ClusterPlan", base_port: int) -> int:
 
 def lock_data_dir(data_dir: Path) -> int:
     """A descriptor that holds the directory until it is closed; raises ``DATA_DIR_LOCKED``."""
+    if (data_dir / SHARDS_CATALOG).exists():
+        raise EvenshardError(
+            "USAGE",
+            f"{data_dir} is a shard's own directory",
+            hint=f"name the one above it: --data-dir {data_dir.parent}",
+        )
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -121,7 +121,7 @@ class _Telling:
     def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
         self._tell = tell
         self._clock = clock
-        self._next_ms = clock.monotonic_ms()
+        self._next_ms = clock.monotonic_ms() + TELL_EVERY_MS  # a short one is not worth a word
 
     def replaying(self, progress: Replaying) -> None:
         """In the thread that replays."""

@@ -404,13 +404,12 @@ class Replay:
     def _check_promoted(
         self, name: str, frame: Frame, duplicates: npt.NDArray[np.bool_], stored: npt.NDArray[np.bool_]
     ) -> None:
-        """Bits differ from those derived now: right where a copy became the original since the original is lost."""
-        promoted = stored & ~duplicates
-        if self._has_lost(frame.tenant) and not (duplicates & ~stored).any():
-            self._promoted[frame.tenant] = self._promoted.get(frame.tenant, 0) + int(promoted.sum())
-            return
-        row = int(np.flatnonzero(duplicates != stored)[0])
-        raise damaged(name, frame.offset, f"the duplicate bit of row {row} is {bool(stored[row])}, but must not be")
+        """Bits differ from those derived now: right where the original is lost. The earliest copy that is left is the
+        original now; one that was stored as new while nobody knew of that copy is a duplicate of it."""
+        if not self._has_lost(frame.tenant):
+            row = int(np.flatnonzero(duplicates != stored)[0])
+            raise damaged(name, frame.offset, f"the duplicate bit of row {row} is {bool(stored[row])}, but must not be")
+        self._promoted[frame.tenant] = self._promoted.get(frame.tenant, 0) + int((stored & ~duplicates).sum())
 
     def _writer_at_end(self) -> LogWriter:
         """Cuts a torn end; makes durable what was read, since it is visible from now on. Behind a damaged end the log

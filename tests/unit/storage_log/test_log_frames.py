@@ -20,7 +20,7 @@ from evenshard.storage.log.frame import (
     parse_frame,
     unpacked_bits,
 )
-from evenshard.storage.log.reader import LogFile, is_torn_creation, read_log_file
+from evenshard.storage.log.reader import Hole, LogFile, LogFileReader, is_torn_creation, read_log_file
 
 SHARD = ShardId("shard-0")
 NAME = "log/0000000007.log"
@@ -212,3 +212,44 @@ def test_a_flipped_hot_bit_is_damage() -> None:
     data, (offset, _) = log_bytes(replace(plain, hot_bits=packed_bits(np.ones(17, np.bool_))), plain)
     at = data.index(b"\xff\xff\x01")
     assert damage(data[:at] + b"\xfe" + data[at + 1 :]) == offset
+
+
+class Counting:
+    """A file that counts the bytes it is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.asked_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = self.data[offset : offset + length]
+        self.asked_bytes += len(data)
+        return data
+
+    def size(self) -> int:
+        return len(self.data)
+
+
+def test_of_frames_that_are_not_wanted_only_the_header_is_read() -> None:
+    data, offsets = log_bytes(*(content(5, bytes(1_000_000)) for _ in range(8)), None)
+    source = Counting(data)
+    reader = LogFileReader(source, NAME, 7, SHARD, last=True)
+    frames = list(reader.pieces(lambda frame: frame.offset == offsets[3]))
+    assert [frame.offset for frame in frames] == offsets[:-1]
+    assert (reader.end_offset, reader.end_row, reader.clean) == (len(data), 140, True)
+    assert 1_000_000 < source.asked_bytes < 1_700_000
+
+
+def test_behind_a_hole_the_frames_are_read_on() -> None:
+    data, offsets = log_bytes(*(content(5, bytes([number]) * 50) for number in range(5)))
+    hurt = bytearray(data)
+    hurt[offsets[1] + 2] ^= 1  # its magic: nothing of it is known
+    hurt[offsets[3] + 100] ^= 1  # its payload
+    reader = LogFileReader(Counting(bytes(hurt)), NAME, 7, SHARD, last=True)
+    pieces = list(reader.pieces())
+    holes = [piece for piece in pieces if isinstance(piece, Hole)]
+    assert [piece.first_row for piece in pieces] == [100, 105, 110, 115, 120]
+    assert [(hole.offset, hole.end, hole.end_row, hole.tenant) for hole in holes] == [
+        (offsets[1], offsets[2], 110, None),
+        (offsets[3], offsets[4], 120, "acme"),
+    ]

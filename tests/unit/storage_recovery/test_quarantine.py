@@ -7,6 +7,8 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.storage.append import Appended
 from evenshard.storage.log.frame import FILE_HEADER_BYTES
+from evenshard.storage.progress import Replaying
+from evenshard.storage.recovery import recover
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
@@ -252,6 +254,23 @@ def test_copies_of_what_was_lost_with_a_segment_become_originals_at_the_next_sta
     assert [block.duplicates.tolist() for block in visible.blocks] == [[False], [True]]
 
 
+def test_what_was_stored_as_new_beside_a_copy_of_what_was_lost_counts_once() -> None:
+    shard = Shard()
+    shard.add(click(1), click(2))
+    shard.store.compact(ACME)
+    assert shard.add(click(1)) == [True]
+    shard.disk.flip(parquet(shard, 0), 10)
+    shard.store._state.cache._entries.clear()
+    assert shard.add(click(1), click(2)) == [False, False]
+    shard.start()
+    visible = shard.store._state.tenants[ACME].visible
+    assert [block.duplicates.tolist() for block in visible.blocks] == [[False], [True, False]]
+    assert shard.add(click(1), click(2)) == [True, True]
+    shard.start()
+    visible = shard.store._state.tenants[ACME].visible
+    assert [block.duplicates.tolist() for block in visible.blocks] == [[False], [True, False], [True, True]]
+
+
 @pytest.mark.parametrize("how", ["flipped", "missing"])
 def test_a_filter_is_derived_again_from_its_segment(how: str) -> None:
     shard = Shard()
@@ -284,6 +303,73 @@ def test_a_disk_that_cannot_read_a_segment_is_no_damage() -> None:
     assert shard.store.quarantined == ()
     shard.disk.hook = None
     assert shard.all() == [(click(1), False)]
+
+
+def given_up(shard: Shard) -> None:
+    """What ``fsck --repair`` does where files are missing."""
+    found = recover(shard.disk, ManualClock(), SHARD, shard.settings, shard.reports.append, allow_missing=True)
+    found.writer.abandon()
+    found.catalog.close()
+
+
+def test_a_log_that_ends_too_early_is_refused_until_it_is_given_up() -> None:
+    shard = Shard()
+    shard.add(click(1))
+    begin = shard.log_bytes()
+    shard.add(click(2), tenant="other")
+    shard.add(click(3))
+    shard.store.compact(ACME)
+    shard.store.close()
+    shard.disk.open(FIRST_LOG).truncate(begin)  # at the end of a frame: nothing looks torn
+    with pytest.raises(EvenshardError, match="the log ends before row 3, which was synced") as caught:
+        shard.start()
+    assert (caught.value.code, shard.log_bytes()) == ("DATA_DAMAGED", begin)
+    assert "fsck --repair" in caught.value.hint
+    given_up(shard)
+    for _ in range(2):
+        shard.start()
+        assert shard.reports == []
+        assert shard.all() == [(click(1), False), (click(3), False)]
+        assert shard.refused("other").details["file"] == FIRST_LOG
+    assert shard.add(click(2), tenant="other") == [False]
+    shard.start()
+    assert [row.tolist() for row in (shard.store._state.tenants[OTHER].visible.blocks[0].duplicates,)] == [[False]]
+
+
+def test_a_log_that_is_gone_is_begun_anew_once_it_is_given_up() -> None:
+    shard = Shard()
+    shard.add(click(1))
+    shard.store.compact(ACME)
+    shard.add(click(2), tenant="other")
+    shard.store.close()
+    shard.disk.unlink(FIRST_LOG)
+    with pytest.raises(EvenshardError, match="there is no log"):
+        shard.start()
+    given_up(shard)
+    for copies in (1, 2):
+        shard.start()
+        assert len(shard.all()) == copies
+        assert shard.refused("other").details["file"] == FIRST_LOG
+        assert shard.add(click(1)) == [True]
+
+
+def test_a_replay_tells_how_far_it_is() -> None:
+    shard = Shard(log_file_bytes=1)
+    rows = 2000
+    for number in range(3):
+        shard.add(*(click(number * rows + row) for row in range(rows)))
+        if number == 1:
+            shard.store.compact(ACME)
+    told: list[str] = []
+    clock = ManualClock()
+
+    def on_progress(progress: Replaying) -> None:
+        told.append(str(progress))
+
+    store = Store.open(shard.disk, clock, SHARD, shard.settings, print, on_progress=on_progress)
+    assert told == ["replaying log 1 of 2", "replaying log 2 of 2"]
+    assert [each.log_rows for each in store.storage()] == [rows]
+    assert str(Replaying(3, 7, 300, 1000, 30_000.0)) == "replaying log 3 of 7, 70 s left"
 
 
 def test_the_data_version_tells_of_a_quarantine() -> None:

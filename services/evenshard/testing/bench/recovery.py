@@ -37,7 +37,7 @@ def recovery(options: Options) -> list[Figure]:
     place = Path(tempfile.mkdtemp(prefix="evenshard-bench-", dir=options.folder))
     try:
         disk = LocalDisk(place / "shard")
-        events, size = _write_log(disk, options.events)
+        events, size = write_log(disk, options.events)
         tail = _opened("recovery", disk, events, size, in_tail=events)
         _mark_indexed(disk, events)
         indexed = _opened("recovery_indexed", disk, events, size, in_tail=0)
@@ -47,7 +47,8 @@ def recovery(options: Options) -> list[Figure]:
         shutil.rmtree(place)
 
 
-def _write_log(disk: LocalDisk, events_max: int | None) -> tuple[int, int]:
+def write_log(disk: LocalDisk, events_max: int | None) -> tuple[int, int]:
+    """A log of so many events, None: of ``LOG_BYTES``, on an empty disk; how many, and their bytes."""
     catalog = Catalog.open(disk, SHARD)
     for tenant in TENANTS:
         catalog.set_epoch(tenant, Epoch(1))

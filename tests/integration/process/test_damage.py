@@ -1,0 +1,122 @@
+"""Real processes on damaged and foreign directories: what ``up`` says, and what a cluster with a quarantine answers."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenshard.ids import ShardId
+from evenshard.runtime.disk import LocalDisk
+from evenshard.storage.catalog import FILE, Catalog
+from evenshard.testing.processes import ClusterProcess
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+START_MS = 1_767_225_600_000
+RANGE = ("--from", "2026-01-01", "--to", "2026-01-01")
+
+
+def lines(tenant_number: int) -> bytes:
+    return b"".join(
+        b'{"event":"view","properties":{"distinct_id":"user-%d","time":%d,"$insert_id":"i%d"}}\n'
+        % (n, START_MS + n, n + 1000 * tenant_number)
+        for n in range(400)
+    )
+
+
+def up(cluster: ClusterProcess) -> tuple[int, dict[str, Any]]:
+    """Exit status and error document of an ``up`` that cannot start."""
+    command = [sys.executable, "-m", "evenshard.cli.main", "up", "--json", "--data-dir", str(cluster.data_dir)]
+    command += ["--shards", str(cluster.shards), "--base-port", str(cluster.base_port)]
+    done = subprocess.run(command, capture_output=True, timeout=90, stdin=subprocess.DEVNULL)
+    return done.returncode, json.loads(done.stdout)["error"]
+
+
+def total(cluster: ClusterProcess, tenant: str, *flags: str) -> tuple[int, Any]:
+    answer = cluster.run("query", "segmentation", "--tenant", tenant, *RANGE, *flags)
+    return answer.exit_status, answer.document
+
+
+def test_a_damaged_shard_starts_and_its_other_tenants_and_shards_serve(tmp_path: Path) -> None:
+    cluster = ClusterProcess(tmp_path / "data", shards=2)
+    with cluster:
+        for number, tenant in enumerate(("acme", "other", "acme")):
+            arguments = ("import", "-", "--tenant", tenant, "--create-tenant")
+            assert cluster.run(*arguments, stdin=lines(number)).document["accepted"] == 400
+        cluster.kill_all()
+    log = cluster.data_dir / "shard-1" / "log" / "0000000001.log"
+    data = bytearray(log.read_bytes())
+    data[1000] ^= 0x01  # in the first frame, acme's
+    log.write_bytes(data)
+    fsck = cluster.run("fsck", str(cluster.data_dir))
+    assert fsck.exit_status == 1
+    (finding,) = fsck.document["findings"]
+    assert (finding["file"], finding["offset"], finding["code"]) == ("shard-1/log/0000000001.log", 104, "DATA_DAMAGED")
+    with cluster:
+        status, document = total(cluster, "other")
+        assert (status, [each["overall"] for each in document["series"]]) == (0, [400])
+        status, document = total(cluster, "acme")
+        assert (status, document["error"]["code"]) == (5, "DATA_DAMAGED")
+        assert document["error"]["details"]["tenant"] == "acme"
+        assert document["error"]["details"]["file"] == "log/0000000001.log"
+        assert document["error"]["details"]["days"] == "any day"
+        status, document = total(cluster, "acme", "--allow-partial")
+        assert status == 1
+        assert (document["meta"]["complete"], document["meta"]["missing_shards"]) == (False, ["shard-1"])
+        assert 0 < document["series"][0]["overall"] < 800
+        assert cluster.run("import", "-", "--tenant", "acme", stdin=lines(5)).document["accepted"] == 400
+
+
+def of_a_newer_format(root: Path) -> None:
+    disk = LocalDisk(root)
+    catalog = Catalog.open(disk, ShardId(root.name))
+    with catalog._transaction() as changes:
+        changes.put("meta/format", b"99")
+    catalog.close()
+    disk.close()
+
+
+def of_another_shard(root: Path) -> None:
+    (root / FILE).unlink(missing_ok=True)
+    disk = LocalDisk(root)
+    Catalog.open(disk, ShardId("shard-9")).close()
+    disk.close()
+
+
+def without_a_catalog(root: Path) -> None:
+    of_another_shard(root)
+    (root / FILE).unlink()
+    (root / "log").mkdir()
+    (root / "log" / "0000000001.log").write_bytes(b"x" * 200)
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [(of_a_newer_format, "FORMAT_TOO_NEW"), (of_another_shard, "DATA_DAMAGED"), (without_a_catalog, "DATA_DAMAGED")],
+)
+def test_up_reports_a_directory_it_cannot_start_on_and_leaves_it_alone(tmp_path: Path, made: Any, code: str) -> None:
+    root = tmp_path / "data" / "shard-0"
+    made(root)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
+    status, error = up(ClusterProcess(tmp_path / "data", shards=1))
+    assert (status, error["code"]) == (5, code)
+    assert error["details"]["service"] == "shard-0"
+    assert error["details"]["file"] == FILE
+    assert error["hint"]
+    after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_up_does_not_take_a_shards_own_directory_for_a_whole_one(tmp_path: Path) -> None:
+    root = tmp_path / "shard-0"
+    disk = LocalDisk(root)
+    Catalog.open(disk, ShardId("shard-0")).close()
+    disk.close()
+    status, error = up(ClusterProcess(root, shards=1))
+    assert (status, error["code"]) == (2, "USAGE")
+    assert "is a shard's own directory" in error["message"]
+    assert [path.name for path in root.iterdir()] == [FILE]
+    assert sqlite3.connect(root / FILE).execute("SELECT count(*) FROM entries").fetchone() == (4,)
