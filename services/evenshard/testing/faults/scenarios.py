@@ -97,6 +97,16 @@ def remove_logs(seed: int) -> Story:
     return story
 
 
+def remove_one_log(seed: int) -> Story:
+    """The least in which a log file goes."""
+    story = Story(seed, log_file_bytes=1)
+    story.open()
+    story.send("acme", 1)
+    story.send("acme", 2)
+    story.compact("acme")
+    return story
+
+
 def stop_and_start(seed: int) -> Story:
     """Clean stops, and starts behind them."""
     story = Story(seed)
@@ -252,6 +262,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "rotate": rotate,
     "compact": compact,
     "remove_logs": remove_logs,
+    "remove_one_log": remove_one_log,
     "stop_and_start": stop_and_start,
     "delete": delete,
     "delete_indexed": delete_indexed,
