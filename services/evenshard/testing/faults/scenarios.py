@@ -135,6 +135,16 @@ def delete(seed: int) -> Story:
     return story
 
 
+def hide(seed: int) -> Story:
+    """The least in which a deletion is acked."""
+    story = Story(seed)
+    story.open()
+    story.send("acme", 1, 2)
+    story.delete("acme", event_of(seed, 1).distinct_id)
+    story.send("acme", 1)
+    return story
+
+
 def delete_indexed(seed: int) -> Story:
     """A user deleted whose rows are all in a segment with others': it is written anew."""
     story = Story(seed)
@@ -265,6 +275,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "remove_one_log": remove_one_log,
     "stop_and_start": stop_and_start,
     "delete": delete,
+    "hide": hide,
     "delete_indexed": delete_indexed,
     "retain": retain,
     "writes_fail": writes_fail,
