@@ -17,6 +17,7 @@ CUT_AGAIN_EVERY = {"compact": 100, "compaction_fails": 100, "remove_logs": 40, "
 """In CI; soak cuts every recovery off."""
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_after_any_power_cut_exactly_the_acked_events_are_there(name: str) -> None:
     counts = Explorer(few_cuts, follow_up_every=16, depth=1, cut_again_every=CUT_AGAIN_EVERY.get(name, 8)).explore(

@@ -42,12 +42,12 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "segment.writer:SegmentWriter.finish:sync:2": "stop_and_start",
     "rule:sync before ack": "append",
     "rule:commit before the replaced segments go": "compact",
-    "rule:commit before log files go": "remove_logs",
+    "rule:commit before log files go": "remove_one_log",
     "rule:a log file stays while any tenant needs it": "remove_logs",
     "rule:forget identities when the write fails": "writes_fail",
     "rule:nothing is taken after a failed sync": "sync_fails",
     "rule:an epoch is kept before its rows": "append",
-    "rule:a deletion is kept before its ack": "delete_indexed",
+    "rule:a deletion is kept before its ack": "hide",
 }
 MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "log.frame:parse_file_header:check:1": ("log", "log/0000000001.log"),
@@ -66,6 +66,8 @@ MISSED_IN_CATALOGS: dict[str, tuple[str, str]] = {
     "catalog:Catalog._load:check:3": ("DELETE FROM entries WHERE key LIKE 'tenant/%'", "digest over its rows"),
 }
 FREE_PAGES_OFFSET = 39
+FILTER_SYNC = "segment.writer:SegmentWriter.finish:sync:2"
+"""Reads do without filters: only the next import misses one."""
 NOT_MISSED = {
     "recovery:_Replay._numbers:sync_directory:1": "the folder is synced again before anything is written to it",
 }
@@ -107,17 +109,19 @@ def plays(scenario: str) -> Iterator[Scenario]:
         yield killed(moment, "nothing")
 
 
-def explore(scenario: str) -> None:
+def explore(scenario: str, follow_up_every: int) -> None:
     for play in plays(scenario):
-        Explorer(few_cuts, follow_up_every=1000, depth=0).explore(play(SEED))
+        Explorer(few_cuts, follow_up_every=follow_up_every, depth=0).explore(play(SEED))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MISSED_BY_POWER_CUTS)
 def test_what_is_taken_away_is_missed_after_a_power_cut(name: str) -> None:
     with mutated(name), pytest.raises((AssertionError, EvenshardError)):
-        explore(MISSED_BY_POWER_CUTS[name])
+        explore(MISSED_BY_POWER_CUTS[name], 8 if name == FILTER_SYNC else 1000)
 
 
+@pytest.mark.timeout(600)
 def test_each_checksum_is_missed_after_a_flip() -> None:
     missed: set[str] = set()
 

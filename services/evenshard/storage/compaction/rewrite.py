@@ -5,7 +5,7 @@ from collections.abc import Callable
 from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
 from evenshard.storage.compaction.inputs import SegmentInput
-from evenshard.storage.compaction.merge import merge_sorted, row_bytes
+from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
 from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.deletions import Hiding
@@ -29,7 +29,7 @@ def without_hidden(
     segment = SegmentInput(reader, hiding)
     place = SegmentPlace(info.tenant, info.first_day, info.last_day, info.run, info.written_day, shard, deletions_seen)
     writer = RunWriter(disk, next_id, place, SEGMENT_ROWS_MAX)
-    schema = segment.schema
+    schema = merged_schema([(segment.schema, info.rows)])
     rows_max = max(1, min(WINDOW_ROWS, WINDOW_BYTES // row_bytes(schema)))
     try:
         for first, last in cut_windows([segment.weights()], rows_max, WINDOW_BYTES):

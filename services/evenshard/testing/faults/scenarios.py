@@ -97,6 +97,16 @@ def remove_logs(seed: int) -> Story:
     return story
 
 
+def remove_one_log(seed: int) -> Story:
+    """The least in which a log file goes."""
+    story = Story(seed, log_file_bytes=1)
+    story.open()
+    story.send("acme", 1)
+    story.send("acme", 2)
+    story.compact("acme")
+    return story
+
+
 def stop_and_start(seed: int) -> Story:
     """Clean stops, and starts behind them."""
     story = Story(seed)
@@ -122,6 +132,16 @@ def delete(seed: int) -> Story:
     story.send("acme", 5, 6, 5)
     assert story.purge("acme")
     story.send("acme", *range(10))
+    return story
+
+
+def hide(seed: int) -> Story:
+    """The least in which a deletion is acked."""
+    story = Story(seed)
+    story.open()
+    story.send("acme", 1, 2)
+    story.delete("acme", event_of(seed, 1).distinct_id)
+    story.send("acme", 1)
     return story
 
 
@@ -252,8 +272,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "rotate": rotate,
     "compact": compact,
     "remove_logs": remove_logs,
+    "remove_one_log": remove_one_log,
     "stop_and_start": stop_and_start,
     "delete": delete,
+    "hide": hide,
     "delete_indexed": delete_indexed,
     "retain": retain,
     "writes_fail": writes_fail,
