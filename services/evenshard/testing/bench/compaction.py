@@ -198,54 +198,57 @@ def late_duplicates(options: Options) -> list[Figure]:
             ordinary = _appended(place / f"ordinary-{number}", data.files[:half], appends, 0)
             rounds.append((_appended(place / f"late-{number}", data.files[:half], late, copies), ordinary))
     events = sum(append.batch.rows for append in late)
-    ours = statistics.median(spent.ns(events) for spent, _ in rounds)
-    ordinary_ns = statistics.median(spent.ns(events) for _, spent in rounds)
+    ours = statistics.median(spent.ns(events) for (spent, _), _ in rounds)
+    ordinary_ns = statistics.median(spent.ns(events) for _, (spent, _) in rounds)
     return [Figure("late_duplicates", ours, "ns", events, detail={
         "ordinary_ns": ordinary_ns,
         "times_ordinary": round(ours / ordinary_ns, 2),
-        "wall_ns": [round(1e9 * spent.wall_s / events) for spent, _ in rounds],
-        "ordinary_wall_ns": [round(1e9 * spent.wall_s / events) for _, spent in rounds],
+        "middle_batch_ns": statistics.median(middle for (_, middle), _ in rounds),
+        "ordinary_middle_batch_ns": statistics.median(middle for _, (_, middle) in rounds),
+        "wall_ns": [round(1e9 * spent.wall_s / events) for (spent, _), _ in rounds],
+        "ordinary_wall_ns": [round(1e9 * spent.wall_s / events) for _, (spent, _) in rounds],
         "copies": copies,
         "indexed_before": sum(data.rows[:half]),
         "seed": SEED,
-        "rounds": [spent.ns(events) for spent, _ in rounds],
+        "rounds": [spent.ns(events) for (spent, _), _ in rounds],
     })]  # fmt: skip
 
 
 def _with_late_copies(earlier: Sequence[Path], files: Sequence[Path]) -> Iterator[bytes]:
     """Each batch with its last 2 % replaced by copies of events of any batch of ``earlier``."""
     chance = np.random.default_rng([SEED, 5])
+    count = int(BATCH_ROWS * COPIES_SHARE)
+    each = -(-count * len(files) // len(earlier))
     known = [pa.ipc.open_stream(path.read_bytes()).read_all().combine_chunks() for path in earlier]
-    pool = pa.concat_tables(
-        [table.take(pa.array(chance.integers(0, table.num_rows, len(files) * 200))) for table in known]
-    )
+    pool = pa.concat_tables([table.take(pa.array(chance.integers(0, table.num_rows, each))) for table in known])
     order = chance.permutation(pool.num_rows)
-    used = 0
-    for path in files:
+    for number, path in enumerate(files):
         table = pa.ipc.open_stream(path.read_bytes()).read_all()
-        count = int(BATCH_ROWS * COPIES_SHARE)
-        copies = pool.take(pa.array(order[used : used + count]))
-        used = (used + count) % (pool.num_rows - count)
+        copies = pool.take(pa.array(order[number * count : (number + 1) * count]))
         whole = pa.concat_tables([table.slice(0, table.num_rows - count), copies]).unify_dictionaries()
         (record,) = whole.combine_chunks().to_batches()
         yield encode_record(record)
 
 
-def _appended(folder: Path, indexed: Sequence[Path], appends: Sequence[Any], copies: int) -> Spent:
-    """What appending costs a shard in which ``indexed`` are indexed."""
+def _appended(folder: Path, indexed: Sequence[Path], appends: Sequence[Any], copies: int) -> tuple[Spent, float]:
+    """What appending costs a shard in which ``indexed`` are indexed, and of the middle batch the ns an event: most
+    come when what they need of the segments is in the cache."""
     spent = Spent()
+    batches: list[float] = []
     with OneShard(folder) as shard:
         shard.append_all(indexed)
         shard.sort_tail()
         shard.store.compact(TENANT_ID)
         found = 0
         for append in appends:
+            before_s = spent.cpu_s
             with spent.measured():
                 found += shard.append(replace(append))
+            batches.append(1e9 * (spent.cpu_s - before_s) / append.batch.rows)
         if found != copies:
             raise RuntimeError(f"{found} duplicates found, {copies} sent")
     shutil.rmtree(folder)
-    return spent
+    return spent, round(statistics.median(batches), 1)
 
 
 def reimport(options: Options) -> list[Figure]:
