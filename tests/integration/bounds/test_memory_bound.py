@@ -40,6 +40,7 @@ def total(client: evenshard.Client) -> int:
     return sum(client.segmentation(from_date=DAY, to_date=DAY).to_arrow().column("value").to_pylist())
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "events", [300_000, pytest.param(20_000_000, marks=pytest.mark.slow)], ids=lambda events: f"{events // 1000}k"
 )

@@ -105,6 +105,7 @@ def measured(cluster: ClusterProcess, first: int, rounds: int) -> tuple[list[flo
     return imports, queries
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 def test_a_tenant_at_ten_times_its_limit_costs_its_neighbour_at_most_half_as_much_again(
     cluster: ClusterProcess,
