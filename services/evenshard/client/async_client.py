@@ -150,9 +150,10 @@ class AsyncClient:
         """Imports a file of NDJSON, Arrow or Parquet, perhaps gzip or zstd; ``-`` is standard input. ``create_tenant``
         makes the tenants it names. ``from_line`` (or row, from 0) is where to begin. ``errors_to`` names a file for the
         rejected events, one a line with what was wrong; with ``from_line`` it is appended to. ``on_progress`` is told
-        how far it is, and the file's size where it has one; ``stopping`` is asked before each batch. ``timeout`` is of
+        how far it is, and the file's size where it has one; ``stopping`` is asked before each batch, and while
+        standard input keeps it waiting. ``timeout`` is of
         each batch, 60 s by default."""
-        file = await asyncio.to_thread(EventFile, path, file_format)
+        file = await asyncio.to_thread(EventFile, path, file_format, stopping)
         with file, contextlib.ExitStack() as stack:
             rejected = None
             if errors_to is not None:
