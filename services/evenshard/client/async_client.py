@@ -25,7 +25,7 @@ from evenshard.client.import_result import ImportResult
 from evenshard.client.importer import IN_FLIGHT_DEFAULT, Compression, Importer, ImportOptions, Progress
 from evenshard.client.insert_ids import InsertIds
 from evenshard.client.operations import ENDED_STATES, operation_document
-from evenshard.client.rejected_events import RejectedEvents
+from evenshard.client.rejected_events import RejectedEvents, refuse_input
 from evenshard.client.requests import Time, names, parsed_segmentation, segmentation_request, time_ms
 from evenshard.client.results import SegmentationResult, segmentation_result
 from evenshard.client.retries import Retries
@@ -153,6 +153,8 @@ class AsyncClient:
         how far it is, and the file's size where it has one; ``stopping`` is asked before each batch, and while
         standard input keeps it waiting. ``timeout`` is of
         each batch, 60 s by default."""
+        if errors_to is not None:
+            refuse_input(errors_to, path)
         file = await asyncio.to_thread(EventFile, path, file_format, stopping)
         with file, contextlib.ExitStack() as stack:
             rejected = None

@@ -243,6 +243,39 @@ def test_a_compressed_pipe_is_read_to_its_end_and_ended_by_ctrl_c(cluster: FakeC
                 assert json.loads(process.stdout.read())["interrupted"]
 
 
+def test_the_input_is_not_overwritten_by_its_rejected_events(ask: Ask, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", [line(0), b"bad"])
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "hard").hardlink_to(path)
+    (tmp_path / "folder").mkdir()
+    for errors_to in ("events", "link", "hard", "folder", "nowhere/rejects"):
+        for more in ([], ["--from-line", "1"]):
+            status, document, _ = ask(
+                "import", str(path), "--tenant", "acme", "--errors-to", str(tmp_path / errors_to), *more
+            )
+            assert (status, document["error"]["code"]) == (2, "USAGE"), errors_to
+            assert str(tmp_path / errors_to) in document["error"]["message"]
+            assert path.read_bytes() == before
+    with path.open("rb") as stdin:
+        command = [sys.executable, "-m", "evenshard.cli.main", "import", "-", "--tenant", "acme", "--errors-to"]
+        done = subprocess.run([*command, str(path)], stdin=stdin, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, path.read_bytes()) == (2, before), done.stderr
+    assert b"is what is imported" in done.stderr
+
+
+def test_rejected_events_that_cannot_be_written_are_said_before_anything_is_sent(
+    ask: Ask, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "events", [line(0)])
+    status, document, _ = ask("import", str(path), "--tenant", "acme", "--errors-to", str(tmp_path))
+    assert (status, document["error"]["message"]) == (2, f"{tmp_path}: Is a directory")
+    assert cluster.imports == []
+    rejects = tmp_path / "rejects"
+    assert ask("import", str(tmp_path / "none"), "--tenant", "acme", "--errors-to", str(rejects))[0] == 2
+    assert not rejects.exists()
+
+
 def test_a_wrong_file_is_named_with_what_to_give_instead(ask: Ask, tmp_path: Path) -> None:
     write(tmp_path / "events.ndjson", [line(0)])
 
