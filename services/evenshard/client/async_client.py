@@ -32,7 +32,7 @@ from evenshard.client.importer import (
 )
 from evenshard.client.insert_ids import InsertIds
 from evenshard.client.operations import ENDED_STATES, operation_document
-from evenshard.client.rejected_events import RejectedEvents
+from evenshard.client.rejected_events import RejectedEvents, refuse_input
 from evenshard.client.requests import Time, names, parsed_segmentation, segmentation_request, time_ms
 from evenshard.client.results import SegmentationResult, segmentation_result
 from evenshard.client.retries import Retries
@@ -160,9 +160,11 @@ class AsyncClient:
         """Imports a file of NDJSON, Arrow or Parquet, perhaps gzip or zstd; ``-`` is standard input. ``create_tenant``
         makes the tenants it names. ``from_line`` (or row, from 0) is where to begin. ``errors_to`` names a file for the
         rejected events, one a line with what was wrong; with ``from_line`` it is appended to. ``on_progress`` is told
-        how far it is, and the file's size where it has one; ``stopping`` is asked before each batch. ``timeout`` is of
-        each batch, 60 s by default, as of ``import_events``."""
-        file = await asyncio.to_thread(EventFile, path, file_format)
+        how far it is, and the file's size where it has one; ``stopping`` is asked before each batch, and while
+        standard input keeps it waiting. ``timeout`` is of each batch, 60 s by default, as of ``import_events``."""
+        if errors_to is not None:
+            refuse_input(errors_to, path)
+        file = await asyncio.to_thread(EventFile, path, file_format, stopping)
         with file, contextlib.ExitStack() as stack:
             rejected = None
             if errors_to is not None:

@@ -1,8 +1,12 @@
 """Reads files of events: NDJSON, Arrow, Parquet; gzip and zstd are recognised by their first bytes."""
 
 import io
+import os
+import select
+import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -20,6 +24,8 @@ FORMATS: Final[tuple[Format, ...]] = ("auto", "ndjson", "arrow", "parquet")
 
 LINE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - (1 << 16)
 """Of a line that can be sent at all, with room for an insert_id."""
+WAIT_S: Final = 0.2
+"""Lines of a pipe are sent at least so often, if there are any."""
 _READ_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 8
 _CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -39,17 +45,23 @@ _NEWLINE: Final = 10
 class EventFile:
     """A file of events, or standard input (``-``), opened to be read once. A context manager."""
 
-    def __init__(self, path: str | Path, file_format: Format = "auto") -> None:
-        """Raises ``OSError`` where it cannot be opened, ``PAYLOAD_INVALID`` where its bytes are not of the format."""
+    def __init__(
+        self, path: str | Path, file_format: Format = "auto", stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        """``stopping`` is asked while standard input keeps one waiting: true ends it there.
+
+        Raises ``OSError`` where it cannot be opened, ``PAYLOAD_INVALID`` where its bytes are not of the format."""
         self._raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else open(path, "rb")  # noqa: SIM115
         self.size_bytes: int | None = None if str(path) == "-" else Path(path).stat().st_size or None
-        self._counted = _Counted(self._raw)
+        self._counted = _Counted(self._raw, stopping)
         try:
             self._stream, head = _decompressed(self._counted)
             self.format: Format = _format_of(head, str(path)) if file_format == "auto" else file_format
-        except BaseException:
-            self.__exit__()
-            raise
+        except BaseException as error:
+            if not (self._counted.stopped and isinstance(error, OSError)):
+                self.__exit__()
+                raise
+            self._stream, self.format = io.BufferedReader(io.BytesIO()), "ndjson"
 
     def __enter__(self) -> "EventFile":
         return self
@@ -66,10 +78,13 @@ class EventFile:
 
     def _lines(self, batch_rows: int, ids: InsertIds | None, first: int) -> Iterator[Batch]:
         try:
-            for block in _blocks(self._stream, batch_rows, first):
+            self._counted.whole_reads = not isinstance(self._stream, _Plain)
+            for block in _blocks(self._stream, batch_rows, first, self._counted):
                 payload = block.payload if ids is None else add_to_lines(block.payload, ids)
                 yield replace(block, payload=payload, bytes_read=self._counted.bytes_read)
         except OSError as error:
+            if self._counted.stopped:
+                return
             raise EvenshardError(
                 "PAYLOAD_INVALID", f"the file cannot be read: {error}", hint="it is damaged or ends too early"
             ) from error
@@ -79,6 +94,8 @@ class EventFile:
             records = _without_first(self._record_batches(batch_rows), first)
             yield from batches_of_records(records, batch_rows=batch_rows, ids=ids, first=first)
         except (pa.ArrowException, OSError) as error:
+            if self._counted.stopped:
+                return
             raise EvenshardError("PAYLOAD_INVALID", f"the file is not whole {self.format}: {error}") from error
 
     def _record_batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -105,21 +122,61 @@ class EventFile:
 
 
 class _Counted(io.RawIOBase):
-    """Counts what is read of a file."""
+    """Counts what is read of a file. Of a pipe or terminal it reads what is there, and waits for more only so long."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: IO[bytes], stopping: Callable[[], bool]) -> None:
         super().__init__()
         self._raw = raw
+        self._stopping = stopping
+        self._live = _live(raw)
+        self._read_until_s = 0.0
+        self._left = b""
+        self.whole_reads = True
+        """Who reads wants all it asked for, however long that takes; else what comes within ``WAIT_S``."""
+        self.stopped = False
+        """The end was not seen, ``stopping`` ended it."""
         self.bytes_read = 0
+
+    def begin(self) -> None:
+        """What is read from now on is wanted soon."""
+        self._read_until_s = time.monotonic() + WAIT_S
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
+        if self._live is not None:
+            return self._read_live(buffer, self._live)
         data = self._raw.read1(len(buffer)) if hasattr(self._raw, "read1") else self._raw.read(len(buffer))
         buffer[: len(data)] = data
         self.bytes_read += len(data)
         return len(data)
+
+    def _read_live(self, buffer: Any, descriptor: int) -> int | None:
+        """None: nothing came in time."""
+        while not self._left:
+            wait_s = WAIT_S if self.whole_reads else min(WAIT_S, self._read_until_s - time.monotonic())
+            if wait_s > 0 and select.select([descriptor], [], [], wait_s)[0]:
+                self._left = self._raw.read1(_READ_BYTES)  # type: ignore[attr-defined] # all that its buffer holds
+                self.bytes_read += len(self._left)
+                break
+            if self._stopping():
+                self.stopped = True
+                return 0
+            if not self.whole_reads:
+                return None
+        taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+def _live(raw: IO[bytes]) -> int | None:
+    """The descriptor of a pipe, socket or terminal; None: a file, whose bytes are all there."""
+    try:
+        descriptor = raw.fileno()
+    except OSError:
+        return None
+    return None if stat.S_ISREG(os.fstat(descriptor).st_mode) else descriptor
 
 
 class _Plain(io.BufferedReader):
@@ -162,9 +219,15 @@ def _without_first(records: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.
         rows = max(0, rows - record.num_rows)
 
 
-def _chunks(stream: io.BufferedReader, lines: int) -> Iterator[bytes]:
-    """The stream behind its first ``lines`` lines."""
-    while chunk := stream.read(LINE_BATCH_BYTES):
+def _chunks(stream: io.BufferedReader, lines: int, source: _Counted) -> Iterator[bytes]:
+    """The stream behind its first ``lines`` lines, as it comes."""
+    while True:
+        source.begin()
+        chunk: bytes | None = stream.read(LINE_BATCH_BYTES)
+        if chunk is None:
+            continue
+        if not chunk:
+            return
         ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE) if lines else np.empty(0, np.int64)
         if lines > ends.size:
             lines -= int(ends.size)
@@ -175,12 +238,12 @@ def _chunks(stream: io.BufferedReader, lines: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _blocks(stream: io.BufferedReader, lines_max: int, first: int) -> Iterator[Batch]:
+def _blocks(stream: io.BufferedReader, lines_max: int, first: int, source: _Counted) -> Iterator[Batch]:
     """Whole lines from line ``first`` on, at most ``lines_max`` and ``LINE_BATCH_BYTES`` a block; a line too long for
     any is rejected."""
     pending = b""
     skipping = False
-    for chunk in _chunks(stream, first):
+    for chunk in _chunks(stream, first, source):
         if skipping:
             end = chunk.find(b"\n")
             if end < 0:
@@ -197,7 +260,7 @@ def _blocks(stream: io.BufferedReader, lines_max: int, first: int) -> Iterator[B
             pending, skipping = b"", True
     if skipping:
         yield too_large("ndjson", first, 0)
-    elif pending:
+    elif pending and not source.stopped:  # else the line may go on
         yield Batch("ndjson", pending, 1, first)
 
 

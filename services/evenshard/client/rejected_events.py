@@ -1,5 +1,8 @@
 """A file of the events that an import rejected: one line each, what was wrong with it and the event itself."""
 
+import os
+import stat
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +13,20 @@ import pyarrow as pa
 from evenshard.client.batches import Batch
 from evenshard.client.import_result import Rejected
 from evenshard.errors import EvenshardError
+
+
+def refuse_input(path: str | Path, source: str | Path) -> None:
+    """Raises ``USAGE`` where the rejected events would overwrite ``source``, the file they come from (``-``: standard
+    input), under whatever name."""
+    try:
+        written = os.stat(path)
+        read = os.fstat(sys.stdin.fileno()) if str(source) == "-" else os.stat(source)
+    except (OSError, ValueError):
+        return  # one of them is not there: whoever opens it says so
+    if os.path.samestat(written, read) and stat.S_ISREG(read.st_mode):
+        raise EvenshardError(
+            "USAGE", f"{path} is what is imported: rejected events would overwrite it", hint="name another file"
+        )
 
 
 class RejectedEvents:

@@ -12,7 +12,7 @@ from evenshard.wire.rpcs import COUNTER_SERVICE
 async def build(ports: Ports, options: ServiceOptions) -> Running:
     """A counter that knows nothing yet: counts begin with its start."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="count")
-    service = CounterService(Counts(options.settings.counter_keys), pool)
+    service = CounterService(Counts(options.settings.counter_keys, ports.clock.now_ms()), pool)
 
     async def close() -> None:
         pool.shutdown(wait=True)

@@ -71,4 +71,4 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
             keys, hash_next = self._counts.near(tenant, request.count_min, request.hash_from, limit)
         else:
             keys = self._counts.top(tenant, limit)
-        return hot_keys_response(keys, self._counts.forgotten_count_max, hash_next)
+        return hot_keys_response(keys, self._counts.missing_max(keys), self._counts.start_ms, hash_next)

@@ -14,6 +14,7 @@ from evenshard.ports.clock import Clock
 from evenshard.runtime.call import current_call
 from evenshard.wire.funnel import funnel_query_of, funnel_response
 from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
+from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
 
@@ -31,6 +32,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> query_pb2.QuerySegmentationResponse:
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, "segmentation") as span:
+            refuse_unknown(request)
             query = segmentation_query_of(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
             answered = await answer_segmentation(
@@ -43,6 +45,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def QueryFunnel(self, request: query_pb2.QueryFunnelRequest, context: Any) -> query_pb2.QueryFunnelResponse:
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, "funnel") as span:
+            refuse_unknown(request)
             query = funnel_query_of(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
             answered = await answer_funnel(
@@ -71,6 +74,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         seconds = min(call.remaining_s() * SHARE_OF_DEADLINE, EXPORT_TIMEOUT_MAX_S)
         rows_sent = bytes_sent = 0
         with query_span(request.tenant, "export") as span:
+            refuse_unknown(request)
             query = export_query_of(request)
             async for step in self._exporter.run(query, request.cursor, Deadline.in_s(self._clock, seconds)):
                 match step:

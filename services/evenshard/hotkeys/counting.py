@@ -4,8 +4,9 @@ Two generations, each of at most half the keys: a key counted goes into the youn
 has of it); when the young one is full, the old one is forgotten and the young one takes its place. So a key that is
 forgotten has not been counted since at least half of ``keys_max`` other keys were.
 
-Counts are exact until something was forgotten, and never too high. A forgotten key that comes again starts anew, so
-its count may then be too low, by at most ``forgotten_count_max``.
+Counts begin with nothing, at a known time. Those of days that begin later are exact until something was forgotten, and
+none is ever too high. A forgotten key that comes again starts anew, so its count may then be too low, by at most
+``forgotten_count_max``; how many events of earlier days are missing is not known (``missing_max``).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.hashing import hash_strings, string_buffers
+from evenshard.events.limits import TIME_AHEAD_MAX_MS
 from evenshard.hotkeys.table import Int64, Keys, KeyTable
 from evenshard.ids import TenantId
 
@@ -36,14 +38,25 @@ class KeyCount:
 class Counts:
     """What a counter knows."""
 
-    def __init__(self, keys_max: int) -> None:
+    def __init__(self, keys_max: int, start_ms: int) -> None:
+        """``start_ms``: what was stored before is not counted here."""
+        self.start_ms = start_ms
         self._half = max(1, keys_max // 2)
         self._young = KeyTable()
         self._old = KeyTable()
         self._tenants: list[TenantId] = []
         self._tenant_numbers: dict[TenantId, int] = {}
         self.forgotten_count_max = 0
-        """The largest count that was forgotten; 0: none was, every count is exact."""
+        """The largest count that was forgotten; 0: none was."""
+
+    def missing_max(self, keys: Sequence[KeyCount]) -> int | None:
+        """How much too low the count of any of ``keys`` may be; None: nobody knows, as some are of a day that had begun
+        when counting did, or there are none. Events come on their day or later, or an hour before it at most: that hour
+        is of the day too."""
+        first_whole_day = _EPOCH_DAY + timedelta(milliseconds=self.start_ms + TIME_AHEAD_MAX_MS, days=1)
+        if not keys or min(key.day for key in keys) < first_whole_day:
+            return None
+        return self.forgotten_count_max
 
     @property
     def keys(self) -> int:

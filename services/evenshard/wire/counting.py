@@ -58,9 +58,9 @@ def hot_keys_request(
 
 
 def hot_keys_response(
-    keys: Sequence[KeyCount], count_missing_max: int, hash_next: int = 0
+    keys: Sequence[KeyCount], count_missing_max: int | None, start_ms: int, hash_next: int = 0
 ) -> counter_pb2.ListHotKeysResponse:
-    """Counts are never too high, so their ``count_error`` is 0."""
+    """Counts are never too high, so their ``count_error`` is 0. ``count_missing_max`` None: it is not known."""
     return counter_pb2.ListHotKeysResponse(
         keys=[
             counter_pb2.KeyCount(
@@ -68,7 +68,8 @@ def hot_keys_response(
             )
             for key in keys
         ],
-        count_missing_max=count_missing_max,
+        count_missing_max=-1 if count_missing_max is None else count_missing_max,
+        counted_from_ms=start_ms,
         hash_next=hash_next,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from evenshard.api.v1 import admin_pb2, query_pb2
+from evenshard.api.v1 import admin_pb2, counter_pb2, query_pb2
 from evenshard.directory.keys import MARKS, mark_key
 from evenshard.directory.tenant import TenantSettings
 from evenshard.hotkeys.marks import Mark
@@ -248,6 +248,21 @@ async def test_a_router_remembers_what_a_restarted_counter_forgot(world: World) 
     await world.send(rows_of("near", 10, 15))
     assert world.reference.hot_events_rewritten("acme", FROM, TO) == 5
     await world.check()
+
+
+async def test_a_counter_does_not_say_that_its_first_day_is_counted_whole(world: World) -> None:
+    """Router and counter stop together, as with ``up``: what was near before begins at nothing."""
+    await world.send(rows_of("near", 15))
+    await world.counted("near", 15)
+    for service in (ROUTER, COUNTER):
+        await world.cluster.stop(service)
+    for service in (COUNTER, ROUTER):
+        await world.cluster.start(service)
+    await world.cluster.import_events("acme", ndjson=ndjson(rows_of("near", 10, 15)))
+    await world.counted("near", 10)
+    request = counter_pb2.ListHotKeysRequest(tenant="acme")
+    answer = await world.cluster.call(COUNTER, rpcs.LIST_HOT_KEYS, request)
+    assert (answer.count_missing_max, answer.counted_from_ms >= START_MS) == (-1, True)
 
 
 async def test_observed_keys_are_marked_and_nothing_else_happens(world: World) -> None:

@@ -1,10 +1,14 @@
 """``import`` when something is wrong: what it writes down, how it goes on, and the sentence that helps."""
 
+import contextlib
+import fcntl
 import gzip
 import json
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -147,6 +151,129 @@ def test_the_second_ctrl_c_breaks_off_at_once(cluster: FakeCluster, tmp_path: Pa
     assert "--from-line" in document["error"]["hint"]
     assert document["error"]["details"]["in_doubt"]
     assert "Traceback" not in said
+
+
+@contextlib.contextmanager
+def piped(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An import of standard input, which stays open."""
+    command = [sys.executable, "-m", "evenshard.cli.main", "import", "-", "--tenant", "acme", "--json", *flags]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def send(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
+def wait_stored(cluster: FakeCluster, rows: int) -> None:
+    deadline_s = time.monotonic() + 30
+    while len(cluster.stored) < rows:
+        assert time.monotonic() < deadline_s, len(cluster.stored)
+        time.sleep(0.01)
+    assert len(cluster.stored) == rows
+
+
+def test_lines_of_a_pipe_are_stored_while_it_stays_open(cluster: FakeCluster) -> None:
+    """One by one, without a pause of 200 ms between them too, and half a line waits for its other half."""
+    with piped() as process:
+        send(process, line(0) + b"\n" + line(1)[:20])
+        wait_stored(cluster, 1)
+        send(process, line(1)[20:] + b"\n")
+        wait_stored(cluster, 2)
+        deadline_s, sent = time.monotonic() + 30, 2
+        while len(cluster.stored) == 2:  # a trickle that is never silent
+            assert time.monotonic() < deadline_s
+            send(process, line(sent) + b"\n")
+            sent += 1
+            time.sleep(0.05)
+        send(process, line(sent))  # a last line without its end
+        out, _ = process.communicate(timeout=30)
+        document = json.loads(out)
+    assert (process.returncode, document["accepted"], document["rejected"]) == (0, sent + 1, 0)
+
+
+def wait_read(process: subprocess.Popen[bytes]) -> None:
+    """Until the pipe is empty."""
+    assert process.stdin is not None
+    deadline_s = time.monotonic() + 30
+    while struct.unpack("i", fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)))[0]:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_first_ctrl_c_ends_the_wait_for_standard_input(cluster: FakeCluster, begun: bool) -> None:
+    with piped() as process:
+        if begun:
+            send(process, line(0) + b"\n" + line(1) + b"\n")
+            wait_stored(cluster, 2)
+        send(process, line(2)[:20])
+        wait_read(process)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        assert process.stdout is not None
+        document = json.loads(process.stdout.read())
+    taken = 2 if begun else 0
+    assert (process.returncode, document["accepted"], document["rejected"]) == (1, taken, 0)
+    assert document["resume"] == (
+        f"evenshard import - --tenant acme --router {cluster.address} --json --from-line {taken}"
+    )
+
+
+def test_a_compressed_pipe_is_read_to_its_end_and_ended_by_ctrl_c(cluster: FakeCluster) -> None:
+    data = gzip.compress(b"".join(line(number) + b"\n" for number in range(1000)))
+    for whole in (True, False):
+        with piped() as process:
+            if whole:
+                out, _ = process.communicate(data, timeout=30)
+                assert (process.returncode, json.loads(out)["accepted"]) == (0, 1000)
+            else:
+                send(process, data[:50])
+                wait_read(process)
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=30)
+                assert process.stdout is not None
+                assert process.returncode == 1
+                assert json.loads(process.stdout.read())["interrupted"]
+
+
+def test_the_input_is_not_overwritten_by_its_rejected_events(ask: Ask, tmp_path: Path) -> None:
+    path = write(tmp_path / "events", [line(0), b"bad"])
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "hard").hardlink_to(path)
+    (tmp_path / "folder").mkdir()
+    for errors_to in ("events", "link", "hard", "folder", "nowhere/rejects"):
+        for more in ([], ["--from-line", "1"]):
+            status, document, _ = ask(
+                "import", str(path), "--tenant", "acme", "--errors-to", str(tmp_path / errors_to), *more
+            )
+            assert (status, document["error"]["code"]) == (2, "USAGE"), errors_to
+            assert str(tmp_path / errors_to) in document["error"]["message"]
+            assert path.read_bytes() == before
+    with path.open("rb") as stdin:
+        command = [sys.executable, "-m", "evenshard.cli.main", "import", "-", "--tenant", "acme", "--errors-to"]
+        done = subprocess.run([*command, str(path)], stdin=stdin, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, path.read_bytes()) == (2, before), done.stderr
+    assert b"is what is imported" in done.stderr
+
+
+def test_rejected_events_that_cannot_be_written_are_said_before_anything_is_sent(
+    ask: Ask, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "events", [line(0)])
+    status, document, _ = ask("import", str(path), "--tenant", "acme", "--errors-to", str(tmp_path))
+    assert (status, document["error"]["message"]) == (2, f"{tmp_path}: Is a directory")
+    assert cluster.imports == []
+    rejects = tmp_path / "rejects"
+    assert ask("import", str(tmp_path / "none"), "--tenant", "acme", "--errors-to", str(rejects))[0] == 2
+    assert not rejects.exists()
 
 
 def test_a_wrong_file_is_named_with_what_to_give_instead(ask: Ask, tmp_path: Path) -> None:

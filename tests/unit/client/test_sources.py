@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import math
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -219,3 +221,13 @@ def test_dicts_json_cannot_say_are_left_to_the_cluster_or_rejected() -> None:
         b'{"event":"good"}',
     ]
     assert [(each.index, each.code) for each in batches[0].rejects] == [(4, "INVALID_JSON")]
+
+
+@pytest.mark.parametrize("data", [b"", b'{"event": "vie', b"\x1f\x8b\x08", b"PAR1", b"\xff\xff\xff\xff"])
+def test_a_pipe_that_stays_silent_ends_when_asked_to_stop(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(reading) as stdin, open(writing, "wb", buffering=0) as pipe:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        pipe.write(data)
+        with EventFile("-", stopping=lambda: True) as file:
+            assert list(file.batches(batch_rows=None, ids=None)) == []

@@ -14,11 +14,13 @@ from evenshard.hotkeys.counting import Counts
 from evenshard.ids import TenantId
 from evenshard.wire.counting import count_request, counts_of_response, lookup_request
 
+START_MS = 0
+
 
 @pytest.fixture
 async def counter() -> AsyncIterator[CounterService]:
     with ThreadPoolExecutor(max_workers=1) as pool:
-        yield CounterService(Counts(1000), pool)
+        yield CounterService(Counts(1000, START_MS), pool)
 
 
 def counted(*keys: tuple[str, int, int]) -> pa.RecordBatch:
@@ -60,7 +62,7 @@ async def test_a_question_that_cannot_be_read_is_refused(counter: CounterService
 def test_counts_of_keys_are_those_of_either_generation(seed: int) -> None:
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    counts, tenant = Counts(100), TenantId("acme")
+    counts, tenant = Counts(100, START_MS), TenantId("acme")
     naive: dict[tuple[str, int], int] = {}
     for _ in range(20):
         keys = [(f"user-{rng.integers(0, 45)}", 1, int(rng.integers(1, 9))) for _ in range(10)]

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 IDS = st.sampled_from(["", "a", "b", "ab", "ba", "user-1", "user-2", "ü" * 20])
 EVENTS = st.lists(st.tuples(IDS, st.integers(400 * DAY_MS, 403 * DAY_MS), st.booleans()), max_size=60)
 
+START_MS = 399 * 86_400_000 - 3_600_001
+"""So that days from 399 on are counted whole."""
+
 
 def keys(*rows: tuple[str, int, int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
@@ -48,7 +51,7 @@ ADDITIONS = st.lists(
 def test_counts_equal_a_dict_while_nothing_is_forgotten(
     additions: list[tuple[str, list[tuple[str, int, int]]]],
 ) -> None:
-    counts = Counts(keys_max=10_000)
+    counts = Counts(10_000, START_MS)
     expected: Counter[tuple[str, str, int]] = Counter()
     for tenant, rows in additions:
         counts.add(TenantId(tenant), keys(*rows))
@@ -75,7 +78,7 @@ def test_users_who_are_deleted_begin_at_nothing(
     additions: list[tuple[str, list[tuple[str, int, int]]]], deletions: list[tuple[str, list[str]]]
 ) -> None:
     for keys_max in (10_000, 6):
-        counts = Counts(keys_max)
+        counts = Counts(keys_max, START_MS)
         expected: Counter[tuple[str, str, int]] = Counter()
         for (tenant, rows), (of_tenant, users) in zip(additions, deletions, strict=False):
             counts.add(TenantId(tenant), keys(*rows))
@@ -103,7 +106,7 @@ def test_pages_of_keys_near_a_threshold_have_each_of_them_once(
     limit: int,
     keys_max: int,
 ) -> None:
-    counts = Counts(keys_max)
+    counts = Counts(keys_max, START_MS)
     for name, rows in additions:
         counts.add(TenantId(name), keys(*rows))
     whole = [key for key in counts.top(TenantId(tenant) if tenant else None, 1000) if key.count >= count_min]
@@ -125,7 +128,7 @@ def test_pages_of_keys_near_a_threshold_have_each_of_them_once(
 def test_forgetting_is_bounded_and_owned_up_to(
     additions: list[tuple[str, list[tuple[str, int, int]]]], keys_max: int
 ) -> None:
-    counts = Counts(keys_max=keys_max)
+    counts = Counts(keys_max, START_MS)
     exact: Counter[tuple[str, str, int]] = Counter()
     for tenant, rows in additions:
         counts.add(TenantId(tenant), keys(*rows))
@@ -140,8 +143,23 @@ def test_forgetting_is_bounded_and_owned_up_to(
 
 
 def test_a_key_counted_often_survives_many_that_are_not() -> None:
-    counts = Counts(keys_max=8)
+    counts = Counts(8, START_MS)
     for number in range(100):
         counts.add(TenantId("t"), keys(("hot", 400, 10), (f"cold-{number}", 400, 1)))
     assert counts.top(None, 1) == [KeyCount(TenantId("t"), "hot", date(1970, 1, 1) + timedelta(days=400), 1000)]
     assert counts.forgotten_count_max == 1
+
+
+def test_how_much_is_missing_of_days_that_had_begun_is_not_known() -> None:
+    """Counting began an hour and a bit before day 399: none of its events can have come earlier."""
+
+    def missing(start_ms: int, *days: int) -> int | None:
+        counts = Counts(100, start_ms)
+        counts.add(TenantId("t"), keys(*(("a", day, 5) for day in days)))
+        return counts.missing_max(counts.top(None, 10))
+
+    assert missing(START_MS, 399, 400) == 0
+    assert missing(START_MS, 398, 400) is None
+    assert missing(START_MS + 1, 399) is None
+    assert missing(START_MS + 1, 400) == 0
+    assert missing(START_MS) is None
