@@ -18,7 +18,7 @@ MEMORY_BYTES_MIN: Final = 512 << 20
 # Shares of what is dealt out, in 64ths. A merge holds its window several times: read, joined, sorted, encoded.
 _TAIL, _COMPACTION, _QUEUE, _CACHE, _SCANS = 30, 16, 6, 6, 6
 _WHOLE: Final = 64
-_WINDOW_COPIES: Final = 4
+_WINDOW_COPIES: Final = 10
 _EARLY_TENANTS: Final = 6
 """A tenant whose unindexed rows take this part of the tail's room is due for compaction."""
 

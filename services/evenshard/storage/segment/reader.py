@@ -67,6 +67,8 @@ class SegmentReader:
             if first.column(number).physical_type == "BYTE_ARRAY" and first.column(number).has_dictionary_page
         ]
         self.row_groups = _statistics(self._metadata, self._number)
+        self._last_group: tuple[int, pa.Table] | None = None
+        """The row group that ``read_hashes`` read last: the next range most often begins in it."""
 
     def scan(
         self,
@@ -147,12 +149,20 @@ class SegmentReader:
         wanted = np.flatnonzero((groups.hash_max >= np.uint64(first)) & (groups.hash_min <= np.uint64(last)))
         if not wanted.size:
             return None
+        pieces = []
         with self._parquet() as parquet:
-            table = self._read(parquet, [int(group) for group in wanted], self.columns)
-        hashes = table.column(PLACEMENT_HASH).to_numpy()
-        start = int(np.searchsorted(hashes, np.uint64(first), "left"))
-        end = int(np.searchsorted(hashes, np.uint64(last), "right"))
-        return table.slice(start, end - start) if end > start else None
+            for group in wanted.tolist():
+                if self._last_group is None or self._last_group[0] != group:
+                    self._last_group = group, self._read(parquet, [group], self.columns)
+                table = self._last_group[1]
+                hashes = table.column(PLACEMENT_HASH).to_numpy()
+                start = int(np.searchsorted(hashes, np.uint64(first), "left"))
+                end = int(np.searchsorted(hashes, np.uint64(last), "right"))
+                if end - start == table.num_rows:
+                    pieces.append(table)
+                elif end > start:  # copied: a slice would keep the whole row group, of every input of a merge
+                    pieces.append(table.take(pa.array(np.arange(start, end))))
+        return pa.concat_tables(pieces) if pieces else None
 
     def times(self) -> npt.NDArray[np.int64]:
         """Every row's time, in segment order."""
