@@ -8,6 +8,8 @@ import pyarrow as pa
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
+SMALL_FREE_BYTES: Final = 64 << 20
+"""As ``KEPT_FREE_BYTES``, of a process that is to stay small."""
 ARENAS_MAX: Final = 2
 """Of a process that is to stay small: each keeps free memory of its own."""
 KEPT_BUFFER_BYTES: Final = 32 << 20
@@ -28,6 +30,7 @@ def stay_small() -> None:
     part frees another can use, and ``give_back`` reaches all of it."""
     pa.set_memory_pool(pa.system_memory_pool())
     _call("mallopt", _M_ARENA_MAX, ARENAS_MAX)
+    _call("mallopt", _M_TRIM_THRESHOLD, SMALL_FREE_BYTES)
 
 
 def give_back() -> None:
