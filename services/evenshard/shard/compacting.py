@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
@@ -68,6 +69,7 @@ class Compactor:
         self._pace = Pace(bytes_per_second, clock.monotonic_ms)
         self._paused = False
         self._paused_tenants: set[TenantId] = set()
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -79,9 +81,8 @@ class Compactor:
         with self._spans.compaction(tenant) as span:
             in_haste = urgent or self._is_urgent(tenant)
             pool = self._urgent if in_haste else self._calm
-            pace = _as_fast_as_it_can if in_haste else self._pace.written
-            async with self._one:
-                done = await asyncio.get_running_loop().run_in_executor(pool, self._compact, tenant, day, pace)
+            pace = self._while_open(_as_fast_as_it_can if in_haste else self._pace.written)
+            done = await self._alone(pool, lambda: self._compact(tenant, day, pace))
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
@@ -95,8 +96,28 @@ class Compactor:
     async def beside(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
         """Runs some work of a tenant's storage in the place of a compaction, after what is being compacted; it is given
         the pace that compactions keep."""
-        async with self._one:
-            return await asyncio.get_running_loop().run_in_executor(self._calm, work, self._pace.written)
+        return await self._alone(self._calm, lambda: work(self._while_open(self._pace.written)))
+
+    async def _alone(self, pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+        """Whoever stops waiting leaves the work in its place: nothing else begins before it has ended."""
+
+        async def run() -> _Result:
+            async with self._one:
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+        task = asyncio.create_task(run())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # also where nobody waits any more
+        return await asyncio.shield(task)
+
+    def _while_open(self, pace: Callable[[int], None]) -> Callable[[int], None]:
+        """The pace of work that is broken off once this is closing; then everything is as before it."""
+
+        def written(size_bytes: int) -> None:
+            if self._closing:
+                raise EvenshardError("SHARD_UNAVAILABLE", "the shard is stopping")
+            pace(size_bytes)
+
+        return written
 
     @property
     def at_work(self) -> bool:
@@ -136,7 +157,8 @@ class Compactor:
         )
 
     async def close(self) -> None:
-        """Ends the loop; a compaction that runs is finished first."""
+        """Ends the loop; a compaction that runs is broken off at its next write."""
+        self._closing = True
         self._pace.stop()
         if self._task is not None:
             self._task.cancel()

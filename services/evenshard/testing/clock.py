@@ -52,6 +52,11 @@ class ManualClock:
             await self._settle()
         self._elapsed_ms = end_ms
 
+    @property
+    def sleepers(self) -> int:
+        """How many wait for time to pass."""
+        return len(self._sleepers)
+
     def jump_wall(self, by_ms: int) -> None:
         """Moves the wall clock alone, as an administrator might."""
         self._wall_at_zero_ms += by_ms

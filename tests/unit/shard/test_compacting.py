@@ -67,11 +67,17 @@ class FakeStore:
 
 
 async def advance(clock: ManualClock, duration_ms: int) -> None:
-    """In steps, with real time between them for the threads."""
+    """In steps; before each the loop has done what it had to, and sleeps again."""
     for _ in range(duration_ms // 1000):
+        await asleep(clock)
         await clock.advance(1000)
-        for _ in range(3):
-            await asyncio.sleep(0.001)
+    await asleep(clock)
+
+
+async def asleep(clock: ManualClock) -> None:
+    async with asyncio.timeout(30):
+        while not clock.sleepers:
+            await asyncio.sleep(0.001)  # noqa: ASYNC110 - threads are waited for
 
 
 def compactor_of(store: FakeStore) -> tuple[Compactor, ManualClock]:
@@ -182,17 +188,61 @@ async def test_who_fails_is_shown_until_it_succeeds() -> None:
     await compactor.close()
 
 
-async def test_only_what_nobody_waits_for_is_held_to_the_pace() -> None:
+async def test_only_what_nobody_waits_for_is_held_to_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(Pace, "written", lambda _, size: held.append(size))
     store = FakeStore(A)
     compactor, clock = compactor_of(store)
     await advance(clock, 2_000)
-    calm = store.paces[-1]
-    assert getattr(calm, "__self__", None).__class__ is Pace
+    store.paces[-1](1)
     await compactor.compact(A, None)
-    assert getattr(store.paces[-1], "__self__", None) is None
+    store.paces[-1](2)
     store.urgent = True
     await advance(clock, 2_000)
-    assert getattr(store.paces[-1], "__self__", None) is None
+    store.paces[-1](3)
+    assert held == [1]
+    await compactor.close()
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+async def test_what_runs_when_the_shard_stops_is_broken_off_at_its_next_write(asked_for: bool) -> None:
+    store = FakeStore(A)
+    compactor, clock = compactor_of(store)
+    if asked_for:
+        await compactor.compact(A, None)
+    else:
+        await advance(clock, 2_000)
+    store.paces[-1](1)
+    await compactor.close()
+    with pytest.raises(EvenshardError) as caught:
+        store.paces[-1](1)
+    assert caught.value.code == "SHARD_UNAVAILABLE"
+
+
+async def test_who_stops_waiting_leaves_the_compaction_in_its_place() -> None:
+    store = FakeStore()
+    compactor, _ = compactor_of(store)
+    entered, go_on = threading.Event(), threading.Event()
+    compact = store.compact
+
+    def stuck(tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+        if tenant == A:
+            entered.set()
+            assert go_on.wait(30)
+        return compact(tenant, day, pace)
+
+    store.compact = stuck  # type: ignore[method-assign]
+    impatient = asyncio.create_task(compactor.compact(A, None))
+    assert await asyncio.to_thread(entered.wait, 30)
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    patient = asyncio.create_task(compactor.compact(B, None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (store.tried, patient.done(), compactor.at_work) == ([], False, True)
+    go_on.set()
+    assert (await patient).rows == 10
+    assert [tenant for tenant, _ in store.tried] == [A, B]
     await compactor.close()
 
 
