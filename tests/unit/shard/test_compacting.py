@@ -76,8 +76,8 @@ async def advance(clock: ManualClock, duration_ms: int) -> None:
 
 async def asleep(clock: ManualClock) -> None:
     async with asyncio.timeout(30):
-        while not clock.sleepers:
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 - threads are waited for
+        while not clock.sleepers:  # noqa: ASYNC110 - threads are waited for
+            await asyncio.sleep(0.001)
 
 
 def compactor_of(store: FakeStore) -> tuple[Compactor, ManualClock]:
