@@ -1,8 +1,11 @@
 """Checks what callers planned with against the placements this shard knows, and learns newer ones."""
 
+import numpy as np
+import numpy.typing as npt
+
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
-from evenshard.ids import Epoch
+from evenshard.ids import Epoch, ShardId
 from evenshard.runtime.tenants import TenantView
 
 LEARN_TIMEOUT_S = 1.0
@@ -31,3 +34,12 @@ class Placements:
                 "STALE_EPOCH", f"the placement of {name!r} is at epoch {tenant.placement.epoch}, not {epoch}"
             )
         return tenant
+
+
+def owned_slots(tenant: Tenant, shard: ShardId) -> npt.NDArray[np.bool_]:
+    """The slots of the tenant that a scan of this shard answers for: bool[4096]. Raises ``STALE_EPOCH`` where it has
+    none."""
+    owned = tenant.placement.owned_by(shard)
+    if not owned.any():
+        raise EvenshardError("STALE_EPOCH", f"{shard} owns no slot of {tenant.name!r}")
+    return owned

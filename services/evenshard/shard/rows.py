@@ -10,6 +10,7 @@ from evenshard.ids import TenantId
 from evenshard.queries.plan import ScanStats
 from evenshard.shard.scans import Patience
 from evenshard.shard.threads import steps
+from evenshard.storage.ownership import Owned
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.store import Store
 from evenshard.storage.time_order import rows_in_time_order
@@ -17,12 +18,12 @@ from evenshard.wire.scans import RowsWanted, rows_message, stats_message
 
 
 async def stream_rows(
-    store: Store, pool: ThreadPoolExecutor, wanted: RowsWanted, remaining_s: float
+    store: Store, pool: ThreadPoolExecutor, wanted: RowsWanted, owned: Owned, remaining_s: float
 ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
-    """The rows ordered by (time, distinct_id, event, insert_id), then a message with what was read. Raises
-    ``STALE_EPOCH``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
+    """The rows in slots ``owned`` ordered by (time, distinct_id, event, insert_id), then a message with what was read.
+    Raises ``STALE_EPOCH``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
-    messages = steps(pool, lambda: _messages(store, wanted, patience))
+    messages = steps(pool, lambda: _messages(store, wanted, owned, patience))
     try:
         async for message in messages:
             yield message
@@ -47,12 +48,12 @@ class _Shown:
 
 
 def _messages(
-    store: Store, wanted: RowsWanted, patience: Patience
+    store: Store, wanted: RowsWanted, owned: Owned, patience: Patience
 ) -> Generator[shard_pb2.ScanRowsResponse, None, None]:
     patience.check()
     tenant = TenantId(wanted.tenant)
     store.fence(tenant, wanted.epoch)
-    with store.snapshot(tenant) as snapshot:
+    with store.snapshot(tenant, owned) as snapshot:
         rows = 0
         for record in rows_in_time_order(
             _Shown(snapshot), wanted.start_ms, wanted.end_ms, wanted.events, wanted.include_duplicates

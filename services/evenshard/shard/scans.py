@@ -12,6 +12,7 @@ from evenshard.events.scan import ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.scans import columns_needed, run, view_for
+from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
 
@@ -48,22 +49,30 @@ class Patience:
 
 
 async def scan(
-    store: Store, pool: ThreadPoolExecutor, tenant: TenantId, epoch: Epoch, plan: bytes, remaining_s: float
+    store: Store,
+    pool: ThreadPoolExecutor,
+    tenant: TenantId,
+    epoch: Epoch,
+    owned: Owned,
+    plan: bytes,
+    remaining_s: float,
 ) -> Scanned:
-    """Runs ``plan`` over everything acknowledged by now. Raises ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``,
-    ``DEADLINE_EXCEEDED``."""
+    """Runs ``plan`` over everything acknowledged by now in the slots ``owned``. Raises ``STALE_EPOCH``,
+    ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, _scan, store, tenant, epoch, plan, patience)
+        return await asyncio.get_running_loop().run_in_executor(
+            pool, _scan, store, tenant, epoch, owned, plan, patience
+        )
     finally:
         patience.give_up()
 
 
-def _scan(store: Store, tenant: TenantId, epoch: Epoch, plan: bytes, patience: Patience) -> Scanned:
+def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
     patience.check()
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
-    with store.snapshot(tenant) as snapshot:
+    with store.snapshot(tenant, owned) as snapshot:
         rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
         partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)

@@ -12,7 +12,7 @@ from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.memory import MemoryView, ShardMemory
-from evenshard.shard.placements import Placements
+from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scan_room import ScanRoom
@@ -81,10 +81,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def Scan(self, request: shard_pb2.ScanRequest, context: Any) -> shard_pb2.ScanResponse:
         remaining_s = current_call().remaining_s()
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
-            tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
             epoch = Epoch(request.epoch)
+            tenant = await self._placements.at(request.tenant, epoch)
+            owned = owned_slots(tenant, self._shard)
             with self._scans.scan():
-                scanned = await scan(self._store, self._readers, tenant, epoch, request.scan, remaining_s)
+                scanned = await scan(self._store, self._readers, tenant.name, epoch, owned, request.scan, remaining_s)
             stats = scanned.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
             return shard_pb2.ScanResponse(partial=scanned.partial, stats=stats_message(stats, scanned.data_version))
@@ -95,8 +96,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         wanted = rows_wanted(request)
         attributes = self._scanned(request)
         with self._scans.export(), tracer().start_as_current_span("shard.scan", attributes=attributes) as span:
-            await self._placements.at(wanted.tenant, wanted.epoch)
-            messages = stream_rows(self._store, self._readers, wanted, current_call().remaining_s())
+            owned = owned_slots(await self._placements.at(wanted.tenant, wanted.epoch), self._shard)
+            messages = stream_rows(self._store, self._readers, wanted, owned, current_call().remaining_s())
             size = 0
             try:
                 async for message in messages:

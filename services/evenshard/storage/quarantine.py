@@ -78,7 +78,7 @@ def refusal(tenant: TenantId, found: Quarantined) -> EvenshardError:
     """What a query gets whose rows may be among those lost: tenant, days, file."""
     return EvenshardError(
         "DATA_DAMAGED",
-        f"rows of {tenant} of {found.days} are lost: {found.reason}",
+        f"{found.file}: rows of {tenant} of {found.days} are lost: {found.reason}",
         _HINT,
         details={"tenant": tenant, "days": found.days, "file": found.file, "offset": str(found.offset)},
     )

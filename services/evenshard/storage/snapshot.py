@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import SHOWN_NEEDS, ScannedRows
+from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import Hiding
+from evenshard.storage.ownership import Owned, owned_block, owned_rows, owns_segment
 from evenshard.storage.quarantine import quarantined_segment, refusal
 from evenshard.storage.segment.cache import OnUnreadable
 from evenshard.storage.segment.info import SegmentInfo
@@ -28,6 +29,7 @@ class Snapshot:
         visible: Visible,
         release: Callable[[Visible], None],
         on_unreadable: OnUnreadable = lambda _info, _error: None,
+        owned: Owned | None = None,
     ) -> None:
         self.tenant = tenant
         self.epoch = epoch
@@ -38,6 +40,7 @@ class Snapshot:
         self._visible: Visible | None = visible
         self._release = release
         self._on_unreadable = on_unreadable
+        self._owned = owned
 
     @property
     def segments(self) -> tuple[SegmentInfo, ...]:
@@ -52,7 +55,7 @@ class Snapshot:
     def scan(
         self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
     ) -> Iterator[ScannedRows]:
-        """The rows with ``start_ms <= time < end_ms`` that no deletion hides, each once, as stored; see
+        """The rows with ``start_ms <= time < end_ms`` in owned slots that no deletion hides, each once, as stored; see
         ``ScannedRows``. ``properties``: None for all. Raises ``DATA_DAMAGED`` naming the file.
         """
         return self._scan(fields, fields, properties, start_ms, end_ms)
@@ -84,12 +87,32 @@ class Snapshot:
                 if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
                     hiding = None
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from self._scan_segment(segment, wanted, properties, start_ms, end_ms, hiding)
-        for block in visible.blocks:
+                yield from self._scan_owned(segment, wanted, properties, start_ms, end_ms, hiding)
+        for stored in visible.blocks:
+            block = stored if self._owned is None else owned_block(self._owned, stored)
             wanted = fields if block.hot is None else fields_if_hot
             scanned = scan_block(block, wanted, properties, start_ms, end_ms)
             if scanned is not None:
                 yield scanned
+
+    def _scan_owned(
+        self,
+        segment: SegmentInfo,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        hiding: Hiding | None,
+    ) -> Iterator[ScannedRows]:
+        owned = self._owned
+        if owned is None or owns_segment(owned, segment):
+            yield from self._scan_segment(segment, fields, properties, start_ms, end_ms, hiding)
+            return
+        placed = tuple(dict.fromkeys((*fields, PLACEMENT_HASH)))
+        for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding):
+            kept = owned_rows(owned, scanned, fields)
+            if kept is not None:
+                yield kept
 
     def _scan_segment(
         self,

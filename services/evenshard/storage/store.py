@@ -17,6 +17,7 @@ from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
 from evenshard.storage.log.files import LogUsage
 from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
+from evenshard.storage.ownership import Owned
 from evenshard.storage.progress import OnProgress
 from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.quarantine import Quarantined
@@ -81,8 +82,8 @@ class Store:
         """The highest placement epoch seen; 0: none."""
         return self._state.catalog.epoch(tenant)
 
-    def snapshot(self, tenant: TenantId) -> Snapshot:
-        """The tenant's rows as they are now. To be closed."""
+    def snapshot(self, tenant: TenantId, owned: Owned | None = None) -> Snapshot:
+        """The tenant's rows as they are now, in the slots ``owned`` (bool[4096]; None: in all). To be closed."""
         state = self._state
         with state.visible_lock:
             rows = state.tenants.get(tenant)
@@ -102,6 +103,7 @@ class Store:
             visible,
             lambda seen: state.pins.unpin(seen.segments),
             on_unreadable,
+            owned,
         )
 
     @property

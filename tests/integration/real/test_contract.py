@@ -80,6 +80,23 @@ STORED = {
     "tenant": str, "log_rows": int, "segment_rows": int, "duplicate_rows": int, "segments": int, "files": int,
     "bytes": int,
 }  # fmt: skip
+COMPACTION = {
+    "shard": str, "paused": bool, "paused_tenants": [str], "failing_tenants": Empty, "backlog_rows": int,
+    "log_files": int, "log_kept_by": Empty,
+}  # fmt: skip
+UNPAUSED = {**COMPACTION, "paused_tenants": Empty}
+MEMORY = {
+    "shard": str, "bytes_max": int, "resident_bytes": int, "resident_bytes_peak": int,
+    "parts": [{"part": str, "bytes": int, "bytes_max": int}],
+}  # fmt: skip
+STORAGE = {"tenants": [STORED], "compaction": [UNPAUSED], "memory": [MEMORY]}
+OPERATION = {
+    "operation": str, "kind": str, "tenant": str, "state": str, "paused": bool, "rows_done": int, "rows_total": int,
+    "bytes_done": int, "bytes_total": int, "lag_rows": int, "eta_seconds": MAYBE_NUMBER, "fenced_ms": NULL,
+    "verify": NULL, "error": MAYBE_TEXT, "requested_by": str,
+}  # fmt: skip
+CHECKED = {"ok": bool, "files_checked": int, "frames": int, "rows": int, "findings": Empty}
+FINDING = {"file": str, "offset": int, "code": str, "lost_rows": int, "next": str}
 SETTING = {
     "name": str,
     "value": (int, float, str, bool),
@@ -94,6 +111,8 @@ def misfits(value: Any, shape: Any, at: str = "$") -> list[str]:
     match shape:
         case type() if shape is Empty:
             return [] if value == [] else [f"{at}: {value!r} is not []"]
+        case type() if shape in (list, dict):
+            return [] if isinstance(value, shape) else [f"{at}: {value!r} is no {shape.__name__}"]
         case type():
             return [] if type(value) is shape else [f"{at}: {value!r} is no {shape.__name__}"]
         case tuple():
@@ -225,10 +244,46 @@ def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path)
 
     assert call("admin", "compact", "--tenant", "acme", shape=COMPACTED)["backlog_rows"] >= 0
     assert call("admin", "compact", "--tenant", "acme", "--wait", shape=COMPACTED)["backlog_rows"] == 0
-    (stored,) = call("admin", "storage", "--tenant", "acme", shape={"tenants": [STORED]})["tenants"]
+    storage = call("admin", "storage", "--tenant", "acme", shape=STORAGE)
+    (stored,) = storage["tenants"]
+    assert [each["shard"] for each in storage["compaction"]] == ["shard-0", "shard-1"]
+    assert [each["shard"] for each in storage["memory"]] == ["shard-0", "shard-1"]
     assert (stored["log_rows"], stored["segment_rows"], stored["duplicate_rows"]) == (0, 12, 1)
-    assert stored in call("admin", "storage", shape={"tenants": [STORED]})["tenants"]
+    assert stored in call("admin", "storage", shape={**STORAGE, "compaction": [dict]})["tenants"]
     assert call("query", "segmentation", *DAYS, shape=one)["meta"]["duplicates_skipped"] == {"log": 0, "segment": 1}
+
+
+def test_users_are_deleted_by_an_operation_and_compaction_is_paused(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(*range(10)))
+    call(
+        "import",
+        str(path),
+        "--tenant",
+        "gone",
+        "--create-tenant",
+        shape={**IMPORTED, "errors": Empty, "warnings": Empty},
+    )
+    days = ("--tenant", "gone", *DAYS[2:])
+    answer = {"buckets": [str], "series": [{**SERIES, "by": Empty}], "meta": META}
+    operation = call("admin", "delete-users", "gone", "u0", "u4", "--yes", shape={"operation": str})["operation"]
+    assert call("query", "segmentation", *days, shape=answer)["series"][0]["overall"] == 6
+    done = call("admin", "wait", operation, "--timeout", "60s", shape=OPERATION)
+    assert (done["operation"], done["kind"], done["tenant"], done["state"]) == (
+        operation, "delete-users", "gone", "complete",
+    )  # fmt: skip
+    assert call("admin", "operation", operation, shape=OPERATION) == done
+    assert done in call("admin", "operations", shape={"operations": [OPERATION]})["operations"]
+    state = {**ERROR["error"], "details": {"operation": str, "state": str}}
+    call("admin", "cancel", operation, "--yes", shape={"error": state}, status=4, code="OPERATION_STATE")
+    call("admin", "operation", "none", shape=ERROR, status=4, code="OPERATION_NOT_FOUND")
+    call("admin", "delete-users", "nobody", "u", "--yes", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+
+    free = {**COMPACTION, "paused_tenants": list, "log_kept_by": list}
+    paused = call("admin", "compact", "--pause", "--tenant", "gone", shape={"compaction": [free]})["compaction"]
+    assert [each["paused_tenants"] for each in paused] == [["gone"]] * 2
+    paused = call("admin", "compact", "--resume", shape={"compaction": [free]})["compaction"]
+    assert [each["paused_tenants"] for each in paused] == [[]] * 2
 
 
 def test_an_export_to_stdout_is_a_line_a_row(call: Call, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -296,5 +351,5 @@ def test_up_that_cannot_start_is_one_error(shared_cluster: ClusterProcess, call:
 
 
 def test_every_command_is_among_these() -> None:
-    walked = {"up", "status", "import", "query", "export", "admin", "config", "version"}
+    walked = {"up", "status", "import", "query", "export", "admin", "config", "version", "fsck"}
     assert set(COMMANDS) - HIDDEN == walked
