@@ -160,6 +160,8 @@ class KeyWatch:
         counts = np.zeros(total, np.int64)
         fresh = _CROSSING | (_HOT if rule.mode == "rewrite" else 0)
         with self._lock:
+            # Before anything is learned, which may forget what is known of the very keys to decide about.
+            known = {key: max(self._known.get(key, 0), looked_up.get(key, 0)) for key in suspects.keys}
             self._learn(looked_up, rule.count_min)
             pending = self._ahead_of(rows, suspects)
             for number, key in enumerate(suspects.keys):
@@ -167,7 +169,7 @@ class KeyWatch:
                 if mark is not None:
                     effect[number] = _HOT if mark == "rewrite" else 0
                     continue
-                count = self._known.get(key, looked_up.get(key, 0)) + pending.get(key, 0)
+                count = known[key] + pending.get(key, 0)
                 room[number], effect[number], counts[number] = rule.threshold - count, fresh, count
         flags = np.zeros(rows.times.size, np.uint8)
         _decide(suspects.counted.key_of_row, room, effect, flags)
