@@ -126,7 +126,7 @@ def kills(tmp_path: Path, cycles: int, seconds: float) -> None:
 
 @pytest.mark.timeout(300)
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    kills(tmp_path, cycles=5, seconds=10)
+    kills(tmp_path, cycles=4, seconds=6)
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def plays(scenario: str) -> Iterator[Scenario]:
 
 def explore(scenario: str) -> None:
     """All states; first some of them, since most mutants are found among those."""
-    for every in (1,) if scenario == "killed" else (23, 5, 1):
+    for every in (1,) if scenario == "killed" else (13, 5, 1):
         for play in plays(scenario):
             Explorer(few_cuts, recover_every=every, follow_up_every=1000, depth=0).explore(play(SEED))
 
