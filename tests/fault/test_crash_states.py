@@ -30,7 +30,7 @@ RECOVER_EVERY = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_after_any_power_cut_exactly_the_acked_events_are_there(name: str) -> None:
     every = RECOVER_EVERY.get(name, 1)
-    explorer = Explorer(few_cuts, recover_every=every, follow_up_every=16, depth=1, cut_again_every=8)
+    explorer = Explorer(few_cuts, recover_every=every, follow_up_every=16, depth=1, cut_again_every=16)
     counts = explorer.explore(SCENARIOS[name](SEED))
     print(f"{name}: seed {SEED}, {counts}")
     assert counts.recovered > 30
