@@ -18,6 +18,7 @@ SHARDS = {
 }
 LOG = "log/0000000001.log"
 FILES = [("log, stopped", LOG), ("log, killed", LOG), *(("indexed", name) for name in SHARDS["indexed"].files)]
+"""Not the catalogs of the first two: all that is in them is in the third one, too."""
 
 
 def flips(kind: str, name: str, every_byte: int, bits: int) -> Iterator[Damage]:
@@ -33,12 +34,7 @@ def flips(kind: str, name: str, every_byte: int, bits: int) -> Iterator[Damage]:
 def outcomes(every_byte: int, bits: int) -> dict[tuple[str, str], Counter[str]]:
     """By shard and file; fails at an outcome that may not be."""
     counts: dict[tuple[str, str], Counter[str]] = {}
-    damages = (
-        damage
-        for kind, shard in SHARDS.items()
-        for name in shard.files
-        for damage in flips(kind, name, every_byte, bits)
-    )
+    damages = (damage for kind, name in FILES for damage in flips(kind, name, every_byte, bits))
     for damage, outcome in run(DamageCheck(SHARDS), damages):
         assert outcome in (RIGHT, NAMED, CUT), f"{damage.what}: {outcome}"
         counts.setdefault((damage.shard, damage.name), Counter())[outcome] += 1
@@ -48,9 +44,9 @@ def outcomes(every_byte: int, bits: int) -> dict[tuple[str, str], Counter[str]]:
 
 
 def test_a_flipped_bit_in_some_bytes_is_named_or_harmless() -> None:
-    counts = outcomes(every_byte=61, bits=1)
+    counts = outcomes(every_byte=97, bits=1)
     assert counts["indexed", "segments/0000000001.parquet"].keys() == {NAMED}
-    assert counts["indexed", "segments/0000000001.filter"].keys() == {NAMED}
+    assert counts["indexed", "segments/0000000001.filter"].keys() == {RIGHT}, "it is made again from its segment"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from evenshard.testing.faults.story import Story
 
 
 @pytest.mark.parametrize(("code", "refusal"), [(errno.EIO, "SHARD_UNAVAILABLE"), (errno.ENOSPC, "DISK_FULL")])
-@pytest.mark.parametrize("kind", ["database", "query", "commit"])
+@pytest.mark.parametrize("kind", ["database_copy", "database", "query", "commit"])
 def test_a_catalog_that_a_failing_disk_does_not_give_is_not_called_damaged(kind: str, code: int, refusal: str) -> None:
     story = Story(0)
     story.disk.plan = fail_at(kind, "catalog", OSError(code, "made to fail"))

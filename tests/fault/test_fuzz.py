@@ -77,7 +77,7 @@ def fuzz(seconds: float) -> None:
 
 
 def test_readers_name_damage_or_answer_right() -> None:
-    fuzz(10)
+    fuzz(4)
 
 
 @pytest.mark.slow

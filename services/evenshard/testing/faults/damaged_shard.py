@@ -24,7 +24,8 @@ TENANT = "acme"
 End = Literal["clean", "killed"]
 DETECTED = frozenset({"DATA_DAMAGED", "FORMAT_TOO_NEW"})
 RIGHT, NAMED, CUT = "right", "named", "cut"
-"""Outcomes that may be: as if nothing had been; refused, naming the file; the log's end was cut, and it said so."""
+"""Outcomes that may be: as if nothing had been; refused, naming the file, by the start or, where the shard put on
+record what is lost, by queries that may need it, also after the next start; the log's end was cut, and it said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +110,31 @@ class DamageCheck:
             return self._outcome(disk, damage)
 
     def _outcome(self, disk: LocalDisk, damage: Damage) -> str:
+        outcome, lost = self._lived(disk, damage)
+        if outcome != NAMED or not lost:
+            return outcome
+        again, still_lost = self._lived(disk, damage)
+        if again != NAMED or not lost <= still_lost:
+            return f"wrong: {sorted(lost)} in quarantine, then {sorted(still_lost)}, and the next start: {again}"
+        return NAMED
+
+    def _lived(self, disk: LocalDisk, damage: Damage) -> tuple[str, frozenset[str]]:
+        """How a start and what is asked of it end, and what is on record as lost then."""
         reports: list[str] = []
+        lost: frozenset[str] = frozenset()
         try:
             store = Store.open(disk, ManualClock(), SHARD, StorageSettings(), reports.append)
             try:
-                return self._answers(store, damage, reports)
+                return self._answers(store, damage, reports), lost
             finally:
+                lost = frozenset(each.key for each in store.quarantined)
                 store.close()
         except EvenshardError as error:
             named = damage.name in f"{error.message} {error.details}"
-            return NAMED if error.code in DETECTED and named else f"wrong: {error.code}, {error.message}"
+            said = error.code in DETECTED and named
+            return NAMED if said else f"wrong: {error.code}, {error.message}", lost
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
-            return f"wrong: {error!r}"
+            return f"wrong: {error!r}", lost
 
     def _answers(self, store: Store, damage: Damage, reports: list[str]) -> str:
         shard = self.shards[damage.shard]

@@ -31,14 +31,17 @@ class Counts:
 
 @dataclass(slots=True)
 class Explorer:
-    """``follow_up_every``: of so many different states one is used further; ``depth``: power is cut again so often
-    while the shard recovers, in one of ``cut_again_every`` recoveries that change the disk."""
+    """``recover_every``: of so many different states one is recovered from, of which one of ``follow_up_every`` is used
+    further; ``depth``: power is cut again so often while the shard recovers, in one of ``cut_again_every`` recoveries
+    that change the disk."""
 
     cuts: Cuts
+    recover_every: int = 1
     follow_up_every: int = 1
     depth: int = 1
     cut_again_every: int = 1
     counts: Counts = field(default_factory=Counts)
+    _met: int = 0
 
     def explore(self, story: Story, *, only_the_end: bool = False) -> Counts:
         """Raises ``WrongAfterCrashError`` at the first state that is not recovered from."""
@@ -56,6 +59,9 @@ class Explorer:
                 if back:
                     raise AssertionError(f"{back} were said to be gone for good")
                 if found is None:
+                    self._met += 1
+                    if self._met % self.recover_every:
+                        continue
                     found = known[key] = self._recovered(story, oracle, state, depth, known)
                 elif (fault := oracle.fault(found)) is not None:
                     raise AssertionError(fault)

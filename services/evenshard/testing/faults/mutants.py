@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -39,8 +40,9 @@ class Site:
         return f"{self.module}:{self.function}:{self.kind}:{self.index}"
 
 
+@cache
 def sites() -> Mapping[str, Site]:
-    """All places of calls and checks, by name."""
+    """All places of calls and checks, by name; the source is read once."""
     found: dict[str, Site] = {}
     for path in sorted(_ROOT.rglob("*.py")):
         for function, node in _functions(ast.parse(path.read_text())):
@@ -71,18 +73,23 @@ def mutated(name: str) -> Iterator[None]:
         return
     site = sites()[name]
     module = importlib.import_module(f"evenshard.storage.{site.module}")
-    path = _ROOT.joinpath(*site.module.split(".")).with_suffix(".py")
-    tree = ast.parse(path.read_text())
-    function = next(node for qualified, node in _functions(tree) if qualified == site.function)
-    target = next(node for kind, number, node in _statements(function) if (kind, number) == (site.kind, site.index))
-    changed = ast.fix_missing_locations(_Without(target).visit(tree))
-    code = _code_of(compile(changed, str(path), "exec"), site.function)
+    code = _code_without(site)
     live = _live(module, site.function)
     before, live.__code__ = live.__code__, code
     try:
         yield
     finally:
         live.__code__ = before
+
+
+@cache
+def _code_without(site: Site) -> CodeType:
+    path = _ROOT.joinpath(*site.module.split(".")).with_suffix(".py")
+    tree = ast.parse(path.read_text())
+    function = next(node for qualified, node in _functions(tree) if qualified == site.function)
+    target = next(node for kind, number, node in _statements(function) if (kind, number) == (site.kind, site.index))
+    changed = ast.fix_missing_locations(_Without(target).visit(tree))
+    return _code_of(compile(changed, str(path), "exec"), site.function)
 
 
 def _module(path: Path) -> str:

@@ -5,6 +5,7 @@ Every row carries the number of its batch, so that what is found says which batc
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from random import Random
 
 from evenshard.testing.events import Event
@@ -18,6 +19,7 @@ Found = Mapping[str, Rows]
 """Events with their duplicate bits, by tenant."""
 
 
+@lru_cache(maxsize=4096)
 def event_of(seed: int, number: int) -> Event:
     """The same event for the same seed and number, always; one in eight has no insert_id."""
     random = Random(f"event {seed} {number}")

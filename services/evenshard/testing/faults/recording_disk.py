@@ -213,6 +213,13 @@ class RecordingDisk(MemoryDisk):
         except OSError as error:
             raise _as_sqlite(error) from error
 
+    def database_copy(self, name: str) -> sqlite3.Connection | None:
+        try:
+            with self.operation("database_copy", name):
+                return super().database_copy(name)
+        except OSError as error:
+            raise _as_sqlite(error) from error
+
     def connect(self, uri: str, name: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=_Database)
         connection.disk = self

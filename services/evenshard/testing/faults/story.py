@@ -60,8 +60,10 @@ class Story:
         return self._store
 
     def open(self) -> None:
-        """Starts the shard; what it shows then must be right, and is promised from then on."""
+        """Starts the shard; what it shows then must be right, and is promised from then on. Neither a power cut nor a
+        disk that fails is damage: nothing goes into quarantine."""
         self._store = Store.open(self.disk, self.clock, SHARD, self.settings, self.reports.append)
+        assert self._store.quarantined == (), self._store.quarantined
         found = self.found()
         self.expect(found)
         self._note(self.oracle.served(found))
