@@ -51,7 +51,8 @@ def encode_record(record: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, record.schema) as writer:
         writer.write_batch(record)
-    return sink.getvalue().to_pybytes()
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
 
 
 def batches_of_record(record: pa.RecordBatch, first: int, bytes_read: int = 0) -> Iterator[Batch]:

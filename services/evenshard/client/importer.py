@@ -274,4 +274,5 @@ def _compressed(payload: bytes, compression: Compression) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, compression) as stream:
         stream.write(payload)
-    return sink.getvalue().to_pybytes()
+    result: bytes = sink.getvalue().to_pybytes()
+    return result

@@ -188,7 +188,8 @@ class _Lines:
         line_starts = self.starts[self._line_of(mentions)]
         opened = np.searchsorted(braces, mentions) - np.searchsorted(braces, line_starts)
         beside_event = (self._at(mentions - 1) == _QUOTE) & (opened == 1)
-        return mentions[is_key & (with_dollar | beside_event)]
+        result: Int64 = mentions[is_key & (with_dollar | beside_event)]
+        return result
 
     def _escaped_letters(self) -> Int64:
         r"""Positions of ``\u00..``, ASCII written so that a key could hide."""

@@ -77,4 +77,5 @@ def time_ms(given: Time) -> int:
 
 def _ms_of(moment: datetime) -> int:
     since: Any = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    result: int = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return result

@@ -92,13 +92,16 @@ def _records(source: Any) -> Iterable[pa.RecordBatch]:
         case pa.RecordBatch():
             return [source]
         case pa.Table():
-            return source.to_batches()
+            batches: Iterable[pa.RecordBatch] = source.to_batches()
+            return batches
         case pa.RecordBatchReader():
-            return source
+            reader: Iterable[pa.RecordBatch] = source
+            return reader
     if _library(source) == "pandas":
         return _records_of_pandas(source)
     if hasattr(source, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(source)
+        stream: Iterable[pa.RecordBatch] = pa.RecordBatchReader.from_stream(source)
+        return stream
     if _library(source) == "polars":
         raise EvenshardError("PAYLOAD_INVALID", "a lazy frame holds no rows yet", hint="collect() it first")
     raise EvenshardError(
@@ -124,7 +127,8 @@ def is_table(source: Any) -> bool:
 def _records_of_pandas(frame: Any) -> list[pa.RecordBatch]:
     """Without the index; NaN and NaT are null. Raises ``COLUMN_TYPE`` for a column of several types."""
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False).to_batches()
+        result: list[pa.RecordBatch] = pa.Table.from_pandas(frame, preserve_index=False).to_batches()
+        return result
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         hint = "give each column one type, or import the rows as dicts: import_events(frame.to_dict('records'))"
         raise EvenshardError("COLUMN_TYPE", " ".join(map(str, error.args)), hint=hint) from error

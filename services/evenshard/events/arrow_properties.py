@@ -184,7 +184,8 @@ class _Sizes:
         """Bytes for each row; ``codes``: the column is a dictionary and these are its rows."""
         lengths = self._lengths().astype(np.int64) if self._text else np.ones(len(self._array), np.int64)
         if codes is not None:
-            return np.append(lengths, 0)[codes.fill_null(-1).to_numpy()]
+            result: npt.NDArray[np.int64] = np.append(lengths, 0)[codes.fill_null(-1).to_numpy()]
+            return result
         valid = self._array.is_valid().to_numpy(zero_copy_only=False)
         sizes: npt.NDArray[np.int64] = np.where(valid, lengths + self._name_bytes, 0)
         return sizes

@@ -86,7 +86,8 @@ class EventBatch:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.record.schema) as writer:
             writer.write_batch(self.record)
-        return sink.getvalue().to_pybytes()
+        result: bytes = sink.getvalue().to_pybytes()
+        return result
 
     @staticmethod
     def from_ipc(data: bytes | memoryview | pa.Buffer) -> "EventBatch":

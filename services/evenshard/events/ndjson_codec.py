@@ -40,7 +40,8 @@ class _Reader:
         tokens = self.found.fields[fields[0]].astype(np.int64)
         for field in fields[1:]:
             tokens = np.where(tokens >= 0, tokens, self.found.fields[field])
-        return tokens
+        result: npt.NDArray[np.int64] = tokens
+        return result
 
     def note(self, which: Bools, number: int) -> None:
         np.minimum(self.faults, np.where(which, number, FINE).astype(np.uint8), out=self.faults)

@@ -155,7 +155,8 @@ def _encode(record: pa.RecordBatch, tenant: str | None, mark_duplicates: bool) -
     lines = pc.binary_join_element_wise(*pieces, "", null_handling="skip")
     offsets = np.frombuffer(lines.buffers()[1], np.int32)
     first, end = int(offsets[lines.offset]), int(offsets[lines.offset + len(lines)])
-    return lines.buffers()[2].slice(first, end - first).to_pybytes()
+    result: bytes = lines.buffers()[2].slice(first, end - first).to_pybytes()
+    return result
 
 
 def encode_ndjson(record: pa.RecordBatch, *, tenant: str | None, mark_duplicates: bool) -> bytes:

@@ -25,7 +25,8 @@ def encode_arrow(rows: pa.RecordBatch, show_duplicates: bool) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, record.schema) as writer:
         writer.write_batch(record)
-    return sink.getvalue().to_pybytes()
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
 
 
 def encode_lines(rows: pa.RecordBatch, show_duplicates: bool) -> bytes:

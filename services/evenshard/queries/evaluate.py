@@ -28,9 +28,11 @@ def evaluate(expression: Expression, record: pa.RecordBatch) -> Mask:
         case Not(operand=operand):
             return ~evaluate(operand, record)
         case All(operands=operands):
-            return np.logical_and.reduce([evaluate(operand, record) for operand in operands])
+            every: Mask = np.logical_and.reduce([evaluate(operand, record) for operand in operands])
+            return every
         case Any(operands=operands):
-            return np.logical_or.reduce([evaluate(operand, record) for operand in operands])
+            some: Mask = np.logical_or.reduce([evaluate(operand, record) for operand in operands])
+            return some
         case _:
             assert_never(expression)
 
@@ -111,4 +113,5 @@ def _as_double(literal: float) -> float | None:
 
 def _bools(values: pa.Array) -> Mask:
     """As numpy, null as false."""
-    return values.fill_null(False).to_numpy(zero_copy_only=False)
+    result: Mask = values.fill_null(False).to_numpy(zero_copy_only=False)
+    return result

@@ -42,7 +42,8 @@ class Numbering:
                 )
             self.values = pa.concat_arrays([self.values, fresh])
             numbers = pc.index_in(values, value_set=self.values)
-        return numbers.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        result: Integers = numbers.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return result
 
 
 class Groups:

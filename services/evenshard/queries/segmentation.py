@@ -125,7 +125,8 @@ class _Scan:
         times = record.column("time").to_numpy()
         if len(self.bucket_of) == 1:
             return np.full(len(times), self.bucket_of[0])
-        return self.bucket_of[np.searchsorted(self.bounds, times, "right") - 1]
+        result: Integers = self.bucket_of[np.searchsorted(self.bounds, times, "right") - 1]
+        return result
 
     def _count_groups(self, groups: Integers) -> None:
         counts = np.bincount(groups, minlength=len(self.groups))

@@ -120,7 +120,8 @@ async def _read(members: Members, call: Any, silent: Member | None = None) -> rp
         raise _HistoryGoneError
     if response.canceled:
         raise _LostError(f"etcd cancelled the watch: {response.cancel_reason}")
-    return response
+    result: rpc.WatchResponse = response
+    return result
 
 
 def _told(response: rpc.WatchResponse, after: Revision) -> list[Changes]:

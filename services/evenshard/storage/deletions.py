@@ -87,7 +87,8 @@ class Hiding:
         found = ids(rows)
         if pa.types.is_dictionary(found.type):
             found = found.dictionary_decode()
-        return rows[pc.is_in(found, value_set=self._ids).to_numpy(zero_copy_only=False)]
+        result: Int64 = rows[pc.is_in(found, value_set=self._ids).to_numpy(zero_copy_only=False)]
+        return result
 
     def _candidates(self, placement: UInt64) -> Int64:
         """Rows with the hash of a user, looked up row by row."""
@@ -105,7 +106,8 @@ class Hiding:
         starts = np.searchsorted(placement, wanted, "left")
         counts = np.searchsorted(placement, wanted, "right") - starts
         before = np.cumsum(counts) - counts
-        return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+        result: Int64 = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+        return result
 
     def rows(
         self, placement: UInt64, ids: Callable[[Int64], pa.Array], times: Int64, *, in_order: bool = False

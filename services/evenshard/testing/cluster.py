@@ -157,7 +157,10 @@ class MemoryCluster:
     ) -> ingest_pb2.ImportEventsResponse:
         """``arrow_ipc=`` or ``ndjson=``, and whatever else the request has."""
         message = ingest_pb2.ImportEventsRequest(tenant=tenant, **request)
-        return await self.call(router, rpcs.IMPORT_EVENTS, message, timeout_s=timeout_s)
+        result: ingest_pb2.ImportEventsResponse = await self.call(
+            router, rpcs.IMPORT_EVENTS, message, timeout_s=timeout_s
+        )
+        return result
 
     async def segmentation(self, tenant: str, from_date: str, to_date: str, **request: Any) -> Any:
         message = query_pb2.QuerySegmentationRequest(tenant=tenant, from_date=from_date, to_date=to_date, **request)
@@ -176,7 +179,10 @@ class MemoryCluster:
     async def compact(self, tenant: Tenant) -> Sequence[shard_pb2.CompactResponse]:
         """Indexes all of a tenant's rows, on every shard of it."""
         message = shard_pb2.CompactRequest(tenant=tenant.name, epoch=tenant.placement.epoch, wait=True)
-        return await asyncio.gather(*(self.call(shard, rpcs.COMPACT, message) for shard in tenant.placement.shards))
+        result: Sequence[shard_pb2.CompactResponse] = await asyncio.gather(
+            *(self.call(shard, rpcs.COMPACT, message) for shard in tenant.placement.shards)
+        )
+        return result
 
     async def hot_keys(self, tenant: str, limit: int = 20) -> Sequence[counter_pb2.KeyCount]:
         message = counter_pb2.ListHotKeysRequest(tenant=tenant, limit=limit)

@@ -108,7 +108,8 @@ class Demo:
         )
         by_size = sorted(counts, key=lambda name: (-counts[name]["accepted"], name))
         show_bars([(name, counts[name]["accepted"]) for name in by_size[:BUCKETS_SHOWN]])
-        return by_size[0]
+        answer: str = by_size[0]
+        return answer
 
     def _question(self, tenant: str) -> Question:
         """When the tenant's events are, and which are frequent."""

@@ -362,7 +362,8 @@ def _arrow(rows: list[Row]) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
 
 
 class _Admin(admin_pb2_grpc.AdminServiceServicer):

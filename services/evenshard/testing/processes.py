@@ -34,7 +34,8 @@ def free_base_port(preferred: int | None = None) -> int:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return base
+        result: int = base
+        return result
     raise RuntimeError("no run of free ports")
 
 

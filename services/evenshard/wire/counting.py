@@ -82,7 +82,8 @@ def _written(keys: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, keys.schema) as writer:
         writer.write_batch(keys)
-    return sink.getvalue().to_pybytes()
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
 
 
 def _read(data: bytes, schema: pa.Schema) -> pa.RecordBatch:

@@ -95,7 +95,8 @@ class TailInput:
         return self.table.slice(start, end - start) if end > start else None
 
     def times(self) -> Int64:
-        return only_chunk(self.table.column("time")).to_numpy()
+        result: Int64 = only_chunk(self.table.column("time")).to_numpy()
+        return result
 
     def of_days(self, first_day: int, last_day: int) -> "TailInput | None":
         """Its rows of these days; None: there are none."""

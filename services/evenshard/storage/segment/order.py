@@ -257,7 +257,8 @@ def event_ranks(events: pa.DictionaryArray) -> npt.NDArray[np.int32]:
     names = events.dictionary.to_pylist()
     rank_of = {name: rank for rank, name in enumerate(sorted(set(names), key=str.encode))}
     ranks = np.array([rank_of[name] for name in names] or [0], np.int32)
-    return ranks[events.indices.to_numpy()]
+    result: npt.NDArray[np.int32] = ranks[events.indices.to_numpy()]
+    return result
 
 
 def sort_keys(table: pa.Table, placement: UInt64 | None = None) -> SortKeys:

@@ -167,7 +167,10 @@ class SegmentReader:
     def times(self) -> npt.NDArray[np.int64]:
         """Every row's time, in segment order."""
         with self._parquet() as parquet:
-            return self._read(parquet, list(range(len(self.row_groups))), ["time"]).column("time").to_numpy()
+            result: npt.NDArray[np.int64] = (
+                self._read(parquet, list(range(len(self.row_groups))), ["time"]).column("time").to_numpy()
+            )
+            return result
 
     def verify(self) -> None:
         """Reads every block against its checksum. Raises ``DATA_DAMAGED`` at the first that does not match."""

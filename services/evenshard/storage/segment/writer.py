@@ -239,7 +239,8 @@ def _identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
 def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
     """For each string whether it is empty."""
     if not pa.types.is_dictionary(column.type):
-        return np.diff(string_buffers(column).offsets) == 0
+        result: npt.NDArray[np.bool_] = np.diff(string_buffers(column).offsets) == 0
+        return result
     empty = np.diff(string_buffers(column.dictionary).offsets) == 0
     return empty[column.indices.to_numpy()] if empty.any() else np.zeros(len(column), np.bool_)
 

@@ -89,4 +89,5 @@ def equal_rows(a: EventBatch, rows_a: Int64, b: EventBatch, rows_b: Int64) -> np
 def _translated(events: pa.DictionaryArray, dictionary: pa.Array) -> npt.NDArray[np.int32]:
     """The codes of ``events`` in another dictionary; -1 where a name is not in it."""
     codes = pc.fill_null(pc.index_in(events.dictionary, value_set=dictionary), -1).to_numpy().astype(np.int32)
-    return codes[events.indices.to_numpy()]
+    result: npt.NDArray[np.int32] = codes[events.indices.to_numpy()]
+    return result
