@@ -23,5 +23,6 @@ if [ $# -gt 0 ]; then
   exec "$bin/python" -m pytest -m "not slow" "$@"
 fi
 # What computes shares the cores; what starts processes, or watches the clock, has them to itself.
-"$bin/python" -m pytest -m "not slow" --numprocesses 2 tests/unit tests/property tests/compat tests/conformance
-"$bin/python" -m pytest -m "not slow" tests/fault tests/integration
+"$bin/python" -m pytest -m "not slow" --numprocesses 2 tests/unit tests/property tests/compat tests/conformance \
+  tests/fault tests/integration/client tests/integration/cluster
+"$bin/python" -m pytest -m "not slow" tests/integration/{bench,bounds,directory,process,real}

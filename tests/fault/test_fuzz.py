@@ -65,8 +65,12 @@ def damages(seed: int, seconds: float) -> Iterator[Damage]:
         number += 1
 
 
-def fuzz(seconds: float) -> None:
-    seed = int.from_bytes(os.urandom(4))
+SEED_OF_CI = 206_575_406
+"""CI tells of changes, so it always tries the same; new damage is looked for by the long run. Number 31 of this seed
+makes SQLite quote bytes that are no text."""
+
+
+def fuzz(seconds: float, seed: int) -> None:
     print(f"seed {seed}")
     counts: dict[str, Counter[str]] = {}
     for damage, outcome in run(DamageCheck(SHARDS, any_end=True), damages(seed, seconds), processes=PROCESSES):
@@ -77,10 +81,10 @@ def fuzz(seconds: float) -> None:
 
 
 def test_readers_name_damage_or_answer_right() -> None:
-    fuzz(4)
+    fuzz(4, SEED_OF_CI)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_readers_name_damage_or_answer_right_for_minutes() -> None:
-    fuzz(60 * 4)
+    fuzz(60 * 4, int.from_bytes(os.urandom(4)))

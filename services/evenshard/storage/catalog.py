@@ -61,7 +61,11 @@ def _damaged(what: str) -> NoReturn:
     raise EvenshardError("DATA_DAMAGED", f"{FILE}: {what}", details={"file": FILE})
 
 
-def _unreadable(what: str, error: sqlite3.DatabaseError) -> NoReturn:
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""The second where SQLite's own message quotes damaged bytes."""
+
+
+def _unreadable(what: str, error: sqlite3.DatabaseError | UnicodeDecodeError) -> NoReturn:
     """A disk that fails or is full is no damage: the next start may succeed."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
     if code not in _DISK_FAULTS:
@@ -105,7 +109,7 @@ class Catalog:
                 catalog._load(shard)
             finally:
                 connection.close()
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             _unreadable("read", error)
         return catalog
 
@@ -120,7 +124,7 @@ class Catalog:
                 row = connection.execute("SELECT value FROM entries WHERE key = ?", (_SHARD_KEY,)).fetchone()
             finally:
                 connection.close()
-        except sqlite3.DatabaseError:
+        except _UNREADABLE:
             return None
         return ShardId(row[0].decode(errors="replace")) if row is not None and isinstance(row[0], bytes) else None
 
@@ -134,7 +138,7 @@ class Catalog:
         """
         try:
             connection = disk.database(FILE)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             _unreadable("open", error)
         try:
             connection.execute("PRAGMA secure_delete=ON")
@@ -145,7 +149,7 @@ class Catalog:
                 _damaged(f"it is empty or missing, but there are files in {FOLDER}/")  # the start's check says more
             else:
                 catalog._create(shard)
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             connection.close()
             _unreadable("read", error)
         except BaseException:
