@@ -54,10 +54,20 @@ def breakdown_column(values: Sequence[Any]) -> pa.Array:
 def segmentation_result(answer: query_pb2.QuerySegmentationResponse, by: Sequence[str]) -> SegmentationResult:
     """The answer as it came, as values."""
     series = [
-        {"by": [breakdown_value(each) for each in line.by], "values": list(line.values), "overall": line.overall}
+        {
+            "by": [breakdown_value(each) for each in line.by],
+            "values": [measured(value) for value in line.values],
+            "overall": measured(line.overall),
+        }
         for line in answer.series
     ]
     return SegmentationResult(list(answer.buckets), series, meta_document(answer.meta), tuple(by))
+
+
+def measured(value: query_pb2.MeasureValue) -> int | float | None:
+    """A number; None: undefined."""
+    kind = value.WhichOneof("value")
+    return None if kind is None else getattr(value, kind)
 
 
 def breakdown_value(value: query_pb2.GroupValue) -> Any:

@@ -291,7 +291,8 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
             groups[group] = groups.get(group, 0) + 1
         for group, count in sorted(groups.items(), key=lambda each: (-each[1], each[0])):
             values = [_group_value(value) for value in json.loads(group)]
-            answer.series.add(by=values, values=[count], overall=count)
+            measured = query_pb2.MeasureValue(int64_value=count)
+            answer.series.add(by=values, values=[measured], overall=measured)
         return answer
 
     def QueryFunnel(self, request: Any, context: Any) -> Any:

@@ -59,7 +59,9 @@ def segmentation_response(answer: SegmentationAnswer, account: Account) -> query
         buckets=answer.buckets,
         series=[
             query_pb2.SegmentationSeries(
-                by=[group_value(value) for value in series.by], values=series.values, overall=series.overall
+                by=[group_value(value) for value in series.by],
+                values=[measure_value(value) for value in series.values],
+                overall=measure_value(series.overall),
             )
             for series in answer.series
         ],
@@ -85,6 +87,17 @@ def meta(account: Account) -> common_pb2.Meta:
         trace_id=account.trace_id,
         warnings=[common_pb2.Warning(code=code, message=message) for code, message in account.warnings],
     )
+
+
+def measure_value(value: int | float | None) -> query_pb2.MeasureValue:
+    """None: undefined."""
+    match value:
+        case None:
+            return query_pb2.MeasureValue()
+        case int():
+            return query_pb2.MeasureValue(int64_value=value)
+        case float():
+            return query_pb2.MeasureValue(double_value=value)
 
 
 def group_value(value: Value | JsonText) -> query_pb2.GroupValue:

@@ -21,6 +21,15 @@ QUERY_SEGMENTATION = Rpc(
     query_pb2.QuerySegmentationResponse,
 )
 QUERY_FUNNEL = Rpc(f"/{QUERY_SERVICE}/QueryFunnel", query_pb2.QueryFunnelRequest, query_pb2.QueryFunnelResponse)
+QUERY_RETENTION = Rpc(
+    f"/{QUERY_SERVICE}/QueryRetention", query_pb2.QueryRetentionRequest, query_pb2.QueryRetentionResponse
+)
+QUERY_FLOWS = Rpc(f"/{QUERY_SERVICE}/QueryFlows", query_pb2.QueryFlowsRequest, query_pb2.QueryFlowsResponse)
+GET_TIMELINE = Rpc(f"/{QUERY_SERVICE}/GetTimeline", query_pb2.GetTimelineRequest, query_pb2.GetTimelineResponse)
+GET_SCHEMA = Rpc(f"/{QUERY_SERVICE}/GetSchema", query_pb2.GetSchemaRequest, query_pb2.GetSchemaResponse)
+SAVE_COHORT = Rpc(f"/{QUERY_SERVICE}/SaveCohort", query_pb2.SaveCohortRequest, query_pb2.SaveCohortResponse)
+LIST_COHORTS = Rpc(f"/{QUERY_SERVICE}/ListCohorts", query_pb2.ListCohortsRequest, query_pb2.ListCohortsResponse)
+DELETE_COHORT = Rpc(f"/{QUERY_SERVICE}/DeleteCohort", query_pb2.DeleteCohortRequest, query_pb2.DeleteCohortResponse)
 EXPORT_EVENTS = Rpc(
     f"/{QUERY_SERVICE}/ExportEvents",
     query_pb2.ExportEventsRequest,

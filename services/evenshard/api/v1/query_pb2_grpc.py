@@ -45,6 +45,41 @@ class QueryServiceStub:
                 request_serializer=evenshard_dot_v1_dot_query__pb2.QueryFunnelRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_query__pb2.QueryFunnelResponse.FromString,
                 _registered_method=True)
+        self.QueryRetention = channel.unary_unary(
+                '/evenshard.v1.QueryService/QueryRetention',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.QueryRetentionRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.QueryRetentionResponse.FromString,
+                _registered_method=True)
+        self.QueryFlows = channel.unary_unary(
+                '/evenshard.v1.QueryService/QueryFlows',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.QueryFlowsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.QueryFlowsResponse.FromString,
+                _registered_method=True)
+        self.GetTimeline = channel.unary_unary(
+                '/evenshard.v1.QueryService/GetTimeline',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.GetTimelineRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.GetTimelineResponse.FromString,
+                _registered_method=True)
+        self.GetSchema = channel.unary_unary(
+                '/evenshard.v1.QueryService/GetSchema',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.GetSchemaRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.GetSchemaResponse.FromString,
+                _registered_method=True)
+        self.SaveCohort = channel.unary_unary(
+                '/evenshard.v1.QueryService/SaveCohort',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.SaveCohortRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.SaveCohortResponse.FromString,
+                _registered_method=True)
+        self.ListCohorts = channel.unary_unary(
+                '/evenshard.v1.QueryService/ListCohorts',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.ListCohortsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.ListCohortsResponse.FromString,
+                _registered_method=True)
+        self.DeleteCohort = channel.unary_unary(
+                '/evenshard.v1.QueryService/DeleteCohort',
+                request_serializer=evenshard_dot_v1_dot_query__pb2.DeleteCohortRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_query__pb2.DeleteCohortResponse.FromString,
+                _registered_method=True)
         self.ExportEvents = channel.unary_stream(
                 '/evenshard.v1.QueryService/ExportEvents',
                 request_serializer=evenshard_dot_v1_dot_query__pb2.ExportEventsRequest.SerializeToString,
@@ -70,6 +105,55 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryRetention(self, request, context):
+        """How many of those who did one thing came back to do another, by the unit of time since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryFlows(self, request, context):
+        """What users did next after, or last before, an event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTimeline(self, request, context):
+        """One user's events in order, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchema(self, request, context):
+        """Names of events and properties, their types and frequent values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveCohort(self, request, context):
+        """Saves a cohort under a name; one of that name is replaced, with the next version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCohorts(self, request, context):
+        """A tenant's cohorts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCohort(self, request, context):
+        """Removes a cohort.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportEvents(self, request, context):
         """Streams a tenant's rows ordered by (time, distinct_id, event, insert_id).
         """
@@ -89,6 +173,41 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.QueryFunnel,
                     request_deserializer=evenshard_dot_v1_dot_query__pb2.QueryFunnelRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_query__pb2.QueryFunnelResponse.SerializeToString,
+            ),
+            'QueryRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryRetention,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.QueryRetentionRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.QueryRetentionResponse.SerializeToString,
+            ),
+            'QueryFlows': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryFlows,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.QueryFlowsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.QueryFlowsResponse.SerializeToString,
+            ),
+            'GetTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimeline,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.GetTimelineRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.GetTimelineResponse.SerializeToString,
+            ),
+            'GetSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchema,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.GetSchemaRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.GetSchemaResponse.SerializeToString,
+            ),
+            'SaveCohort': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveCohort,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.SaveCohortRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.SaveCohortResponse.SerializeToString,
+            ),
+            'ListCohorts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCohorts,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.ListCohortsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.ListCohortsResponse.SerializeToString,
+            ),
+            'DeleteCohort': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCohort,
+                    request_deserializer=evenshard_dot_v1_dot_query__pb2.DeleteCohortRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_query__pb2.DeleteCohortResponse.SerializeToString,
             ),
             'ExportEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportEvents,
@@ -151,6 +270,195 @@ class QueryService:
             '/evenshard.v1.QueryService/QueryFunnel',
             evenshard_dot_v1_dot_query__pb2.QueryFunnelRequest.SerializeToString,
             evenshard_dot_v1_dot_query__pb2.QueryFunnelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/QueryRetention',
+            evenshard_dot_v1_dot_query__pb2.QueryRetentionRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.QueryRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryFlows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/QueryFlows',
+            evenshard_dot_v1_dot_query__pb2.QueryFlowsRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.QueryFlowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/GetTimeline',
+            evenshard_dot_v1_dot_query__pb2.GetTimelineRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.GetTimelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/GetSchema',
+            evenshard_dot_v1_dot_query__pb2.GetSchemaRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.GetSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveCohort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/SaveCohort',
+            evenshard_dot_v1_dot_query__pb2.SaveCohortRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.SaveCohortResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCohorts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/ListCohorts',
+            evenshard_dot_v1_dot_query__pb2.ListCohortsRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.ListCohortsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCohort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.QueryService/DeleteCohort',
+            evenshard_dot_v1_dot_query__pb2.DeleteCohortRequest.SerializeToString,
+            evenshard_dot_v1_dot_query__pb2.DeleteCohortResponse.FromString,
             options,
             channel_credentials,
             insecure,
