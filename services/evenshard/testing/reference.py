@@ -5,10 +5,12 @@ None) and ``properties``. Nothing here is shared with what it checks.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +18,9 @@ from evenshard.testing.funnel_reference import Event, best_attempt, funnel_steps
 
 Row = dict[str, Any]
 HOT_EVENT = "$hotshard_events"
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
+}  # fmt: skip
 _STEP = {"minute": timedelta(minutes=1), "hour": timedelta(minutes=15)}
 
 
@@ -40,13 +45,28 @@ def value_of(row: Row, name: str) -> Any:
     return row["properties"].get(name)
 
 
-def compare(row: Row, name: str, operator: str, literal: Any) -> bool:
-    """``==``, ``!=``, ``in`` or ``not in`` (a list); false where the value is not set or of another type."""
-    value = order_of(value_of(row, name))
-    wanted = [order_of(each) for each in (literal if operator in ("in", "not in") else [literal])]
-    if value[0] not in [each[0] for each in wanted]:
+def compare(row: Row, name: str, operator: str, literal: Any = None) -> bool:
+    """Any operator of the language; false where the value is not set or of another type. Patterns are Python's, which
+    are RE2's where simple."""
+    value = value_of(row, name)
+    if operator in ("is set", "is not set"):
+        return (value is not None) == (operator == "is set")
+    if operator in ("in", "not in"):
+        wanted = [order_of(each) for each in literal]
+        same_type = order_of(value)[0] in [each[0] for each in wanted]
+        return same_type and (order_of(value) in wanted) == (operator == "in")
+    if operator == "contains" and isinstance(value, list):
+        return order_of(literal) in [order_of(element) for element in value]
+    mine, other = order_of(value), order_of(literal)
+    if mine[0] != other[0]:
         return False
-    return (value in wanted) == (operator in ("==", "in"))
+    if operator in _ORDERS:
+        return _ORDERS[operator](mine, other)
+    if not isinstance(value, str):
+        return False
+    if operator == "matches":
+        return re.search(literal, value) is not None
+    return value.startswith(literal) if operator == "starts with" else literal in value
 
 
 def bucket_label(time_ms: int, unit: str, zone: ZoneInfo) -> str:
