@@ -214,6 +214,7 @@ class AsyncClient:
         to_date: str | date,
         unit: str = "day",
         measure: str = "total",
+        property: str | None = None,  # noqa: A002 - as the command's flag
         by: str | Sequence[str] = (),
         where: str | None = None,
         limit: int = 60,
@@ -223,7 +224,8 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> SegmentationResult:
         """Counts events (any of ``event``; None: any event) by time bucket: ``unit`` minute, hour, day, week or
-        month; ``measure`` total or unique. Dates are the tenant's, both inclusive."""
+        month; ``measure`` total, unique, average (events a user), or sum, min, max, avg, p50, p90 or p99 of the numbers
+        of a ``property``. Dates are the tenant's, both inclusive."""
         request = segmentation_request(
             self._tenant_of(tenant),
             event,
@@ -231,6 +233,7 @@ class AsyncClient:
             to_date,
             unit=unit,
             measure=measure,
+            property=property,
             by=by,
             where=where,
             limit=limit,
@@ -247,7 +250,7 @@ class AsyncClient:
         self, request: query_pb2.QuerySegmentationRequest, timeout: float | None
     ) -> SegmentationResult:
         answer = await self._call(self._gateway, rpcs.QUERY_SEGMENTATION, request, timeout)
-        return segmentation_result(answer, request.by)
+        return segmentation_result(answer, request.by, request.measure or "total")
 
     async def funnel(
         self,

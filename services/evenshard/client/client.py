@@ -66,6 +66,7 @@ class Client:
         to_date: str | date,
         unit: str = "day",
         measure: str = "total",
+        property: str | None = None,  # noqa: A002 - as the command's flag
         by: str | Sequence[str] = (),
         where: str | None = None,
         limit: int = 60,
@@ -81,6 +82,7 @@ class Client:
                 to_date=to_date,
                 unit=unit,
                 measure=measure,
+                property=property,
                 by=by,
                 where=where,
                 limit=limit,

@@ -5,11 +5,13 @@ None) and ``properties``. Nothing here is shared with what it checks.
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -97,6 +99,40 @@ def bucket_labels(from_date: str, to_date: str, unit: str, zone: ZoneInfo) -> li
     return list(labels) if unit in _STEP else sorted(labels)
 
 
+def measured(rows: Sequence[Row], measure: str, name: str = "") -> int | float | None:
+    """What a segmentation shows of some rows; None: undefined."""
+    users = {row["distinct_id"] for row in rows} - {""}
+    if measure == "total":
+        return len(rows)
+    if measure == "unique":
+        return len(users)
+    if measure == "average":
+        return sum(row["distinct_id"] != "" for row in rows) / len(users) if users else None
+    values = [value_of(row, name) for row in rows]
+    numbers = sorted(Fraction(each) for each in values if isinstance(each, int | float) and not isinstance(each, bool))
+    if measure == "sum":
+        return shown(sum(numbers, Fraction(0)))
+    if not numbers:
+        return None
+    if measure in ("min", "max"):
+        return shown(numbers[0] if measure == "min" else numbers[-1])
+    if measure == "avg":
+        return float(sum(numbers) / len(numbers))
+    place = Fraction(int(measure[1:]), 100) * (len(numbers) - 1)
+    low, high = numbers[math.floor(place)], numbers[math.ceil(place)]
+    return float(low + (high - low) * (place - math.floor(place)))
+
+
+def shown(number: Fraction) -> int | float | None:
+    """An integer where it is one of int64, else the nearest double; None beyond every double."""
+    if number.denominator == 1 and -(2**63) <= number < 2**63:
+        return int(number)
+    try:
+        return float(number)
+    except OverflowError:
+        return None
+
+
 def rewritten(row: Row) -> Row:
     """A hot event as it is shown."""
     originals = {"mp_original_event_name": row["event"], "mp_original_distinct_id": row["distinct_id"]}
@@ -167,6 +203,7 @@ class Reference:
         where: Callable[[Row], bool] = lambda row: True,
         by: Sequence[str] = (),
         measure: str = "total",
+        property: str = "",  # noqa: A002 - as the request's field
         limit: int = 60,
         include_duplicates: bool = False,
     ) -> dict[str, Any]:
@@ -193,9 +230,6 @@ class Reference:
         if not by:
             series = [([], selected)]
 
-        def measured(some: list[Row]) -> int:
-            return len(some) if measure == "total" else len({row["distinct_id"] for row in some} - {""})
-
         buckets = bucket_labels(from_date, to_date, unit, zone)
         lines = []
         for values, some in series:
@@ -203,7 +237,11 @@ class Reference:
             for row in some:
                 cells[bucket_label(row["time"], unit, zone)].append(row)
             lines.append(
-                {"by": values, "values": [measured(cells[label]) for label in buckets], "overall": measured(some)}
+                {
+                    "by": values,
+                    "values": [measured(cells[label], measure, property) for label in buckets],
+                    "overall": measured(some, measure, property),
+                }
             )
         return {"buckets": buckets, "series": lines, "duplicates_skipped": skipped}
 
