@@ -299,6 +299,48 @@ class Reference:
             ],
         }
 
+    def schema(
+        self, tenant: str, from_date: str, to_date: str, *, top: int, include_duplicates: bool = False
+    ) -> dict[str, Any]:
+        """``{"events": {name: count}, "properties": {name: {"types", "top_values"}}}`` of days in UTC."""
+        events: Counter[str] = Counter()
+        values: dict[str, dict[Any, list[Any]]] = {}
+        for row in self.rows:
+            day = datetime.fromtimestamp(row["time"] // 1000, UTC).date().isoformat()
+            if row["tenant"] != tenant or not from_date <= day <= to_date:
+                continue
+            if row["duplicate"] and not include_duplicates:
+                continue
+            events[row["event"]] += 1
+            for name, value in row["properties"].items():
+                if value is not None:
+                    values.setdefault(name, {}).setdefault(order_of(value), []).append(value)
+        types = {1: "bool", 2: "number", 3: "string", 4: "json"}
+        return {
+            "events": dict(events),
+            "properties": {
+                name: {
+                    "types": [types[kind] for kind in sorted({key[0] for key in found})],
+                    "top_values": [
+                        found[key][0] for key in sorted(found, key=lambda key: (-len(found[key]), key))[:top]
+                    ],
+                }
+                for name, found in values.items()
+            },
+        }
+
+    def timeline(
+        self,
+        tenant: str,
+        user: str,
+        *,
+        where: Callable[[Row], bool] = lambda row: True,
+        include_duplicates: bool = False,
+    ) -> list[Row]:
+        """One user's rows as ``export`` writes them."""
+        rows = [row for row in self.rows if row["distinct_id"] == user and where(row)]
+        return Reference(rows).export(tenant, 0, 1 << 60, include_duplicates=include_duplicates)
+
     def export(
         self,
         tenant: str,
