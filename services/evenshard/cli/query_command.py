@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli.browse_command import schema, timeline
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import flag, read_request
@@ -20,6 +21,8 @@ def _root() -> None:
 
 
 app.command()(funnel)
+app.command()(schema)
+app.command()(timeline)
 
 
 @app.command()
