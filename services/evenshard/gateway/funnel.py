@@ -9,10 +9,13 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.unknown_names import unknown_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
+
+_WHERE = "from the first day to a window after the last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +25,8 @@ class AnsweredFunnel:
     tenant: Tenant
     answer: FunnelAnswer
     scattered: Scattered
-
-    @property
-    def warnings(self) -> tuple[tuple[str, str], ...]:
-        """Code and message."""
-        if self.scattered.missing:
-            return ()  # the names may occur where nobody answered
-        return tuple(
-            ("UNKNOWN_EVENT", f"no event from the first day to a window after the last is named {name!r}")
-            for name in self.answer.unknown_events
-        )
+    warnings: tuple[tuple[str, str], ...]
+    """Code and message."""
 
 
 async def answer_funnel(
@@ -44,7 +39,8 @@ async def answer_funnel(
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
         answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
-        return AnsweredFunnel(tenant, answer, scattered)
+        unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, _WHERE)
+        return AnsweredFunnel(tenant, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, deadline, attempt)
 

@@ -16,6 +16,7 @@ from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
 from evenshard.queries import funnel, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
+from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
 
 PARTIAL_BYTES_MAX = 60 << 20
@@ -32,8 +33,6 @@ class ColumnsNeeded(NamedTuple):
     start_ms: int
     end_ms: int
     """Half-open."""
-    user: str | None = None
-    """Only rows of this user are looked at; None: everybody's."""
 
 
 Scan = SegmentationScan | FunnelScan | SchemaScan | TimelineScan
@@ -52,8 +51,23 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
             fields, properties = schema.columns_of(plan)
         case TimelineScan():
             fields, properties = timeline.columns_of(plan)
-            return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, plan.user)
     return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+
+
+def user_of(scan: bytes) -> str | None:
+    """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    return plan.user if isinstance(plan, TimelineScan) else None
+
+
+def events_of(scan: bytes) -> tuple[str, ...]:
+    """The names of events that ``scan`` asks for. Raises ``QUERY_INVALID``."""
+    match _read(scan):
+        case SegmentationScan(events=events):
+            return events
+        case FunnelScan(steps=steps):
+            return tuple(dict.fromkeys(name for step in steps for name in step.events))
+    return ()
 
 
 def view_for(scan: bytes) -> View:
@@ -89,6 +103,8 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
     Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
     """
     plan = _read(scan)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    rows = watch.over(rows)
     match plan:
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, rows)
@@ -98,7 +114,7 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             table, stats = schema.scan_rows(plan, rows)
         case TimelineScan():
             table, stats = timeline.scan_rows(plan, rows)
-    partial = write_partial(table)
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",
