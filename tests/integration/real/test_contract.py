@@ -294,9 +294,12 @@ def test_measures_schema_and_timeline(call: Call, tmp_path: Path) -> None:
         )  # fmt: skip
         seconds = [(each["properties"]["time"] - TIME_MS) // 1000 for each in first["events"] + rest["events"]]
         assert (seconds, first["meta"]["shards"]) == ([6, 7], 1)
+    fields = {"code": str, "message": str, "hint": str, "retryable": bool, "trace_id": str,
+              "details": {"fields": [{"field": str, "description": str}]}}  # fmt: skip
     call("query", "timeline", *days, shape=ERROR, status=2, code="USAGE")
-    call("query", "timeline", *days, "--user", "u3", "--page-token", "x", shape=ERROR, status=2, code="QUERY_INVALID")
-    call("query", "segmentation", *days, "--measure", "sum", shape=ERROR, status=2, code="QUERY_INVALID")
+    wrong = ("--user", "u3", "--page-token", "x")
+    call("query", "timeline", *days, *wrong, shape={"error": fields}, status=2, code="QUERY_INVALID")
+    call("query", "segmentation", *days, "--measure", "sum", shape={"error": fields}, status=2, code="QUERY_INVALID")
 
 
 def test_users_are_deleted_by_an_operation_and_compaction_is_paused(call: Call, tmp_path: Path) -> None:
