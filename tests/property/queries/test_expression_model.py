@@ -168,6 +168,8 @@ def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
         ("not", 4, "the name of a property is expected, not the end"),
         ("3 == a", 1, "the name of a property is expected, not 3"),
         ("(" * 101 + "a == 1", 101, "nested deeper than 100"),
+        ("(" * 1000 + "a == 1" + ")" * 1000, 101, "nested deeper than 100"),
+        ("not (" * 3000 + "a == 1" + ")" * 3000, 251, "nested deeper than 100"),
         ("not " * 101 + "a == 1", 401, "nested deeper than 100"),
     ],
 )
