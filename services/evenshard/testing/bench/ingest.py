@@ -17,6 +17,7 @@ import evenshard
 from evenshard.client.batches import Batch, encode_record
 from evenshard.client.import_result import ImportResult
 from evenshard.client.insert_ids import InsertIds, add_to_lines
+from evenshard.client.sources import LINES_PER_BATCH
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.generator import BAD_SHARE, FROM_DATE, TO_DATE, lines_of, record_of
 from evenshard.testing.bench.options import Options
@@ -24,7 +25,7 @@ from evenshard.testing.bench.sending import IN_FLIGHT, SEED, SHARDS, TENANT, sen
 from evenshard.testing.processes import ClusterProcess
 
 ARROW_BATCH_ROWS: Final = 50_000
-LINE_BATCH_ROWS: Final = 10_000
+LINE_BATCH_ROWS: Final = LINES_PER_BATCH
 ROUNDS_DEFAULT: Final = 3
 
 
