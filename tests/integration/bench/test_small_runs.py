@@ -51,7 +51,7 @@ def test_small_ingests_of_columns_and_rows_give_their_figures(tmp_path: Path) ->
 def test_a_small_sustained_ingest_tells_its_backlog(tmp_path: Path) -> None:
     [figure] = ingest_sustained(Options(events=100_000, seconds=2, folder=tmp_path, peers=False))
     assert _is_alone(figure, "ingest_sustained", "events/s", 100_000)
-    assert {"backlog_rows", "backlog_growing", "rate_by_sixth"} <= figure.detail.keys()
+    assert {"backlog_rows", "backlog_rows_due", "rate_by_sixth"} <= figure.detail.keys()
 
 
 def test_the_command_prints_a_line_with_the_contracts_keys(
