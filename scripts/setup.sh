@@ -13,17 +13,31 @@ esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 
+# The files that constraints.txt pins are of these.
+if [ "$(uname -sm)" != "Linux x86_64" ]; then
+  echo "setup: this is $(uname -sm), and constraints.txt pins the packages' files for Linux x86_64 alone; by hand, and" \
+    "untried there: python3 -m venv .venv && .venv/bin/pip install -e '.[dev]'" >&2
+  exit 4
+fi
 fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }
 
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do
-    if [ -n "$candidate" ] && fits "$candidate"; then
+  local candidate version found="" candidates=(python3.11 python3.12 python3.13 python3 python)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    if fits "$candidate"; then
       echo "$candidate"
       return
     fi
+    version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+    case $version in
+      3.11 | 3.12 | 3.13) found+="; $candidate is $version without venv or ensurepip (Debian: python$version-venv)" ;;
+      *) found+="; $candidate is $version" ;;
+    esac
   done
-  echo "setup: no Python from 3.11 to 3.13 with venv and pip is on PATH (name one by PYTHON)" >&2
+  echo "setup: evenshard needs Python 3.11, 3.12 or 3.13 with venv and pip: for these constraints.txt pins the packages'" \
+    "files. Found: ${found:-; none in ${candidates[*]}}. Name another: PYTHON=/path/to/python3.12 $0" |
+    sed 's/Found: ; /Found: /' >&2
   return 4
 }
 
