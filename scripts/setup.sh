@@ -68,11 +68,17 @@ if [ "$peers" = yes ]; then
   fi
 fi
 
-# Kernels are compiled when their modules are imported; importing all of them fills the cache.
-.venv/bin/python - <<'PYTHON'
+# Kernels are compiled when their modules are imported; importing all of them fills the cache, once for these sources as
+# they lie here (numba looks at place, size and time of a kernel's file).
+kernels=${NUMBA_CACHE_DIR:-.venv/share/evenshard/kernels}
+wanted=$({ echo "$root $kernels"; find services/evenshard -name '*.py' -printf '%p %s %T@\n' | sort; } | sha256sum)
+if ! { [ -d "$kernels" ] && [ "$(cat .venv/kernels-of 2>/dev/null || true)" = "$wanted" ]; }; then
+  .venv/bin/python - <<'PYTHON'
 import importlib, pathlib, re
 root = pathlib.Path("services")
 for path in sorted(root.glob("evenshard/**/*.py")):
     if re.search(r"^@(kernels\.)?kernel\(", path.read_text(), re.MULTILINE):
         importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
 PYTHON
+  { echo "$wanted" > .venv/kernels-of; } 2> /dev/null || true # another user's: asked again
+fi

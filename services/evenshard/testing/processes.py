@@ -20,14 +20,21 @@ from evenshard.storage.log.reader import read_log_file
 from evenshard.testing.account import Account
 
 PORTS_NEEDED = 16
+BASE_PORTS = range(20_000, 32_000)
+PORTS_OF_A_PROCESS = 200
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 
 
 def free_base_port(preferred: int | None = None) -> int:
-    """A port that begins a run of free ones, for ``--base-port``; the preferred one if it does."""
-    somewhere = range(20_000 + os.getpid() % 1000 * 20, 60_000, PORTS_NEEDED)
-    for base in [*([] if preferred is None else [preferred]), *somewhere]:
+    """A port that begins a run of free ones, for ``--base-port``; the preferred one if it does.
+
+    Looked for from a place of this process's own: what runs beside it (tests run two at a time) looks elsewhere first,
+    or both would find the same ones free. Below the ports that the system gives to outgoing connections.
+    """
+    spans = len(BASE_PORTS) // PORTS_OF_A_PROCESS
+    mine = os.getpid() % spans * PORTS_OF_A_PROCESS
+    for base in [*([] if preferred is None else [preferred]), *BASE_PORTS[mine:], *BASE_PORTS[:mine]]:
         try:
             for port in range(base, base + PORTS_NEEDED):
                 with socket.socket() as probe:
