@@ -2,11 +2,10 @@
 # Everything that must hold before a change lands, in at most 15 minutes on 2 cores: lint, types, layers, protos, tests.
 # Sets up what it needs. Longer suites: scripts/soak.sh. Usage: scripts/test.sh [PYTEST_ARGUMENT...]
 #
-# How the time is spent: a cluster costs some ten seconds of processor time to start, wherever it stands, and then waits a
-# good part of the time (for a disk, a lease, a drain). So all tests run two at a time, those of one file in one process,
-# which shares its clusters; each process has ports of its own. What starts clusters comes first, in the order of what
-# takes long, so that small files fill up the end. What only reads sources runs beside them. Samples of what takes minutes are
-# chosen to take seconds; whole, they are marked slow.
+# How the time is spent. A cluster costs some ten seconds of processor time to start, and then waits a good part of the
+# time: for a disk, a lease, a drain. So all tests run two at a time, those of one file in one process, which shares its
+# clusters; each process has ports of its own. What starts clusters comes first, so that small files fill up the end.
+# What only reads the sources runs beside them. Samples of what takes minutes take seconds; whole, they are marked slow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --bench # ClickHouse and DuckDB: what funnels and benchmarks are checked against

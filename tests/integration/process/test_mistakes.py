@@ -37,7 +37,7 @@ def account(request: pytest.FixtureRequest) -> Account:
 
 @pytest.fixture(scope="module")
 def cluster(account: Account) -> Iterator[ClusterProcess]:
-    with account.folder("cluster") as folder, ClusterProcess(folder / "data", account=account) as running:
+    with account.folder("cluster") as folder, ClusterProcess(folder / "data", shards=1, account=account) as running:
         yield running
 
 
