@@ -38,6 +38,7 @@ class Load:
     bad: int
     prepare: Callable[[Batch], Batch] = lambda batch: batch
     """What the client does to each batch while the clock runs."""
+    strict: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return map(self.prepare, self.batches)
@@ -73,7 +74,12 @@ def _lines(events: int, bad_share: float) -> Load:
         batches.append(Batch("ndjson", payload, rows, first))
         bad += bad_here
     ids = InsertIds()
-    return Load(batches, events, bad, lambda batch: replace(batch, payload=add_to_lines(batch.payload, ids)))
+
+    def prepare(batch: Batch) -> Batch:
+        return replace(batch, payload=add_to_lines(batch.payload, ids))
+
+    # Some of the bad lines are bad in strict imports only.
+    return Load(batches, events, bad, prepare, strict=bad_share > 0)
 
 
 def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
@@ -103,7 +109,7 @@ def _round_s(load: Load, folder: Path | None) -> float:
             with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
                 client.create_tenant(TENANT)
             started_s = time.perf_counter()
-            result = send(cluster.router, iter(load))
+            result = send(cluster.router, iter(load), strict=load.strict)
             took_s = time.perf_counter() - started_s
             _check(cluster, load, result)
     finally:
