@@ -35,15 +35,17 @@ class AnsweredFunnel:
 
 
 async def answer_funnel(
-    scatter: Scatter, name: str, query: FunnelQuery, deadline: Deadline, *, allow_partial: bool
+    scatter: Scatter, name: str, query: FunnelQuery, deadline: Deadline, *, allow_partial: bool, use_cache: bool = True
 ) -> AnsweredFunnel:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> AnsweredFunnel:
         settings = tenant.settings
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
-        answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
+        asked = scan.to_json()
+        scattered = await scatter.scan(tenant, asked, deadline, allow_partial=allow_partial, use_cache=use_cache)
+        question = (tenant.name, tenant.placement.epoch, query, asked)
+        answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
         return AnsweredFunnel(tenant, answer, scattered)
 
     return await scatter.at_one_epoch(name, deadline, attempt)

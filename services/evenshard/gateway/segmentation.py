@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -36,32 +37,41 @@ class Answered:
 
 
 async def answer_segmentation(
-    scatter: Scatter, name: str, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
+    scatter: Scatter,
+    name: str,
+    query: SegmentationQuery,
+    deadline: Deadline,
+    *,
+    allow_partial: bool,
+    use_cache: bool = True,
 ) -> Answered:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> Answered:
-        return await _answer_at(scatter, tenant, query, deadline, allow_partial=allow_partial)
+        return await _answer_at(scatter, tenant, query, deadline, allow_partial, use_cache)
 
     return await scatter.at_one_epoch(name, deadline, attempt)
 
 
 async def _answer_at(
-    scatter: Scatter, tenant: Tenant, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
+    scatter: Scatter, tenant: Tenant, query: SegmentationQuery, deadline: Deadline, allow_partial: bool, use_cache: bool
 ) -> Answered:
     settings = tenant.settings
     zone = ZoneInfo(settings.timezone)
     plan = await asyncio.to_thread(plan_segmentation, query, zone, dedupe=settings.dedupe)
     for left in reversed(range(ROUNDS_MAX)):
-        scattered = await scatter.scan(tenant, plan.scan.to_json(), deadline, allow_partial=allow_partial)
-        merged, keep = await asyncio.to_thread(_merged, plan, scattered)
+        asked = plan.scan.to_json()
+        scattered = await scatter.scan(tenant, asked, deadline, allow_partial=allow_partial, use_cache=use_cache)
+        question = (tenant.name, tenant.placement.epoch, query, asked)
+        merged, keep = await scatter.finish(question, scattered, partial(_merged, plan, scattered))
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
     warnings: tuple[tuple[str, str], ...] = ()
     if keep is not None:
         warnings = (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
-    return Answered(tenant, await asyncio.to_thread(finish, plan, merged), scattered, warnings)
+    answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))
+    return Answered(tenant, answer, scattered, warnings)
 
 
 def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:

@@ -1,9 +1,10 @@
 """``QueryService``: requests in, answers with their account out."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
+from evenshard.gateway.admission import Admission
 from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.funnel import AnsweredFunnel, answer_funnel
 from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter
@@ -18,12 +19,16 @@ from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
 
+_Request = query_pb2.QuerySegmentationRequest | query_pb2.QueryFunnelRequest
+_Answered = TypeVar("_Answered", Answered, AnsweredFunnel)
+
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Served by gateways."""
 
-    def __init__(self, clock: Clock, scatter: Scatter, exporter: Exporter) -> None:
+    def __init__(self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission) -> None:
         self._clock = clock
+        self._admission = admission
         self._scatter = scatter
         self._exporter = exporter
 
@@ -35,8 +40,18 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             refuse_unknown(request)
             query = segmentation_query_of(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_segmentation(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
+            options = request.options
+            answered = await self._admitted(
+                request,
+                deadline,
+                lambda: answer_segmentation(
+                    self._scatter,
+                    request.tenant,
+                    query,
+                    deadline,
+                    allow_partial=options.allow_partial,
+                    use_cache=not options.no_cache,
+                ),
             )
             account = self._account(answered, started_ms)
             note_answered(span, account)
@@ -48,12 +63,31 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             refuse_unknown(request)
             query = funnel_query_of(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_funnel(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
+            options = request.options
+            answered = await self._admitted(
+                request,
+                deadline,
+                lambda: answer_funnel(
+                    self._scatter,
+                    request.tenant,
+                    query,
+                    deadline,
+                    allow_partial=options.allow_partial,
+                    use_cache=not options.no_cache,
+                ),
             )
             account = self._account(answered, started_ms)
             note_answered(span, account)
         return funnel_response(answered.answer, account)
+
+    async def _admitted(
+        self, request: _Request, deadline: Deadline, work: Callable[[], Awaitable[_Answered]]
+    ) -> _Answered:
+        """What ``work`` gives, when it is the tenant's turn; an equal request that waits for its turn is the same."""
+        question = (type(request).__name__, request.SerializeToString(deterministic=True))
+        answered = await self._admission.run(request.tenant, question, deadline, work)
+        self._admission.paid(request.tenant, answered.scattered.stats.bytes_scanned)
+        return answered
 
     def _account(self, answered: Answered | AnsweredFunnel, started_ms: float) -> Account:
         return Account(
@@ -64,6 +98,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             stats=answered.scattered.stats,
             elapsed_ms=self._clock.monotonic_ms() - started_ms,
             trace_id=current_call().trace_id,
+            from_cache=answered.scattered.from_cache,
             warnings=answered.warnings,
         )
 
