@@ -126,14 +126,15 @@ class Scatter:
         *,
         allow_partial: bool = False,
         use_cache: bool = True,
+        only: Sequence[ShardId] | None = None,
     ) -> Scattered:
-        """One ``Scan`` of every shard of the tenant; with ``use_cache`` a shard whose rows have not changed since it
-        last answered the same says only that.
+        """One ``Scan`` of every shard of the tenant, or of these ``only``; with ``use_cache`` a shard whose rows have
+        not changed since it last answered the same says only that.
 
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
         where the placement has changed, and whatever else a shard says is wrong with the scan.
         """
-        shards = sorted(tenant.placement.shards)
+        shards = sorted(tenant.placement.shards if only is None else only)
         results = await asyncio.gather(
             *(self._scan_one(tenant, shard, scan, deadline, use_cache) for shard in shards), return_exceptions=True
         )

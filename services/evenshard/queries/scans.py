@@ -14,7 +14,8 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import funnel, segmentation
+from evenshard.queries import funnel, schema, segmentation, timeline
+from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
 
 PARTIAL_BYTES_MAX = 60 << 20
@@ -26,21 +27,32 @@ class ColumnsNeeded(NamedTuple):
 
     fields: tuple[str, ...]
     """Of ``event``, ``distinct_id``, ``time``, ``insert_id``."""
-    properties: tuple[str, ...]
-    """Names of properties, all their types."""
+    properties: tuple[str, ...] | None
+    """Names of properties, all their types; None: all there are."""
     start_ms: int
     end_ms: int
     """Half-open."""
+    user: str | None = None
+    """Only rows of this user are looked at; None: everybody's."""
+
+
+Scan = SegmentationScan | FunnelScan | SchemaScan | TimelineScan
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan = _read(scan)
+    properties: tuple[str, ...] | None
     match plan:
         case SegmentationScan():
             fields, properties = segmentation.columns_of(plan)
         case FunnelScan():
             fields, properties = funnel.columns_of(plan)
+        case SchemaScan():
+            fields, properties = schema.columns_of(plan)
+        case TimelineScan():
+            fields, properties = timeline.columns_of(plan)
+            return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, plan.user)
     return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
 
 
@@ -59,6 +71,9 @@ def view_for(scan: bytes) -> View:
             named = [step.events for step in plan.steps]
             events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
+        case SchemaScan() | TimelineScan():
+            events = ()
+            ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
     return View(
         needed.fields,
         needed.properties,
@@ -79,6 +94,10 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             table, stats = segmentation.scan_rows(plan, rows)
         case FunnelScan():
             table, stats = funnel.scan_rows(plan, rows)
+        case SchemaScan():
+            table, stats = schema.scan_rows(plan, rows)
+        case TimelineScan():
+            table, stats = timeline.scan_rows(plan, rows)
     partial = write_partial(table)
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
@@ -115,8 +134,13 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _read(scan: bytes) -> SegmentationScan | FunnelScan:
+def _read(scan: bytes) -> Scan:
     try:
+        match orjson.loads(scan):
+            case {"kind": "schema"}:
+                return SchemaScan.from_json(scan)
+            case {"kind": "timeline"}:
+                return TimelineScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

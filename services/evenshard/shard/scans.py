@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from evenshard.errors import EvenshardError
+from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.events.scan import ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
@@ -68,11 +71,19 @@ async def scan(
         patience.give_up()
 
 
+def _slot_of(user: str, owned: Owned) -> Owned:
+    """Of the slots owned only the one that a user's rows are in."""
+    found = np.zeros_like(owned)
+    slot = hash_of(user) >> SLOT_SHIFT
+    found[slot] = owned[slot]
+    return found
+
+
 def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
     patience.check()
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
-    with store.snapshot(tenant, owned) as snapshot:
+    with store.snapshot(tenant, owned if needed.user is None else _slot_of(needed.user, owned)) as snapshot:
         rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
         partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)

@@ -29,7 +29,7 @@ from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row
 from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
-from evenshard.wire.rpcs import EXPORT_EVENTS, QUERY_FUNNEL, QUERY_SEGMENTATION, SHARD_SERVICE
+from evenshard.wire.rpcs import EXPORT_EVENTS, GET_SCHEMA, GET_TIMELINE, QUERY_FUNNEL, QUERY_SEGMENTATION, SHARD_SERVICE
 from evenshard.wire.scans import rows_message, stats_message
 
 TENANT = TenantId("acme")
@@ -162,6 +162,14 @@ class GatewayWorld:
             **{"tenant": TENANT, **fields},
         )
         return await self.peers.call(GATEWAY, QUERY_FUNNEL, request, timeout_s=timeout_s)
+
+    async def schema(self, **fields: Any) -> query_pb2.GetSchemaResponse:
+        request = query_pb2.GetSchemaRequest(**{"tenant": TENANT, **fields})
+        return await self.peers.call(GATEWAY, GET_SCHEMA, request, timeout_s=10)
+
+    async def timeline(self, user: str, **fields: Any) -> query_pb2.GetTimelineResponse:
+        request = query_pb2.GetTimelineRequest(**{"tenant": TENANT, "user": user, **fields})
+        return await self.peers.call(GATEWAY, GET_TIMELINE, request, timeout_s=10)
 
     async def export(self, **fields: Any) -> list[query_pb2.ExportEventsResponse]:
         request = query_pb2.ExportEventsRequest(**{"tenant": TENANT, **fields})
