@@ -5,15 +5,19 @@ from typing import Any
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
 from evenshard.gateway.export import Done, Exporter, Piece
+from evenshard.gateway.flows import AnsweredFlows, answer_flows
 from evenshard.gateway.funnel import AnsweredFunnel, answer_funnel
+from evenshard.gateway.retention import AnsweredRetention, answer_retention
 from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter
 from evenshard.gateway.segmentation import Answered, answer_segmentation
 from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
 from evenshard.runtime.call import current_call
+from evenshard.wire.flows import flows_query_of, flows_response
 from evenshard.wire.funnel import funnel_query_of, funnel_response
 from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
+from evenshard.wire.retention import retention_query_of, retention_response
 from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
@@ -55,7 +59,42 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             note_answered(span, account)
         return funnel_response(answered.answer, account)
 
-    def _account(self, answered: Answered | AnsweredFunnel, started_ms: float) -> Account:
+    async def QueryRetention(
+        self, request: query_pb2.QueryRetentionRequest, context: Any
+    ) -> query_pb2.QueryRetentionResponse:
+        started_ms = self._clock.monotonic_ms()
+        with query_span(request.tenant, "retention") as span:
+            refuse_unknown(request)
+            query = retention_query_of(request)
+            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
+            answered = await answer_retention(
+                self._scatter,
+                request.tenant,
+                query,
+                self._clock.now_ms(),
+                deadline,
+                allow_partial=request.options.allow_partial,
+            )
+            account = self._account(answered, started_ms)
+            note_answered(span, account)
+        return retention_response(answered.answer, account)
+
+    async def QueryFlows(self, request: query_pb2.QueryFlowsRequest, context: Any) -> query_pb2.QueryFlowsResponse:
+        started_ms = self._clock.monotonic_ms()
+        with query_span(request.tenant, "flows") as span:
+            refuse_unknown(request)
+            query = flows_query_of(request)
+            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
+            answered = await answer_flows(
+                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
+            )
+            account = self._account(answered, started_ms)
+            note_answered(span, account)
+        return flows_response(answered.answer, account)
+
+    def _account(
+        self, answered: Answered | AnsweredFunnel | AnsweredRetention | AnsweredFlows, started_ms: float
+    ) -> Account:
         return Account(
             epoch=answered.tenant.placement.epoch,
             answered=answered.scattered.answered,

@@ -75,7 +75,7 @@ def cut(paths: Sequence[Sequence[str]], steps: int, top: int) -> dict[str, Any]:
     """Everybody's paths are counted, then names beyond the top of their step are put together."""
     nodes = Counter((step, name) for path in paths for step, name in enumerate(path))
     ends = Counter((len(path) - 1, path[-1]) for path in paths if len(path) <= steps)
-    hops = Counter((step, *path[step - 1 : step + 1]) for path in paths for step in range(1, len(path)))
+    hops = Counter((step, path[step - 1], path[step]) for path in paths for step in range(1, len(path)))
 
     shown = []
     for step in range(steps + 1):
