@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenshard.cli.browse_command import schema, timeline
+from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import flag, read_request
+from evenshard.cli.retention_command import retention
 from evenshard.cli.segmentation_table import segmentation_table
 from evenshard.cli.values import duration_s
 from evenshard.errors import EvenshardError, ExitStatus
@@ -23,6 +25,8 @@ def _root() -> None:
 app.command()(funnel)
 app.command()(schema)
 app.command()(timeline)
+app.command()(retention)
+app.command()(flows)
 
 
 @app.command()

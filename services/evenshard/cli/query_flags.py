@@ -10,7 +10,7 @@ from evenshard.errors import EvenshardError
 
 def flag(name: str) -> str:
     """The flag of an argument."""
-    return "--" + name.removesuffix("_date").replace("_", "-")
+    return "--" + name.removesuffix("_date").rstrip("_").replace("_", "-")
 
 
 def read_request(path: str) -> bytes:

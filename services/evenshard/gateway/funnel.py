@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
@@ -34,21 +34,19 @@ class AnsweredFunnel:
         )
 
 
-async def answer_funnel(
-    scatter: Scatter, name: str, query: FunnelQuery, deadline: Deadline, *, allow_partial: bool, use_cache: bool = True
-) -> AnsweredFunnel:
+async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: Terms) -> AnsweredFunnel:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> AnsweredFunnel:
         settings = tenant.settings
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         asked = scan.to_json()
-        scattered = await scatter.scan(tenant, asked, deadline, allow_partial=allow_partial, use_cache=use_cache)
+        scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
         return AnsweredFunnel(tenant, answer, scattered)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:

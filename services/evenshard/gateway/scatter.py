@@ -49,6 +49,17 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How a query is answered, whatever it asks."""
+
+    deadline: Deadline
+    allow_partial: bool = False
+    """Without the shards that cannot, rather than not at all."""
+    use_cache: bool = True
+    """What is known from a query before need not be computed again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scattered:
     """What the shards answered; each partial is of one reading of its shard."""
 
@@ -118,31 +129,22 @@ class Scatter:
             raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} has never served")
         return record.address
 
-    async def scan(
-        self,
-        tenant: Tenant,
-        scan: bytes,
-        deadline: Deadline,
-        *,
-        allow_partial: bool = False,
-        use_cache: bool = True,
-        only: Sequence[ShardId] | None = None,
-    ) -> Scattered:
-        """One ``Scan`` of every shard of the tenant, or of these ``only``; with ``use_cache`` a shard whose rows have
-        not changed since it last answered the same says only that.
+    async def scan(self, tenant: Tenant, scan: bytes, terms: Terms, only: Sequence[ShardId] | None = None) -> Scattered:
+        """One ``Scan`` of every shard of the tenant, or of these ``only``. A shard whose rows have not changed
+        since it last answered the same says only that, if something known may be used.
 
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
         where the placement has changed, and whatever else a shard says is wrong with the scan.
         """
         shards = sorted(tenant.placement.shards if only is None else only)
         results = await asyncio.gather(
-            *(self._scan_one(tenant, shard, scan, deadline, use_cache) for shard in shards), return_exceptions=True
+            *(self._scan_one(tenant, shard, scan, terms) for shard in shards), return_exceptions=True
         )
         answers, missing = [], []
         for shard, result in zip(shards, results, strict=True):
             if isinstance(result, _Answer):
                 answers.append(result)
-            elif isinstance(result, EvenshardError) and allow_partial and _may_be_missing(result):
+            elif isinstance(result, EvenshardError) and terms.allow_partial and _may_be_missing(result):
                 missing.append(shard)
         if len(answers) + len(missing) < len(shards):
             raise _most_telling([result for result in results if isinstance(result, BaseException)])
@@ -153,7 +155,7 @@ class Scatter:
             missing,
             add_stats(answer.partial.stats for answer in answers),
             ",".join(f"{answer.shard}:{answer.partial.data_version}" for answer in answers),
-            tags if use_cache and all(tags) and not missing else (),
+            tags if terms.use_cache and all(tags) and not missing else (),
             bool(answers) and all(answer.known for answer in answers),
         )
 
@@ -162,15 +164,13 @@ class Scatter:
         all else that it depends on."""
         return await self._known.finish(question, scattered.tags, scattered.partial_bytes, compute)
 
-    async def _scan_one(
-        self, tenant: Tenant, shard: ShardId, scan: bytes, deadline: Deadline, use_cache: bool
-    ) -> _Answer:
+    async def _scan_one(self, tenant: Tenant, shard: ShardId, scan: bytes, terms: Terms) -> _Answer:
         asked = Asked(tenant.name, tenant.placement.epoch, shard, scan)
-        known = self._known.partial(asked) if use_cache else None
+        known = self._known.partial(asked) if terms.use_cache else None
         try:
-            address = await self.address(shard, deadline)
+            address = await self.address(shard, terms.deadline)
             request = scan_request(tenant.name, tenant.placement.epoch, scan, known.tag if known else "")
-            response = await self._peers.call(address, SCAN, request, timeout_s=deadline.remaining_s())
+            response = await self._peers.call(address, SCAN, request, timeout_s=terms.deadline.remaining_s())
         except EvenshardError as error:
             raise named(shard, error) from error
         if response.unchanged and known is not None:
@@ -180,7 +180,7 @@ class Scatter:
         table = await asyncio.to_thread(read_partial, response.partial)
         stats = scan_stats_of(response.stats)
         partial = Partial(table, stats, response.stats.data_version, response.tag)
-        if use_cache:
+        if terms.use_cache:
             self._known.note(asked, partial)
         return _Answer(shard, partial, known=False)
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.queries.answer import (
     Group,
     SegmentationAnswer,
@@ -36,32 +36,22 @@ class Answered:
     warnings: tuple[tuple[str, str], ...]
 
 
-async def answer_segmentation(
-    scatter: Scatter,
-    name: str,
-    query: SegmentationQuery,
-    deadline: Deadline,
-    *,
-    allow_partial: bool,
-    use_cache: bool = True,
-) -> Answered:
+async def answer_segmentation(scatter: Scatter, name: str, query: SegmentationQuery, terms: Terms) -> Answered:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> Answered:
-        return await _answer_at(scatter, tenant, query, deadline, allow_partial, use_cache)
+        return await _answer_at(scatter, tenant, query, terms)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
-async def _answer_at(
-    scatter: Scatter, tenant: Tenant, query: SegmentationQuery, deadline: Deadline, allow_partial: bool, use_cache: bool
-) -> Answered:
+async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery, terms: Terms) -> Answered:
     settings = tenant.settings
     zone = ZoneInfo(settings.timezone)
     plan = await asyncio.to_thread(plan_segmentation, query, zone, dedupe=settings.dedupe)
     for left in reversed(range(ROUNDS_MAX)):
         asked = plan.scan.to_json()
-        scattered = await scatter.scan(tenant, asked, deadline, allow_partial=allow_partial, use_cache=use_cache)
+        scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         merged, keep = await scatter.finish(question, scattered, partial(_merged, plan, scattered))
         if keep is None or left == 0:

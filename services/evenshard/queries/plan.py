@@ -9,6 +9,8 @@ from evenshard.queries.measures import Measure
 from evenshard.queries.steps import Step
 
 PLAN_VERSION = 1
+END_OF_TIME_MS = 1 << 48
+"""No event is as late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The gateway's planner writes it with everything decided: bucket boundaries are i
 zones. A shard asks ``columns_needed`` what to read, reads it, and gives the rows to ``run``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,10 +14,14 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import funnel, schema, segmentation, timeline
+from evenshard.queries import flows, funnel, retention, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
+from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
+from evenshard.queries.retention_plan import RetentionScan
+from evenshard.queries.steps import Step
 
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -36,9 +40,6 @@ class ColumnsNeeded(NamedTuple):
     """Only rows of this user are looked at; None: everybody's."""
 
 
-Scan = SegmentationScan | FunnelScan | SchemaScan | TimelineScan
-
-
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan = _read(scan)
@@ -53,6 +54,10 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
         case TimelineScan():
             fields, properties = timeline.columns_of(plan)
             return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, plan.user)
+        case RetentionScan():
+            fields, properties = retention.columns_of(plan)
+        case FlowsScan():
+            fields, properties = flows.columns_of(plan)
     return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
 
 
@@ -68,12 +73,20 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            named = [step.events for step in plan.steps]
-            events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
+            events = _names(plan.steps)
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case SchemaScan() | TimelineScan():
             events = ()
             ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
+        case RetentionScan():
+            events = _names((plan.birth, plan.returning))
+            inside = [
+                pair for pair, cohort in zip(pairwise(plan.births_ms), plan.cohort_of, strict=True) if cohort >= 0
+            ]
+            ranges_ms = _joined(inside)
+        case FlowsScan():
+            events = ()
+            ranges_ms = list(zip(plan.anchors_ms[::2], plan.anchors_ms[1::2], strict=True))
     return View(
         needed.fields,
         needed.properties,
@@ -98,6 +111,10 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             table, stats = schema.scan_rows(plan, rows)
         case TimelineScan():
             table, stats = timeline.scan_rows(plan, rows)
+        case RetentionScan():
+            table, stats = retention.scan_rows(plan, rows)
+        case FlowsScan():
+            table, stats = flows.scan_rows(plan, rows)
     partial = write_partial(table)
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
@@ -134,6 +151,12 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
+def _names(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Names of all steps; none where one step is any event."""
+    named = [step.events for step in steps]
+    return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
+
+
 def _read(scan: bytes) -> Scan:
     try:
         match orjson.loads(scan):
@@ -141,6 +164,10 @@ def _read(scan: bytes) -> Scan:
                 return SchemaScan.from_json(scan)
             case {"kind": "timeline"}:
                 return TimelineScan.from_json(scan)
+            case {"kind": "retention"}:
+                return RetentionScan.from_json(scan)
+            case {"kind": "flows"}:
+                return FlowsScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

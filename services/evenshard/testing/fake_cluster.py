@@ -77,6 +77,8 @@ class FakeCluster:
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
     schemas: list[query_pb2.GetSchemaRequest] = field(default_factory=list)
     timelines: list[query_pb2.GetTimelineRequest] = field(default_factory=list)
+    retentions: list[query_pb2.QueryRetentionRequest] = field(default_factory=list)
+    flows: list[query_pb2.QueryFlowsRequest] = field(default_factory=list)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
     """Tenants whose compaction is paused; ``""``: everybody's."""
@@ -367,6 +369,44 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
                 complete=not request.options.allow_partial, placement_epoch=1, shards=1, cache="miss", trace_id=TRACE_ID
             ),
         )
+
+    def QueryRetention(self, request: Any, context: Any) -> Any:
+        """Two cohorts of eight; half of them return in each next bucket; the second's last is not over."""
+        self.cluster.retentions.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        buckets = request.buckets or 8
+        returned = [8 >> bucket for bucket in range(buckets)]
+        cohorts = [
+            query_pb2.RetentionCohort(
+                start=start, size=8, returned=returned, incomplete=[False] * (buckets - 1) + [last_is_open]
+            )
+            for start, last_is_open in ((request.from_date, False), (request.to_date, True))
+        ]
+        average = [query_pb2.RetentionShare(share=back / 8) for back in returned[:-1]] + [query_pb2.RetentionShare()]
+        meta = common_pb2.Meta(
+            complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+        )
+        by = [query_pb2.GroupValue(string_value="x") for _ in request.by]
+        groups = [query_pb2.RetentionGroup(by=by, cohorts=cohorts, average=average)] if by else []
+        return query_pb2.QueryRetentionResponse(cohorts=cohorts, average=average, groups=groups, meta=meta)
+
+    def QueryFlows(self, request: Any, context: Any) -> Any:
+        """Of eight users five go on to "a", two to the rest, one leaves."""
+        self.cluster.flows.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        anchor = "|".join(request.anchor.events) or "*"
+        meta = common_pb2.Meta(
+            complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+        )
+        nodes = [(0, anchor, 8, 1), (1, "a", 5, 0), (1, "$other", 2, 0)]
+        answer = query_pb2.QueryFlowsResponse(anchors=8, meta=meta)
+        for step, name, count, dropoff in nodes:
+            answer.nodes.add(step=step, name=name, count=count, dropoff=dropoff)
+            if step:
+                setattr(answer.edges.add(step=step, to=name, count=count), "from", anchor)
+        return answer
 
     def ExportEvents(self, request: Any, context: Any) -> Iterator[Any]:
         self.cluster.exports.append(request)

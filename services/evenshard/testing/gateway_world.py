@@ -29,7 +29,16 @@ from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row
 from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
-from evenshard.wire.rpcs import EXPORT_EVENTS, GET_SCHEMA, GET_TIMELINE, QUERY_FUNNEL, QUERY_SEGMENTATION, SHARD_SERVICE
+from evenshard.wire.rpcs import (
+    EXPORT_EVENTS,
+    GET_SCHEMA,
+    GET_TIMELINE,
+    QUERY_FLOWS,
+    QUERY_FUNNEL,
+    QUERY_RETENTION,
+    QUERY_SEGMENTATION,
+    SHARD_SERVICE,
+)
 from evenshard.wire.scans import rows_message, stats_message
 
 TENANT = TenantId("acme")
@@ -171,9 +180,27 @@ class GatewayWorld:
         request = query_pb2.GetTimelineRequest(**{"tenant": TENANT, "user": user, **fields})
         return await self.peers.call(GATEWAY, GET_TIMELINE, request, timeout_s=10)
 
+    async def retention(
+        self, birth: str, returning: str | None = None, /, timeout_s: float = 10.0, **fields: Any
+    ) -> query_pb2.QueryRetentionResponse:
+        """Steps are as people write them."""
+        more: dict[str, Any] = {} if returning is None else {"return": _step(returning)}
+        request = query_pb2.QueryRetentionRequest(**{"tenant": TENANT, "birth": _step(birth), **more, **fields})
+        return await self.peers.call(GATEWAY, QUERY_RETENTION, request, timeout_s=timeout_s)
+
+    async def flows(self, anchor: str, /, timeout_s: float = 10.0, **fields: Any) -> query_pb2.QueryFlowsResponse:
+        """The anchor is as people write it."""
+        request = query_pb2.QueryFlowsRequest(**{"tenant": TENANT, "anchor": _step(anchor), **fields})
+        return await self.peers.call(GATEWAY, QUERY_FLOWS, request, timeout_s=timeout_s)
+
     async def export(self, **fields: Any) -> list[query_pb2.ExportEventsResponse]:
         request = query_pb2.ExportEventsRequest(**{"tenant": TENANT, **fields})
         return [message async for message in self.peers.stream(GATEWAY, EXPORT_EVENTS, request, timeout_s=10)]
+
+
+def _step(text: str) -> query_pb2.FunnelStep:
+    step = parse_step(text)
+    return query_pb2.FunnelStep(events=step.events, where=step.where)
 
 
 def exported_rows(messages: Sequence[query_pb2.ExportEventsResponse]) -> list[Row]:
