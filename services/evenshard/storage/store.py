@@ -104,6 +104,7 @@ class Store:
             lambda seen: state.pins.unpin(seen.segments),
             on_unreadable,
             owned,
+            state.columns,
         )
 
     @property
@@ -206,8 +207,9 @@ class Store:
 
     def memory(self) -> list[MemoryPart]:
         """What the parts of storage hold in memory."""
-        tail, cache = self._state.tail, self._state.cache
-        return [MemoryPart("tail", tail.bytes, tail.bytes_max), MemoryPart("cache", cache.bytes, cache.bytes_max)]
+        state = self._state
+        parts = {"tail": state.tail, "cache": state.cache, "columns": state.columns}
+        return [MemoryPart(name, part.bytes, part.bytes_max) for name, part in parts.items()]
 
     def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
         """What each tenant takes, or the one asked for ([] if it has nothing here), by name."""
