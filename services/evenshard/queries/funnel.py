@@ -11,7 +11,6 @@ Duplicates skipped are those that match a step, entries and completions alike.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,15 +19,18 @@ from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import names_in, parse
 from evenshard.queries.funnel_kernel import best_attempts
-from evenshard.queries.funnel_rows import NO_GROUP, FunnelRows, RowGatherer
 from evenshard.queries.groups import Groups, Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.steps import Step
+from evenshard.queries.user_rows import Masks, UserRowGatherer, UserRows
 from evenshard.queries.values import FIELD_OF_NAME, NULL_TAG, columns_holding, encoded
 
 SEEN = b"seen"
+NO_GROUP = 0
+"""The number of the group whose values are all unset."""
 _LEVELS = 64
 """More than there are."""
+_GROUP = "group"
 
 
 def columns_of(plan: FunnelScan) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -56,7 +58,7 @@ def scan_rows(plan: FunnelScan, rows: Iterable[ScannedRows]) -> tuple[pa.Table, 
 
 
 class _Scan:
-    """The state of one pass: the rows that match, see ``RowGatherer``."""
+    """The state of one pass: the rows that match, see ``UserRowGatherer``."""
 
     def __init__(self, plan: FunnelScan) -> None:
         self.plan = plan
@@ -68,7 +70,9 @@ class _Scan:
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
         every_step = (1 << len(plan.steps)) - 1
-        self.gatherer = RowGatherer(self.groups, 1 << (plan.by_step - 1) if plan.by_step > 0 else every_step)
+        self.group_mask = np.uint64(1 << (plan.by_step - 1) if plan.by_step > 0 else every_step)
+        # Which of two rows of one ms fills a step decides the group.
+        self.gatherer = UserRowGatherer(self._codes_of, "shared") if plan.by else UserRowGatherer()
         self.skipped = {True: 0, False: 0}
         self.rows = 0
         self.bytes = 0
@@ -91,7 +95,17 @@ class _Scan:
         needed += [name for name in columns_holding(self.plan.by, record.schema.names) if name not in needed]
         self.gatherer.add(record.select(needed), masks)
 
-    def _masks(self, record: pa.RecordBatch) -> npt.NDArray[np.uint32]:
+    def _codes_of(self, record: pa.RecordBatch, masks: Masks) -> dict[str, Integers]:
+        """The group of each row that may group its user."""
+        groups: Integers = np.full(len(masks), NO_GROUP, np.int32)
+        wanted = masks & self.group_mask != 0
+        shown = record.select(columns_holding(self.plan.by, record.schema.names))
+        if shown.num_columns and wanted.any():
+            shown = shown if wanted.all() else shown.take(pa.array(np.flatnonzero(wanted)))
+            groups[wanted] = self.groups.number(shown)
+        return {_GROUP: groups}
+
+    def _masks(self, record: pa.RecordBatch) -> Masks:
         """The steps that each row matches, but for the filter of all; one bit a step."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         if self.names:
@@ -105,7 +119,7 @@ class _Scan:
             if where is not None:
                 named = _bits(self.plan.steps, names, [at == number for at in range(len(self.plan.steps))])
                 if named.any():
-                    masks |= np.where(evaluate(where, record), named[codes], np.uint32(0))
+                    masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
         return masks
 
     def partial(self) -> pa.Table:
@@ -117,13 +131,15 @@ class _Scan:
         total = best_attempts(rows.starts, rows.times, rows.masks, steps, window_ms, entries, levels, filled)
         return self._table(rows, levels[levels > 0].astype(np.int64), filled[:total])
 
-    def _table(self, rows: FunnelRows, levels: Integers, filled: Integers) -> pa.Table:
+    def _table(self, rows: UserRows, levels: Integers, filled: Integers) -> pa.Table:
         """``levels``: of users who entered; ``filled``: the rows of their steps."""
         ends = np.cumsum(levels)
         starts = ends - levels
         times = rows.times[filled]
         since_entry = times - np.repeat(times[starts], levels)
-        groups = self._groups_of_users(rows.groups[filled], starts, levels) if self.plan.by else np.zeros_like(levels)
+        groups: Integers = np.zeros_like(levels)
+        if self.plan.by and len(levels):
+            groups = self._groups_of_users(rows.codes[_GROUP][filled], starts, levels)
         keys = groups * _LEVELS + levels
         order = np.argsort(keys, kind="stable")
         found, users = np.unique(keys, return_counts=True)
@@ -140,8 +156,6 @@ class _Scan:
 
     def _groups_of_users(self, groups: Integers, starts: Integers, levels: Integers) -> Integers:
         """The group of each user; ``groups``: of the rows that fill steps."""
-        if not len(levels):
-            return np.zeros(0, np.int64)
         if self.plan.by_step > 0:
             reached = levels >= self.plan.by_step
             return np.where(reached, groups[np.where(reached, starts + self.plan.by_step - 1, starts)], NO_GROUP)
@@ -156,16 +170,16 @@ class _Scan:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
 
 
-def _bits(steps: Sequence[Step], names: pa.Array, wanted: Sequence[bool]) -> npt.NDArray[np.uint32]:
+def _bits(steps: Sequence[Step], names: pa.Array, wanted: Sequence[bool]) -> Masks:
     """For each name the steps (of those wanted) whose events it is one of; a last entry for no name."""
-    bits = np.zeros(len(names) + 1, np.uint32)
+    bits = np.zeros(len(names) + 1, np.uint64)
     for number, step in enumerate(steps):
         if wanted[number]:
             matches = np.ones(len(bits), np.bool_)
             if step.events:
                 found = pc.is_in(names, value_set=pa.array(step.events, names.type))
                 matches = np.append(found.to_numpy(zero_copy_only=False), False)
-            bits[matches] |= np.uint32(1 << number)
+            bits[matches] |= np.uint64(1 << number)
     return bits
 
 

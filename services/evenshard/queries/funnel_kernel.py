@@ -24,33 +24,6 @@ _FREE = 0
 """The step of an event that fills none."""
 
 
-@kernel(f"void({view('int32')}, {view('int64')}, int64[::1], int32[::1])")
-def order_by_user(users, times, starts, order):  # type: ignore[no-untyped-def]
-    """Rows of user u become ``order[starts[u]:starts[u + 1]]``, by time; rows of one time keep their order.
-
-    users: a number below len(starts) - 1 for each row; starts and order are written.
-    """
-    starts[:] = 0
-    for row in range(users.size):
-        starts[users[row] + 1] += 1
-    for user in range(starts.size - 1):
-        starts[user + 1] += starts[user]
-    at = starts[:-1].copy()
-    for row in range(users.size):
-        order[at[users[row]]] = row
-        at[users[row]] += 1
-    for user in range(starts.size - 1):
-        first, end = starts[user], starts[user + 1]
-        sorted_already = True
-        for place in range(first + 1, end):
-            if times[order[place]] < times[order[place - 1]]:
-                sorted_already = False
-                break
-        if not sorted_already:
-            own = order[first:end].copy()
-            order[first:end] = own[np.argsort(times[own], kind="mergesort")]
-
-
 @kernel(inline=True)
 def _augment(step, frozen, masks, first, end, step_of, event_of, via, queue):  # type: ignore[no-untyped-def]
     """Gives ``step`` an event of ``[first, end)``, moving others if need be; False (nothing changed) if there is none.
@@ -64,7 +37,7 @@ def _augment(step, frozen, masks, first, end, step_of, event_of, via, queue):  #
     while head < tail:
         asking = queue[head]
         head += 1
-        bit = np.uint32(1) << np.uint32(asking - 1)
+        bit = np.uint64(1) << np.uint64(asking - 1)
         for event in range(first, end):
             at = event - first
             if not masks[event] & bit or via[at] != _FREE or _FREE < step_of[at] <= frozen:
@@ -89,7 +62,7 @@ def _augment(step, frozen, masks, first, end, step_of, event_of, via, queue):  #
 def _first_in_order(level, deepest, masks, first, end, step_of, event_of, via, queue):  # type: ignore[no-untyped-def]
     """Of all ways to give steps ``level + 1 … deepest`` an event each, the first in order."""
     for step in range(level + 1, deepest + 1):
-        bit = np.uint32(1) << np.uint32(step - 1)
+        bit = np.uint64(1) << np.uint64(step - 1)
         for event in range(first, end):
             at, held = event - first, event_of[step]
             if at == held:
@@ -125,7 +98,7 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
     """One event: it fills one step, so the deepest comes first. Returns the deepest level it reaches, or 0."""
     reached, step = 0, steps
     while mask:
-        if mask >> np.uint32(step - 1):
+        if mask >> np.uint64(step - 1):
             if step == 1:
                 if opens:
                     latest[1] = now
@@ -133,7 +106,7 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
             elif latest[step - 1] >= now - window:
                 latest[step] = latest[step - 1]
                 reached = max(reached, step)
-            mask ^= np.uint32(1) << np.uint32(step - 1)
+            mask ^= np.uint64(1) << np.uint64(step - 1)
         step -= 1
     return reached
 
@@ -142,11 +115,11 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
 def _take_apart(union, opens, now, window, steps, latest):  # type: ignore[no-untyped-def]
     """Events of one ms that match one step each: they are taken in step order."""
     reached = 0
-    if union & np.uint32(1) and opens:
+    if union & np.uint64(1) and opens:
         latest[1] = now
         reached = 1
     for step in range(2, steps + 1):
-        if union & (np.uint32(1) << np.uint32(step - 1)) and latest[step - 1] >= now - window:
+        if union & (np.uint64(1) << np.uint64(step - 1)) and latest[step - 1] >= now - window:
             latest[step] = latest[step - 1]
             reached = step
     return reached
@@ -189,11 +162,11 @@ def _find_best(  # type: ignore[no-untyped-def]
     row = first
     while row < end and best < steps:
         now = times[row]
-        union, shared = np.uint32(0), np.uint32(0)
+        union, shared = np.uint64(0), np.uint64(0)
         after = _end_of_ms(times, row, end)
         for event in range(row, after):
             union |= masks[event]
-            shared |= masks[event] & (masks[event] - np.uint32(1))
+            shared |= masks[event] & (masks[event] - np.uint64(1))
         while interval < entries.size and entries[interval + 1] <= now:
             interval += 2
         opens = interval < entries.size and entries[interval] <= now
@@ -225,7 +198,7 @@ def _first_entry(first, end, times, masks, earliest, last, entries):  # type: ig
     while times[low] < last:
         while entries[interval + 1] <= times[low]:
             interval += 2
-        if masks[low] & np.uint32(1) and entries[interval] <= times[low]:
+        if masks[low] & np.uint64(1) and entries[interval] <= times[low]:
             break
         low += 1
     while low > first and times[low - 1] == times[low]:
@@ -240,7 +213,7 @@ def _fill(row, end, times, masks, best, filled, total, step_of, event_of, via, q
     while level < best:
         after = _end_of_ms(times, row, end)
         if after == row + 1:
-            if masks[row] & (np.uint32(1) << np.uint32(level)):
+            if masks[row] & (np.uint64(1) << np.uint64(level)):
                 filled[total + level] = row
                 level += 1
         else:
@@ -256,7 +229,7 @@ def _fill(row, end, times, masks, best, filled, total, step_of, event_of, via, q
         row = after
 
 
-_TYPES = ", ".join([view("int64"), view("int64"), view("uint32"), "int64", "int64", view("int64")])
+_TYPES = ", ".join([view("int64"), view("int64"), view("uint64"), "int64", "int64", view("int64")])
 
 
 @kernel(f"int64({_TYPES}, int8[::1], int32[::1])")

@@ -17,7 +17,7 @@ Users = list[list[tuple[int, int]]]
 def our_levels(users: Users, steps: int, window: int) -> list[int]:
     starts = np.append(0, np.cumsum([len(rows) for rows in users])).astype(np.int64)
     times = np.array([time for rows in users for time, _ in rows], np.int64)
-    masks = np.array([mask for rows in users for _, mask in rows], np.uint32)
+    masks = np.array([mask for rows in users for _, mask in rows], np.uint64)
     levels, filled = np.zeros(len(users), np.int8), np.zeros(len(times), np.int32)
     best_attempts(starts, times, masks, steps, window, np.array([0, 1 << 60], np.int64), levels, filled)
     return levels.tolist()

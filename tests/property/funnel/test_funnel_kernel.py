@@ -4,7 +4,8 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts, order_by_user
+from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts
+from evenshard.queries.user_order import order_by_user
 from evenshard.testing.funnel_reference import Event, best_attempt
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ def kernel_attempts(users: list[list[tuple[int, int]]], steps: int, window: int,
     """For each user (rows of (time, mask), in order) the indices of the rows that fill its steps."""
     starts = np.append(0, np.cumsum([len(rows) for rows in users])).astype(np.int64)
     times = np.array([time for rows in users for time, _ in rows], np.int64)
-    masks = np.array([mask for rows in users for _, mask in rows], np.uint32)
+    masks = np.array([mask for rows in users for _, mask in rows], np.uint64)
     levels, filled = np.full(len(users), -1, np.int8), np.full(len(times), -1, np.int32)
     total = best_attempts(starts, times, masks, steps, window, np.array(entries, np.int64), levels, filled)
     assert total == levels.sum()
@@ -124,7 +125,7 @@ def test_a_window_is_inclusive_and_the_earliest_of_the_deepest_entries_counts() 
 def test_a_million_events_of_one_user_that_never_convert_take_no_time() -> None:
     rows = 1_000_000
     times = np.arange(rows, dtype=np.int64)
-    masks = np.ones(rows, np.uint32)
+    masks = np.ones(rows, np.uint64)
     masks[1::2] = 2
     levels, filled = np.zeros(1, np.int8), np.zeros(rows, np.int32)
     total = best_attempts(np.array([0, rows]), times, masks, 3, rows, np.array([0, rows]), levels, filled)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from evenshard.errors import EvenshardError
-from evenshard.queries import funnel_answer, funnel_rows, scans
+from evenshard.queries import funnel_answer, scans, user_rows
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
 from evenshard.queries.steps import parse_step
@@ -244,7 +244,7 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
 
 
 def test_more_rows_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(funnel_rows, "ROWS_MAX", 3)
-    with pytest.raises(EvenshardError, match="more than 3 events of a shard match a step") as failed:
+    monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
+    with pytest.raises(EvenshardError, match="more than 3 events of a shard take part") as failed:
         answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B))
     assert failed.value.code == "QUERY_INVALID"
