@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evenshard.events.users import NO_PEOPLE, Int32, People
+from evenshard.events.user_runs import UserRuns
+from evenshard.events.users import NO_PEOPLE, People
 
 DUPLICATE = "duplicate"
 """bool, never null: a copy of an event stored before."""
@@ -20,23 +21,6 @@ SHOWN_NEEDS = ("event", "distinct_id", HOT)
 
 
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class UserRuns:
-    """Which rows are whose: those of run i are ``starts[i]`` to ``ends[i]`` (of ``order``, where there is one), by time,
-    and of user ``numbers[i]``. Numbers ascend strictly; rows of nobody are in no run. dtype int32."""
-
-    starts: Int32
-    ends: Int32
-    numbers: Int32
-    order: Int32 | None = None
-
-    @property
-    def bytes(self) -> int:
-        """Memory."""
-        ends = self.ends.nbytes if self.ends.base is None else 0
-        return int(self.starts.nbytes + ends + self.numbers.nbytes + (0 if self.order is None else self.order.nbytes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,7 @@ def _order(hashes, offsets, data, i, j):  # type: ignore[no-untyped-def]
     return 1
 
 
-@kernel(
-    f"int64({view('int32')}, {view('int32')}, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1])"
-)
+@kernel(f"int64({view('int32')}, {view('int32')}, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1])")
 def _merge(left, right, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
     """Writes the users of two sorted lists in order, equal ones once; returns how many."""
     count, i, j = 0, 0, 0
@@ -204,7 +202,9 @@ def listed(ids: pa.StringArray) -> Listed:
     order = np.argsort(_hashes_of(unique.dictionary), kind="stable")
     ordered = unique.dictionary.take(pa.array(order))
     if not _ascend(*_parts_of(ordered)):  # ids of one hash
-        keys = list(zip(_hashes_of(unique.dictionary).tolist(), map(str.encode, unique.dictionary.to_pylist()), strict=True))
+        keys = list(
+            zip(_hashes_of(unique.dictionary).tolist(), map(str.encode, unique.dictionary.to_pylist()), strict=True)
+        )
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
         ordered = unique.dictionary.take(pa.array(order))
     place = np.empty(len(order), np.int32)

@@ -114,10 +114,10 @@ class _Scan:
             for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
                 if (codes == code).any():
                     self.seen.add(names[code].as_py())
-        masks = _bits(self.plan.steps, names, [where is None for where in self.step_wheres])[codes]
+        masks = bits_of(self.plan.steps, names, [where is None for where in self.step_wheres])[codes]
         for number, where in enumerate(self.step_wheres):
             if where is not None:
-                named = _bits(self.plan.steps, names, [at == number for at in range(len(self.plan.steps))])
+                named = bits_of(self.plan.steps, names, [at == number for at in range(len(self.plan.steps))])
                 if named.any():
                     masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
         return masks
@@ -170,7 +170,7 @@ class _Scan:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
 
 
-def _bits(steps: Sequence[Step], names: pa.Array, wanted: Sequence[bool]) -> Masks:
+def bits_of(steps: Sequence[Step], names: pa.Array, wanted: Sequence[bool]) -> Masks:
     """For each name the steps (of those wanted) whose events it is one of; a last entry for no name."""
     bits = np.zeros(len(names) + 1, np.uint64)
     for number, step in enumerate(steps):

@@ -4,7 +4,7 @@ The gateway's planner writes it with everything decided: bucket boundaries are i
 zones. A shard asks ``columns_needed`` what to read, reads it, and gives the rows to ``run``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import funnel, segmentation
+from evenshard.queries import funnel, funnel_plain, segmentation
+from evenshard.queries.expression import names_in, parse
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
 
 PARTIAL_BYTES_MAX = 60 << 20
@@ -31,17 +32,28 @@ class ColumnsNeeded(NamedTuple):
     start_ms: int
     end_ms: int
     """Half-open."""
+    users: bool
+    """Whose the rows are: of rows that come without users, ``distinct_id`` besides ``fields``."""
+
+    @property
+    def fields_without_users(self) -> tuple[str, ...]:
+        """Of rows of which it is not known whose they are."""
+        return tuple(sorted({*self.fields, "distinct_id"})) if self.users else self.fields
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
-    plan = _read(scan)
+    plan, users = _read(scan), False
     match plan:
         case SegmentationScan():
             fields, properties = segmentation.columns_of(plan)
         case FunnelScan():
             fields, properties = funnel.columns_of(plan)
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+            users = funnel_plain.is_plain(plan)
+            wheres = [plan.where, *(step.where for step in plan.steps)]
+            if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
+                fields = tuple(field for field in fields if field != "distinct_id")
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
 
 
 def view_for(scan: bytes) -> View:
@@ -60,7 +72,7 @@ def view_for(scan: bytes) -> View:
             events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
     return View(
-        needed.fields,
+        needed.fields_without_users,
         needed.properties,
         events=events,
         ranges_ms=ranges_ms,
@@ -68,17 +80,22 @@ def view_for(scan: bytes) -> View:
     )
 
 
-def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
+def run(
+    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None] = lambda: None
+) -> tuple[bytes, ScanStats]:
     """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
 
-    Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+    ``QUERY_INVALID`` where the answer would exceed a bound.
     """
     plan = _read(scan)
     match plan:
         case SegmentationScan():
-            table, stats = segmentation.scan_rows(plan, rows)
+            table, stats = segmentation.scan_rows(plan, _rows(rows, check))
+        case FunnelScan() if funnel_plain.is_plain(plan):
+            table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
         case FunnelScan():
-            table, stats = funnel.scan_rows(plan, rows)
+            table, stats = funnel.scan_rows(plan, _rows(rows, check))
     partial = write_partial(table)
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
@@ -87,6 +104,19 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             hint="ask for fewer days, a shorter window, or filter with where",
         )
     return partial, stats
+
+
+def _parts(rows: Parts | Iterable[ScannedRows]) -> Parts:
+    return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
+
+
+def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Iterable[ScannedRows]:
+    """Only rows that are meant."""
+    for some in (part.read() for part in rows.parts) if isinstance(rows, Parts) else rows:
+        check()
+        kept = some.kept()
+        if kept.record.num_rows:
+            yield kept
 
 
 def write_partial(table: pa.Table) -> bytes:

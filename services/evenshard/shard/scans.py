@@ -3,15 +3,16 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts
+from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.scans import columns_needed, run, view_for
+from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
@@ -41,12 +42,6 @@ class Patience:
         if self._gone.is_set() or time.monotonic() >= self._deadline_s:
             raise EvenshardError("DEADLINE_EXCEEDED", "the scan was not done in time")
 
-    def during(self, rows: Iterable[ScannedRows]) -> Iterator[ScannedRows]:
-        """``rows``, as long as somebody waits."""
-        for some in rows:
-            self.check()
-            yield some
-
 
 async def scan(
     store: Store,
@@ -73,6 +68,11 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
     with store.snapshot(tenant, owned) as snapshot:
-        rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
-        partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
+        found = snapshot.parts(Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users))
+        shown = Parts([_shown(part, view) for part in found.parts], found.people)
+        partial, stats = run(plan, shown, patience.check)
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
+
+
+def _shown(part: Part, view: View) -> Part:
+    return replace(part, read=lambda: view.show(part.read()))

@@ -207,9 +207,12 @@ class Store:
 
     def memory(self) -> list[MemoryPart]:
         """What the parts of storage hold in memory."""
-        state = self._state
-        parts = {"tail": state.tail, "cache": state.cache, "columns": state.columns}
-        return [MemoryPart(name, part.bytes, part.bytes_max) for name, part in parts.items()]
+        tail, cache, columns = self._state.tail, self._state.cache, self._state.columns
+        return [
+            MemoryPart("tail", tail.bytes, tail.bytes_max),
+            MemoryPart("cache", cache.bytes, cache.bytes_max),
+            MemoryPart("columns", columns.bytes, columns.bytes_max),
+        ]
 
     def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
         """What each tenant takes, or the one asked for ([] if it has nothing here), by name."""

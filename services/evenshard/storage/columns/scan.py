@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.hashing import slots_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SHOWN_NEEDS, Bools, Part, Parts, ScannedRows, UserRuns
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SHOWN_NEEDS, Bools, Part, Parts, ScannedRows
+from evenshard.events.user_runs import UserRuns
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.block import BlockFacts, block_key, facts_of, foreign_rows
@@ -60,7 +61,7 @@ class ColumnScan:
         """Each row once; segments first. Ids are decoded here, all else as the parts are read.
 
         Raises ``LIMIT_EXCEEDED`` for more users than can be held."""
-        sources = [*self._of_segments(wanted), *self._of_tail(wanted)]
+        sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
         if not wanted.users:
             return Parts([part for source in sources for part in source.parts(None)])
         seq = self._visible.deletions.last_seq
@@ -157,9 +158,7 @@ class _SegmentSource:
 class _BlockSource:
     """A block of the tail."""
 
-    def __init__(
-        self, key: Hashable, block: Block, facts: BlockFacts, wanted: Wanted, owned: Owned | None
-    ) -> None:
+    def __init__(self, key: Hashable, block: Block, facts: BlockFacts, wanted: Wanted, owned: Owned | None) -> None:
         self.key = key
         self._block = block
         self._facts = facts

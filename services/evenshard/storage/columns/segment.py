@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from evenshard.events.hashing import UInt64
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
@@ -107,13 +108,16 @@ class SegmentColumns:
         if part.time_min < hiding.horizon_ms:
             hidden = self.times(part) < hiding.horizon_ms
         if hiding.has_users(part.hash_min, part.hash_max):
-            placement = self.columns(part, [PLACEMENT_HASH])[PLACEMENT_HASH].to_numpy()
-            hidden[hiding.users_among(placement, lambda rows: self.ids(part).take(pa.array(rows)), in_order=True)] = True
+            placement = self.placement(part)
+            hidden[hiding.users_among(placement, lambda rows: self.ids(part).take(pa.array(rows)), in_order=True)] = (
+                True
+            )
         return hidden if hidden.any() else None
 
-    def placement(self, part: Groups) -> np.ndarray:  # type: ignore[type-arg]
+    def placement(self, part: Groups) -> UInt64:
         """The placement hash of each row."""
-        return self.columns(part, [PLACEMENT_HASH])[PLACEMENT_HASH].to_numpy()  # type: ignore[no-any-return]
+        hashes: UInt64 = self.columns(part, [PLACEMENT_HASH])[PLACEMENT_HASH].to_numpy()
+        return hashes
 
 
 _READER_COPIES = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import UserRuns
+from evenshard.events.user_runs import UserRuns
 from evenshard.events.users import NO_PEOPLE, People, united
 from evenshard.ids import TenantId
 from evenshard.storage.columns.cache import ColumnCache
@@ -45,8 +45,8 @@ def users_of(
     live: Callable[[Hashable], bool],
     seq: int,
 ) -> Users:
-    """The users of ``sources`` at least. ``live``: whether a source is still there; others are forgotten. ``seq``: of the
-    last deletion; users known before it are forgotten, for they may be deleted ones.
+    """The users of ``sources`` at least. ``live``: whether a source is still there; others are forgotten. ``seq``: of
+    the last deletion; users known before it are forgotten, for they may be deleted ones.
 
     Raises ``LIMIT_EXCEEDED`` where they do not fit into the cache.
     """
