@@ -56,7 +56,9 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            named = [step.events for step in plan.steps]
+            named = [step.events for step in (*plan.steps, *(each.step for each in plan.exclusions))]
+            if plan.order == "strict":
+                named.append(())  # any event breaks it
             events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
     return View(
