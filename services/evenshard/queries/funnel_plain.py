@@ -23,13 +23,8 @@ from evenshard.queries.user_rows import Masks
 from evenshard.queries.values import encoded
 
 
-def is_plain(plan: FunnelScan) -> bool:
-    """Whether ``scan_parts`` answers it."""
-    return not plan.by
-
-
 def scan_parts(plan: FunnelScan, parts: Parts, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
-    """The partial and the account of the scan. ``check`` raises if nobody waits any more."""
+    """Of a plan that ``is_plain`` the partial and the account. ``check`` raises if nobody waits any more."""
     running = _Scan(plan)
     chunks = UserChunks(
         running.choose, np.uint8 if running.apart else np.uint64, skip_duplicates=plan.skip_duplicates, check=check
@@ -64,7 +59,7 @@ class _Scan:
         if self.names:
             codes, names = encoded(record.column("event"))
             self._see(codes, names, some.keep)
-        every = bits_of(steps, names, [True] * len(steps))
+        every = bits_of(list(enumerate(steps)), names)
         if not every.any():
             return None
         masks = self._numbers(record, codes, every) if self.apart else self._masks(record, codes, names)
@@ -90,13 +85,13 @@ class _Scan:
     def _masks(self, record: pa.RecordBatch, codes: Integers, names: pa.Array) -> Choice:
         """The steps of each row, a bit a step."""
         steps = self.plan.steps
-        bits = bits_of(steps, names, [where is None for where in self.step_wheres])
+        bits = bits_of([(bit, steps[bit]) for bit, where in enumerate(self.step_wheres) if where is None], names)
         if all(where is None for where in self.step_wheres):
             return Coded(codes, bits)
         masks = bits[codes]
         for number, where in enumerate(self.step_wheres):
             if where is not None:
-                own = bits_of(steps, names, [at == number for at in range(len(steps))])
+                own = bits_of([(number, steps[number])], names)
                 if own.any():
                     masks |= np.where(evaluate(where, record), own[codes], np.uint64(0))
         return masks

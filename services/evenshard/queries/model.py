@@ -8,6 +8,7 @@ from typing import Literal, NoReturn, TypeVar, get_args
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import UNITS, Unit
 from evenshard.queries.expression import check_name, parse
+from evenshard.queries.steps import Step
 
 Measure = Literal["total", "unique"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -61,8 +62,8 @@ def segmentation_query(
         first,
         last,
         tuple(dict.fromkeys(events)),
-        _choice("unit", unit or "day", UNITS),
-        _choice("measure", measure or "total", MEASURES),
+        choice("unit", unit or "day", UNITS),
+        choice("measure", measure or "total", MEASURES),
         where.strip(),
         tuple(by),
         limit or LIMIT_DEFAULT,
@@ -90,6 +91,15 @@ def check_breakdown(by: Sequence[str], limit: int) -> None:
         fail("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
 
 
+def check_step(step: Step, field: str) -> Step:
+    """The step without names that repeat. Raises ``QUERY_INVALID`` for one that cannot be."""
+    if len(step.events) > EVENTS_MAX:
+        fail(f"{field}.events", f"at most {EVENTS_MAX} names, not {len(step.events)}")
+    if step.where.strip():
+        parse(step.where, f"{field}.where")
+    return Step(tuple(dict.fromkeys(step.events)), step.where.strip())
+
+
 def fail(field: str, problem: str) -> NoReturn:
     """Raises ``QUERY_INVALID`` naming the field."""
     raise fault(field, problem)
@@ -100,10 +110,11 @@ def fault(field: str, problem: str, code: str = "QUERY_INVALID") -> EvenshardErr
     return EvenshardError(code, f"{field}: {problem}", fields=(FieldFault(field, problem),))
 
 
-def _choice(field: str, value: str, allowed: Sequence[Choice]) -> Choice:
-    for choice in allowed:
-        if value == choice:
-            return choice
+def choice(field: str, value: str, allowed: Sequence[Choice]) -> Choice:
+    """The one of ``allowed`` that ``value`` is. Raises ``QUERY_INVALID`` naming the field."""
+    for one in allowed:
+        if value == one:
+            return one
     raise fault(field, f"{value!r} is none of {', '.join(map(str, allowed))}")
 
 

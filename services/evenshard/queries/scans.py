@@ -49,7 +49,7 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
             fields, properties = segmentation.columns_of(plan)
         case FunnelScan():
             fields, properties = funnel.columns_of(plan)
-            users = funnel_plain.is_plain(plan)
+            users = plan.is_plain
             wheres = [plan.where, *(step.where for step in plan.steps)]
             if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
                 fields = tuple(field for field in fields if field != "distinct_id")
@@ -68,7 +68,9 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            named = [step.events for step in plan.steps]
+            named = [step.events for step in (*plan.steps, *(each.step for each in plan.exclusions))]
+            if plan.order == "strict":
+                named.append(())  # any event breaks it
             events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
     return View(
@@ -92,7 +94,7 @@ def run(
     match plan:
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, _rows(rows, check))
-        case FunnelScan() if funnel_plain.is_plain(plan):
+        case FunnelScan() if plan.is_plain:
             table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
         case FunnelScan():
             table, stats = funnel.scan_rows(plan, _rows(rows, check))
