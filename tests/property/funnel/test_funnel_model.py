@@ -160,7 +160,7 @@ def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
 
 
 def check_explanation(case: dict[str, Any], reference: Reference) -> None:
-    """As many events of ann are told to fill a step as reach it when she is the only user; every reason is a known one."""
+    """As many events of ann are told to fill a step as reach it when she is the only user; reasons are known ones."""
     alone = Reference([row for row in reference.rows if row["distinct_id"] == "ann"])
     expected = reference_answer(case, alone)
     lines = scanned(case | {"query": case["query"] | {"explain_user": "ann"}}, reference)[0].explained
