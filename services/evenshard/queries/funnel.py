@@ -83,7 +83,7 @@ class _Scan:
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
         steps_mask = (1 << len(plan.steps)) - 1
-        one_step = plan.by_step > 0 and plan.order != "any"  # there the n-th done may match any step
+        one_step = plan.by_step > 0 and plan.order != "any"
         self.group_mask = np.uint64(1 << (plan.by_step - 1) if one_step else steps_mask)
         self.needed = ["time", "distinct_id"]
         self.gatherer = UserRowGatherer(sessions=plan.count_mode == "session")

@@ -14,8 +14,8 @@ from evenshard.events.scan import Bools, Parts, ScannedRows
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import parse
 from evenshard.queries.funnel import SEEN, bits_of
-from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts
-from evenshard.queries.funnel_plain_kernel import by_level, follow, since_entry
+from evenshard.queries.funnel_kernel import best_attempts
+from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, since_entry
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.user_chunks import Choice, Chunk, Coded, UInt8, UserChunks
