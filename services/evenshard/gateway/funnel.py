@@ -20,18 +20,24 @@ class AnsweredFunnel:
     """An answer and what it came from."""
 
     tenant: Tenant
+    query: FunnelQuery
     answer: FunnelAnswer
     scattered: Scattered
 
     @property
     def warnings(self) -> tuple[tuple[str, str], ...]:
         """Code and message."""
+        found = self.query.warnings
         if self.scattered.missing:
-            return ()  # the names may occur where nobody answered
-        return tuple(
+            return found  # the names, and the user, may occur where nobody answered
+        found += tuple(
             ("UNKNOWN_EVENT", f"no event from the first day to a window after the last is named {name!r}")
             for name in self.answer.unknown_events
         )
+        if self.query.explain_user and not self.answer.explained:
+            user = self.query.explain_user
+            found += (("NOTHING_TO_EXPLAIN", f"no event of {user!r} matches a step or an exclusion in these days"),)
+        return found
 
 
 async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: Terms) -> AnsweredFunnel:
@@ -44,7 +50,7 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
-        return AnsweredFunnel(tenant, answer, scattered)
+        return AnsweredFunnel(tenant, query, answer, scattered)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
 

@@ -48,6 +48,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
         identity_cache_bytes=budget.cache,
+        column_cache_bytes=budget.columns,
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
