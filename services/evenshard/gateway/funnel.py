@@ -9,10 +9,13 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
+
+_WHERE = "from the first day to a window after the last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +26,13 @@ class AnsweredFunnel:
     query: FunnelQuery
     answer: FunnelAnswer
     scattered: Scattered
+    unknown: Warnings
 
     @property
-    def warnings(self) -> tuple[tuple[str, str], ...]:
+    def warnings(self) -> Warnings:
         """Code and message."""
-        found = self.query.warnings
-        if self.scattered.missing:
-            return found  # the names, and the user, may occur where nobody answered
-        found += tuple(
-            ("UNKNOWN_EVENT", f"no event from the first day to a window after the last is named {name!r}")
-            for name in self.answer.unknown_events
-        )
-        if self.query.explain_user and not self.answer.explained:
+        found = (*self.query.warnings, *self.unknown)
+        if self.query.explain_user and not self.answer.explained and not self.scattered.missing:
             user = self.query.explain_user
             found += (("NOTHING_TO_EXPLAIN", f"no event of {user!r} matches a step or an exclusion in these days"),)
         return found
@@ -50,7 +48,8 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
-        return AnsweredFunnel(tenant, query, answer, scattered)
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, _WHERE)
+        return AnsweredFunnel(tenant, query, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
 

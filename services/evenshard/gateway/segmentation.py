@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
+from evenshard.gateway.unknown_names import unknown_names
 from evenshard.queries.answer import (
     Group,
     SegmentationAnswer,
@@ -57,9 +58,9 @@ async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery,
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings = await unknown_names(scatter, tenant, asked, scattered, terms.deadline)
     if keep is not None:
-        warnings = (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
+        warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
     answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))
     return Answered(tenant, answer, scattered, warnings)
 

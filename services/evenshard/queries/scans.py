@@ -18,6 +18,7 @@ from evenshard.queries import flows, funnel, funnel_plain, retention, schema, se
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.expression import names_in, parse
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.steps import Step
@@ -39,8 +40,6 @@ class ColumnsNeeded(NamedTuple):
     """Half-open."""
     users: bool
     """Whose the rows are: of rows that come without users, ``distinct_id`` besides ``fields``."""
-    user: str | None = None
-    """Only rows of this user are looked at; None: everybody's."""
 
     @property
     def fields_without_users(self) -> tuple[str, ...]:
@@ -65,12 +64,33 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
             fields, properties = schema.columns_of(plan)
         case TimelineScan():
             fields, properties = timeline.columns_of(plan)
-            return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, False, plan.user)
         case RetentionScan():
             fields, properties = retention.columns_of(plan)
         case FlowsScan():
             fields, properties = flows.columns_of(plan)
     return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
+
+
+def user_of(scan: bytes) -> str | None:
+    """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    return plan.user if isinstance(plan, TimelineScan) else None
+
+
+def events_of(scan: bytes) -> tuple[str, ...]:
+    """The names of events that ``scan`` asks for. Raises ``QUERY_INVALID``."""
+    match _read(scan):
+        case SegmentationScan(events=events):
+            return events
+        case FunnelScan(steps=steps, exclusions=exclusions):
+            asked_for = [*steps, *(each.step for each in exclusions)]
+        case RetentionScan(birth=birth, returning=returning):
+            asked_for = [birth, returning]
+        case FlowsScan(anchor=anchor):
+            asked_for = [anchor]
+        case SchemaScan() | TimelineScan():
+            return ()
+    return tuple(dict.fromkeys(name for step in asked_for for name in step.events))
 
 
 def view_for(scan: bytes) -> View:
@@ -118,6 +138,8 @@ def run(
     ``QUERY_INVALID`` where the answer would exceed a bound.
     """
     plan = _read(scan)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    rows = watch.over(rows)
     match plan:
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, _rows(rows, check))
@@ -133,7 +155,7 @@ def run(
             table, stats = retention.scan_rows(plan, _rows(rows, check))
         case FlowsScan():
             table, stats = flows.scan_rows(plan, _rows(rows, check))
-    partial = write_partial(table)
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",

@@ -14,7 +14,7 @@ from evenshard.events.scan import Part, Parts
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import columns_needed, run, view_for
+from evenshard.queries.scans import columns_needed, run, user_of, view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -79,7 +79,8 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
     if needed.properties is None:  # whole rows: they are shown once, and would drive out what is asked for again
-        here = owned if needed.user is None else _slot_of(needed.user, owned)
+        user = user_of(plan)
+        here = owned if user is None else _slot_of(user, owned)
         with store.snapshot(tenant, here) as snapshot:
             rows = snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms)
             partial, stats = run(plan, (view.show(some) for some in rows), patience.check)

@@ -249,3 +249,21 @@ async def test_a_wrong_field_is_named(fields: dict[str, Any], code: str, field: 
             await world.segmentation(**{**RANGE, **fields})
         assert (failed.value.code, [fault.field for fault in failed.value.fields]) == (code, [field])
         assert world.shards[ShardId("shard-0")].scans == 0
+
+
+async def test_a_changed_time_zone_changes_answers_and_not_data() -> None:
+    async with GatewayWorld() as world:
+        world.add(some_rows(5))
+        before = {name: list(shard.rows) for name, shard in world.shards.items()}
+        answers = []
+        for epoch, zone in enumerate(("UTC", "Asia/Tokyo", "America/New_York", "UTC"), start=2):
+            world.settings = TenantSettings(timezone=zone)
+            await world.put_tenant(Epoch(epoch))
+            for shard in world.shards.values():
+                shard.epoch = epoch  # so the gateway must know the record that has the zone
+            got = await world.segmentation(**RANGE, unit="hour")
+            assert series_of(got) == world.reference.segmentation(TENANT, **RANGE, unit="hour", timezone=zone)["series"]
+            answers.append(series_of(got))
+        assert answers[0] == answers[3]
+        assert answers[0] != answers[1] != answers[2] != answers[0]
+        assert {name: shard.rows for name, shard in world.shards.items()} == before
