@@ -64,7 +64,8 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            events = _names(plan.steps)
+            named = [*plan.steps, *(each.step for each in plan.exclusions)]
+            events = () if plan.order == "strict" else _names(named)  # any event breaks a strict one
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case RetentionScan():
             events = _names((plan.birth, plan.returning))

@@ -1,4 +1,4 @@
-"""Kernels that put rows in the order of users, and number a user's sessions."""
+"""Kernels that put rows in the order of users and of what they match, and number a user's sessions."""
 
 import numpy as np
 
@@ -32,6 +32,16 @@ def order_by_user(users, times, starts, order):  # type: ignore[no-untyped-def]
             order[first:end] = own[np.argsort(times[own], kind="mergesort")]
 
 
+@kernel(inline=True)
+def _rank(mask):  # type: ignore[no-untyped-def]
+    """The number of the lowest bit; 64 where there is none."""
+    rank = 0
+    while rank < 64 and not mask & np.uint64(1):
+        mask >>= np.uint64(1)
+        rank += 1
+    return rank
+
+
 @kernel(f"void({view('int64')}, {view('int64')}, int64, int32[::1])")
 def number_sessions(starts, times, gap, sessions):  # type: ignore[no-untyped-def]
     """Numbers each user's sessions 0, 1, 2 …: a new one begins after more than ``gap`` ms without an event.
@@ -44,3 +54,34 @@ def number_sessions(starts, times, gap, sessions):  # type: ignore[no-untyped-de
             if row > starts[user] and times[row] - times[row - 1] > gap:
                 session += 1
             sessions[row] = session
+
+
+@kernel(f"void({view('int64')}, {view('int64')}, {view('uint64')}, uint64, int32[::1])")
+def order_by_rank(starts, times, masks, bits, order):  # type: ignore[no-untyped-def]
+    """Sorts rows of one user and ms by the lowest of ``bits`` that they have, those with none last; equal ones keep
+    their order.
+
+    starts, times: as ``UserRows`` has them; masks: of the rows that ``order`` names, which is changed.
+    """
+    places = np.empty(66, np.int64)
+    own = np.empty(16, np.int32)
+    for user in range(starts.size - 1):
+        row = starts[user]
+        while row < starts[user + 1]:
+            after = row + 1
+            while after < starts[user + 1] and times[after] == times[row]:
+                after += 1
+            if after > row + 1:
+                if own.size < after - row:
+                    own = np.empty(2 * (after - row), np.int32)
+                places[:] = 0
+                for at in range(row, after):
+                    places[_rank(masks[order[at]] & bits) + 1] += 1
+                for rank in range(65):
+                    places[rank + 1] += places[rank]
+                own[: after - row] = order[row:after]
+                for event in own[: after - row]:
+                    rank = _rank(masks[event] & bits)
+                    order[row + places[rank]] = event
+                    places[rank] += 1
+            row = after

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from evenshard.errors import EvenshardError
 from evenshard.queries.groups import Integers
 from evenshard.queries.user_codes import NOBODY, number_users, select_rows, user_codes
-from evenshard.queries.user_order import number_sessions, order_by_user
+from evenshard.queries.user_order import number_sessions, order_by_rank, order_by_user
 from evenshard.queries.values import encoded
 
 ROWS_MAX: Final = 32_000_000
@@ -80,6 +80,8 @@ class UserRowGatherer:
     codes_of: CodesOf | None = None
     ties: Ties = "any"
     tie_mask: int = (1 << 64) - 1
+    rank_mask: int = 0
+    """Rows of one ms that have lower ones of these bits come first, those with none last, whatever their names."""
     sessions: bool = False
     pieces: list[_Piece] = field(default_factory=list)
     rows: int = 0
@@ -149,6 +151,8 @@ class UserRowGatherer:
         masks = np.concatenate([piece.masks for piece in self.pieces])
         if self.ties != "any":
             self._order_within_ms(users[order], times, masks[order], order)
+        if self.rank_mask:
+            order_by_rank(starts, times, masks, np.uint64(self.rank_mask), order)
         codes, values = self._codes(order)
         return UserRows(starts, times, masks[order], codes, values, sessions, ids)
 

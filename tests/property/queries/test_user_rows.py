@@ -61,7 +61,9 @@ def as_lists(rows: UserRows, sessions: bool) -> dict[str, list[tuple[Any, ...]]]
     return found
 
 
-def expected_lists(rows: list[Row], ties: str, sessions: bool, by_mask: bool) -> dict[str, list[tuple[Any, ...]]]:
+def expected_lists(
+    rows: list[Row], ties: str, sessions: bool, by_mask: bool, ranks: int
+) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     for row in rows:
         row["keep"] = bool(row["mask"]) if by_mask else row["kept"] and (row["alive"] or not sessions)
@@ -70,6 +72,8 @@ def expected_lists(rows: list[Row], ties: str, sessions: bool, by_mask: bool) ->
         mine.sort(key=lambda row: row["time"])
         if ties == "all":
             mine.sort(key=lambda row: (row["time"], row["event"].encode(), row["insert_id"] or ""))
+        if ranks:
+            mine.sort(key=lambda row: (row["time"], row["mask"] & ranks & -(row["mask"] & ranks) or 64))
         session, before = 0, mine[0]["time"] if mine else 0
         for row in mine:
             session += row["time"] - before > SESSION_GAP_MS
@@ -81,15 +85,24 @@ def expected_lists(rows: list[Row], ties: str, sessions: bool, by_mask: bool) ->
 
 
 @settings(max_examples=300, deadline=None, print_blob=True)
-@given(ROWS, st.sampled_from(["any", "all"]), st.booleans(), st.booleans(), st.booleans(), st.integers(1, 9))
+@given(
+    ROWS,
+    st.sampled_from(["any", "all"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 9),
+    st.sampled_from([0, 2, 3]),
+)
 def test_rows_are_by_user_time_and_name(
-    rows: list[Row], ties: Any, sessions: bool, by_mask: bool, dictionaries: bool, size: int
+    rows: list[Row], ties: Any, sessions: bool, by_mask: bool, dictionaries: bool, size: int, ranks: int
 ) -> None:
     if sessions and by_mask:
         rows = [row | {"alive": row["alive"] or bool(row["mask"])} for row in rows]
     gatherer = UserRowGatherer(
         lambda record, masks: {"group": record.column("group").to_numpy(), "held": record.column("held")},
         ties,
+        rank_mask=ranks,
         sessions=sessions,
     )
     for at in range(0, len(rows), size):
@@ -100,7 +113,7 @@ def test_rows_are_by_user_time_and_name(
         if kept is not None and sessions:
             kept &= alive
         gatherer.add(record_of(some, dictionaries), masks, kept, alive if sessions else None)
-    assert as_lists(gatherer.gathered(), sessions) == expected_lists(rows, ties, sessions, by_mask)
+    assert as_lists(gatherer.gathered(), sessions) == expected_lists(rows, ties, sessions, by_mask, ranks)
 
 
 def test_ties_are_ordered_only_where_bits_are_shared() -> None:
