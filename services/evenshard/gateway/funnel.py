@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
@@ -22,16 +23,7 @@ class AnsweredFunnel:
     tenant: Tenant
     answer: FunnelAnswer
     scattered: Scattered
-
-    @property
-    def warnings(self) -> tuple[tuple[str, str], ...]:
-        """Code and message."""
-        if self.scattered.missing:
-            return ()  # the names may occur where nobody answered
-        return tuple(
-            ("UNKNOWN_EVENT", f"no event from the first day to a window after the last is named {name!r}")
-            for name in self.answer.unknown_events
-        )
+    warnings: Warnings
 
 
 async def answer_funnel(
@@ -44,9 +36,15 @@ async def answer_funnel(
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
         answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
-        return AnsweredFunnel(tenant, answer, scattered)
+        return AnsweredFunnel(tenant, answer, scattered, ())
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    answered = await scatter.at_one_epoch(name, deadline, attempt)
+    if answered.scattered.missing:  # the names may occur where nobody answered
+        return answered
+    warnings = await unknown_event_warnings(
+        scatter, name, answered.answer.unknown_events, query.from_date, query.to_date, deadline
+    )
+    return replace(answered, warnings=warnings)
 
 
 def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:

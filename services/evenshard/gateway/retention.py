@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -40,11 +40,10 @@ async def answer_retention(
     answered = await scatter.at_one_epoch(name, deadline, attempt)
     if answered.scattered.missing:  # the names may occur where nobody answered
         return answered
-    unknown = answered.answer.unknown_events
     warnings = await unknown_event_warnings(
-        scatter, name, unknown, query.from_date, query.to_date, deadline, "that could count"
+        scatter, name, answered.answer.unknown_events, query.from_date, query.to_date, deadline
     )
-    return AnsweredRetention(answered.tenant, answered.answer, answered.scattered, warnings)
+    return replace(answered, warnings=warnings)
 
 
 def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:

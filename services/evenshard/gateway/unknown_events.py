@@ -21,9 +21,9 @@ SHARE_OF_DEADLINE: Final = 0.5
 
 
 async def unknown_event_warnings(
-    scatter: Scatter, tenant: str, names: Sequence[str], from_date: date, to_date: date, deadline: Deadline, when: str
+    scatter: Scatter, tenant: str, names: Sequence[str], from_date: date, to_date: date, deadline: Deadline
 ) -> Warnings:
-    """``UNKNOWN_EVENT`` for each of ``names``, of which no event was met; ``when``: in words.
+    """``UNKNOWN_EVENT`` for each of ``names``, of which no event was met where it could count.
 
     What names there are is asked of the shards, from the first day to the last. Where they cannot tell in time the
     warnings propose none: the answer that they belong to is complete without.
@@ -39,7 +39,7 @@ async def unknown_event_warnings(
     else:
         known = [str(series.by[0]) for series in answered.answer.series]
     near = await asyncio.to_thread(near_matches, names, known)
-    return tuple(("UNKNOWN_EVENT", _message(name, near[name], when)) for name in names)
+    return tuple(("UNKNOWN_EVENT", _message(name, near[name])) for name in names)
 
 
 def near_matches(names: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
@@ -57,6 +57,6 @@ def near_matches(names: Sequence[str], known: Sequence[str]) -> dict[str, list[s
     }
 
 
-def _message(name: str, near: Sequence[str], when: str) -> str:
-    message = f"no event {when} is named {name!r}"
+def _message(name: str, near: Sequence[str]) -> str:
+    message = f"no event that could count is named {name!r}"
     return f"{message}; there is {', '.join(map(repr, near))}" if near else message
