@@ -78,7 +78,7 @@ def flows_request(
         anchor=step_message(anchor, "anchor"),
         direction=direction,
         steps=at_least_one("steps", steps),
-        window_ms=0 if session else window_ms(window),
+        window_ms=None if session else window_ms(window),
         session=session,
         top=at_least_one("top", top),
         collapse_repeats=collapse_repeats,

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.flows import scan_rows
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
 from evenshard.queries.flows_model import FlowsQuery
@@ -40,16 +40,11 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
             merged = await scatter.finish(question, scattered, partial(_merged, scan, scattered.partials))
             if not is_cut_short(merged):
                 break
-        return AnsweredFlows(tenant, await asyncio.to_thread(finish, query, merged), scattered, ())
+        answer = await asyncio.to_thread(finish, query, merged)
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
+        return AnsweredFlows(tenant, answer, scattered, unknown)
 
-    answered = await scatter.at_one_epoch(name, terms.deadline, attempt)
-    if answered.scattered.missing:  # the names may occur where nobody answered
-        return answered
-    unknown = answered.answer.unknown_events
-    warnings = await unknown_event_warnings(
-        scatter, name, unknown, query.from_date, query.to_date, terms.deadline, "that could count"
-    )
-    return AnsweredFlows(answered.tenant, answered.answer, answered.scattered, warnings)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:

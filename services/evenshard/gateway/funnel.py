@@ -15,8 +15,6 @@ from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_fu
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
 
-_WHERE = "from the first day to a window after the last"
-
 
 @dataclass(frozen=True, slots=True)
 class AnsweredFunnel:
@@ -48,7 +46,7 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, _WHERE)
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredFunnel(tenant, query, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)

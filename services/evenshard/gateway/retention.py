@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.retention import scan_rows
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
 from evenshard.queries.retention_model import RetentionQuery
@@ -33,18 +33,13 @@ async def answer_retention(
     async def attempt(tenant: Tenant) -> AnsweredRetention:
         settings = tenant.settings
         plan = await asyncio.to_thread(plan_retention, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        scattered = await scatter.scan(tenant, plan.scan.to_json(), terms)
+        asked = plan.scan.to_json()
+        scattered = await scatter.scan(tenant, asked, terms)
         answer = await asyncio.to_thread(_finish, plan, scattered.partials, now_ms)
-        return AnsweredRetention(tenant, answer, scattered, ())
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
+        return AnsweredRetention(tenant, answer, scattered, unknown)
 
-    answered = await scatter.at_one_epoch(name, terms.deadline, attempt)
-    if answered.scattered.missing:  # the names may occur where nobody answered
-        return answered
-    unknown = answered.answer.unknown_events
-    warnings = await unknown_event_warnings(
-        scatter, name, unknown, query.from_date, query.to_date, terms.deadline, "that could count"
-    )
-    return AnsweredRetention(answered.tenant, answered.answer, answered.scattered, warnings)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:

@@ -100,7 +100,7 @@ class _Scan:
         masks |= PART
         if self.where is not None:
             masks[~evaluate(self.where, record)] = 0
-        kept = masks != 0 if self.plan.window_ms else np.ones(record.num_rows, np.bool_)
+        kept = masks != 0 if self.plan.window_ms >= 0 else np.ones(record.num_rows, np.bool_)
         if self.plan.skip_duplicates:
             duplicate = duplicates_of(record)
             if duplicate is not None:

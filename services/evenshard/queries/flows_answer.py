@@ -17,7 +17,7 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import days_ms
 from evenshard.queries.flows import CUT_SHORT
-from evenshard.queries.flows_model import FlowsQuery
+from evenshard.queries.flows_model import SESSION, FlowsQuery
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.funnel import SEEN
 from evenshard.queries.groups import Integers
@@ -65,7 +65,7 @@ class FlowsAnswer:
 def plan_flows(query: FlowsQuery, zone: ZoneInfo, *, dedupe: bool, margin: int = 0) -> FlowsScan:
     """What to ask the shards; sessions are followed for ``MARGINS_MS[margin]``. Raises ``RANGE_INVALID``."""
     anchors = days_ms(query.from_date, query.to_date, zone)
-    beyond_ms = query.window_ms or MARGINS_MS[margin]
+    beyond_ms = MARGINS_MS[margin] if query.window_ms == SESSION else query.window_ms
     backward = query.direction == "backward"
     return FlowsScan(
         start_ms=max(0, anchors[0] - beyond_ms) if backward else anchors[0],

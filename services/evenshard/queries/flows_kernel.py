@@ -61,7 +61,7 @@ def flow_hops(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Writes the hops of all paths; returns how many, and how many paths may go on beyond ``[start_ms, end_ms)``.
 
-    The hop to step s is (s · name_count + from) · name_count + to; that to the anchor, step 0, is from 0. window_ms: 0
+    The hop to step s is (s · name_count + from) · name_count + to; that to the anchor, step 0, is from 0. window_ms: -1
     for sessions, which end where ``gap_ms`` pass without any row; only they may go on beyond what was read.
 
     starts, times, masks: as ``UserRows`` has them, in the whole order of events; names: of each row, a number.
@@ -80,7 +80,7 @@ def flow_hops(  # type: ignore[no-untyped-def]
         step, ended = 0, False
         row = anchor + step_of_row
         while step < steps and first <= row < end:
-            if window_ms:
+            if window_ms >= 0:
                 ended = abs(times[row] - times[anchor]) > window_ms
             else:
                 ended = abs(times[row] - times[row - step_of_row]) > gap_ms
@@ -92,7 +92,7 @@ def flow_hops(  # type: ignore[no-untyped-def]
                 count += 1
                 name = names[row]
             row += step_of_row
-        if step < steps and not ended and not window_ms:
+        if step < steps and not ended and window_ms < 0:
             outermost = times[row - step_of_row]
             cut_short += outermost - gap_ms < start_ms if backward else outermost + gap_ms >= end_ms
     return count, cut_short

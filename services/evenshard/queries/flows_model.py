@@ -12,7 +12,7 @@ from evenshard.queries.steps import Step
 Direction = Literal["forward", "backward"]
 FLOW_STEPS_DEFAULT, FLOW_STEPS_MAX = 3, 10
 TOP_DEFAULT, TOP_MAX = 10, 1_000
-SESSION: Final = 0
+SESSION: Final = -1
 """``window_ms`` of flows within the anchor's session."""
 
 
@@ -40,14 +40,15 @@ def flows_query(
     anchor: Step | None,
     direction: str = "",
     steps: int = 0,
-    window_ms: int = 0,
+    window_ms: int | None = None,
     session: bool = False,
     top: int = 0,
     collapse_repeats: bool = False,
     where: str = "",
     include_duplicates: bool = False,
 ) -> FlowsQuery:
-    """Checks flows; empty and 0 stand for the defaults (forward, 3 steps, 30 days, 10 names a step).
+    """Checks flows; empty, None and 0 (of the window: an instant) stand for the defaults: forward, 3 steps, 30 days, 10
+    names a step.
 
     Raises ``RANGE_INVALID`` for the dates, ``QUERY_INVALID`` for anything else, naming the field.
     """
@@ -56,9 +57,9 @@ def flows_query(
         fail("anchor", "the anchor event is missing")
     if not 0 <= steps <= FLOW_STEPS_MAX:
         fail("steps", f"{steps} is not between 1 and {FLOW_STEPS_MAX}")
-    if not 0 <= window_ms <= WINDOW_MAX_MS:
-        fail("window_ms", f"{window_ms} ms is not between 1 ms and 366 days")
-    if session and window_ms:
+    if window_ms is not None and not 0 <= window_ms <= WINDOW_MAX_MS:
+        fail("window_ms", f"{window_ms} ms is not between 0 and 366 days")
+    if session and window_ms is not None:
         fail("window_ms", "flows are within a session or within a window, not both")
     if not 0 <= top <= TOP_MAX:
         fail("top", f"{top} is not between 1 and {TOP_MAX}")
@@ -70,7 +71,7 @@ def flows_query(
         check_step(anchor, "anchor"),
         choice("direction", direction or "forward", get_args(Direction)),
         steps or FLOW_STEPS_DEFAULT,
-        SESSION if session else window_ms or WINDOW_DEFAULT_MS,
+        SESSION if session else WINDOW_DEFAULT_MS if window_ms is None else window_ms,
         top or TOP_DEFAULT,
         collapse_repeats,
         where.strip(),

@@ -22,7 +22,7 @@ class FlowsScan:
     backward: bool
     steps: int
     window_ms: int
-    """0: within the anchor's session."""
+    """-1: within the anchor's session."""
     collapse_repeats: bool
     where: str
     """Source of the filter of all events; empty: all."""

@@ -15,7 +15,7 @@ def flows_query_of(request: query_pb2.QueryFlowsRequest) -> FlowsQuery:
         anchor=step_of(request.anchor) if request.HasField("anchor") else None,
         direction=request.direction,
         steps=request.steps,
-        window_ms=request.window_ms,
+        window_ms=request.window_ms if request.HasField("window_ms") else None,
         session=request.session,
         top=request.top,
         collapse_repeats=request.collapse_repeats,

@@ -7,11 +7,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from evenshard.queries import flows_answer, scans
+from evenshard.queries import flows_answer, funnel_answer, scans
 from evenshard.queries.flows_model import flows_query
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import ScanStats, add_stats
-from evenshard.queries.steps import parse_step
+from evenshard.queries.steps import Step, parse_step
 from evenshard.testing import flows_reference
 from evenshard.testing.reference import Reference, Row, compare
 from evenshard.testing.scanned import scanned_rows
@@ -69,7 +70,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
             "top": pick([1, 2, 3, 10]),
             "collapse_repeats": pick([True, False]),
             "include_duplicates": pick([True, False]),
-            **pick([{"session": True}, *({"window_ms": minutes * MINUTE_MS} for minutes in (1, 30, 60, 2000))]),
+            **pick([{"session": True}, *({"window_ms": minutes * MINUTE_MS} for minutes in (0, 1, 30, 60, 2000))]),
         },
         "layout": (pick([1, 2, 3]), pick(range(1, 21)), pick([True, False]), pick([True, False])),
     }
@@ -161,3 +162,33 @@ def test_random_flows_equal_the_reference() -> None:
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_many_random_flows_equal_the_reference(seed: int) -> None:
     check_random(seed, count=1_000)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_hop_equals_a_strict_funnel_where_no_two_events_share_a_ms(seed: int) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    names = ["view", "buy", "click", "Ä"]
+    minutes = chance.sample(range(-4000, 4000), 300)
+    for window_ms in (0, 20 * MINUTE_MS, 3000 * MINUTE_MS):
+        case = case_of(chance.choice)
+        zone = case["zone"]
+        case["rows"] = [row_of(chance.choice, zone, 1) | {"time": ZONES[zone][2] + at * MINUTE_MS} for at in minutes]
+        case |= {"anchor": (chance.choice(["view", "view|buy"]), chance.choice(["", "plan == 3"]))}
+        case["query"] = {"from_date": ZONES[zone][0], "to_date": ZONES[zone][1], "steps": 1, "window_ms": window_ms}
+        reference = Reference()
+        reference.import_events(case["rows"])
+        answer, _ = scanned(case, reference)
+        name, where = case["anchor"]
+        first = parse_step(f"{name} where {where}" if where else name)
+        for other in names:
+            query = funnel_query(
+                from_date=ZONES[zone][0], to_date=ZONES[zone][1], steps=[first, Step((other,))], window_ms=window_ms,
+                order="strict", attempt="first", where=case["where"],
+            )  # fmt: skip
+            scan = funnel_answer.plan_funnel(query, ZoneInfo(zone), dedupe=True)
+            rows = [row for row in reference.rows if scan.start_ms <= row["time"] < scan.end_ms]
+            partial = scans.read_partial(scans.run(scan.to_json(), [scanned_rows(rows)])[0])
+            steps = funnel_answer.finish(query, funnel_answer.merge([partial])).overall
+            hops = sum(edge["count"] for edge in answer["edges"] if edge["to"] == other)
+            assert (steps[0].count, steps[1].count) == (answer["anchors"], hops), (other, case["anchor"], window_ms)

@@ -71,6 +71,8 @@ def test_every_flag_is_passed_on(ask: Run, cluster: FakeCluster) -> None:
     assert (asked.where, asked.options.include_duplicates) == ("b == 2", True)
     assert ask(*FLOWS, *ANCHOR, "--window", "2w")[0] == 0
     assert cluster.flows[-1].window_ms == 14 * 86_400_000
+    assert ask(*FLOWS, *ANCHOR, "--window", "0d")[0] == 0
+    assert (cluster.flows[-1].HasField("window_ms"), cluster.flows[-1].window_ms) == (True, 0)
     assert ask(*FLOWS, *ANCHOR, "--allow-partial")[0] == 1
 
 
@@ -137,7 +139,7 @@ def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
         ]
         assert repr(result).splitlines()[0] == "8 users"
         with pytest.raises(EvenshardError, match="window"):
-            client.flows("a", **asked, window="0d")
+            client.flows("a", **asked, window="tomorrow")
         cluster.query_script.append(EvenshardError("QUERY_INVALID", "steps: 11 is not between 1 and 10"))
         with pytest.raises(EvenshardError, match="between 1 and 10"):
             client.flows("a", **asked, steps=11)
