@@ -7,10 +7,12 @@ from evenshard.client.async_client import AsyncClient
 from evenshard.client.client import Client, Export
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import FORMATS, Format
+from evenshard.client.flows import FlowsResult
 from evenshard.client.funnels import FunnelResult
 from evenshard.client.import_result import ImportResult
 from evenshard.client.importer import Compression, Progress
 from evenshard.client.results import SegmentationResult
+from evenshard.client.retentions import RetentionResult
 
 __all__ = [
     "FORMATS",
@@ -18,10 +20,12 @@ __all__ = [
     "AsyncExport",
     "Client",
     "Export",
+    "FlowsResult",
     "Format",
     "FunnelResult",
     "ImportResult",
     "Progress",
+    "RetentionResult",
     "SegmentationResult",
     "connect",
     "connect_async",

@@ -28,6 +28,7 @@ from evenshard.client.browse import (
 )
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import EventFile, Format
+from evenshard.client.flows import FlowsResult, flows_request, flows_result, parsed_flows
 from evenshard.client.funnels import FunnelResult, funnel_request, funnel_result, parsed_funnel
 from evenshard.client.import_result import ImportResult
 from evenshard.client.importer import (
@@ -43,6 +44,7 @@ from evenshard.client.operations import ENDED_STATES, operation_document
 from evenshard.client.rejected_events import RejectedEvents, refuse_input
 from evenshard.client.requests import Time, names, parsed_segmentation, segmentation_request, time_ms
 from evenshard.client.results import SegmentationResult, segmentation_result
+from evenshard.client.retentions import RetentionResult, parsed_retention, retention_request, retention_result
 from evenshard.client.retries import Retries
 from evenshard.client.sources import LINES_PER_BATCH, ROWS_PER_BATCH, batches_of_events, batches_of_table, is_table
 from evenshard.client.tracing import ending, start_client_span
@@ -267,30 +269,52 @@ class AsyncClient:
         from_date: str | date,
         to_date: str | date,
         window: str = "30d",
+        order: Literal["ordered", "strict", "any"] = "ordered",
+        attempt: Literal["best", "first"] = "best",
+        count: Literal["unique", "total", "session"] = "unique",
+        strict_increase: bool = False,
+        exclude: str | Sequence[str] = (),
+        exclude_user: bool = False,
+        hold: str | Sequence[str] = (),
         by: str | Sequence[str] = (),
         by_step: str | int = "first",
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        explain_user: str | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> FunnelResult:
         """Counts users who do ``steps`` (2 to 32, each as ``NAME``, ``NAME|NAME`` or ``*``, perhaps followed by
-        `` where EXPR``) in order within ``window`` of the first. Dates are of the first step, the tenant's, both
-        inclusive. ``by_step`` (first, last or a number): the step whose values group a user."""
+        `` where EXPR``) within ``window`` of the first (inclusive; ``"0s"``: in its very ms). Dates are of the first
+        step, the tenant's, both inclusive.
+
+        order: other events may lie between (``ordered``), must not (``strict``), or the steps may come in ``any``
+        order. attempt: the deepest of any entry, or the user's first alone. count: users, all attempts one after the
+        other, or sessions. exclude: ``NAME@1-2`` each, a step and the two steps between which such an event ends the
+        attempt, or with exclude_user drops its user. hold: properties whose values all steps share. by_step (first,
+        last or a number): the step whose values group a user. explain_user: tells of this user's events."""
         request = funnel_request(
             self._tenant_of(tenant),
             steps,
             from_date,
             to_date,
             window=window,
+            order=order,
+            attempt=attempt,
+            count=count,
+            strict_increase=strict_increase,
+            exclude=exclude,
+            exclude_user=exclude_user,
+            hold=hold,
             by=by,
             by_step=by_step,
             where=where,
             limit=limit,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            explain_user=explain_user,
         )
         return await self._funnel(request, timeout)
 
@@ -300,7 +324,7 @@ class AsyncClient:
 
     async def _funnel(self, request: query_pb2.QueryFunnelRequest, timeout: float | None) -> FunnelResult:
         answer = await self._call(self._gateway, rpcs.QUERY_FUNNEL, request, timeout)
-        return funnel_result(answer, request.by)
+        return funnel_result(answer, request)
 
     async def schema(
         self,
@@ -359,6 +383,100 @@ class AsyncClient:
     async def timeline_of(self, document: str | bytes, *, timeout: float | None = None) -> TimelineResult:
         """The whole request as proto3 JSON (``GetTimelineRequest``)."""
         return timeline_result(await self._call(self._gateway, rpcs.GET_TIMELINE, parsed_timeline(document), timeout))
+
+    async def retention(
+        self,
+        birth: str,
+        return_: str | None = None,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        unit: str = "day",
+        buckets: int = 8,
+        mode: str = "on",
+        align: str = "rolling",
+        birth_scope: str = "range",
+        by: str | Sequence[str] = (),
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> RetentionResult:
+        """Of the users who did ``birth`` for the first time on one of these days (the tenant's, both inclusive), how
+        many did ``return_`` (None: anything) again, ``buckets`` units long. Steps are as in ``funnel``. ``unit``: day,
+        week or month; ``mode``: on (in that unit) or on_or_after; ``align``: rolling (from the birth on) or calendar;
+        ``birth_scope``: range, or lifetime (who did it never before); ``by``: properties of the birth event."""
+        request = retention_request(
+            self._tenant_of(tenant),
+            birth,
+            return_,
+            from_date,
+            to_date,
+            unit=unit,
+            buckets=buckets,
+            mode=mode,
+            align=align,
+            birth_scope=birth_scope,
+            by=by,
+            where=where,
+            limit=limit,
+            include_duplicates=include_duplicates,
+            allow_partial=allow_partial,
+        )
+        return await self._retention(request, timeout)
+
+    async def retention_of(self, document: str | bytes, *, timeout: float | None = None) -> RetentionResult:
+        """The whole request as proto3 JSON (``QueryRetentionRequest``)."""
+        return await self._retention(parsed_retention(document), timeout)
+
+    async def _retention(self, request: query_pb2.QueryRetentionRequest, timeout: float | None) -> RetentionResult:
+        answer = await self._call(self._gateway, rpcs.QUERY_RETENTION, request, timeout)
+        return retention_result(answer, request.by)
+
+    async def flows(
+        self,
+        anchor: str,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        direction: str = "forward",
+        steps: int = 3,
+        window: str = "30d",
+        top: int = 10,
+        collapse_repeats: bool = False,
+        where: str | None = None,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> FlowsResult:
+        """What users did next (``direction`` backward: before) from their first ``anchor`` on one of these days, up to
+        ``steps`` events within ``window`` (or "session"). ``top``: names shown at each step, the rest is "$other";
+        ``collapse_repeats``: equal neighbours count as one."""
+        request = flows_request(
+            self._tenant_of(tenant),
+            anchor,
+            from_date,
+            to_date,
+            direction=direction,
+            steps=steps,
+            window=window,
+            top=top,
+            collapse_repeats=collapse_repeats,
+            where=where,
+            include_duplicates=include_duplicates,
+            allow_partial=allow_partial,
+        )
+        return await self._flows(request, timeout)
+
+    async def flows_of(self, document: str | bytes, *, timeout: float | None = None) -> FlowsResult:
+        """The whole request as proto3 JSON (``QueryFlowsRequest``)."""
+        return await self._flows(parsed_flows(document), timeout)
+
+    async def _flows(self, request: query_pb2.QueryFlowsRequest, timeout: float | None) -> FlowsResult:
+        return flows_result(await self._call(self._gateway, rpcs.QUERY_FLOWS, request, timeout))
 
     def export(
         self,

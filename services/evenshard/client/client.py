@@ -12,12 +12,14 @@ from evenshard.client.async_client import AsyncClient
 from evenshard.client.browse import SchemaResult, TimelineResult
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import Format
+from evenshard.client.flows import FlowsResult
 from evenshard.client.funnels import FunnelResult
 from evenshard.client.import_result import ImportResult
 from evenshard.client.importer import Progress
 from evenshard.client.loop import run_blocking
 from evenshard.client.requests import Time
 from evenshard.client.results import SegmentationResult
+from evenshard.client.retentions import RetentionResult
 
 Item = TypeVar("Item")
 
@@ -104,12 +106,20 @@ class Client:
         from_date: str | date,
         to_date: str | date,
         window: str = "30d",
+        order: Literal["ordered", "strict", "any"] = "ordered",
+        attempt: Literal["best", "first"] = "best",
+        count: Literal["unique", "total", "session"] = "unique",
+        strict_increase: bool = False,
+        exclude: str | Sequence[str] = (),
+        exclude_user: bool = False,
+        hold: str | Sequence[str] = (),
         by: str | Sequence[str] = (),
         by_step: str | int = "first",
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        explain_user: str | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> FunnelResult:
@@ -119,12 +129,20 @@ class Client:
                 from_date=from_date,
                 to_date=to_date,
                 window=window,
+                order=order,
+                attempt=attempt,
+                count=count,
+                strict_increase=strict_increase,
+                exclude=exclude,
+                exclude_user=exclude_user,
+                hold=hold,
                 by=by,
                 by_step=by_step,
                 where=where,
                 limit=limit,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                explain_user=explain_user,
                 tenant=tenant,
                 timeout=timeout,
             )
@@ -190,6 +208,88 @@ class Client:
 
     def timeline_of(self, document: str | bytes, *, timeout: float | None = None) -> TimelineResult:
         return run_blocking(self._client.timeline_of(document, timeout=timeout))
+
+    def retention(
+        self,
+        birth: str,
+        return_: str | None = None,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        unit: str = "day",
+        buckets: int = 8,
+        mode: str = "on",
+        align: str = "rolling",
+        birth_scope: str = "range",
+        by: str | Sequence[str] = (),
+        where: str | None = None,
+        limit: int = 60,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> RetentionResult:
+        return run_blocking(
+            self._client.retention(
+                birth,
+                return_=return_,
+                from_date=from_date,
+                to_date=to_date,
+                unit=unit,
+                buckets=buckets,
+                mode=mode,
+                align=align,
+                birth_scope=birth_scope,
+                by=by,
+                where=where,
+                limit=limit,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def retention_of(self, document: str | bytes, *, timeout: float | None = None) -> RetentionResult:
+        return run_blocking(self._client.retention_of(document, timeout=timeout))
+
+    def flows(
+        self,
+        anchor: str,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        direction: str = "forward",
+        steps: int = 3,
+        window: str = "30d",
+        top: int = 10,
+        collapse_repeats: bool = False,
+        where: str | None = None,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> FlowsResult:
+        return run_blocking(
+            self._client.flows(
+                anchor,
+                from_date=from_date,
+                to_date=to_date,
+                direction=direction,
+                steps=steps,
+                window=window,
+                top=top,
+                collapse_repeats=collapse_repeats,
+                where=where,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def flows_of(self, document: str | bytes, *, timeout: float | None = None) -> FlowsResult:
+        return run_blocking(self._client.flows_of(document, timeout=timeout))
 
     def export(
         self,

@@ -1,7 +1,9 @@
 """Puts a gateway together."""
 
 from evenshard.api.v1 import query_pb2_grpc
+from evenshard.gateway.admission import Admission, QueryLimits
 from evenshard.gateway.export import Exporter
+from evenshard.gateway.known import Known
 from evenshard.gateway.scatter import Scatter
 from evenshard.gateway.service import QueryService
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
@@ -15,8 +17,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tenants, services = TenantView(ports.directory, ports.clock), ServiceView(ports.directory, ports.clock)
     await tenants.start()
     await services.start()
-    scatter = Scatter(ports.peers, tenants, services)
-    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter))
+    settings = options.settings
+    scatter = Scatter(ports.peers, tenants, services, Known(settings.gateway_cache_bytes))
+    limits = QueryLimits(
+        settings.tenant_queries_max, settings.tenant_queries_waiting_max, settings.tenant_scan_bytes_per_second
+    )
+    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter), Admission(ports.clock, limits))
 
     async def close() -> None:
         await services.close()

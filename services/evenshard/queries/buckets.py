@@ -84,6 +84,24 @@ def buckets(from_date: date, to_date: date, unit: Unit, zone: ZoneInfo) -> Bucke
     return _numbered(unit, np.concatenate(starts), np.concatenate(keys), np.concatenate(offsets))
 
 
+def days_ms(from_date: date, to_date: date, zone: ZoneInfo) -> list[int]:
+    """When the clock shows one of these days: ascending instants in pairs, ``[start, end)`` each; at least one pair.
+
+    Raises ``RANGE_INVALID`` for a range too long.
+    """
+    made = buckets(from_date, to_date, "month", zone)
+    found: list[int] = []
+    for at, bucket in enumerate(made.bucket_of.tolist()):
+        if bucket == OUTSIDE:
+            continue
+        start, end = made.bounds_ms[at : at + 2].tolist()
+        if found and found[-1] == start:
+            found[-1] = end
+        else:
+            found += [start, end]
+    return found or made.bounds_ms[[0, 0]].tolist()  # none for dates that a zone's clock never showed
+
+
 _NO_KEY = np.iinfo(np.int64).min
 
 

@@ -1,17 +1,17 @@
 """A funnel on a shard: one pass over rows, then a kernel over each user's; the result is a table that is appended to.
 
 **Partial**: ``by_0`` … (utf8, the tags of a group), ``level`` (int32), ``users`` (int64) and ``times``
-(large_list<int64>): of ``users`` users, one after the other, the ms from step 1 to steps 2 … level. Users without an
-entry are left out. The schema's metadata ``seen`` lists the names of events that occur at all. All of a user's events
-are on one shard, so the partials of shards are simply put behind one another.
+(large_list<int64>): of ``users`` attempts that count, one after the other, the ms from step 1 to steps 2 … level. Users
+without an entry are left out. The schema's metadata ``seen`` lists the names of events that occur at all, and
+``explained`` what became of the events of the user who is explained. All of a user's events are on one shard, so the
+partials of shards are simply put behind one another.
 
-Duplicates skipped are those that match a step, entries and completions alike.
+Duplicates skipped are those that match a step or an exclusion, entries and completions alike.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,27 +19,35 @@ import pyarrow.compute as pc
 from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import names_in, parse
-from evenshard.queries.funnel_kernel import best_attempts
-from evenshard.queries.funnel_rows import NO_GROUP, FunnelRows, RowGatherer
+from evenshard.queries.funnel_attempts import Attempts, attempts_that_count
+from evenshard.queries.funnel_explain import Explained
+from evenshard.queries.funnel_holds import held_values, hold_codes
+from evenshard.queries.funnel_moment import EXCLUSION_BIT
 from evenshard.queries.groups import Groups, Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.steps import Step
+from evenshard.queries.user_rows import Masks, UserRowGatherer, UserRows
 from evenshard.queries.values import FIELD_OF_NAME, NULL_TAG, columns_holding, encoded
 
 SEEN = b"seen"
+EXPLAINED = b"explained"
+NO_GROUP = 0
+"""The number of the group whose values are all unset."""
 _LEVELS = 64
 """More than there are."""
+_GROUP = "group"
 
 
 def columns_of(plan: FunnelScan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The fields and the properties a scan reads."""
-    names = frozenset(plan.by)
-    for where in (plan.where, *(step.where for step in plan.steps)):
+    names = frozenset((*plan.by, *plan.hold))
+    chosen = [step for _, step in _selectors(plan)]
+    for where in (plan.where, *(step.where for step in chosen)):
         names |= names_in(parse(where)) if where else frozenset()
     fields = {"time", "distinct_id"} | {FIELD_OF_NAME[name] for name in names if name in FIELD_OF_NAME}
-    if any(step.events for step in plan.steps):
+    if any(step.events for step in chosen):
         fields.add("event")
-    if plan.by:
+    if not plan.is_plain:
         fields |= {"event", "insert_id"}
     return tuple(sorted(fields)), tuple(sorted(name for name in names if name not in FIELD_OF_NAME))
 
@@ -55,20 +63,36 @@ def scan_rows(plan: FunnelScan, rows: Iterable[ScannedRows]) -> tuple[pa.Table, 
     return running.partial(), running.stats()
 
 
+def _selectors(plan: FunnelScan) -> list[tuple[int, Step]]:
+    """Steps and exclusions with their bits in a mask."""
+    steps = list(enumerate(plan.steps))
+    return steps + [(EXCLUSION_BIT + number, each.step) for number, each in enumerate(plan.exclusions)]
+
+
 class _Scan:
-    """The state of one pass: the rows that match, see ``RowGatherer``."""
+    """The state of one pass: the rows that take part, see ``UserRowGatherer``."""
 
     def __init__(self, plan: FunnelScan) -> None:
         self.plan = plan
         self.where = parse(plan.where) if plan.where else None
-        self.step_wheres = [parse(step.where) if step.where else None for step in plan.steps]
-        self.names = {name for step in plan.steps for name in step.events}
+        self.selectors = _selectors(plan)
+        self.wheres = [parse(step.where) if step.where else None for _, step in self.selectors]
+        self.names = {name for _, step in self.selectors for name in step.events}
         self.seen: set[str] = set()
         self.groups = Groups(plan.by)
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
-        every_step = (1 << len(plan.steps)) - 1
-        self.gatherer = RowGatherer(self.groups, 1 << (plan.by_step - 1) if plan.by_step > 0 else every_step)
+        steps_mask = (1 << len(plan.steps)) - 1
+        one_step = plan.by_step > 0 and plan.order != "any"
+        self.group_mask = np.uint64(1 << (plan.by_step - 1) if one_step else steps_mask)
+        self.needed = ["time", "distinct_id"]
+        self.gatherer = UserRowGatherer(sessions=plan.count_mode == "session")
+        if not plan.is_plain:
+            self.needed += ["event", "insert_id"]
+            self.gatherer = UserRowGatherer(
+                self._codes_of, "shared", rank_mask=steps_mask, sessions=plan.count_mode == "session"
+            )
+        self.explained = Explained(plan, steps_mask) if plan.explain_user else None
         self.skipped = {True: 0, False: 0}
         self.rows = 0
         self.bytes = 0
@@ -78,21 +102,41 @@ class _Scan:
         self.rows += record.num_rows
         self.bytes += some.bytes_read
         masks = self._masks(record)
-        if self.where is not None and masks.any():
-            masks[~evaluate(self.where, record)] = 0
+        alive = np.ones(record.num_rows, np.bool_)
         if self.plan.skip_duplicates:
             duplicate = duplicates_of(record)
-            if duplicate is not None:
-                self.skipped[some.indexed] += int(np.count_nonzero(masks[duplicate]))
-                masks[duplicate] = 0
-        if not masks.any():
+            alive = alive if duplicate is None else ~duplicate
+        kept = alive
+        if self.where is not None and (masks.any() or self.plan.order == "strict"):
+            passes = evaluate(self.where, record)
+            masks[~passes] = 0
+            kept = alive & passes
+        self.skipped[some.indexed] += int(np.count_nonzero(masks[~alive]))
+        masks[~alive] = 0
+        if self.plan.order != "strict":
+            kept = masks != 0
+        if self.explained is not None:
+            self.explained.add(record, masks, kept, alive)
+        if not (alive if self.gatherer.sessions else kept).any():
             return
-        needed = ["time", "distinct_id", *(["event", "insert_id"] if self.plan.by else [])]
-        needed += [name for name in columns_holding(self.plan.by, record.schema.names) if name not in needed]
-        self.gatherer.add(record.select(needed), masks)
+        looked_at = columns_holding((*self.plan.by, *self.plan.hold), record.schema.names)
+        self.gatherer.add(record.select(list(dict.fromkeys((*self.needed, *looked_at)))), masks, kept, alive)
 
-    def _masks(self, record: pa.RecordBatch) -> npt.NDArray[np.uint32]:
-        """The steps that each row matches, but for the filter of all; one bit a step."""
+    def _codes_of(self, record: pa.RecordBatch, masks: Masks) -> dict[str, Integers | pa.Array]:
+        """The group of each row that may group its user, and what it holds."""
+        codes: dict[str, Integers | pa.Array] = held_values(record, self.plan.hold)
+        if self.plan.by:
+            groups: Integers = np.full(len(masks), NO_GROUP, np.int32)
+            wanted = masks & self.group_mask != 0
+            shown = record.select(columns_holding(self.plan.by, record.schema.names))
+            if shown.num_columns and wanted.any():
+                shown = shown if wanted.all() else shown.take(pa.array(np.flatnonzero(wanted)))
+                groups[wanted] = self.groups.number(shown)
+            codes[_GROUP] = groups
+        return codes
+
+    def _masks(self, record: pa.RecordBatch) -> Masks:
+        """The steps and exclusions that each row matches, but for the filter of all; one bit each."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         if self.names:
             codes, names = encoded(record.column("event"))
@@ -100,30 +144,32 @@ class _Scan:
             for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
                 if (codes == code).any():
                     self.seen.add(names[code].as_py())
-        masks = _bits(self.plan.steps, names, [where is None for where in self.step_wheres])[codes]
-        for number, where in enumerate(self.step_wheres):
+        plain = [selector for selector, where in zip(self.selectors, self.wheres, strict=True) if where is None]
+        masks = bits_of(plain, names)[codes]
+        for selector, where in zip(self.selectors, self.wheres, strict=True):
             if where is not None:
-                named = _bits(self.plan.steps, names, [at == number for at in range(len(self.plan.steps))])
+                named = bits_of([selector], names)
                 if named.any():
-                    masks |= np.where(evaluate(where, record), named[codes], np.uint32(0))
+                    masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
         return masks
 
     def partial(self) -> pa.Table:
         """What the pass found."""
         rows = self.gatherer.gathered()
-        levels, filled = np.empty(len(rows.starts) - 1, np.int8), np.empty(len(rows.times), np.int32)
-        entries = np.array(self.plan.entries_ms, np.int64)
-        steps, window_ms = len(self.plan.steps), self.plan.window_ms
-        total = best_attempts(rows.starts, rows.times, rows.masks, steps, window_ms, entries, levels, filled)
-        return self._table(rows, levels[levels > 0].astype(np.int64), filled[:total])
+        attempts = attempts_that_count(self.plan, rows, hold_codes(self.plan, rows))
+        table = self._table(rows, attempts)
+        about = {SEEN: orjson.dumps(sorted(self.seen))}
+        if self.explained is not None:
+            about[EXPLAINED] = orjson.dumps(self.explained.lines())
+        return table.replace_schema_metadata(about)
 
-    def _table(self, rows: FunnelRows, levels: Integers, filled: Integers) -> pa.Table:
-        """``levels``: of users who entered; ``filled``: the rows of their steps."""
-        ends = np.cumsum(levels)
-        starts = ends - levels
+    def _table(self, rows: UserRows, attempts: Attempts) -> pa.Table:
+        levels, filled, starts = attempts.levels, attempts.filled, attempts.starts
         times = rows.times[filled]
         since_entry = times - np.repeat(times[starts], levels)
-        groups = self._groups_of_users(rows.groups[filled], starts, levels) if self.plan.by else np.zeros_like(levels)
+        groups: Integers = np.zeros_like(levels)
+        if self.plan.by and len(levels):
+            groups = self._groups_of_attempts(rows.codes[_GROUP][filled], starts, levels)
         keys = groups * _LEVELS + levels
         order = np.argsort(keys, kind="stable")
         found, users = np.unique(keys, return_counts=True)
@@ -133,15 +179,13 @@ class _Scan:
         columns["level"] = pa.array((found % _LEVELS).astype(np.int32))
         columns["users"] = pa.array(users.astype(np.int64))
         columns["times"] = pa.LargeListArray.from_arrays(pa.array(offsets.astype(np.int64)), pa.array(flat))
-        return pa.table(columns).replace_schema_metadata({SEEN: orjson.dumps(sorted(self.seen))})
+        return pa.table(columns)
 
     def _tags(self) -> list[pa.StringArray]:
         return self.groups.tags() if self.plan.by else []
 
-    def _groups_of_users(self, groups: Integers, starts: Integers, levels: Integers) -> Integers:
-        """The group of each user; ``groups``: of the rows that fill steps."""
-        if not len(levels):
-            return np.zeros(0, np.int64)
+    def _groups_of_attempts(self, groups: Integers, starts: Integers, levels: Integers) -> Integers:
+        """The group of each attempt; ``groups``: of the rows that fill steps."""
         if self.plan.by_step > 0:
             reached = levels >= self.plan.by_step
             return np.where(reached, groups[np.where(reached, starts + self.plan.by_step - 1, starts)], NO_GROUP)
@@ -156,16 +200,15 @@ class _Scan:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
 
 
-def _bits(steps: Sequence[Step], names: pa.Array, wanted: Sequence[bool]) -> npt.NDArray[np.uint32]:
-    """For each name the steps (of those wanted) whose events it is one of; a last entry for no name."""
-    bits = np.zeros(len(names) + 1, np.uint32)
-    for number, step in enumerate(steps):
-        if wanted[number]:
-            matches = np.ones(len(bits), np.bool_)
-            if step.events:
-                found = pc.is_in(names, value_set=pa.array(step.events, names.type))
-                matches = np.append(found.to_numpy(zero_copy_only=False), False)
-            bits[matches] |= np.uint32(1 << number)
+def bits_of(selectors: Sequence[tuple[int, Step]], names: pa.Array) -> Masks:
+    """For each name the bits of those whose events it is one of; a last entry for no name."""
+    bits = np.zeros(len(names) + 1, np.uint64)
+    for bit, step in selectors:
+        matches = np.ones(len(bits), np.bool_)
+        if step.events:
+            found = pc.is_in(names, value_set=pa.array(step.events, names.type))
+            matches = np.append(found.to_numpy(zero_copy_only=False), False)
+        bits[matches] |= np.uint64(1 << bit)
     return bits
 
 

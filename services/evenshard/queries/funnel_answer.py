@@ -7,6 +7,7 @@ here, averages and medians exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,7 +15,8 @@ import orjson
 import pyarrow as pa
 
 from evenshard.queries.buckets import OUTSIDE, buckets
-from evenshard.queries.funnel import SEEN
+from evenshard.queries.funnel import EXPLAINED, SEEN
+from evenshard.queries.funnel_histogram import Bar, histogram
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
@@ -26,7 +28,7 @@ class StepResult:
     """What became of one step, numbered from 1. Shares run from 0 to 1; None where undefined."""
 
     step: int
-    name: str
+    name: str | None
     count: int
     conversion_from_previous: float | None
     conversion_from_first: float | None
@@ -34,6 +36,8 @@ class StepResult:
     median_seconds_from_previous: float | None
     avg_seconds_from_first: float | None
     median_seconds_from_first: float | None
+    histogram: tuple[Bar, ...]
+    """Of the times from the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class FunnelAnswer:
     groups: tuple[FunnelGroup, ...]
     unknown_events: tuple[str, ...]
     """Names asked for of which no event was met."""
+    explained: tuple[dict[str, Any], ...]
+    """Of each event of the user who is explained, in order, what ``funnel_explain.Explained.lines`` tells."""
 
 
 def plan_funnel(query: FunnelQuery, zone: ZoneInfo, *, dedupe: bool) -> FunnelScan:
@@ -76,21 +82,31 @@ def plan_funnel(query: FunnelQuery, zone: ZoneInfo, *, dedupe: bool) -> FunnelSc
         by=query.by,
         by_step=query.by_step,
         skip_duplicates=dedupe and not query.include_duplicates,
+        order=query.order,
+        attempt=query.attempt,
+        count_mode=query.count_mode,
+        strict_increase=query.strict_increase,
+        exclusions=query.exclusions,
+        exclude_user=query.exclude_user,
+        hold=query.hold_constant,
+        explain_user=query.explain_user,
     )
 
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
     seen: set[str] = set()
+    explained: list[dict[str, Any]] = []
     for partial in partials:
         seen.update(orjson.loads(partial.schema.metadata[SEEN]))
+        explained += orjson.loads(partial.schema.metadata.get(EXPLAINED, b"[]"))
     table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
-    return table.replace_schema_metadata({SEEN: orjson.dumps(sorted(seen))})
+    return table.replace_schema_metadata({SEEN: orjson.dumps(sorted(seen)), EXPLAINED: orjson.dumps(explained)})
 
 
 def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
     """The answer."""
-    names = [step.name for step in query.steps]
+    names = query.names
     users = _Users(merged)
     groups: list[FunnelGroup] = []
     if query.by:
@@ -102,8 +118,10 @@ def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
             shown.append((value_of_tag(OTHER),) * len(query.by))
         groups = [FunnelGroup(by, users.steps(np.flatnonzero(of_row == at), names)) for at, by in enumerate(shown)]
     seen = set(orjson.loads(merged.schema.metadata[SEEN]))
-    unknown = dict.fromkeys(name for step in query.steps for name in step.events if name not in seen)
-    return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(unknown))
+    asked = (*query.steps, *(each.step for each in query.exclusions))
+    unknown = dict.fromkeys(name for step in asked for name in step.events if name not in seen)
+    explained = orjson.loads(merged.schema.metadata.get(EXPLAINED, b"[]"))
+    return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(unknown), tuple(explained))
 
 
 class _Users:
@@ -118,7 +136,7 @@ class _Users:
             flat, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
             self.times += [flat[first:end] for first, end in pairwise(offsets)]
 
-    def steps(self, rows: Integers, names: Sequence[str]) -> tuple[StepResult, ...]:
+    def steps(self, rows: Integers, names: Sequence[str | None]) -> tuple[StepResult, ...]:
         """Results of the users that ``rows`` hold."""
         by_level = [rows[self.levels[rows] == level] for level in range(len(names) + 1)]
         results: list[StepResult] = []
@@ -137,6 +155,7 @@ class _Users:
                     _median_s(previous),
                     _average_s(first),
                     _median_s(first),
+                    histogram(first) if step > 1 else (),
                 )
             )
         return tuple(results)

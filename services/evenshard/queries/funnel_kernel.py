@@ -5,119 +5,25 @@ within the window (a later one can do whatever an earlier one can), so one look 
 the ms at which it is first reached. Every entry not more than the window before that ms, up to the one found, reaches
 it in that very ms; so the attempt that counts begins at the first of them, and the second pass fills its steps.
 
-All events of one ms are taken together: from level i they reach level j if steps i+1 … j can be given one event each.
-Where they match one step each, that is plain; else it is a bipartite matching (augmenting paths), which grows with j
-and is taken up again where i grows. Of several ways to the deepest level of a ms the one is taken whose steps, one
-after the other, have the first event in order: what comes later does not decide.
+All events of one ms are taken together (``funnel_moment``). Where they match one step each, that is plain; else the
+matching grows with the level it leads to, and is taken up again where the level it starts from grows.
 
 Levels equal those of ClickHouse's ``windowFunnel(window, 'strict_once')``.
 """
 
 import numpy as np
 
-from evenshard.kernels import kernel, view
-
-NEVER = -(1 << 62)
-"""Before every time."""
-STEPS_MAX = 32
-_FREE = 0
-"""The step of an event that fills none."""
-
-
-@kernel(f"void({view('int32')}, {view('int64')}, int64[::1], int32[::1])")
-def order_by_user(users, times, starts, order):  # type: ignore[no-untyped-def]
-    """Rows of user u become ``order[starts[u]:starts[u + 1]]``, by time; rows of one time keep their order.
-
-    users: a number below len(starts) - 1 for each row; starts and order are written.
-    """
-    starts[:] = 0
-    for row in range(users.size):
-        starts[users[row] + 1] += 1
-    for user in range(starts.size - 1):
-        starts[user + 1] += starts[user]
-    at = starts[:-1].copy()
-    for row in range(users.size):
-        order[at[users[row]]] = row
-        at[users[row]] += 1
-    for user in range(starts.size - 1):
-        first, end = starts[user], starts[user + 1]
-        sorted_already = True
-        for place in range(first + 1, end):
-            if times[order[place]] < times[order[place - 1]]:
-                sorted_already = False
-                break
-        if not sorted_already:
-            own = order[first:end].copy()
-            order[first:end] = own[np.argsort(times[own], kind="mergesort")]
-
-
-@kernel(inline=True)
-def _augment(step, frozen, masks, first, end, step_of, event_of, via, queue):  # type: ignore[no-untyped-def]
-    """Gives ``step`` an event of ``[first, end)``, moving others if need be; False (nothing changed) if there is none.
-
-    step_of: for each event its step or _FREE; event_of: for each step its event or -1; events of steps up to
-    ``frozen`` stay. via and queue are scratch.
-    """
-    via[: end - first] = _FREE
-    queue[0] = step
-    head, tail = 0, 1
-    while head < tail:
-        asking = queue[head]
-        head += 1
-        bit = np.uint32(1) << np.uint32(asking - 1)
-        for event in range(first, end):
-            at = event - first
-            if not masks[event] & bit or via[at] != _FREE or _FREE < step_of[at] <= frozen:
-                continue
-            via[at] = asking
-            if step_of[at] != _FREE:
-                queue[tail] = step_of[at]
-                tail += 1
-                continue
-            while True:
-                mine = via[at]
-                before = event_of[mine]
-                step_of[at] = mine
-                event_of[mine] = at
-                if mine == step:
-                    return True
-                at = before
-    return False
-
-
-@kernel(inline=True)
-def _first_in_order(level, deepest, masks, first, end, step_of, event_of, via, queue):  # type: ignore[no-untyped-def]
-    """Of all ways to give steps ``level + 1 … deepest`` an event each, the first in order."""
-    for step in range(level + 1, deepest + 1):
-        bit = np.uint32(1) << np.uint32(step - 1)
-        for event in range(first, end):
-            at, held = event - first, event_of[step]
-            if at == held:
-                break
-            other = step_of[at]
-            if not masks[event] & bit or _FREE < other < step:
-                continue
-            step_of[held] = _FREE
-            step_of[at] = step
-            event_of[step] = at
-            if other == _FREE:
-                break
-            event_of[other] = -1
-            if _augment(other, step, masks, first, end, step_of, event_of, via, queue):
-                break
-            step_of[held] = step
-            step_of[at] = other
-            event_of[step] = held
-            event_of[other] = at
-
-
-@kernel(inline="always")
-def _end_of_ms(times, row, end):  # type: ignore[no-untyped-def]
-    """The row after the last of the same time."""
-    after = row + 1
-    while after < end and times[after] == times[row]:
-        after += 1
-    return after
+from evenshard.kernels import kernel
+from evenshard.queries.funnel_moment import (
+    FREE,
+    NEVER,
+    ROWS_AND_FUNNEL,
+    STEPS_MAX,
+    augment,
+    end_of_ms,
+    fill,
+    rows_of_ms_max,
+)
 
 
 @kernel(inline="always")
@@ -125,7 +31,7 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
     """One event: it fills one step, so the deepest comes first. Returns the deepest level it reaches, or 0."""
     reached, step = 0, steps
     while mask:
-        if mask >> np.uint32(step - 1):
+        if mask >> np.uint64(step - 1):
             if step == 1:
                 if opens:
                     latest[1] = now
@@ -133,7 +39,7 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
             elif latest[step - 1] >= now - window:
                 latest[step] = latest[step - 1]
                 reached = max(reached, step)
-            mask ^= np.uint32(1) << np.uint32(step - 1)
+            mask ^= np.uint64(1) << np.uint64(step - 1)
         step -= 1
     return reached
 
@@ -142,11 +48,11 @@ def _take_one(mask, opens, now, window, steps, latest):  # type: ignore[no-untyp
 def _take_apart(union, opens, now, window, steps, latest):  # type: ignore[no-untyped-def]
     """Events of one ms that match one step each: they are taken in step order."""
     reached = 0
-    if union & np.uint32(1) and opens:
+    if union & np.uint64(1) and opens:
         latest[1] = now
         reached = 1
     for step in range(2, steps + 1):
-        if union & (np.uint32(1) << np.uint32(step - 1)) and latest[step - 1] >= now - window:
+        if union & (np.uint64(1) << np.uint64(step - 1)) and latest[step - 1] >= now - window:
             latest[step] = latest[step - 1]
             reached = step
     return reached
@@ -157,21 +63,21 @@ def _take_shared(  # type: ignore[no-untyped-def]
     opens, now, window, steps, latest, before, masks, row, after, step_of, event_of, via, queue
 ):
     """Events of one ms that match several steps: for each level the deepest one that a matching leads to."""
-    step_of[: after - row] = _FREE
+    step_of[: after - row] = FREE
     event_of[: steps + 1] = -1
     before[: steps + 1] = latest[: steps + 1]
     before[0] = now if opens else NEVER
     reached, deepest = 0, 0
     for level in range(steps):
         if level and event_of[level] >= 0:
-            step_of[event_of[level]] = _FREE
+            step_of[event_of[level]] = FREE
             event_of[level] = -1
         deepest = max(deepest, level)
         if before[level] < now - window:
             if level:
                 break
             continue
-        while deepest < steps and _augment(deepest + 1, level, masks, row, after, step_of, event_of, via, queue):
+        while deepest < steps and augment(deepest + 1, level, masks, row, after, step_of, event_of, via, queue):
             deepest += 1
         for step in range(max(reached, level) + 1, deepest + 1):
             latest[step] = before[level]
@@ -189,11 +95,11 @@ def _find_best(  # type: ignore[no-untyped-def]
     row = first
     while row < end and best < steps:
         now = times[row]
-        union, shared = np.uint32(0), np.uint32(0)
-        after = _end_of_ms(times, row, end)
+        union, shared = np.uint64(0), np.uint64(0)
+        after = end_of_ms(times, row, end)
         for event in range(row, after):
             union |= masks[event]
-            shared |= masks[event] & (masks[event] - np.uint32(1))
+            shared |= masks[event] & (masks[event] - np.uint64(1))
         while interval < entries.size and entries[interval + 1] <= now:
             interval += 2
         opens = interval < entries.size and entries[interval] <= now
@@ -225,7 +131,7 @@ def _first_entry(first, end, times, masks, earliest, last, entries):  # type: ig
     while times[low] < last:
         while entries[interval + 1] <= times[low]:
             interval += 2
-        if masks[low] & np.uint32(1) and entries[interval] <= times[low]:
+        if masks[low] & np.uint64(1) and entries[interval] <= times[low]:
             break
         low += 1
     while low > first and times[low - 1] == times[low]:
@@ -233,51 +139,19 @@ def _first_entry(first, end, times, masks, earliest, last, entries):  # type: ig
     return low
 
 
-@kernel(inline="always")
-def _fill(row, end, times, masks, best, filled, total, step_of, event_of, via, queue):  # type: ignore[no-untyped-def]
-    """Writes the rows that fill steps 1 to ``best`` of the attempt that begins in the ms of ``row``."""
-    level = 0
-    while level < best:
-        after = _end_of_ms(times, row, end)
-        if after == row + 1:
-            if masks[row] & (np.uint32(1) << np.uint32(level)):
-                filled[total + level] = row
-                level += 1
-        else:
-            step_of[: after - row] = _FREE
-            event_of[: best + 1] = -1
-            deepest = level
-            while deepest < best and _augment(deepest + 1, level, masks, row, after, step_of, event_of, via, queue):
-                deepest += 1
-            _first_in_order(level, deepest, masks, row, after, step_of, event_of, via, queue)
-            for step in range(level + 1, deepest + 1):
-                filled[total + step - 1] = row + event_of[step]
-            level = deepest
-        row = after
-
-
-_TYPES = ", ".join([view("int64"), view("int64"), view("uint32"), "int64", "int64", view("int64")])
-
-
-@kernel(f"int64({_TYPES}, int8[::1], int32[::1])")
+@kernel(f"int64({ROWS_AND_FUNNEL}, int8[::1], int32[::1])")
 def best_attempts(starts, times, masks, steps, window, entries, levels, filled):  # type: ignore[no-untyped-def]
     """The level of each user (0: no entry), and behind one another the rows that fill the steps, user after user.
 
     starts: rows of user u are starts[u] … starts[u + 1], by (time, order within a ms). masks: bit s - 1 is set where
-    the row matches step s, and at least one is. entries: ascending pairs, half-open: times at which an attempt may
-    begin. levels (one a user) and filled (at least one a row) are written. Returns how many rows fill steps.
+    the row matches step s; at least one is, and no other bit. entries: ascending pairs, half-open: times at which an
+    attempt may begin. levels (one a user) and filled (one a row) are written. Returns how many rows fill steps.
     """
     latest = np.empty(STEPS_MAX + 1, np.int64)
     before = np.empty(STEPS_MAX + 1, np.int64)
     event_of = np.empty(STEPS_MAX + 1, np.int64)
     queue = np.empty(STEPS_MAX + 1, np.int64)
-    ties = 1
-    for user in range(starts.size - 1):
-        row = starts[user]
-        while row < starts[user + 1]:
-            after = _end_of_ms(times, row, starts[user + 1])
-            ties = max(ties, after - row)
-            row = after
+    ties = rows_of_ms_max(starts, times)
     step_of = np.empty(ties, np.int64)
     via = np.empty(ties, np.int64)
     total = 0
@@ -289,6 +163,6 @@ def best_attempts(starts, times, masks, steps, window, entries, levels, filled):
         levels[user] = best
         if best:
             entry = _first_entry(first, end, times, masks, best_time - window, best_entry, entries)
-            _fill(entry, end, times, masks, best, filled, total, step_of, event_of, via, queue)
+            fill(entry, end, times, masks, best, False, filled, total, step_of, event_of, via, queue)
             total += best
     return total

@@ -9,6 +9,7 @@ from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import UNITS, Unit
 from evenshard.queries.expression import check_name, parse
 from evenshard.queries.measures import MEASURES, OF_EVENTS, Measure
+from evenshard.queries.steps import Step
 
 Choice = TypeVar("Choice")
 BY_MAX = 3
@@ -59,13 +60,13 @@ def segmentation_query(
         fail("events", f"at most {EVENTS_MAX} names, not {len(events)}")
     if where.strip():
         parse(where)
-    chosen = _choice("measure", measure or "total", MEASURES)
+    chosen = choice("measure", measure or "total", MEASURES)
     _check_property(chosen, property)
     return SegmentationQuery(
         first,
         last,
         tuple(dict.fromkeys(events)),
-        _choice("unit", unit or "day", UNITS),
+        choice("unit", unit or "day", UNITS),
         chosen,
         where.strip(),
         tuple(by),
@@ -105,6 +106,15 @@ def check_breakdown(by: Sequence[str], limit: int) -> None:
         fail("limit", f"{limit} is not between 1 and {LIMIT_MAX}")
 
 
+def check_step(step: Step, field: str) -> Step:
+    """The step without names that repeat. Raises ``QUERY_INVALID`` for one that cannot be."""
+    if len(step.events) > EVENTS_MAX:
+        fail(f"{field}.events", f"at most {EVENTS_MAX} names, not {len(step.events)}")
+    if step.where.strip():
+        parse(step.where, f"{field}.where")
+    return Step(tuple(dict.fromkeys(step.events)), step.where.strip())
+
+
 def fail(field: str, problem: str) -> NoReturn:
     """Raises ``QUERY_INVALID`` naming the field."""
     raise fault(field, problem)
@@ -115,10 +125,11 @@ def fault(field: str, problem: str, code: str = "QUERY_INVALID") -> EvenshardErr
     return EvenshardError(code, f"{field}: {problem}", fields=(FieldFault(field, problem),))
 
 
-def _choice(field: str, value: str, allowed: Sequence[Choice]) -> Choice:
-    for choice in allowed:
-        if value == choice:
-            return choice
+def choice(field: str, value: str, allowed: Sequence[Choice]) -> Choice:
+    """The one of ``allowed`` that ``value`` is. Raises ``QUERY_INVALID`` naming the field."""
+    for one in allowed:
+        if value == one:
+            return one
     raise fault(field, f"{value!r} is none of {', '.join(map(str, allowed))}")
 
 

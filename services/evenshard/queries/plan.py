@@ -1,14 +1,17 @@
 """Scans as the planner writes them, and the account a scan gives of itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import orjson
 
 from evenshard.queries.measures import Measure
-from evenshard.queries.steps import Step
+from evenshard.queries.steps import Exclusion, Step
 
 PLAN_VERSION = 1
+END_OF_TIME_MS = 1 << 48
+"""No event is as late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,16 @@ class FunnelScan:
     by_step: int
     """0: the first step where a value is set, -1: the last; else the step's number, from 1."""
     skip_duplicates: bool
+    order: Literal["ordered", "strict", "any"] = "ordered"
+    attempt: Literal["best", "first"] = "best"
+    count_mode: Literal["unique", "total", "session"] = "unique"
+    strict_increase: bool = False
+    exclusions: tuple[Exclusion, ...] = ()
+    exclude_user: bool = False
+    hold: tuple[str, ...] = ()
+    """Properties whose values all steps of an attempt share."""
+    explain_user: str = ""
+    """Whose events are told of; empty: nobody's."""
 
     @property
     def start_ms(self) -> int:
@@ -108,6 +121,13 @@ class FunnelScan:
         """Completions lie before it."""
         return self.entries_ms[-1] + self.window_ms
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the times of the steps decides: which of several events of one ms fills a step, and what
+        lies between, does not matter."""
+        usual = (self.order, self.attempt, self.count_mode) == ("ordered", "best", "unique")
+        return usual and not (self.strict_increase or self.exclusions or self.hold or self.by or self.explain_user)
+
     def to_json(self) -> bytes:
         return orjson.dumps({"version": PLAN_VERSION, "kind": "funnel", **asdict(self)})
 
@@ -117,9 +137,20 @@ class FunnelScan:
         plan = orjson.loads(data)
         if (plan.pop("version"), plan.pop("kind")) != (PLAN_VERSION, "funnel"):
             raise ValueError("not a funnel of a version known here")
-        steps = tuple(Step(tuple(step["events"]), step["where"]) for step in plan.pop("steps"))
-        entries, by = tuple(plan.pop("entries_ms")), tuple(plan.pop("by"))
-        return FunnelScan(entries_ms=entries, steps=steps, by=by, **plan)
+        steps = tuple(map(_step_of, plan.pop("steps")))
+        exclusions = tuple(
+            Exclusion(
+                Step(tuple(each["step"]["events"]), each["step"]["where"]), each["after_step"], each["before_step"]
+            )
+            for each in plan.pop("exclusions")
+        )
+        for name in ("entries_ms", "by", "hold"):
+            plan[name] = tuple(plan[name])
+        return FunnelScan(steps=steps, exclusions=exclusions, **plan)
+
+
+def _step_of(document: Mapping[str, Any]) -> Step:
+    return Step(tuple(document["events"]), document["where"])
 
 
 def scan_of(data: bytes) -> SegmentationScan | FunnelScan:

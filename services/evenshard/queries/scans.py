@@ -4,7 +4,7 @@ The gateway's planner writes it with everything decided: bucket boundaries are i
 zones. A shard asks ``columns_needed`` what to read, reads it, and gives the rows to ``run``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,13 +12,18 @@ import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import funnel, schema, segmentation, timeline
+from evenshard.queries import flows, funnel, funnel_plain, retention, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
+from evenshard.queries.expression import names_in, parse
+from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
+from evenshard.queries.retention_plan import RetentionScan
+from evenshard.queries.steps import Step
 
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -33,25 +38,37 @@ class ColumnsNeeded(NamedTuple):
     start_ms: int
     end_ms: int
     """Half-open."""
+    users: bool
+    """Whose the rows are: of rows that come without users, ``distinct_id`` besides ``fields``."""
 
-
-Scan = SegmentationScan | FunnelScan | SchemaScan | TimelineScan
+    @property
+    def fields_without_users(self) -> tuple[str, ...]:
+        """Of rows of which it is not known whose they are."""
+        return tuple(sorted({*self.fields, "distinct_id"})) if self.users else self.fields
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
-    plan = _read(scan)
+    plan, users = _read(scan), False
     properties: tuple[str, ...] | None
     match plan:
         case SegmentationScan():
             fields, properties = segmentation.columns_of(plan)
         case FunnelScan():
             fields, properties = funnel.columns_of(plan)
+            users = plan.is_plain
+            wheres = [plan.where, *(step.where for step in plan.steps)]
+            if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
+                fields = tuple(field for field in fields if field != "distinct_id")
         case SchemaScan():
             fields, properties = schema.columns_of(plan)
         case TimelineScan():
             fields, properties = timeline.columns_of(plan)
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+        case RetentionScan():
+            fields, properties = retention.columns_of(plan)
+        case FlowsScan():
+            fields, properties = flows.columns_of(plan)
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
 
 
 def user_of(scan: bytes) -> str | None:
@@ -65,9 +82,15 @@ def events_of(scan: bytes) -> tuple[str, ...]:
     match _read(scan):
         case SegmentationScan(events=events):
             return events
-        case FunnelScan(steps=steps):
-            return tuple(dict.fromkeys(name for step in steps for name in step.events))
-    return ()
+        case FunnelScan(steps=steps, exclusions=exclusions):
+            asked_for = [*steps, *(each.step for each in exclusions)]
+        case RetentionScan(birth=birth, returning=returning):
+            asked_for = [birth, returning]
+        case FlowsScan(anchor=anchor):
+            asked_for = [anchor]
+        case SchemaScan() | TimelineScan():
+            return ()
+    return tuple(dict.fromkeys(name for step in asked_for for name in step.events))
 
 
 def view_for(scan: bytes) -> View:
@@ -82,14 +105,23 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            named = [step.events for step in plan.steps]
-            events = tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
+            steps = [*plan.steps, *(each.step for each in plan.exclusions)]
+            events = () if plan.order == "strict" else _names(steps)  # there any event breaks it
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case SchemaScan() | TimelineScan():
             events = ()
             ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
+        case RetentionScan():
+            events = _names((plan.birth, plan.returning))
+            inside = [
+                pair for pair, cohort in zip(pairwise(plan.births_ms), plan.cohort_of, strict=True) if cohort >= 0
+            ]
+            ranges_ms = _joined(inside)
+        case FlowsScan():
+            events = ()
+            ranges_ms = list(zip(plan.anchors_ms[::2], plan.anchors_ms[1::2], strict=True))
     return View(
-        needed.fields,
+        needed.fields_without_users,
         needed.properties,
         events=events,
         ranges_ms=ranges_ms,
@@ -97,23 +129,32 @@ def view_for(scan: bytes) -> View:
     )
 
 
-def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
+def run(
+    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None] = lambda: None
+) -> tuple[bytes, ScanStats]:
     """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
 
-    Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+    ``QUERY_INVALID`` where the answer would exceed a bound.
     """
     plan = _read(scan)
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
     match plan:
         case SegmentationScan():
-            table, stats = segmentation.scan_rows(plan, rows)
+            table, stats = segmentation.scan_rows(plan, _rows(rows, check))
+        case FunnelScan() if plan.is_plain:
+            table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
         case FunnelScan():
-            table, stats = funnel.scan_rows(plan, rows)
+            table, stats = funnel.scan_rows(plan, _rows(rows, check))
         case SchemaScan():
-            table, stats = schema.scan_rows(plan, rows)
+            table, stats = schema.scan_rows(plan, _rows(rows, check))
         case TimelineScan():
-            table, stats = timeline.scan_rows(plan, rows)
+            table, stats = timeline.scan_rows(plan, _rows(rows, check))
+        case RetentionScan():
+            table, stats = retention.scan_rows(plan, _rows(rows, check))
+        case FlowsScan():
+            table, stats = flows.scan_rows(plan, _rows(rows, check))
     partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
@@ -122,6 +163,19 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             hint="ask for fewer days, a shorter window, or filter with where",
         )
     return partial, stats
+
+
+def _parts(rows: Parts | Iterable[ScannedRows]) -> Parts:
+    return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
+
+
+def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Iterable[ScannedRows]:
+    """Only rows that are meant."""
+    for some in (part.read() for part in rows.parts) if isinstance(rows, Parts) else rows:
+        check()
+        kept = some.kept()
+        if kept.record.num_rows:
+            yield kept
 
 
 def write_partial(table: pa.Table) -> bytes:
@@ -150,6 +204,12 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
+def _names(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Names of all steps; none where one step is any event."""
+    named = [step.events for step in steps]
+    return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
+
+
 def _read(scan: bytes) -> Scan:
     try:
         match orjson.loads(scan):
@@ -157,6 +217,10 @@ def _read(scan: bytes) -> Scan:
                 return SchemaScan.from_json(scan)
             case {"kind": "timeline"}:
                 return TimelineScan.from_json(scan)
+            case {"kind": "retention"}:
+                return RetentionScan.from_json(scan)
+            case {"kind": "flows"}:
+                return FlowsScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

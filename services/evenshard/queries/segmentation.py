@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.cell_values import CellValues, cell_values
 from evenshard.queries.cells import CellCounts, CellUsers
+from evenshard.queries.counting import counted
 from evenshard.queries.evaluate import Mask, evaluate
 from evenshard.queries.expression import Expression, names_in, parse
 from evenshard.queries.groups import Groups, Integers
@@ -94,7 +95,7 @@ class _Scan:
             return
         shown = groups if self.keep is None else np.minimum(groups, self.keep)
         cells = shown.astype(np.int64) * self.plan.buckets + buckets
-        self.cells.add(*_counted(cells))
+        self.cells.add(*counted(cells))
         if self.users is not None:
             codes, ids = encoded(record.column("distinct_id"))
             self.users.add(cells, codes, ids)
@@ -204,17 +205,6 @@ class _Scan:
 def _rows_at(record: pa.RecordBatch, rows: Integers, columns: list[str]) -> pa.RecordBatch:
     indices = pa.array(rows)
     return pa.RecordBatch.from_arrays([record.column(name).take(indices) for name in columns], names=columns)
-
-
-def _counted(keys: Integers) -> tuple[Integers, Integers]:
-    """Distinct keys and how often each occurs."""
-    low = int(keys.min())
-    span = int(keys.max()) - low + 1
-    if span > 8 * len(keys) + 1024:
-        return np.unique(keys, return_counts=True)
-    counts = np.bincount(keys - low)
-    found = np.flatnonzero(counts)
-    return found + low, counts[found]
 
 
 def _joined(pieces: list[Integers]) -> Integers:

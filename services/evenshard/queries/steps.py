@@ -14,6 +14,7 @@ from evenshard.queries.expression import parse
 ANY_EVENT: Final = "*"
 _QUOTED: Final = re.compile(r"\s*`((?:[^`]|``)+)`\s*(?=\||where\s|where$|$)")
 _PLAIN: Final = re.compile(r"(?:(?!\|| where(?: |$)).)*", re.DOTALL)
+_SPAN: Final = re.compile(r"\s*(\d{1,4})\s*-\s*(\d{1,4})\s*", re.ASCII)
 _WHERE: Final = re.compile(r"\s*where(?:\s|$)")
 
 
@@ -28,6 +29,28 @@ class Step:
     def name(self) -> str:
         """For people."""
         return "|".join(self.events) or ANY_EVENT
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """An event like this, and no step of an attempt, must not lie between two of its steps, numbered from 1."""
+
+    step: Step
+    after_step: int
+    before_step: int
+
+
+def parse_exclusion(text: str, field: str = "exclude") -> Exclusion:
+    """The exclusion of ``STEP@1-2``: the step, and the steps between which it must not lie. Raises ``QUERY_INVALID``
+    naming ``field``."""
+    step, at, span = text.rpartition("@")
+    found = _SPAN.fullmatch(span)
+    if not at or found is None:
+        problem = f"{text!r} does not end in the steps between which it excludes"
+        raise EvenshardError(
+            "QUERY_INVALID", f"{field}: {problem}", hint="write NAME@1-2", fields=(FieldFault(field, problem),)
+        )
+    return Exclusion(parse_step(step, field), int(found[1]), int(found[2]))
 
 
 def parse_step(text: str, field: str = "step") -> Step:

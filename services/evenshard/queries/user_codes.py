@@ -55,24 +55,25 @@ def _number_runs(offsets, data, codes, firsts):  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    f"int64[::1](uint32[::1], {view('int64')}, {view('int32')}, int32[::1], int64[::1], uint32[::1], int32[::1], "
-    "int32[::1])"
+    f"int64[::1](bool_[::1], {view('uint64')}, {view('int64')}, {view('int32')}, int32[::1], int64[::1], uint64[::1], "
+    "int32[::1], int32[::1])"
 )
-def select_rows(masks, times, codes, numbers, out_times, out_masks, out_users, used):  # type: ignore[no-untyped-def]
-    """Picks the rows that match a step, of somebody; returns how many, and how many users they have.
+def select_rows(kept, masks, times, codes, numbers, out_times, out_masks, out_users, used):  # type: ignore[no-untyped-def]
+    """Picks the rows that are kept, of somebody; returns how many, and how many users they have.
 
-    masks, times, codes: one a row; masks of nobody's rows become 0. numbers: one a code, -1, or -2 for nobody; users
-    are numbered as they come, and ``used`` tells their codes. The outs are as long as there are masks not 0.
+    kept, masks, times, codes: one a row; nobody's rows become ones that are not kept. numbers: one a code, -1, or -2
+    for nobody; users are numbered as they come, and ``used`` tells their codes. The outs are as long as there are rows
+    kept.
     """
     count, users = 0, 0
     for row in range(masks.size):
-        if not masks[row]:
+        if not kept[row]:
             continue
         code = codes[row]
         number = numbers[code]
         if number < 0:
             if number == NOBODY:
-                masks[row] = 0
+                kept[row] = False
                 continue
             number = users
             numbers[code] = users
@@ -95,9 +96,12 @@ def user_codes(values: pa.Array) -> tuple[Codes, pa.Array]:
     return codes, values.take(pa.array(firsts[:runs]))
 
 
-def number_users(ids: Sequence[pa.Array]) -> tuple[list[Codes], int]:
-    """For each array of ids (utf8; at least one array) the numbers of its users, 0, 1, 2 … over all of them; and how
-    many users there are."""
+def number_users(ids: Sequence[pa.Array]) -> tuple[list[Codes], pa.Array]:
+    """For each array of ids (utf8; at least one array) the numbers of its users, 0, 1, 2 … over all of them, null as
+    -1; and the id of each number."""
     table = pa.chunked_array(ids, pa.utf8()).dictionary_encode()
-    people = len(table.chunk(table.num_chunks - 1).dictionary)
-    return [chunk.indices.to_numpy() for chunk in table.chunks], people
+    ends = np.cumsum([len(some) for some in ids])
+    if not ends[-1]:
+        return [np.zeros(0, np.int32) for _ in ids], pa.array([], pa.utf8())
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in table.chunks]  # none is empty
+    return np.split(np.concatenate(codes), ends[:-1]), table.chunk(table.num_chunks - 1).dictionary

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,10 +10,12 @@ import numpy as np
 
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts
+from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.scans import columns_needed, run, user_of, view_for
+from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
@@ -43,12 +44,6 @@ class Patience:
         """Raises ``DEADLINE_EXCEEDED``."""
         if self._gone.is_set() or time.monotonic() >= self._deadline_s:
             raise EvenshardError("DEADLINE_EXCEEDED", "the scan was not done in time")
-
-    def during(self, rows: Iterable[ScannedRows]) -> Iterator[ScannedRows]:
-        """``rows``, as long as somebody waits."""
-        for some in rows:
-            self.check()
-            yield some
 
 
 async def scan(
@@ -83,8 +78,20 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
     patience.check()
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
-    user = user_of(plan)
-    with store.snapshot(tenant, owned if user is None else _slot_of(user, owned)) as snapshot:
-        rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
-        partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
+    if needed.properties is None:  # whole rows: they are shown once, and would drive out what is asked for again
+        user = user_of(plan)
+        here = owned if user is None else _slot_of(user, owned)
+        with store.snapshot(tenant, here) as snapshot:
+            rows = snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms)
+            partial, stats = run(plan, (view.show(some) for some in rows), patience.check)
+            return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
+    wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
+    with store.snapshot(tenant, owned) as snapshot:
+        found = snapshot.parts(wanted)
+        shown = Parts([_shown(part, view) for part in found.parts], found.people)
+        partial, stats = run(plan, shown, patience.check)
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
+
+
+def _shown(part: Part, view: View) -> Part:
+    return replace(part, read=lambda: view.show(part.read()))

@@ -77,6 +77,8 @@ class FakeCluster:
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
     schemas: list[query_pb2.GetSchemaRequest] = field(default_factory=list)
     timelines: list[query_pb2.GetTimelineRequest] = field(default_factory=list)
+    retentions: list[query_pb2.QueryRetentionRequest] = field(default_factory=list)
+    flows: list[query_pb2.QueryFlowsRequest] = field(default_factory=list)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
     """Tenants whose compaction is paused; ``""``: everybody's."""
@@ -298,16 +300,18 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
         return answer
 
     def QueryFunnel(self, request: Any, context: Any) -> Any:
-        """Of eight users who enter half go on to each next step, by ten seconds; one group is that of no value."""
+        """Of eight users who enter half go on to each next step, by ten seconds; one group is that of no value. Of the
+        user who is explained there is one event for each step but the last, and one that excludes."""
         self.cluster.funnels.append(request)
         if self.cluster.query_script:
             refuse(context, self.cluster.query_script.pop(0))
         steps = []
         for number, step in enumerate(request.steps):
-            result = query_pb2.FunnelStepResult(
-                step=number + 1, name="|".join(step.events) or "*", count=8 >> number, conversion_from_first=0.5**number
-            )
+            result = query_pb2.FunnelStepResult(step=number + 1, count=8 >> number, conversion_from_first=0.5**number)
+            if request.order != "any":
+                result.name = "|".join(step.events) or "*"
             if number:
+                result.histogram.append(query_pb2.HistogramBar(up_to_seconds=10.0 * number, count=8 >> number))
                 result.conversion_from_previous = 0.5
                 result.avg_seconds_from_previous = result.median_seconds_from_previous = 10.0
             steps.append(result)
@@ -315,8 +319,16 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
             complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
         )
         group = query_pb2.FunnelGroup(by=[query_pb2.GroupValue() for _ in request.by], steps=steps)
+        explain = [
+            query_pb2.ExplainedEvent(event=step.name, time_ms=step.step, step=step.step, reason="fills it")
+            for step in steps[:-1]
+        ]
+        explain.append(query_pb2.ExplainedEvent(event="X", time_ms=9, insert_id="x", reason="excluded here"))
         return query_pb2.QueryFunnelResponse(
-            overall=query_pb2.FunnelSteps(steps=steps), groups=[group] if request.by else [], meta=meta
+            overall=query_pb2.FunnelSteps(steps=steps),
+            groups=[group] if request.by else [],
+            meta=meta,
+            explain=explain if request.explain_user else [],
         )
 
     def GetSchema(self, request: Any, context: Any) -> Any:
@@ -367,6 +379,44 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
                 complete=not request.options.allow_partial, placement_epoch=1, shards=1, cache="miss", trace_id=TRACE_ID
             ),
         )
+
+    def QueryRetention(self, request: Any, context: Any) -> Any:
+        """Two cohorts of eight; half of them return in each next bucket; the second's last is not over."""
+        self.cluster.retentions.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        buckets = request.buckets or 8
+        returned = [8 >> bucket for bucket in range(buckets)]
+        cohorts = [
+            query_pb2.RetentionCohort(
+                start=start, size=8, returned=returned, incomplete=[False] * (buckets - 1) + [last_is_open]
+            )
+            for start, last_is_open in ((request.from_date, False), (request.to_date, True))
+        ]
+        average = [query_pb2.RetentionShare(share=back / 8) for back in returned[:-1]] + [query_pb2.RetentionShare()]
+        meta = common_pb2.Meta(
+            complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+        )
+        by = [query_pb2.GroupValue(string_value="x") for _ in request.by]
+        groups = [query_pb2.RetentionGroup(by=by, cohorts=cohorts, average=average)] if by else []
+        return query_pb2.QueryRetentionResponse(cohorts=cohorts, average=average, groups=groups, meta=meta)
+
+    def QueryFlows(self, request: Any, context: Any) -> Any:
+        """Of eight users five go on to "a", two to the rest, one leaves."""
+        self.cluster.flows.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        anchor = "|".join(request.anchor.events) or "*"
+        meta = common_pb2.Meta(
+            complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+        )
+        nodes = [(0, anchor, 8, 1), (1, "a", 5, 0), (1, "$other", 2, 0)]
+        answer = query_pb2.QueryFlowsResponse(anchors=8, meta=meta)
+        for step, name, count, dropoff in nodes:
+            answer.nodes.add(step=step, name=name, count=count, dropoff=dropoff)
+            if step:
+                setattr(answer.edges.add(step=step, to=name, count=count), "from", anchor)
+        return answer
 
     def ExportEvents(self, request: Any, context: Any) -> Iterator[Any]:
         self.cluster.exports.append(request)

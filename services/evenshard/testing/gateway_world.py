@@ -29,7 +29,16 @@ from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row
 from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
-from evenshard.wire.rpcs import EXPORT_EVENTS, GET_SCHEMA, GET_TIMELINE, QUERY_FUNNEL, QUERY_SEGMENTATION, SHARD_SERVICE
+from evenshard.wire.rpcs import (
+    EXPORT_EVENTS,
+    GET_SCHEMA,
+    GET_TIMELINE,
+    QUERY_FLOWS,
+    QUERY_FUNNEL,
+    QUERY_RETENTION,
+    QUERY_SEGMENTATION,
+    SHARD_SERVICE,
+)
 from evenshard.wire.scans import rows_message, stats_message
 
 TENANT = TenantId("acme")
@@ -44,6 +53,12 @@ class ListShard:
     epoch: int = 1
     message_rows: int = 3
     scans: int = 0
+    unchanged: int = 0
+    """Scans answered by that."""
+    incarnation: int = 0
+    """Restarts."""
+    writes: int = 0
+    """Changes of its rows, other than by moves."""
     before_scan: Callable[["ListShard"], None] = lambda shard: None
 
     def _start(self, epoch: int) -> str:
@@ -55,12 +70,16 @@ class ListShard:
 
     async def Scan(self, request: shard_pb2.ScanRequest, context: Any) -> shard_pb2.ScanResponse:
         version = self._start(request.epoch)
+        tag = f"{self.incarnation}/{self.writes}"
+        if request.known_tag == tag:
+            self.unchanged += 1
+            return shard_pb2.ScanResponse(tag=tag, unchanged=True)
         needed = columns_needed(request.scan)
         mine = [row for row in self.rows if needed.start_ms <= row["time"] < needed.end_ms]
         pieces = [mine[at : at + self.message_rows] for at in range(0, len(mine), self.message_rows)]
         scanned = (scanned_rows(piece, indexed=number % 2 == 0) for number, piece in enumerate(pieces))
         partial, stats = run(request.scan, scanned)
-        return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version))
+        return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version), tag=tag)
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any
@@ -90,6 +109,7 @@ class GatewayWorld:
 
     shard_count: int = 2
     settings: TenantSettings = field(default_factory=TenantSettings)
+    limits: Settings = field(default_factory=Settings)
     clock: ManualClock = field(default_factory=ManualClock)
     reference: Reference = field(default_factory=Reference)
     shards: dict[ShardId, ListShard] = field(default_factory=dict)
@@ -109,7 +129,7 @@ class GatewayWorld:
         await self.put_tenant(Epoch(1))
         ports = Ports(self.clock, self.rng, self.directory, self.peers, None)
         self.running: Running = await build(
-            ports, ServiceOptions("gateway", "gateway-0", GATEWAY, (), Path(), 0, Settings())
+            ports, ServiceOptions("gateway", "gateway-0", GATEWAY, (), Path(), 0, self.limits)
         )
         self.peers.register(GATEWAY, self.running.servicers)
         return self
@@ -137,6 +157,7 @@ class GatewayWorld:
         homes = placement.shard_of_slot[slots_of(np.asarray(hashes.placement))]
         for row, home in zip(stored, homes.tolist(), strict=True):
             self.shards[placement.shards[home]].rows.append(row)
+            self.shards[placement.shards[home]].writes += 1
 
     async def segmentation(self, timeout_s: float = 10.0, **fields: Any) -> query_pb2.QuerySegmentationResponse:
         request = query_pb2.QuerySegmentationRequest(**{"tenant": TENANT, **fields})
@@ -159,9 +180,27 @@ class GatewayWorld:
         request = query_pb2.GetTimelineRequest(**{"tenant": TENANT, "user": user, **fields})
         return await self.peers.call(GATEWAY, GET_TIMELINE, request, timeout_s=10)
 
+    async def retention(
+        self, birth: str, returning: str | None = None, /, timeout_s: float = 10.0, **fields: Any
+    ) -> query_pb2.QueryRetentionResponse:
+        """Steps are as people write them."""
+        more: dict[str, Any] = {} if returning is None else {"return": _step(returning)}
+        request = query_pb2.QueryRetentionRequest(**{"tenant": TENANT, "birth": _step(birth), **more, **fields})
+        return await self.peers.call(GATEWAY, QUERY_RETENTION, request, timeout_s=timeout_s)
+
+    async def flows(self, anchor: str, /, timeout_s: float = 10.0, **fields: Any) -> query_pb2.QueryFlowsResponse:
+        """The anchor is as people write it."""
+        request = query_pb2.QueryFlowsRequest(**{"tenant": TENANT, "anchor": _step(anchor), **fields})
+        return await self.peers.call(GATEWAY, QUERY_FLOWS, request, timeout_s=timeout_s)
+
     async def export(self, **fields: Any) -> list[query_pb2.ExportEventsResponse]:
         request = query_pb2.ExportEventsRequest(**{"tenant": TENANT, **fields})
         return [message async for message in self.peers.stream(GATEWAY, EXPORT_EVENTS, request, timeout_s=10)]
+
+
+def _step(text: str) -> query_pb2.FunnelStep:
+    step = parse_step(text)
+    return query_pb2.FunnelStep(events=step.events, where=step.where)
 
 
 def exported_rows(messages: Sequence[query_pb2.ExportEventsResponse]) -> list[Row]:

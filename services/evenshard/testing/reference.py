@@ -16,7 +16,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evenshard.testing.funnel_reference import Event, best_attempt, funnel_steps
+from evenshard.testing.funnel_reference import Ask, Event, attempts, funnel_steps
 
 Row = dict[str, Any]
 HOT_EVENT = "$hotshard_events"
@@ -254,48 +254,75 @@ class Reference:
         *,
         window_ms: int = 30 * 86_400_000,
         timezone: str = "UTC",
+        order: str = "ordered",
+        attempt: str = "best",
+        count_mode: str = "unique",
+        strict_increase: bool = False,
+        exclusions: Sequence[tuple[Sequence[str], Callable[[Row], bool], int, int]] = (),
+        exclude_user: bool = False,
+        hold_constant: Sequence[str] = (),
         where: Callable[[Row], bool] = lambda row: True,
         by: Sequence[str] = (),
         by_step: str = "first",
         limit: int = 60,
         include_duplicates: bool = False,
     ) -> dict[str, Any]:
-        """``{"overall": {"steps"}, "groups": [{"by", "steps"}]}``; a step is names (none: any event) and a filter."""
+        """``{"overall": {"steps"}, "groups": [{"by", "steps"}]}``; a step is names (none: any event) and a filter, an
+        exclusion the same and the steps it lies between."""
         zone = ZoneInfo(timezone)
 
         def opens(time_ms: int) -> bool:
             day = datetime.fromtimestamp(time_ms // 1000, UTC).astimezone(zone).date().isoformat()
             return from_date <= day <= to_date
 
+        def fits(row: Row, selectors: Sequence[Any], first: int) -> frozenset[int]:
+            return frozenset(
+                number
+                for number, (names, filtered, *_) in enumerate(selectors, first)
+                if (not names or row["event"] in names) and filtered(row)
+            )
+
         users: dict[str, list[Event]] = {}
+        last: dict[str, tuple[int, int]] = {}
         for row in sorted(self.rows, key=lambda row: (row["time"], row["event"].encode(), row["insert_id"] or "")):
-            shown = row["tenant"] == tenant and row["distinct_id"] and (include_duplicates or not row["duplicate"])
-            if shown and where(row):
-                fits = [(not names or row["event"] in names) and filtered(row) for names, filtered in steps]
-                matches = frozenset(number for number, fit in enumerate(fits) if fit)
-                if matches:
-                    users.setdefault(row["distinct_id"], []).append((row["time"], matches, row))
-        found = [best_attempt(events, len(steps), window_ms, opens) for events in users.values()]
-        attempts = [[row for _, _, row in attempt] for attempt in found if attempt]
-        names = ["|".join(names) or "*" for names, _ in steps]
+            user = row["distinct_id"]
+            if row["tenant"] != tenant or not user or (row["duplicate"] and not include_duplicates):
+                continue
+            before_ms, session = last.get(user, (row["time"], 0))
+            session += row["time"] - before_ms > 30 * 60_000
+            last[user] = row["time"], session
+            event = Event(
+                row["time"],
+                fits(row, steps, 1),
+                fits(row, exclusions, 0),
+                tuple(order_of(value_of(row, name)) for name in hold_constant),
+                session,
+                row,
+            )
+            if where(row) and (order == "strict" or event.steps or event.excluded):
+                users.setdefault(user, []).append(event)
+        spans = [(after, before) for *_, after, before in exclusions]
+        ask = Ask(len(steps), window_ms, opens, order, attempt, count_mode, strict_increase, spans, exclude_user)
+        found = [[event.row for event in one] for events in users.values() for one in attempts(events, ask)]
+        names = [None if order == "any" else "|".join(names) or "*" for names, _ in steps]
 
         groups: dict[Any, list[tuple[list[Any], list[Row]]]] = {}
-        for attempt in attempts:
-            candidates = attempt[::-1] if by_step == "last" else attempt
+        for one in found:
+            candidates = one[::-1] if by_step == "last" else one
             if by_step.isdecimal():
-                candidates = attempt[int(by_step) - 1 : int(by_step)]
+                candidates = one[int(by_step) - 1 : int(by_step)]
             set_ones = (each for each in candidates if any(value_of(each, name) is not None for name in by))
             chosen = next(set_ones, None)
             values = [value_of(chosen, name) if chosen else None for name in by]
-            groups.setdefault(tuple(map(order_of, values)), []).append((values, attempt))
+            groups.setdefault(tuple(map(order_of, values)), []).append((values, one))
         ranked = sorted(groups, key=lambda key: (-len(groups[key]), key))
         lines = [(groups[key][0][0], groups[key]) for key in ranked[:limit] if by]
         if by and ranked[limit:]:
             lines.append((["$other"] * len(by), [one for key in ranked[limit:] for one in groups[key]]))
         return {
-            "overall": {"steps": funnel_steps(attempts, names)},
+            "overall": {"steps": funnel_steps(found, names)},
             "groups": [
-                {"by": values, "steps": funnel_steps([attempt for _, attempt in some], names)} for values, some in lines
+                {"by": values, "steps": funnel_steps([one for _, one in some], names)} for values, some in lines
             ],
         }
 

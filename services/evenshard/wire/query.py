@@ -23,6 +23,7 @@ class Account:
     stats: ScanStats
     elapsed_ms: float
     trace_id: str
+    from_cache: bool = False
     warnings: Sequence[tuple[str, str]] = ()
     """Code and message."""
 
@@ -107,7 +108,7 @@ def meta(account: Account) -> common_pb2.Meta:
         rows_scanned=account.stats.rows_scanned,
         bytes_scanned=account.stats.bytes_scanned,
         shards=len(account.answered),
-        cache="miss",
+        cache="hit" if account.from_cache else "miss",
         elapsed_ms=account.elapsed_ms,
         trace_id=account.trace_id,
         warnings=[common_pb2.Warning(code=code, message=message) for code, message in account.warnings],
@@ -141,8 +142,8 @@ def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
             return query_pb2.GroupValue(json_value=text)
 
 
-def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes) -> shard_pb2.ScanRequest:
-    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan)
+def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str = "") -> shard_pb2.ScanRequest:
+    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan, known_tag=known_tag)
 
 
 def scan_rows_request(

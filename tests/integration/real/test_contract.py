@@ -37,6 +37,7 @@ ERROR = {
         "code": str, "message": str, "hint": str, "retryable": bool, "trace_id": MAYBE_TEXT, "details": Map(str),
     }
 }  # fmt: skip
+WRONG = {"error": {**ERROR["error"], "details": {"fields": [{"field": str, "description": str}]}}}
 UP = {
     "status": str, "routers": [str], "gateways": [str], "counters": [str], "shards": Map(str), "etcd": [str],
     "data_dir": str, "seconds": float,
@@ -73,6 +74,9 @@ STEP = {
     "median_seconds_from_previous": MAYBE_NUMBER, "avg_seconds_from_first": MAYBE_NUMBER,
     "median_seconds_from_first": MAYBE_NUMBER,
 }  # fmt: skip
+COHORT = {"start": str, "size": int, "returned": [int], "incomplete": [bool]}
+NODE = {"step": int, "name": str, "count": int, "dropoff": int}
+EDGE = {"step": int, "from": str, "to": str, "count": int}
 ROW = {"event": str, "properties": {"distinct_id": str, "time": int, "$insert_id": str, "shop": str}}
 EXPORTED = {"rows": int, "bytes": int, "cursor": MAYBE_TEXT, "complete": bool}
 COMPACTED = {"segments_written": int, "rows": int, "duplicates_marked": int, "backlog_rows": int}
@@ -236,6 +240,16 @@ def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path)
     ]
     call("query", "funnel", *DAYS, *steps, "--by", "shop", shape={**funnel, "groups": [{"by": [str], "steps": [STEP]}]})
 
+    birth = ("--birth", "view", "--return", "*", "--buckets", "2")
+    retention = {"cohorts": [COHORT], "average": [MAYBE_NUMBER], "groups": Empty, "meta": META}
+    answer = call("query", "retention", *DAYS, *birth, shape=retention)
+    assert [(each["start"], each["size"]) for each in answer["cohorts"]] == [("2026-01-01", 5), ("2026-01-02", 0)]
+    group = {"by": [str], "cohorts": [COHORT], "average": [MAYBE_NUMBER]}
+    call("query", "retention", *DAYS, *birth, "--by", "shop", shape={**retention, "groups": [group]})
+    flows = {"anchors": int, "nodes": [NODE], "edges": [EDGE], "meta": META}
+    answer = call("query", "flows", *DAYS, "--anchor", "view", "--window", "session", shape=flows)
+    assert (answer["anchors"], answer["nodes"][0]["name"], answer["nodes"][0]["count"]) == (5, "view", 5)
+
     out = tmp_path / "out.ndjson"
     exported = call("export", *START_END, "--out", str(out), shape=EXPORTED)
     assert (exported["rows"], exported["bytes"], exported["complete"]) == (11, out.stat().st_size, True)
@@ -365,6 +379,11 @@ def test_errors_are_one_document_with_the_exit_status_of_their_kind(call: Call, 
     call("admin", "tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
     call("query", "segmentation", *nobody, shape=ERROR, status=4, code="TENANT_NOT_FOUND")
     call("query", "funnel", *nobody, "--step", "a", "--step", "b", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("query", "retention", *nobody, "--birth", "a", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("query", "flows", *nobody, "--anchor", "a", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    call("query", "flows", *DAYS, "--anchor", "a", "--by", "b", shape=WRONG, status=2, code="QUERY_INVALID")
+    call("query", "retention", *DAYS, "--birth", "a", "--buckets", "0", shape=WRONG, status=2, code="QUERY_INVALID")
+    call("query", "retention", *DAYS, "--birth", "a", "--buckets", "367", shape=WRONG, status=2, code="QUERY_INVALID")
     call("export", "--tenant", "nobody", *START_END[2:], shape=ERROR, status=4, code="TENANT_NOT_FOUND")
     call("import", str(path), "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
     call("admin", "compact", "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
@@ -372,13 +391,12 @@ def test_errors_are_one_document_with_the_exit_status_of_their_kind(call: Call, 
     call("admin", "create-tenant", "errors", shape=TENANT)
     call("admin", "create-tenant", "errors", shape=ERROR, status=4, code="TENANT_EXISTS")
     there = ("--tenant", "errors")
-    fields = {**ERROR["error"], "details": {"fields": [{"field": str, "description": str}]}}
     call(
-        "query", "segmentation", *there, *DAYS[2:], "--where", "shop ==", shape={"error": fields}, status=2,
+        "query", "segmentation", *there, *DAYS[2:], "--where", "shop ==", shape=WRONG, status=2,
         code="QUERY_INVALID",
     )  # fmt: skip
     backwards = ("--from", "2026-01-02", "--to", "2026-01-01")
-    call("query", "segmentation", *there, *backwards, shape={"error": fields}, status=2, code="RANGE_INVALID")
+    call("query", "segmentation", *there, *backwards, shape=WRONG, status=2, code="RANGE_INVALID")
 
 
 def test_commands_without_a_cluster_exit_with_3(call: Call) -> None:

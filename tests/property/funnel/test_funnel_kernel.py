@@ -4,23 +4,25 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts, order_by_user
-from evenshard.testing.funnel_reference import Event, best_attempt
+from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts
+from evenshard.queries.user_order import order_by_user
+from evenshard.testing.funnel_reference import Ask, Event, attempts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def kernel_attempts(users: list[list[tuple[int, int]]], steps: int, window: int, entries: list[int]) -> list[list[int]]:
     """For each user (rows of (time, mask), in order) the indices of the rows that fill its steps."""
+    orders = [sorted(range(len(rows)), key=lambda at: (rows[at][0], rows[at][1] & -rows[at][1])) for rows in users]
     starts = np.append(0, np.cumsum([len(rows) for rows in users])).astype(np.int64)
-    times = np.array([time for rows in users for time, _ in rows], np.int64)
-    masks = np.array([mask for rows in users for _, mask in rows], np.uint32)
+    ordered = [rows[at] for rows, order in zip(users, orders, strict=True) for at in order]
+    times, masks = np.array([time for time, _ in ordered], np.int64), np.array([mask for _, mask in ordered], np.uint64)
     levels, filled = np.full(len(users), -1, np.int8), np.full(len(times), -1, np.int32)
     total = best_attempts(starts, times, masks, steps, window, np.array(entries, np.int64), levels, filled)
     assert total == levels.sum()
     found, at = [], 0
-    for start, level in zip(starts.tolist(), levels.tolist(), strict=False):
-        found.append((filled[at : at + level] - start).tolist())
+    for start, level, order in zip(starts.tolist(), levels.tolist(), orders, strict=False):
+        found.append([order[place] for place in (filled[at : at + level] - start).tolist()])
         at += level
     return found
 
@@ -31,11 +33,12 @@ def naive_attempts(users: list[list[tuple[int, int]]], steps: int, window: int, 
 
     answers = []
     for rows in users:
-        events: list[Event] = [
-            (time, frozenset(step for step in range(steps) if mask >> step & 1), at)
+        events = [
+            Event(time, frozenset(step for step in range(1, steps + 1) if mask >> step - 1 & 1), row=at)
             for at, (time, mask) in enumerate(rows)
         ]
-        answers.append([event[2] for event in best_attempt(events, steps, window, opens)])
+        found = attempts(events, Ask(steps, window, opens))
+        answers.append([event.row for event in found[0]] if found else [])
     return answers
 
 
@@ -124,7 +127,7 @@ def test_a_window_is_inclusive_and_the_earliest_of_the_deepest_entries_counts() 
 def test_a_million_events_of_one_user_that_never_convert_take_no_time() -> None:
     rows = 1_000_000
     times = np.arange(rows, dtype=np.int64)
-    masks = np.ones(rows, np.uint32)
+    masks = np.ones(rows, np.uint64)
     masks[1::2] = 2
     levels, filled = np.zeros(1, np.int8), np.zeros(rows, np.int32)
     total = best_attempts(np.array([0, rows]), times, masks, 3, rows, np.array([0, rows]), levels, filled)

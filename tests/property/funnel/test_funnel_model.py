@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from evenshard.errors import EvenshardError
-from evenshard.queries import funnel_answer, funnel_rows, scans
+from evenshard.queries import funnel_answer, scans, user_rows
+from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
-from evenshard.queries.steps import parse_step
+from evenshard.queries.steps import Exclusion, Step, parse_step
 from evenshard.queries.values import JsonText
 from evenshard.testing.reference import Reference, Row, compare, order_of
 from evenshard.testing.scanned import scanned_rows
@@ -54,15 +55,26 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     start_ms, from_date, to_date = ZONES[zone]
     event = st.sampled_from(["view", "buy", "view", "buy", "view|buy", "*", "nothing"])
     step = st.tuples(event, st.sampled_from([*[""] * 20, *FILTERS]))
+    order = draw(st.sampled_from(["ordered", "ordered", "strict", "any"]))
+    steps = draw(st.lists(step, min_size=2, max_size=4))
+    exclusion = st.tuples(event, st.sampled_from([*[""] * 4, *FILTERS]), st.integers(1, len(steps) - 1))
+    exclusions = draw(st.lists(exclusion, max_size=draw(st.sampled_from([0, 0, 2])))) if order != "any" else []
     count, by_count = draw(st.sampled_from([1, 4, 12, 25, 25, 40])), draw(st.sampled_from([0, 1, 1, 2, 3]))
     by_name = st.sampled_from(["plan", "$event", "$insert_id", "odd name"])
     return {
         "zone": zone,
         "rows": draw(st.lists(rows(start_ms), min_size=count, max_size=count)),
-        "steps": draw(st.lists(step, min_size=2, max_size=4)),
+        "steps": steps,
         "where": draw(st.sampled_from([*[""] * 8, *FILTERS])),
-        "window_ms": draw(st.sampled_from([1, HOUR_MS, 5 * HOUR_MS, 24 * HOUR_MS, 400 * HOUR_MS])),
+        "window_ms": draw(st.sampled_from([0, 1, HOUR_MS, 5 * HOUR_MS, 24 * HOUR_MS, 400 * HOUR_MS])),
+        "exclusions": [(name, where, after, after + 1) for name, where, after in exclusions],
         "query": {
+            "order": order,
+            "attempt": draw(st.sampled_from(["best", "best", "first"])),
+            "count_mode": draw(st.sampled_from(["unique", "unique", "total", "session"])),
+            "strict_increase": order != "any" and draw(st.integers(0, 4)) == 0,
+            "exclude_user": bool(exclusions) and draw(st.booleans()),
+            "hold_constant": draw(st.sampled_from([[], [], [], ["plan"], ["plan", "odd name"], ["$insert_id"]])),
             "from_date": from_date,
             "to_date": to_date,
             "by": draw(st.lists(by_name, min_size=by_count, max_size=by_count)),
@@ -83,14 +95,27 @@ def comparable(by: Any) -> list[Any]:
     return [order_of(json.loads(v.text) if isinstance(v, JsonText) else v) for v in by]
 
 
+def step_of(name: str, where: str) -> Step:
+    return parse_step(f"{name} where {where}" if where else name)
+
+
+def as_dicts(steps: Any) -> list[dict[str, Any]]:
+    return [{**asdict(step), "histogram": list(map(asdict, step.histogram))} for step in steps]
+
+
 def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]:
     """The answer, from shards that are lists."""
     shards, size, rest, dictionaries = case["layout"]
     homes: list[list[Row]] = [[] for _ in range(shards)]
     for row in reference.rows:
         homes[sum(row["distinct_id"].encode()) % shards].append(row)
-    steps = [parse_step(f"{name} where {where}" if where else name) for name, where in case["steps"]]
-    query = funnel_query(steps=steps, where=case["where"], window_ms=case["window_ms"], **case["query"])
+    steps = [step_of(name, where) for name, where in case["steps"]]
+    exclusions = [
+        Exclusion(step_of(name, where), after, before) for name, where, after, before in case.get("exclusions", ())
+    ]
+    query = funnel_query(
+        steps=steps, exclusions=exclusions, where=case["where"], window_ms=case["window_ms"], **case["query"]
+    )
     scan = funnel_answer.plan_funnel(query, ZoneInfo(case["zone"]), dedupe=True).to_json()
     needed = scans.columns_needed(scan)
     partials, stats = [], []
@@ -107,25 +132,45 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]
     return funnel_answer.finish(query, funnel_answer.merge(partials)), add_stats(stats)
 
 
-@settings(max_examples=250, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
-@given(cases())
-def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
-    reference = Reference()
-    reference.import_events(case["rows"])
-    expected = reference.funnel(
+def reference_answer(case: dict[str, Any], reference: Reference) -> dict[str, Any]:
+    return reference.funnel(
         TENANT,
         steps=[(EVENTS[name], predicate(where)) for name, where in case["steps"]],
+        exclusions=[(EVENTS[name], predicate(where), *span) for name, where, *span in case["exclusions"]],
         where=predicate(case["where"]),
         window_ms=case["window_ms"],
         timezone=case["zone"],
         **case["query"],
     )
+
+
+@settings(max_examples=250, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
+@given(cases())
+def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
+    reference = Reference()
+    reference.import_events(case["rows"])
+    expected = reference_answer(case, reference)
     got, stats = scanned(case, reference)
-    assert [asdict(step) for step in got.overall] == expected["overall"]["steps"]
-    assert [(comparable(group.by), [asdict(step) for step in group.steps]) for group in got.groups] == [
+    assert as_dicts(got.overall) == expected["overall"]["steps"]
+    assert [(comparable(group.by), as_dicts(group.steps)) for group in got.groups] == [
         (comparable(group["by"]), group["steps"]) for group in expected["groups"]
     ]
     assert stats.rows_scanned <= len(case["rows"])
+    check_explanation(case, reference)
+
+
+def check_explanation(case: dict[str, Any], reference: Reference) -> None:
+    """As many events of ann are told to fill a step as reach it when she is the only user; reasons are known ones."""
+    alone = Reference([row for row in reference.rows if row["distinct_id"] == "ann"])
+    expected = reference_answer(case, alone)
+    lines = scanned(case | {"query": case["query"] | {"explain_user": "ann"}}, reference)[0].explained
+    filled = [sum(line["step"] == step["step"] for line in lines) for step in expected["overall"]["steps"]]
+    assert filled == [step["count"] for step in expected["overall"]["steps"]]
+    known = {reason.format(step=step) for reason in Reason for step in range(1, len(filled) + 1)}
+    assert {line["reason"] for line in lines} <= known
+    for line in lines:
+        fills = line["reason"] == Reason.FILLS.format(step=line["step"])
+        assert fills == (line["step"] is not None)
 
 
 def base(**fields: Any) -> dict[str, Any]:
@@ -176,7 +221,8 @@ def test_a_tie_is_filled_by_the_first_in_order_of_name_and_insert_id() -> None:
         ("buy", 1, {"plan": 3}, "z"), ("view", 1, {"plan": 4}, None),
     ]  # fmt: skip
     query = {"by": ["plan"], "by_step": "2"}
-    for step, plan in (("view", 4), ("view|buy", 3), ("view where plan in [1, 2]", 2)):
+    # What matches step 1 comes before what does not.
+    for step, plan in (("view", 4), ("view|buy", 4), ("buy|click", 3), ("view where plan in [1, 2]", 2)):
         name, _, where = step.partition(" where ")
         answer, _ = answer_to(base(rows=rows, steps=[("view", ""), (name, where)], query=query))
         assert [group.by for group in answer.groups] == [(plan,)], step
@@ -236,15 +282,16 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
     assert FunnelScan.from_json(scan.to_json()) == scan
     needed = scans.columns_needed(scan.to_json())
     assert needed == (
-        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005
+        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, False
     )  # fmt: skip
     query = funnel_query(from_date="2024-01-01", to_date="2024-01-02", steps=[parse_step("*"), parse_step("*")])
     scan = funnel_answer.plan_funnel(query, ZoneInfo("UTC"), dedupe=True)
-    assert scans.columns_needed(scan.to_json()).fields == ("distinct_id", "time")
+    needed = scans.columns_needed(scan.to_json())
+    assert (needed.fields, needed.users, needed.fields_without_users) == (("time",), True, ("distinct_id", "time"))
 
 
 def test_more_rows_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(funnel_rows, "ROWS_MAX", 3)
-    with pytest.raises(EvenshardError, match="more than 3 events of a shard match a step") as failed:
-        answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B))
+    monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
+    with pytest.raises(EvenshardError, match="more than 3 events of a shard take part") as failed:
+        answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B, query={"by": ["plan"]}))
     assert failed.value.code == "QUERY_INVALID"

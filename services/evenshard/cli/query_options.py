@@ -1,0 +1,19 @@
+"""Options that several commands of ``evenshard query`` take."""
+
+from typing import Annotated, Final
+
+import typer
+
+TenantOption = Annotated[str | None, typer.Option(help="Whose events.")]
+WhereOption = Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext in [".py", ".pyi"]')]
+ByOption = Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')]
+DuplicatesOption = Annotated[bool, typer.Option("--include-duplicates", help="Count copies too.")]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
+]
+TimeoutOption = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")]
+TIMEOUT_DEFAULT: Final = "30s"
+QueryOption = Annotated[
+    str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
+]

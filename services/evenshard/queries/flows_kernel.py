@@ -1,0 +1,98 @@
+"""Follows each user from the first anchor: forward in the order of his events, or backward."""
+
+import numpy as np
+
+from evenshard.kernels import kernel, view
+
+ANCHOR, PART = np.uint64(1), np.uint64(2)
+"""Bits of a row's mask: it may be the anchor; it may be on a path. Sessions look at rows without either, too."""
+_FEW = 16
+"""As many are sorted by insertion."""
+
+
+@kernel(f"void({view('int64')}, {view('int64')}, int32[::1], uint64[::1])")
+def order_by_name(starts, times, names, masks):  # type: ignore[no-untyped-def]
+    """Puts rows of one user and ms in the order of their ``names`` (ranks); those that agree keep theirs.
+
+    starts, times: as ``UserRows`` has them; names and masks (one a row) are written.
+    """
+    for user in range(starts.size - 1):
+        first = starts[user]
+        while first < starts[user + 1]:
+            end = first + 1
+            while end < starts[user + 1] and times[end] == times[first]:
+                end += 1
+            if end - first <= _FEW:
+                for row in range(first + 1, end):
+                    name, mask, at = names[row], masks[row], row
+                    while at > first and names[at - 1] > name:
+                        names[at], masks[at] = names[at - 1], masks[at - 1]
+                        at -= 1
+                    names[at], masks[at] = name, mask
+            else:
+                order = np.argsort(names[first:end], kind="mergesort")
+                names[first:end] = names[first:end][order]
+                masks[first:end] = masks[first:end][order]
+            first = end
+
+
+@kernel(inline="always")
+def _anchor_of(first, end, times, masks, anchors_ms):  # type: ignore[no-untyped-def]
+    """The first row that is an anchor within the intervals, or -1."""
+    interval = 0
+    for row in range(first, end):
+        if masks[row] & ANCHOR:
+            while interval < anchors_ms.size and anchors_ms[interval + 1] <= times[row]:
+                interval += 2
+            if interval == anchors_ms.size:
+                break
+            if anchors_ms[interval] <= times[row]:
+                return row
+    return -1
+
+
+_ROWS = ", ".join([view("int64"), view("int64"), view("int32"), view("uint64"), view("int64")])
+
+
+@kernel(f"UniTuple(int64, 2)({_ROWS}, int64, int64, int64, int64, boolean, boolean, int64, int64, int64[::1])")
+def flow_hops(  # type: ignore[no-untyped-def]
+    starts, times, names, masks, anchors_ms, name_count, steps, window_ms, gap_ms, backward, collapse, start_ms,
+    end_ms, hops,
+):  # fmt: skip
+    """Writes the hops of all paths; returns how many, and how many paths may go on beyond ``[start_ms, end_ms)``.
+
+    The hop to step s is (s · name_count + from) · name_count + to; that to the anchor, step 0, is from 0. window_ms: -1
+    for sessions, which end where ``gap_ms`` pass without any row; only they may go on beyond what was read.
+
+    starts, times, masks: as ``UserRows`` has them, in the whole order of events; names: of each row, a number.
+    anchors_ms, steps: as ``FlowsScan`` has them. hops: written, as long as there are rows.
+    """
+    count, cut_short = 0, 0
+    step_of_row = -1 if backward else 1
+    for user in range(starts.size - 1):
+        first, end = starts[user], starts[user + 1]
+        anchor = _anchor_of(first, end, times, masks, anchors_ms)
+        if anchor < 0:
+            continue
+        name = names[anchor]
+        hops[count] = name
+        count += 1
+        step, ended = 0, False
+        row = anchor + step_of_row
+        while step < steps and first <= row < end:
+            if window_ms >= 0:
+                ended = abs(times[row] - times[anchor]) > window_ms
+            else:
+                ended = abs(times[row] - times[row - step_of_row]) > gap_ms
+            if ended:
+                break
+            if masks[row] & PART and not (collapse and names[row] == name):
+                step += 1
+                hops[count] = (step * name_count + name) * name_count + names[row]
+                count += 1
+                name = names[row]
+            row += step_of_row
+        if step < steps and not ended and window_ms < 0:
+            outermost = times[row - step_of_row]
+            cut_short += outermost - gap_ms < start_ms if backward else outermost + gap_ms >= end_ms
+    return count, cut_short
