@@ -1,6 +1,5 @@
 """Measures at their edges: sums that do not fit, orders that do not matter, questions too large."""
 
-import itertools
 import random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -61,9 +60,9 @@ def test_a_mean_of_numbers_whose_sum_is_beyond_every_double_is_there() -> None:
 @pytest.mark.parametrize("measure", ["sum", "avg", "p50", "p90", "min", "max"])
 def test_no_order_of_rows_and_shards_changes_a_bit(measure: str) -> None:
     chance = random.Random(3)
-    values = [chance.choice([chance.uniform(-1e9, 1e9), chance.randint(-(2**63), 2**63 - 1)]) for _ in range(6)]
-    found = {repr(overall(measure, [[*order[:2]], [*order[2:]]])) for order in itertools.permutations(values)}
-    assert len(found) == 1
+    values = [chance.choice([chance.uniform(-1e9, 1e9), chance.randint(-(2**63), 2**63 - 1)]) for _ in range(9)]
+    orders = [chance.sample(values, len(values)) for _ in range(8)]
+    assert len({repr(overall(measure, [order[:2], order[2:5], order[5:]])) for order in orders}) == 1
 
 
 def test_quantiles_of_too_many_numbers_are_refused_by_the_shard_and_by_the_gateway(
