@@ -21,7 +21,13 @@ from evenshard.runtime.call import current_call
 from evenshard.wire.browse import schema_query_of, schema_response, timeline_query_of, timeline_response
 from evenshard.wire.flows import flows_query_of, flows_response
 from evenshard.wire.funnel import funnel_query_of, funnel_response
-from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
+from evenshard.wire.query import (
+    Account,
+    export_query_of,
+    refuse_undelivered,
+    segmentation_query_of,
+    segmentation_response,
+)
 from evenshard.wire.retention import retention_query_of, retention_response
 from evenshard.wire.unknown import refuse_unknown
 
@@ -95,6 +101,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, kind) as span:
             refuse_unknown(request)
+            refuse_undelivered(request.options)
             query = read(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
             terms = Terms(deadline, request.options.allow_partial, not request.options.no_cache)
