@@ -254,6 +254,16 @@ def test_numbers_compare_by_value_and_types_apart(text: str, expected: list[bool
     assert evaluate(parse(text), record).tolist() == expected
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_numbers_around_the_places_where_doubles_end_compare_exactly(operator: str) -> None:
+    some: list[int | float] = [2**53, 2**53 + 1, 2**53 + 3, 2**63 - 1, -(2**63)]
+    some += [float(2**53), float(2**53 + 4), 2.0**63, -(2.0**63), -(2.0**63) - 2048.0, 0.5, -0.5]
+    rows = [_row({"x": value}) for value in some]
+    for literal in [*some, 2**63, 2**64 + 1, -(2**63) - 1, 10**390, -(10**390)]:
+        expected = [compare(row, "x", operator, literal) for row in rows]
+        assert evaluate(parse(f"x {operator} {literal}"), event_record(rows)).tolist() == expected, literal
+
+
 def test_not_set_is_unequal_to_nothing() -> None:
     record = event_record([_row({}), _row({"x": None}), _row({"x": "3"}), _row({"x": 4}), _row({"x": 3})])
     assert evaluate(parse("x != 3"), record).tolist() == [False, False, False, True, False]
