@@ -12,7 +12,7 @@ _HEIGHTS: Final = "▁▂▃▄▅▆▇█"
 
 def bar(share: float | None) -> str:
     """A bar for a share of 1, of eighths of a character."""
-    eighths = round((share or 0) * BAR_WIDTH * 8)
+    eighths = round(max(share or 0, 0) * BAR_WIDTH * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 
 

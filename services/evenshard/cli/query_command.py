@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from evenshard.cli.browse_command import schema, timeline
 from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
@@ -24,6 +25,8 @@ def _root() -> None:
 app.command()(funnel)
 app.command()(retention)
 app.command()(flows)
+app.command()(schema)
+app.command()(timeline)
 
 
 @app.command()
@@ -35,7 +38,11 @@ def segmentation(
     unit: Annotated[
         Literal["minute", "hour", "day", "week", "month"] | None, typer.Option(help="Bucket; default day.")
     ] = None,
-    measure: Annotated[Literal["total", "unique"] | None, typer.Option(help="Default total.")] = None,
+    measure: Annotated[
+        Literal["total", "unique", "average", "sum", "min", "max", "avg", "p50", "p90", "p99"] | None,
+        typer.Option(help="Default total; average: events a user; from sum on: of the numbers of --property."),
+    ] = None,
+    property_: Annotated[str | None, typer.Option("--property", metavar="PROP", help="Whose numbers.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext == ".py"')] = None,
     by: Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')] = None,
@@ -50,12 +57,13 @@ def segmentation(
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
-    """Counts events by time bucket, optionally broken down by properties."""
+    """Counts or measures events by time bucket, optionally broken down by properties."""
     from evenshard.client import connect
 
     timeout_s = duration_s(timeout)
     flags: dict[str, Any] = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "event": event, "unit": unit, "measure": measure,
+        "property": property_,
         "where": where, "by": by, "limit": limit, "include_duplicates": include_duplicates,
         "allow_partial": allow_partial,
     }  # fmt: skip
@@ -70,7 +78,11 @@ def segmentation(
             if missing:
                 raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
             result = client.segmentation(**given, timeout=timeout_s)
-    names = result.by
-    print_result(result.to_dict(), as_json=json_output, human=lambda document: segmentation_table(document, names))
+    names, measured = result.by, result.measure
+    print_result(
+        result.to_dict(),
+        as_json=json_output,
+        human=lambda document: segmentation_table(document, names, measured),
+    )
     if not result.meta["complete"]:
         finish(ExitStatus.PARTIAL)

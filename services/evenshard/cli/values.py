@@ -9,6 +9,8 @@ from evenshard.errors import EvenshardError
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
 NOT_SET: Final = "(not set)"
+UNDEFINED: Final = "–"
+"""A number that is none, as an average of nothing."""
 
 
 def duration_s(text: str) -> float:
@@ -28,6 +30,8 @@ def shown(value: Any) -> str:
             return "true" if value else "false"
         case int():
             return f"{value:,}"
+        case float():
+            return f"{value:,.2f}" if abs(value) >= 100 or value == round(value, 2) else f"{value:.5g}"
     return str(value)
 
 
@@ -36,7 +40,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     body = [list(row) for row in rows]
     texts = [list(header), *([shown(value) for value in row] for row in body)]
     widths = [max(len(line[at]) for line in texts) for at in range(len(header))]
-    right = [bool(body) and all(isinstance(row[at], int) for row in body) for at in range(len(header))]
+    right = [bool(body) and all(_is_number(row[at]) for row in body) for at in range(len(header))]
     lines = []
     for line in texts:
         cells = (
@@ -45,3 +49,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or value == UNDEFINED

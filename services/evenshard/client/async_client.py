@@ -18,6 +18,14 @@ from evenshard.client.admin import (
     tenant_document,
 )
 from evenshard.client.batches import Batch
+from evenshard.client.browse import (
+    SchemaResult,
+    TimelineResult,
+    parsed_schema,
+    parsed_timeline,
+    schema_result,
+    timeline_result,
+)
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import EventFile, Format
 from evenshard.client.flows import FlowsResult, flows_request, flows_result, parsed_flows
@@ -216,6 +224,7 @@ class AsyncClient:
         to_date: str | date,
         unit: str = "day",
         measure: str = "total",
+        property: str | None = None,  # noqa: A002 - as the command's flag
         by: str | Sequence[str] = (),
         where: str | None = None,
         limit: int = 60,
@@ -225,7 +234,8 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> SegmentationResult:
         """Counts events (any of ``event``; None: any event) by time bucket: ``unit`` minute, hour, day, week or
-        month; ``measure`` total or unique. Dates are the tenant's, both inclusive."""
+        month; ``measure`` total, unique, average (events a user), or sum, min, max, avg, p50, p90 or p99 of the numbers
+        of a ``property``. Dates are the tenant's, both inclusive."""
         request = segmentation_request(
             self._tenant_of(tenant),
             event,
@@ -233,6 +243,7 @@ class AsyncClient:
             to_date,
             unit=unit,
             measure=measure,
+            property=property,
             by=by,
             where=where,
             limit=limit,
@@ -249,7 +260,7 @@ class AsyncClient:
         self, request: query_pb2.QuerySegmentationRequest, timeout: float | None
     ) -> SegmentationResult:
         answer = await self._call(self._gateway, rpcs.QUERY_SEGMENTATION, request, timeout)
-        return segmentation_result(answer, request.by)
+        return segmentation_result(answer, request.by, request.measure or "total")
 
     async def funnel(
         self,
@@ -292,6 +303,64 @@ class AsyncClient:
     async def _funnel(self, request: query_pb2.QueryFunnelRequest, timeout: float | None) -> FunnelResult:
         answer = await self._call(self._gateway, rpcs.QUERY_FUNNEL, request, timeout)
         return funnel_result(answer, request.by)
+
+    async def schema(
+        self,
+        *,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
+        include_hidden: bool = False,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> SchemaResult:
+        """Events with their counts, and properties with their types and most frequent values; of all days where none
+        are given. ``include_hidden``: reserved events too."""
+        request = query_pb2.GetSchemaRequest(
+            tenant=self._tenant_of(tenant),
+            from_date=str(from_date or ""),
+            to_date=str(to_date or ""),
+            include_hidden=include_hidden,
+            options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        )
+        return schema_result(await self._call(self._gateway, rpcs.GET_SCHEMA, request, timeout))
+
+    async def schema_of(self, document: str | bytes, *, timeout: float | None = None) -> SchemaResult:
+        """The whole request as proto3 JSON (``GetSchemaRequest``)."""
+        return schema_result(await self._call(self._gateway, rpcs.GET_SCHEMA, parsed_schema(document), timeout))
+
+    async def timeline(
+        self,
+        user: str,
+        *,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
+        where: str | None = None,
+        page_size: int = 100,
+        page_token: str | None = None,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> TimelineResult:
+        """A page of a user's events in order; of all days where none are given. Where the result has a
+        ``next_page_token``, there are more: ask again with it."""
+        request = query_pb2.GetTimelineRequest(
+            tenant=self._tenant_of(tenant),
+            user=user,
+            from_date=str(from_date or ""),
+            to_date=str(to_date or ""),
+            where=where or "",
+            page_size=page_size,
+            page_token=page_token or "",
+            options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        )
+        return timeline_result(await self._call(self._gateway, rpcs.GET_TIMELINE, request, timeout))
+
+    async def timeline_of(self, document: str | bytes, *, timeout: float | None = None) -> TimelineResult:
+        """The whole request as proto3 JSON (``GetTimelineRequest``)."""
+        return timeline_result(await self._call(self._gateway, rpcs.GET_TIMELINE, parsed_timeline(document), timeout))
 
     async def retention(
         self,

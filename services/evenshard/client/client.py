@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from evenshard.client.async_client import AsyncClient
+from evenshard.client.browse import SchemaResult, TimelineResult
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import Format
 from evenshard.client.flows import FlowsResult
@@ -68,6 +69,7 @@ class Client:
         to_date: str | date,
         unit: str = "day",
         measure: str = "total",
+        property: str | None = None,  # noqa: A002 - as the command's flag
         by: str | Sequence[str] = (),
         where: str | None = None,
         limit: int = 60,
@@ -83,6 +85,7 @@ class Client:
                 to_date=to_date,
                 unit=unit,
                 measure=measure,
+                property=property,
                 by=by,
                 where=where,
                 limit=limit,
@@ -131,6 +134,64 @@ class Client:
 
     def funnel_of(self, document: str | bytes, *, timeout: float | None = None) -> FunnelResult:
         return run_blocking(self._client.funnel_of(document, timeout=timeout))
+
+    def schema(
+        self,
+        *,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
+        include_hidden: bool = False,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> SchemaResult:
+        return run_blocking(
+            self._client.schema(
+                from_date=from_date,
+                to_date=to_date,
+                include_hidden=include_hidden,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def schema_of(self, document: str | bytes, *, timeout: float | None = None) -> SchemaResult:
+        return run_blocking(self._client.schema_of(document, timeout=timeout))
+
+    def timeline(
+        self,
+        user: str,
+        *,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
+        where: str | None = None,
+        page_size: int = 100,
+        page_token: str | None = None,
+        include_duplicates: bool = False,
+        allow_partial: bool = False,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> TimelineResult:
+        return run_blocking(
+            self._client.timeline(
+                user,
+                from_date=from_date,
+                to_date=to_date,
+                where=where,
+                page_size=page_size,
+                page_token=page_token,
+                include_duplicates=include_duplicates,
+                allow_partial=allow_partial,
+                tenant=tenant,
+                timeout=timeout,
+            )
+        )
+
+    def timeline_of(self, document: str | bytes, *, timeout: float | None = None) -> TimelineResult:
+        return run_blocking(self._client.timeline_of(document, timeout=timeout))
 
     def retention(
         self,

@@ -21,6 +21,7 @@ def segmentation_request(
     *,
     unit: str,
     measure: str,
+    property: str | None,  # noqa: A002 - as the request's field
     by: str | Sequence[str],
     where: str | None,
     limit: int,
@@ -34,6 +35,7 @@ def segmentation_request(
         events=names(events),
         unit=unit,
         measure=measure,
+        property=property or "",
         where=where or "",
         by=names(by),
         limit=limit,

@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from evenshard.api.v1 import common_pb2, query_pb2
 
+_OF_DOUBLES = frozenset(("average", "avg", "p50", "p90", "p99"))
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentationResult:
-    """Counts by bucket, one series a group."""
+    """Counts or other measures by bucket, one series a group; None where undefined."""
 
     buckets: list[str]
     series: list[dict[str, Any]]
@@ -20,13 +22,15 @@ class SegmentationResult:
     meta: dict[str, Any]
     by: tuple[str, ...] = ()
     """The properties that ``series[…]["by"]`` are values of."""
+    measure: str = "total"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard query segmentation``."""
         return {"buckets": self.buckets, "series": self.series, "meta": self.meta}
 
     def to_arrow(self) -> pa.Table:
-        """One row a bucket and group: ``bucket``, a column for each property of the breakdown, ``value``.
+        """One row a bucket and group: ``bucket``, a column for each property of the breakdown, ``value`` (int64 for
+        counts, and for a sum, minimum or maximum where all are integers; else float64).
 
         A property whose values are of several types is given as JSON text.
         """
@@ -35,7 +39,11 @@ class SegmentationResult:
         for at, name in enumerate(self.by):
             values = [series["by"][at] for series in self.series]
             columns[name] = breakdown_column([value for value in values for _ in range(width)])
-        columns["value"] = pa.array([value for series in self.series for value in series["values"]], pa.int64())
+        values = [value for series in self.series for value in series["values"]]
+        if self.measure in _OF_DOUBLES or any(isinstance(value, float) for value in values):
+            columns["value"] = pa.array([None if value is None else float(value) for value in values], pa.float64())
+        else:
+            columns["value"] = pa.array(values, pa.int64())
         return pa.table(columns)
 
     def to_pandas(self) -> Any:
@@ -51,7 +59,9 @@ def breakdown_column(values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else orjson.dumps(value).decode() for value in values], pa.utf8())
 
 
-def segmentation_result(answer: query_pb2.QuerySegmentationResponse, by: Sequence[str]) -> SegmentationResult:
+def segmentation_result(
+    answer: query_pb2.QuerySegmentationResponse, by: Sequence[str], measure: str = "total"
+) -> SegmentationResult:
     """The answer as it came, as values."""
     series = [
         {
@@ -61,7 +71,7 @@ def segmentation_result(answer: query_pb2.QuerySegmentationResponse, by: Sequenc
         }
         for line in answer.series
     ]
-    return SegmentationResult(list(answer.buckets), series, meta_document(answer.meta), tuple(by))
+    return SegmentationResult(list(answer.buckets), series, meta_document(answer.meta), tuple(by), measure)
 
 
 def measured(value: query_pb2.MeasureValue) -> int | float | None:

@@ -19,6 +19,7 @@ from evenshard.events.batch import (
     property_of,
     schema_of,
 )
+from evenshard.events.scan import DUPLICATE
 
 CELLS_MAX = 1 << 26
 """Rows × property columns of a batch: beyond, the rarest columns are folded, so that sparse rows cost no gigabytes."""
@@ -98,6 +99,25 @@ def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     arrays = [columns.get(name) if name in FIELD_NAMES else folded[name] for name in final.names]
     arrays += [columns[field.name] for field in own]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*final, *own]))
+
+
+def canonical(record: pa.RecordBatch) -> pa.RecordBatch:
+    """Scanned rows with the columns of an event batch, of its types, that have any value, then ``duplicate``."""
+    filled = [
+        name
+        for name, column in zip(record.schema.names, record.columns, strict=True)
+        if column.null_count < record.num_rows
+    ]
+    fields = schema_of((name for name in filled if property_of(name)), rest=REST in filled)
+    schema = fields.append(pa.field(DUPLICATE, pa.bool_(), nullable=False))
+    arrays = []
+    for field in schema:
+        array = record.column(field.name)
+        if array.type != field.type:
+            encode = pa.types.is_dictionary(field.type)
+            array = array.dictionary_encode() if encode else array.cast(field.type)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

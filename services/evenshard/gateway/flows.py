@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
-from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.flows import scan_rows
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
 from evenshard.queries.flows_model import FlowsQuery
@@ -39,15 +39,11 @@ async def answer_flows(
             merged = await asyncio.to_thread(_merged, scan, scattered.partials)
             if not is_cut_short(merged):
                 break
-        return AnsweredFlows(tenant, await asyncio.to_thread(finish, query, merged), scattered, ())
+        answer = await asyncio.to_thread(finish, query, merged)
+        unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, "that could count")
+        return AnsweredFlows(tenant, answer, scattered, unknown)
 
-    answered = await scatter.at_one_epoch(name, deadline, attempt)
-    if answered.scattered.missing:  # the names may occur where nobody answered
-        return answered
-    warnings = await unknown_event_warnings(
-        scatter, name, answered.answer.unknown_events, query.from_date, query.to_date, deadline
-    )
-    return replace(answered, warnings=warnings)
+    return await scatter.at_one_epoch(name, deadline, attempt)
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:

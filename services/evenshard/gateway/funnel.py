@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
-from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
+from evenshard.gateway.unknown_names import unknown_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
+
+_WHERE = "from the first day to a window after the last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class AnsweredFunnel:
     tenant: Tenant
     answer: FunnelAnswer
     scattered: Scattered
-    warnings: Warnings
+    warnings: tuple[tuple[str, str], ...]
+    """Code and message."""
 
 
 async def answer_funnel(
@@ -36,15 +39,10 @@ async def answer_funnel(
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
         answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
-        return AnsweredFunnel(tenant, answer, scattered, ())
+        unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, _WHERE)
+        return AnsweredFunnel(tenant, answer, scattered, unknown)
 
-    answered = await scatter.at_one_epoch(name, deadline, attempt)
-    if answered.scattered.missing:  # the names may occur where nobody answered
-        return answered
-    warnings = await unknown_event_warnings(
-        scatter, name, answered.answer.unknown_events, query.from_date, query.to_date, deadline
-    )
-    return replace(answered, warnings=warnings)
+    return await scatter.at_one_epoch(name, deadline, attempt)
 
 
 def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:

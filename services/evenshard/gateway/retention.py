@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
-from evenshard.gateway.unknown_events import Warnings, unknown_event_warnings
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.retention import scan_rows
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
 from evenshard.queries.retention_model import RetentionQuery
@@ -35,15 +35,10 @@ async def answer_retention(
         plan = await asyncio.to_thread(plan_retention, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         scattered = await scatter.scan(tenant, plan.scan.to_json(), deadline, allow_partial=allow_partial)
         answer = await asyncio.to_thread(_finish, plan, scattered.partials, now_ms)
-        return AnsweredRetention(tenant, answer, scattered, ())
+        unknown = await unknown_names(scatter, tenant, plan.scan.to_json(), scattered, deadline, "that could count")
+        return AnsweredRetention(tenant, answer, scattered, unknown)
 
-    answered = await scatter.at_one_epoch(name, deadline, attempt)
-    if answered.scattered.missing:  # the names may occur where nobody answered
-        return answered
-    warnings = await unknown_event_warnings(
-        scatter, name, answered.answer.unknown_events, query.from_date, query.to_date, deadline
-    )
-    return replace(answered, warnings=warnings)
+    return await scatter.at_one_epoch(name, deadline, attempt)
 
 
 def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:

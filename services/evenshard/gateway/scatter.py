@@ -108,13 +108,21 @@ class Scatter:
             raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} has never served")
         return record.address
 
-    async def scan(self, tenant: Tenant, scan: bytes, deadline: Deadline, *, allow_partial: bool = False) -> Scattered:
-        """One ``Scan`` of every shard of the tenant.
+    async def scan(
+        self,
+        tenant: Tenant,
+        scan: bytes,
+        deadline: Deadline,
+        *,
+        allow_partial: bool = False,
+        only: Sequence[ShardId] | None = None,
+    ) -> Scattered:
+        """One ``Scan`` of every shard of the tenant, or of these ``only``.
 
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
         where the placement has changed, and whatever else a shard says is wrong with the scan.
         """
-        shards = sorted(tenant.placement.shards)
+        shards = sorted(tenant.placement.shards if only is None else only)
         results = await asyncio.gather(
             *(self._scan_one(tenant, shard, scan, deadline) for shard in shards), return_exceptions=True
         )

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.unknown_names import unknown_names
 from evenshard.queries.answer import (
     Group,
     SegmentationAnswer,
@@ -58,9 +59,9 @@ async def _answer_at(
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings = await unknown_names(scatter, tenant, plan.scan.to_json(), scattered, deadline)
     if keep is not None:
-        warnings = (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
+        warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
     return Answered(tenant, await asyncio.to_thread(finish, plan, merged), scattered, warnings)
 
 

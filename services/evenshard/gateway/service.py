@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
+from evenshard.gateway.browse import AnsweredSchema, AnsweredTimeline, answer_schema, answer_timeline
 from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.flows import AnsweredFlows, answer_flows
 from evenshard.gateway.funnel import AnsweredFunnel, answer_funnel
@@ -14,6 +15,7 @@ from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
 from evenshard.runtime.call import current_call
+from evenshard.wire.browse import schema_query_of, schema_response, timeline_query_of, timeline_response
 from evenshard.wire.flows import flows_query_of, flows_response
 from evenshard.wire.funnel import funnel_query_of, funnel_response
 from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
@@ -92,8 +94,36 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             note_answered(span, account)
         return flows_response(answered.answer, account)
 
+    async def GetSchema(self, request: query_pb2.GetSchemaRequest, context: Any) -> query_pb2.GetSchemaResponse:
+        started_ms = self._clock.monotonic_ms()
+        with query_span(request.tenant, "schema") as span:
+            refuse_unknown(request)
+            query = schema_query_of(request)
+            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
+            answered = await answer_schema(
+                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
+            )
+            account = self._account(answered, started_ms)
+            note_answered(span, account)
+        return schema_response(answered.answer, account)
+
+    async def GetTimeline(self, request: query_pb2.GetTimelineRequest, context: Any) -> query_pb2.GetTimelineResponse:
+        started_ms = self._clock.monotonic_ms()
+        with query_span(request.tenant, "timeline") as span:
+            refuse_unknown(request)
+            query = timeline_query_of(request)
+            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
+            answered = await answer_timeline(
+                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
+            )
+            account = self._account(answered, started_ms)
+            note_answered(span, account)
+        return timeline_response(answered.events, answered.next_page_token, account)
+
     def _account(
-        self, answered: Answered | AnsweredFunnel | AnsweredRetention | AnsweredFlows, started_ms: float
+        self,
+        answered: (Answered | AnsweredFunnel | AnsweredRetention | AnsweredFlows | AnsweredSchema | AnsweredTimeline),
+        started_ms: float,
     ) -> Account:
         return Account(
             epoch=answered.tenant.placement.epoch,

@@ -1,9 +1,9 @@
 """The gateway's half of a segmentation: plan what shards are asked, add up their partials, rank, finish.
 
-Uniques of "all other groups" do not follow from the uniques of groups, so shards must know which groups to keep: where
-there are more groups than are shown, a second round names them. Shards also tell how many events every other group
-has, so that an answer is finished only from a round whose own ranking is the one it was asked with: every answer is of
-one reading of each shard.
+Uniques of "all other groups" do not follow from the uniques of groups, and quantiles of many groups are long: shards
+must know which groups to keep, so where there are more than are shown a second round names them. Shards also tell how
+many events every other group has, so that an answer is finished only from a round whose own ranking is the one it was
+asked with: every answer is of one reading of each shard.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,15 @@ import pyarrow.compute as pc
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import Buckets, buckets
 from evenshard.queries.groups import Integers
+from evenshard.queries.measured import measured_lines
+from evenshard.queries.measures import OF_USERS
 from evenshard.queries.model import SegmentationQuery
 from evenshard.queries.plan import SegmentationScan
-from evenshard.queries.segmentation import CELLS_MAX, OVERALL, RANK
+from evenshard.queries.segmentation import CELLS_MAX, RANK
 from evenshard.queries.values import OTHER, JsonText, Value, rank_of_tag, value_of_tag
 
+Measured = int | float | None
+"""None: undefined."""
 Group = tuple[str, ...]
 """Tags, one for each property of the breakdown."""
 
@@ -31,8 +35,8 @@ class Series:
     """One line of an answer. ``values``: one a bucket."""
 
     by: tuple[Value | JsonText, ...]
-    values: tuple[int, ...]
-    overall: int
+    values: tuple[Measured, ...]
+    overall: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,18 @@ def plan_segmentation(query: SegmentationQuery, zone: ZoneInfo, *, dedupe: bool)
         limit=query.limit,
         skip_duplicates=dedupe and not query.include_duplicates,
         keep=None,
+        measured_property=query.measured_property,
     )
     return SegmentationPlan(query, made.labels, scan)
 
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
-    table = pa.concat_tables(partials)
-    keys = table.schema.names[:-2]
-    summed = table.group_by(keys).aggregate([("events", "sum"), ("users", "sum")])
-    return summed.select([*keys, "events_sum", "users_sum"]).rename_columns(table.schema.names)
+    table = pa.concat_tables(partials, promote_options="default")
+    names = table.schema.names
+    sums = [name for name in ("events", "users", "amount") if name in names]
+    summed = table.group_by([name for name in names if name not in sums]).aggregate([(name, "sum") for name in sums])
+    return summed.select([f"{name}_sum" if name in sums else name for name in names]).rename_columns(names)
 
 
 def groups_to_keep(plan: SegmentationPlan, merged: pa.Table) -> list[Group] | None:
@@ -92,13 +98,12 @@ def groups_to_keep(plan: SegmentationPlan, merged: pa.Table) -> list[Group] | No
     if plan.scan.keep is not None:
         return None if set(top) == set(plan.scan.keep) else top
     folded = bool(pc.any(pc.equal(merged.column("bucket"), RANK)).as_py())
-    needs_uniques_of_others = plan.query.measure == "unique" and len(ranked) > len(top)
+    needs_uniques_of_others = plan.query.measure in OF_USERS and len(ranked) > len(top)
     return top if folded or needs_uniques_of_others else None
 
 
 def finish(plan: SegmentationPlan, merged: pa.Table) -> SegmentationAnswer:
     """The answer. Raises ``QUERY_INVALID`` where it would be too large."""
-    measured = "events" if plan.query.measure == "total" else "users"
     ranked = _ranked(plan, merged)
     top = ranked[: plan.query.limit] if plan.scan.keep is None else [g for g in ranked if g in set(plan.scan.keep)]
     other = _other(plan)
@@ -108,18 +113,14 @@ def finish(plan: SegmentationPlan, merged: pa.Table) -> SegmentationAnswer:
     has_other = len(found.groups) > len(top)
     check_size(len(top) + has_other, len(plan.labels))
 
-    cells = np.zeros((len(top) + 1, len(plan.labels)), np.int64)
-    overall = np.zeros(len(top) + 1, np.int64)
-    bucket = merged.column("bucket").to_numpy()
-    numbers = merged.column(measured).to_numpy()
-    line = line_of[found.codes]
-    np.add.at(cells, (line[bucket >= 0], bucket[bucket >= 0]), numbers[bucket >= 0])
-    np.add.at(overall, line[bucket == OVERALL], numbers[bucket == OVERALL])
+    cells, overall = measured_lines(
+        plan.query.measure, merged, line_of[found.codes], len(top) + 1, len(plan.labels), plan.query.measured_property
+    )
     shown = [*top, *([other] if has_other and plan.query.by else [])]
     return SegmentationAnswer(
         plan.labels,
         tuple(
-            Series(tuple(map(value_of_tag, group)), tuple(cells[number].tolist()), int(overall[number]))
+            Series(tuple(map(value_of_tag, group)), tuple(cells[number]), overall[number])
             for number, group in enumerate(shown)
         ),
     )

@@ -1,9 +1,13 @@
-"""Evaluates a filter over the columns of a record batch, one vectorised step for each comparison.
+"""Evaluates a filter over the columns of a record batch, one vectorised step for each test; where a column is
+dictionary-encoded each distinct value is tested once.
 
-Numbers compare by value, exactly, also an int64 beyond 2^53 with a double. A comparison of a value that is not set, or
-of another type than the literal, is false, ``!=`` too (SEMANTICS §4).
+A test of a value that is not set, or of another type than the literal, is false, ``!=`` too (SEMANTICS §4). ``$time``
+is a number, ms since the epoch; a string that is a time in RFC 3339 stands for its ms there, any other is of another
+type. ``$distinct_id`` of an anonymous event is set: it is ``""``.
 """
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 import numpy as np
@@ -12,19 +16,40 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.batch import PropertyType
-from evenshard.queries.expression import All, Any, Comparison, Expression, Literal, Membership, Not
-from evenshard.queries.values import TypedColumn, columns_of, encoded
+from evenshard.queries.compare import compare_numbers, compare_texts, equal_in_json
+from evenshard.queries.expression_model import (
+    All,
+    Any,
+    Comparison,
+    Expression,
+    Membership,
+    Not,
+    Presence,
+    TextTest,
+    Value,
+)
+from evenshard.queries.values import columns_of, encoded
 
 Mask = npt.NDArray[np.bool_]
+Tester = Callable[[PropertyType, pa.Array], pa.Array | None]
+"""Whether each value of a type passes; None: none does. Null, where a value is null, is false."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_CHARACTERS = len("YYYY-MM-DD")
 
 
 def evaluate(expression: Expression, record: pa.RecordBatch) -> Mask:
     """For each row whether ``expression`` is true. ``record`` has the columns of every property it names."""
     match expression:
-        case Comparison():
-            return _compare(expression, record)
-        case Membership():
-            return _is_member(expression, record)
+        case Comparison(name=name):
+            return _tested(record, name, _comparison(expression))
+        case Membership(name=name):
+            return _tested(record, name, _membership(expression))
+        case TextTest(name=name):
+            return _tested(record, name, _text_test(expression))
+        case Presence(name=name, is_set=is_set):
+            present = _tested(record, name, lambda kind, values: values.is_valid())
+            return present if is_set else ~present
         case Not(operand=operand):
             return ~evaluate(operand, record)
         case All(operands=operands):
@@ -37,32 +62,80 @@ def evaluate(expression: Expression, record: pa.RecordBatch) -> Mask:
             assert_never(expression)
 
 
-def _compare(comparison: Comparison, record: pa.RecordBatch) -> Mask:
+def _tested(record: pa.RecordBatch, name: str, passes: Tester) -> Mask:
+    """Rows whose value of the property passes."""
     result = np.zeros(record.num_rows, np.bool_)
-    kinds = _kinds_of(comparison.literal)
-    for column in columns_of(record, comparison.name):
-        if column.kind in kinds:
-            result |= _equal(column, comparison.literal) if comparison.equal else _unequal(column, comparison.literal)
-    return result
-
-
-def _is_member(membership: Membership, record: pa.RecordBatch) -> Mask:
-    result = np.zeros(record.num_rows, np.bool_)
-    for column in columns_of(record, membership.name):
-        literals = [literal for literal in membership.literals if column.kind in _kinds_of(literal)]
-        if not literals:
-            continue
-        if column.kind == "s":
-            codes, dictionary = encoded(column.values)
-            matches = _bools(pc.is_in(dictionary, value_set=pa.array(literals, dictionary.type)))
-            equal = np.append(matches, False)[codes]
+    for column in columns_of(record, name):
+        if pa.types.is_dictionary(column.values.type) or column.kind == "j":
+            codes, distinct = encoded(column.values)
+            passed = passes(column.kind, distinct)
+            if passed is not None:
+                result |= np.append(_bools(passed), False)[codes]
         else:
-            equal = np.logical_or.reduce([_equal(column, literal) for literal in literals])
-        result |= equal if membership.member else _bools(column.values.is_valid()) & ~equal
+            passed = passes(column.kind, column.values)
+            if passed is not None:
+                result |= _bools(passed)
     return result
 
 
-def _kinds_of(literal: Literal) -> tuple[PropertyType, ...]:
+def _comparison(comparison: Comparison) -> Tester:
+    operator = comparison.operator
+    literal = _literal(comparison.name, comparison.literal)
+
+    def passes(kind: PropertyType, values: pa.Array) -> pa.Array | None:
+        match literal:
+            case bool() if kind == "b":
+                return compare_texts(values, operator, literal)
+            case str() if kind == "s":
+                return compare_texts(values, operator, literal)
+            case int() | float() if kind in ("i", "d") and not isinstance(literal, bool):
+                return compare_numbers(values, operator, literal)
+        return None
+
+    return passes
+
+
+def _membership(membership: Membership) -> Tester:
+    literals = [_literal(membership.name, literal) for literal in membership.literals]
+
+    def passes(kind: PropertyType, values: pa.Array) -> pa.Array | None:
+        mine = [literal for literal in literals if kind in _kinds_of(literal)]
+        if not mine:
+            return None
+        if kind == "s":
+            found = pc.is_in(values, value_set=pa.array(mine, values.type))
+        elif kind == "b":
+            found = pc.is_in(values, value_set=pa.array(mine, pa.bool_()))
+        else:
+            equal = [_bools(compare_numbers(values, "==", literal)) for literal in mine if not isinstance(literal, str)]
+            found = pa.array(np.logical_or.reduce(equal))
+        return pc.and_(values.is_valid(), found if membership.member else pc.invert(found))
+
+    return passes
+
+
+def _text_test(test: TextTest) -> Tester:
+    literal = test.literal
+
+    def passes(kind: PropertyType, values: pa.Array) -> pa.Array | None:
+        if kind == "j":
+            return equal_in_json(values, literal) if test.test == "contains" else None
+        if kind != "s" or not isinstance(literal, str):
+            return None
+        match test.test:
+            case "contains":
+                return pc.match_substring(values, literal)
+            case "starts with":
+                return pc.starts_with(values, literal)
+            case "matches":
+                return pc.match_substring_regex(values, literal)
+            case _:
+                assert_never(test.test)
+
+    return passes
+
+
+def _kinds_of(literal: Value) -> tuple[PropertyType, ...]:
     """The column types whose values are of the literal's type."""
     match literal:
         case bool():
@@ -72,43 +145,17 @@ def _kinds_of(literal: Literal) -> tuple[PropertyType, ...]:
     return ("i", "d")
 
 
-def _unequal(column: TypedColumn, literal: Literal) -> Mask:
-    return _bools(column.values.is_valid()) & ~_equal(column, literal)
-
-
-def _equal(column: TypedColumn, literal: Literal) -> Mask:
-    """Rows that hold exactly ``literal``, which is of the column's type, or a number if it is one of numbers."""
-    values = column.values
-    match column.kind, literal:
-        case "i", float() | int():
-            exact: Literal | None = _as_int64(literal)
-        case "d", float() | int():
-            exact = _as_double(literal)
-        case _:
-            exact = literal
-    if exact is None:
-        return np.zeros(len(values), np.bool_)
-    if not pa.types.is_dictionary(values.type):
-        return _bools(pc.equal(values, pa.scalar(exact, values.type)))
-    codes, dictionary = encoded(values)
-    matches = _bools(pc.equal(dictionary, pa.scalar(exact, dictionary.type)))
-    return np.append(matches, False)[codes]
-
-
-def _as_int64(literal: float) -> int | None:
-    """The int64 of the same value; None where there is none."""
-    if literal != literal // 1 or not -(2**63) <= literal < 2**63:
-        return None
-    return int(literal)
-
-
-def _as_double(literal: float) -> float | None:
-    """The double of the same value; None where there is none."""
+def _literal(name: str, literal: Value) -> Value:
+    """What the literal stands for beside this property: times in RFC 3339 are ms beside ``$time``."""
+    if name != "$time" or not isinstance(literal, str):
+        return literal
     try:
-        double = float(literal)
-    except OverflowError:
-        return None
-    return double if double == literal else None
+        moment = datetime.fromisoformat(literal)
+    except ValueError:
+        return literal
+    if moment.tzinfo is None or len(literal) <= _DATE_CHARACTERS:
+        return literal
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _bools(values: pa.Array) -> Mask:

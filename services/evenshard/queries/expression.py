@@ -2,18 +2,57 @@
 
 expression = conjunction ("or" conjunction)*
 conjunction = negation ("and" negation)*
-negation = "not" negation | "(" expression ")" | name ("==" | "!=") literal | name "not"? "in" "[" literal, … "]"
+negation = "not" negation | "(" expression ")" | test
+test = name ("==" | "!=" | "<" | "<=" | ">" | ">=") literal | name "not"? "in" "[" literal, … "]"
+     | name "contains" literal | name "starts" "with" string | name "matches" string | name "is" "not"? "set"
 name = letters, digits, "_", "$", "."   or anything in backticks (a backtick is doubled)
-literal = a string in double quotes (escapes as in JSON) | a number (as in JSON) | true | false
+literal = string | a number (as in JSON) | true | false
+string = in double quotes, escapes as in JSON
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Final, NoReturn
 
 from evenshard.errors import EvenshardError, FieldFault
+from evenshard.queries.expression_model import (
+    KEYWORDS,
+    OPERATORS,
+    PLAIN_NAME,
+    All,
+    Any,
+    Comparison,
+    Expression,
+    Leaf,
+    Membership,
+    Not,
+    Presence,
+    TextTest,
+    Value,
+    names_in,
+    to_text,
+)
+from evenshard.queries.patterns import fault_of_pattern
+
+__all__ = [
+    "All",
+    "Any",
+    "Comparison",
+    "Expression",
+    "Leaf",
+    "Membership",
+    "Not",
+    "Presence",
+    "TextTest",
+    "Value",
+    "check_name",
+    "names_in",
+    "parse",
+    "to_text",
+]
 
 NESTING_MAX = 100
 LENGTH_MAX = 20_000
@@ -23,63 +62,36 @@ LIST_MAX = 1_000
 INTEGER_DIGITS_MAX = 400
 """Longer ones are beyond every double, and too large."""
 
-Literal = str | bool | int | float
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """``name == literal``, or ``!=``. False where the value is not set or of another type than the literal."""
-
-    name: str
-    equal: bool
-    literal: Literal
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """``name in [literals]``, or ``not in``. False, ``not in`` too, where the value is not set or of another type than
-    every literal."""
-
-    name: str
-    member: bool
-    literals: tuple[Literal, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    operand: "Expression"
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """True where every operand is."""
-
-    operands: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Any:
-    """True where an operand is."""
-
-    operands: tuple["Expression", ...]
-
-
-Expression = Comparison | Membership | Not | All | Any
-
 _TOKEN = re.compile(
-    r"""
-    (?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")
+    rf"""
+    (?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{{4}}))*")
   | (?P<number>-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.$]))
   | (?P<quoted>`(?:[^`]|``)+`)
-  | (?P<name>(?:[^\W\d]|\$)[\w$.]*)
+  | (?P<name>{PLAIN_NAME})
   | (?P<symbol>==|!=|<=|>=|[<>()\[\],=])
     """,
     re.VERBOSE,
 )
 _SPACE = re.compile(r"\s*")
-_KEYWORDS = frozenset(("and", "or", "not", "true", "false", "null"))
-_LATER = frozenset(("<", "<=", ">", ">=", "contains", "starts", "matches", "is"))
-_OPERATORS = '"==", "!=", "in" and "not in"'
+_ESCAPE = re.compile(r"(?:\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\u[0-9a-f]{4}|\\.|.)", re.IGNORECASE | re.DOTALL)
+"""What stands in a string for one character of its value."""
+_WORDS: Final = ("in", "not in", "contains", "starts with", "matches", "is set", "is not set")
+_OPERATORS = ", ".join(f'"{each}"' for each in (*OPERATORS, *_WORDS[:-1])) + f' or "{_WORDS[-1]}"'
+_MEANT: Final = {
+    "=": "==", "<>": "!=", "eq": "==", "equals": "==", "has": "contains", "includes": "contains", "like": "contains",
+    "startswith": "starts with", "starts_with": "starts with", "begins": "starts with", "regex": "matches",
+    "exists": "is set", "null": "is not set", "isset": "is set",
+}  # fmt: skip
+"""What other languages call it."""
+_STRAY: Final = {
+    '"': "this string does not end, or holds a wrong escape",
+    "`": "this name does not end",
+    "'": '"\'" is not expected here: a string stands in double quotes',
+    "&": "'&' is not expected here: write \"and\"",
+    "|": "'|' is not expected here: write \"or\"",
+    "!": "'!' is not expected here: write \"not\"",
+    "~": "'~' is not expected here: write \"matches\"",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +100,6 @@ class _Token:
     """string, number, name, quoted, symbol, keyword or end."""
     text: str
     at: int
-
-
-def names_in(expression: Expression) -> frozenset[str]:
-    """The properties an expression looks at."""
-    match expression:
-        case Comparison(name=name) | Membership(name=name):
-            return frozenset((name,))
-        case Not(operand=operand):
-            return names_in(operand)
-        case All(operands=operands) | Any(operands=operands):
-            return frozenset().union(*map(names_in, operands))
 
 
 def parse(text: str, field: str = "where") -> Expression:
@@ -139,10 +140,9 @@ class _Parser:
             return
         found = _TOKEN.match(self.text, at)
         if found is None:
-            problems = {'"': "this string does not end, or holds a wrong escape", "`": "this name does not end"}
-            self.fail(problems.get(self.text[at], f"{self.text[at]!r} is not expected here"), at)
+            self.fail(_STRAY.get(self.text[at], f"{self.text[at]!r} is not expected here"), at)
         kind = str(found.lastgroup)
-        if kind == "name" and found[0] in _KEYWORDS:
+        if kind == "name" and found[0] in KEYWORDS:
             kind = "keyword"
         self.token = _Token(kind, found[0], at)
 
@@ -154,10 +154,16 @@ class _Parser:
     def at_word(self, *words: str) -> bool:
         return self.token.kind in ("symbol", "keyword") and self.token.text in words
 
+    def at_name(self, *words: str) -> bool:
+        """At a word that is an operator behind a name, and a name elsewhere."""
+        return self.token.kind == "name" and self.token.text in words
+
     def whole(self) -> Expression:
         tree = self.alternatives()
         if self.token.kind != "end":
-            self.fail(f'"and", "or" or the end is expected, not {self.token.text}')
+            lower = self.token.text.lower()
+            meant = f' (write it "{lower}")' if lower in ("and", "or") else ""
+            self.fail(f'"and", "or" or the end is expected, not {self.token.text}{meant}')
         return tree
 
     def alternatives(self) -> Expression:
@@ -176,7 +182,7 @@ class _Parser:
 
     def negation(self) -> Expression:
         if not self.at_word("not", "("):
-            return self.comparison()
+            return self.test()
         self.depth += 1
         if self.depth > NESTING_MAX:
             self.fail(f"nested deeper than {NESTING_MAX}")
@@ -191,36 +197,66 @@ class _Parser:
         self.depth -= 1
         return tree
 
-    def comparison(self) -> Expression:
+    def test(self) -> Leaf:
         if self.token.kind not in ("name", "quoted"):
             self.fail(f"the name of a property is expected, not {self.token.text}")
         at = self.token.at
         token = self.take()
         name = token.text if token.kind == "name" else token.text[1:-1].replace("``", "`")
         check_name(name, lambda problem: self.fail(problem, at))
-        if self.at_word("==", "!="):
-            return Comparison(name, self.take().text == "==", self.literal())
+        for operator in OPERATORS:
+            if self.at_word(operator):
+                self.take()
+                return Comparison(name, operator, self.literal())
+        if self.at_name("contains"):
+            self.take()
+            return TextTest(name, "contains", self.literal())
+        if self.at_name("matches"):
+            self.take()
+            return TextTest(name, "matches", self.pattern())
+        if self.at_name("starts"):
+            self.take()
+            self.expect_name("with", "starts")
+            return TextTest(name, "starts with", self.string())
+        if self.at_name("is"):
+            self.take()
+            is_set = not self.at_word("not")
+            if not is_set:
+                self.take()
+            self.expect_name("set", "is" if is_set else "is not")
+            return Presence(name, is_set)
+        return self.membership(name)
+
+    def membership(self, name: str) -> Membership:
         negated = self.at_word("not")
         if negated:
             self.take()
-        if self.token.kind != "name" or self.token.text != "in":
+        if not self.at_name("in"):
             self.fail_at_operator(negated)
         self.take()
         return Membership(name, not negated, self.literals())
 
+    def expect_name(self, word: str, after: str) -> None:
+        if not self.at_name(word):
+            self.fail(f'"{word}" is expected after "{after}", not {self.token.text}')
+        self.take()
+
     def fail_at_operator(self, negated: bool) -> NoReturn:
         word = self.token.text
         if negated:
-            self.fail(f'"in" is expected after "not", not {word}')
-        if word in _LATER and self.token.kind in ("symbol", "name"):
-            self.fail(f'the operator "{word}" is not delivered yet; there are {_OPERATORS}')
-        self.fail('"==" is expected, not "="' if word == "=" else f"one of {_OPERATORS} is expected, not {word}")
+            why = f': write "not (… {word} …)"' if word in ("contains", "starts", "matches") else ""
+            self.fail(f'"in" is expected after "not", not {word}{why}')
+        lower = word.lower()
+        near = [_MEANT[lower]] if lower in _MEANT else get_close_matches(lower, _WORDS, 1)
+        if near and self.token.kind != "end":
+            self.fail(f'"{near[0]}" is expected, not "{word}"')
+        self.fail(f"an operator is expected ({_OPERATORS}), not {word}")
 
-    def literals(self) -> tuple[Literal, ...]:
+    def literals(self) -> tuple[Value, ...]:
         """``[literal, …]``, at least one."""
         if not self.at_word("["):
             self.fail(f'a list is expected, as ["a", 3], not {self.token.text}')
-        found: list[Literal] = []
+        found: list[Value] = []
         while not found or self.at_word(","):
             self.take()
             if len(found) == LIST_MAX:
@@ -231,15 +267,11 @@ class _Parser:
         self.take()
         return tuple(found)
 
-    def literal(self) -> Literal:
+    def literal(self) -> Value:
         text = self.token.text
         match self.token.kind, text:
             case "string", _:
-                try:
-                    value: Literal = json.loads(text)
-                    str(value).encode()
-                except UnicodeEncodeError:
-                    self.fail("this string holds a lone surrogate")
+                return self.string()
             case "number", _:
                 value = float(text) if re.search("[.eE]", text) or len(text) > INTEGER_DIGITS_MAX else int(text)
                 if value in (float("inf"), float("-inf")):
@@ -247,11 +279,34 @@ class _Parser:
             case "keyword", "true" | "false":
                 value = text == "true"
             case "keyword", "null":
-                self.fail("a comparison with null is never true; there is no test for unset properties yet")
+                self.fail('a comparison with null is never true: write "is set" or "is not set"')
+            case "name", _:
+                meant = text.lower() if text.lower() in ("true", "false") else f'"{text}"'
+                self.fail(f"a string in double quotes, a number, true or false is expected, not {text}: write {meant}")
             case _:
                 self.fail(f"a string in double quotes, a number, true or false is expected, not {text}")
         self.take()
         return value
+
+    def string(self) -> str:
+        if self.token.kind != "string":
+            self.fail(f"a string in double quotes is expected, not {self.token.text}")
+        value: str = json.loads(self.token.text)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("this string holds a lone surrogate")
+        self.take()
+        return value
+
+    def pattern(self) -> str:
+        token = self.token
+        pattern = self.string()
+        fault = fault_of_pattern(pattern)
+        if fault is not None:
+            written = _ESCAPE.findall(token.text[1:-1])
+            self.fail(fault.problem, token.at + 1 + sum(map(len, written[: fault.at])))
+        return pattern
 
 
 def check_name(name: str, fail: Callable[[str], NoReturn]) -> None:

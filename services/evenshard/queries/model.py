@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, NoReturn, TypeVar, get_args
+from typing import NoReturn, TypeVar
 
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import UNITS, Unit
 from evenshard.queries.expression import check_name, parse
+from evenshard.queries.measures import MEASURES, OF_EVENTS, Measure
 from evenshard.queries.steps import Step
 
-Measure = Literal["total", "unique"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 Choice = TypeVar("Choice")
 BY_MAX = 3
 LIMIT_DEFAULT = 60
@@ -34,6 +33,8 @@ class SegmentationQuery:
     by: tuple[str, ...]
     limit: int
     include_duplicates: bool
+    measured_property: str = ""
+    """Whose numbers are measured; empty for measures of events."""
 
 
 def segmentation_query(
@@ -43,6 +44,7 @@ def segmentation_query(
     events: Sequence[str] = (),
     unit: str = "",
     measure: str = "",
+    property: str = "",  # noqa: A002 - as the request's field
     where: str = "",
     by: Sequence[str] = (),
     limit: int = 0,
@@ -58,17 +60,30 @@ def segmentation_query(
         fail("events", f"at most {EVENTS_MAX} names, not {len(events)}")
     if where.strip():
         parse(where)
+    chosen = choice("measure", measure or "total", MEASURES)
+    _check_property(chosen, property)
     return SegmentationQuery(
         first,
         last,
         tuple(dict.fromkeys(events)),
         choice("unit", unit or "day", UNITS),
-        choice("measure", measure or "total", MEASURES),
+        chosen,
         where.strip(),
         tuple(by),
         limit or LIMIT_DEFAULT,
         include_duplicates,
+        property,
     )
+
+
+def _check_property(measure: Measure, name: str) -> None:
+    if measure in OF_EVENTS:
+        if name:
+            fail("property", f"{measure} is of events, not of a property: leave it out, or ask for sum, avg, p50 …")
+        return
+    if not name:
+        fail("property", f"{measure} is of a property's numbers: name the property")
+    check_name(name, lambda problem: fail("property", problem))
 
 
 def date_range(from_date: str, to_date: str) -> tuple[date, date]:

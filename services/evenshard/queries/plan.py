@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
+from evenshard.queries.measures import Measure
 from evenshard.queries.steps import Exclusion, Step
 
 PLAN_VERSION = 1
@@ -54,12 +55,14 @@ class SegmentationScan:
     where: str
     """Source of the filter; empty: all events."""
     by: tuple[str, ...]
-    measure: Literal["total", "unique"]
+    measure: Measure
     limit: int
     """How many groups the answer shows."""
     skip_duplicates: bool
     keep: tuple[tuple[str, ...], ...] | None
     """The groups (tagged values, see ``values``) to answer for one by one, the rest folded into one; None: all."""
+    measured_property: str = ""
+    """Whose numbers are measured."""
 
     @property
     def start_ms(self) -> int:

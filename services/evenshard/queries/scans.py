@@ -14,13 +14,14 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import flows, funnel, retention, segmentation
+from evenshard.queries import flows, funnel, retention, schema, segmentation, timeline
+from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.steps import Step
 
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -30,16 +31,20 @@ class ColumnsNeeded(NamedTuple):
 
     fields: tuple[str, ...]
     """Of ``event``, ``distinct_id``, ``time``, ``insert_id``."""
-    properties: tuple[str, ...]
-    """Names of properties, all their types."""
+    properties: tuple[str, ...] | None
+    """Names of properties, all their types; None: all there are."""
     start_ms: int
     end_ms: int
     """Half-open."""
 
 
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan
+
+
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan = _read(scan)
+    properties: tuple[str, ...] | None
     match plan:
         case SegmentationScan():
             fields, properties = segmentation.columns_of(plan)
@@ -49,7 +54,34 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
             fields, properties = retention.columns_of(plan)
         case FlowsScan():
             fields, properties = flows.columns_of(plan)
+        case SchemaScan():
+            fields, properties = schema.columns_of(plan)
+        case TimelineScan():
+            fields, properties = timeline.columns_of(plan)
     return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+
+
+def user_of(scan: bytes) -> str | None:
+    """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    return plan.user if isinstance(plan, TimelineScan) else None
+
+
+def events_of(scan: bytes) -> tuple[str, ...]:
+    """The names of events that ``scan`` asks for. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    match plan:
+        case SegmentationScan():
+            return plan.events
+        case FunnelScan():
+            steps = plan.steps
+        case RetentionScan():
+            steps = (plan.birth, plan.returning)
+        case FlowsScan():
+            steps = (plan.anchor,)
+        case SchemaScan() | TimelineScan():
+            steps = ()
+    return tuple(dict.fromkeys(name for step in steps for name in step.events))
 
 
 def view_for(scan: bytes) -> View:
@@ -76,6 +108,9 @@ def view_for(scan: bytes) -> View:
         case FlowsScan():
             events = ()
             ranges_ms = list(zip(plan.anchors_ms[::2], plan.anchors_ms[1::2], strict=True))
+        case SchemaScan() | TimelineScan():
+            events = ()
+            ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
     return View(
         needed.fields,
         needed.properties,
@@ -91,6 +126,8 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
     Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
     """
     plan = _read(scan)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    rows = watch.over(rows)
     match plan:
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, rows)
@@ -100,7 +137,11 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             table, stats = retention.scan_rows(plan, rows)
         case FlowsScan():
             table, stats = flows.scan_rows(plan, rows)
-    partial = write_partial(table)
+        case SchemaScan():
+            table, stats = schema.scan_rows(plan, rows)
+        case TimelineScan():
+            table, stats = timeline.scan_rows(plan, rows)
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",
@@ -149,6 +190,10 @@ def _read(scan: bytes) -> Scan:
                 return RetentionScan.from_json(scan)
             case {"kind": "flows"}:
                 return FlowsScan.from_json(scan)
+            case {"kind": "schema"}:
+                return SchemaScan.from_json(scan)
+            case {"kind": "timeline"}:
+                return TimelineScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

@@ -1,10 +1,10 @@
 """Segmentation on a shard: one pass over rows, whose result is a table that adds up.
 
 **Partial**: ``by_0`` … (utf8, the tags of a group), ``bucket`` (int32), ``events`` and ``users`` (int64), each
-(group, bucket) at most once. Bucket ``OVERALL`` is the whole range; bucket ``RANK`` tells only how many events a group
-has that is not answered for by itself: it is folded into the group of ``OTHER`` tags, or (all groups have only ``RANK``
-then) they are too many, and the gateway has to say which to keep. All of a user's events are on one shard, so the
-partials of shards simply add, uniques too.
+(group, bucket) at most once; for measures beyond these also the rows of ``cell_values``. Bucket ``OVERALL`` is the
+whole range; bucket ``RANK`` tells only how many events a group has that is not answered for by itself: it is folded
+into the group of ``OTHER`` tags, or (all groups have only ``RANK`` then) they are too many, and the gateway has to say
+which to keep. All of a user's events are on one shard, so the partials of shards simply add, uniques too.
 
 Duplicates skipped are those in the range that the query's events and filter select.
 """
@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.scan import ScannedRows, duplicates_of
+from evenshard.queries.cell_values import CellValues, cell_values
 from evenshard.queries.cells import CellCounts, CellUsers
 from evenshard.queries.counting import counted
 from evenshard.queries.evaluate import Mask, evaluate
 from evenshard.queries.expression import Expression, names_in, parse
 from evenshard.queries.groups import Groups, Integers
+from evenshard.queries.measures import FOLD_AT_THE_GATEWAY, OF_USERS
 from evenshard.queries.plan import ScanStats, SegmentationScan
 from evenshard.queries.values import FIELD_OF_NAME, OTHER, columns_holding, encoded
 
@@ -33,10 +35,12 @@ CELLS_MAX = 2_000_000
 def columns_of(plan: SegmentationScan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The fields and the properties a scan reads."""
     names = frozenset(plan.by) | (names_in(parse(plan.where)) if plan.where else frozenset())
+    if plan.measured_property:
+        names |= {plan.measured_property}
     fields = {"time"} | {FIELD_OF_NAME[name] for name in names if name in FIELD_OF_NAME}
     if plan.events:
         fields.add("event")
-    if plan.measure == "unique":
+    if plan.measure in OF_USERS:
         fields.add("distinct_id")
     return tuple(sorted(fields)), tuple(sorted(name for name in names if name not in FIELD_OF_NAME))
 
@@ -68,7 +72,8 @@ class _Scan:
             self.keep = len(self.groups)
         self.group_events: Integers = np.zeros(0, np.int64)
         self.cells: CellCounts | None = CellCounts()
-        self.users: CellUsers | None = CellUsers() if plan.measure == "unique" else None
+        self.users: CellUsers | None = CellUsers() if plan.measure in OF_USERS else None
+        self.values: CellValues | None = cell_values(plan.measure, plan.measured_property)
         self.skipped = {True: 0, False: 0}
         self.rows = 0
         self.bytes = 0
@@ -94,6 +99,8 @@ class _Scan:
         if self.users is not None:
             codes, ids = encoded(record.column("distinct_id"))
             self.users.add(cells, codes, ids)
+        if self.values is not None:
+            self.values.add(cells, record)
 
     def _selected(self, some: ScannedRows) -> Mask | None:
         """The rows that count; None: all. Counts the duplicates skipped."""
@@ -117,9 +124,10 @@ class _Scan:
         return None if selected is not None and selected.all() else selected
 
     def _columns_after_selection(self, record: pa.RecordBatch) -> list[str]:
-        """Columns needed once rows are selected: time, the breakdown's, the user."""
-        others = ["time", "distinct_id"] if self.plan.measure == "unique" else ["time"]
-        found = columns_holding(self.plan.by, record.schema.names)
+        """Columns needed once rows are selected: time, the breakdown's, the measured property's, the user."""
+        others = ["time", "distinct_id"] if self.plan.measure in OF_USERS else ["time"]
+        names = (*self.plan.by, self.plan.measured_property) if self.plan.measured_property else self.plan.by
+        found = columns_holding(names, record.schema.names)
         return [*found, *(name for name in others if name not in found)]
 
     def _buckets(self, record: pa.RecordBatch) -> Integers:
@@ -138,8 +146,9 @@ class _Scan:
         """More groups than are shown: their cells would be thrown away, or be too many to send."""
         if self.keep is not None or self.cells is None or len(self.groups) <= self.plan.limit:
             return
-        if self.plan.measure == "unique" or len(self.groups) * self.plan.buckets > CELLS_MAX:
-            self.cells, self.users = None, None
+        folds = self.plan.measure in FOLD_AT_THE_GATEWAY
+        if not folds or len(self.groups) * self.plan.buckets > CELLS_MAX:
+            self.cells, self.users, self.values = None, None, None
 
     def partial(self) -> pa.Table:
         """What the pass found."""
@@ -159,7 +168,17 @@ class _Scan:
                 users += [np.zeros(len(keys), np.int64), np.zeros(len(shown), np.int64)]
         columns = self._labelled(np.concatenate(groups) if groups else np.zeros(0, np.int64))
         table = _table(columns, _joined(buckets), _joined(events), _joined(users))
-        return pa.concat_tables([table, self._ranking()])
+        tables = [table, self._ranking(), *([] if self.values is None else [self._value_rows(self.values)])]
+        return pa.concat_tables(tables, promote_options="default")
+
+    def _value_rows(self, values: CellValues) -> pa.Table:
+        found = values.rows()
+        nothing = np.zeros(len(found.cells), np.int64)
+        columns = self._labelled(found.cells // self.plan.buckets)
+        table = _table(columns, found.cells % self.plan.buckets, nothing, nothing)
+        for name, column in (("whole", found.whole), ("exact", found.exact), ("amount", pa.array(found.amount))):
+            table = table.append_column(name, column)
+        return table
 
     def _labelled(self, groups: Integers) -> list[pa.Array]:
         """The tags of groups as they are shown."""

@@ -76,12 +76,13 @@ def tagged_codes(record: pa.RecordBatch, name: str) -> tuple[npt.NDArray[np.int3
     for column in columns_of(record, name):
         own, dictionary = encoded(column.values)
         codes = np.where(own >= 0, own + np.int32(size), codes)
-        tags.append(_tags(column.kind, dictionary))
+        tags.append(tags_of(column.kind, dictionary))
         size += len(dictionary)
     return codes, pa.concat_arrays(tags)
 
 
-def _tags(kind: PropertyType, values: pa.Array) -> pa.StringArray:
+def tags_of(kind: PropertyType, values: pa.Array) -> pa.StringArray:
+    """The tag of each value of one type; none is null."""
     match kind:
         case "b":
             return pc.if_else(values, "bt", "bf")

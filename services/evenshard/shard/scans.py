@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from evenshard.errors import EvenshardError
+from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.events.scan import ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import columns_needed, run, view_for
+from evenshard.queries.scans import columns_needed, run, user_of, view_for
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
@@ -68,11 +71,20 @@ async def scan(
         patience.give_up()
 
 
+def _slot_of(user: str, owned: Owned) -> Owned:
+    """Of the slots owned only the one that a user's rows are in."""
+    found = np.zeros_like(owned)
+    slot = hash_of(user) >> SLOT_SHIFT
+    found[slot] = owned[slot]
+    return found
+
+
 def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
     patience.check()
     store.fence(tenant, epoch)
     needed, view = columns_needed(plan), view_for(plan)
-    with store.snapshot(tenant, owned) as snapshot:
+    user = user_of(plan)
+    with store.snapshot(tenant, owned if user is None else _slot_of(user, owned)) as snapshot:
         rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
         partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)

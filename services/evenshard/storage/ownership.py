@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evenshard.events.hashing import slots_of
+from evenshard.events.hashing import SLOT_SHIFT, slots_of
 from evenshard.events.scan import PLACEMENT_HASH, ScannedRows
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
@@ -19,6 +19,17 @@ Owned = npt.NDArray[np.bool_]
 def owns_segment(owned: Owned, segment: SegmentInfo) -> bool:
     """Whether it surely owns every row."""
     return bool(owned[segment.slot_first : segment.slot_last + 1].all())
+
+
+def owns_any_of(owned: Owned, segment: SegmentInfo) -> bool:
+    """Whether it may own a row."""
+    return bool(owned[segment.slot_first : segment.slot_last + 1].any())
+
+
+def hash_bounds(owned: Owned) -> tuple[int, int]:
+    """The lowest and the highest placement hash there can be in owned slots, at least one."""
+    slots = np.flatnonzero(owned)
+    return int(slots[0]) << SLOT_SHIFT, ((int(slots[-1]) + 1) << SLOT_SHIFT) - 1
 
 
 def owned_block(owned: Owned, block: Block) -> Block:

@@ -9,7 +9,7 @@ from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import Hiding
-from evenshard.storage.ownership import Owned, owned_block, owned_rows, owns_segment
+from evenshard.storage.ownership import Owned, hash_bounds, owned_block, owned_rows, owns_any_of, owns_segment
 from evenshard.storage.quarantine import quarantined_segment, refusal
 from evenshard.storage.segment.cache import OnUnreadable
 from evenshard.storage.segment.info import SegmentInfo
@@ -108,8 +108,11 @@ class Snapshot:
         if owned is None or owns_segment(owned, segment):
             yield from self._scan_segment(segment, fields, properties, start_ms, end_ms, hiding)
             return
+        if not owns_any_of(owned, segment):
+            return
         placed = tuple(dict.fromkeys((*fields, PLACEMENT_HASH)))
-        for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding):
+        hashes = hash_bounds(owned)
+        for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding, hashes):
             kept = owned_rows(owned, scanned, fields)
             if kept is not None:
                 yield kept
@@ -122,9 +125,10 @@ class Snapshot:
         start_ms: int,
         end_ms: int,
         hiding: Hiding | None,
+        hashes: tuple[int, int] | None = None,
     ) -> Iterator[ScannedRows]:
         try:
-            yield from SegmentReader(self._disk, segment).scan(fields, properties, start_ms, end_ms, hiding)
+            yield from SegmentReader(self._disk, segment).scan(fields, properties, start_ms, end_ms, hiding, hashes)
         except EvenshardError as error:
             if error.code != "DATA_DAMAGED":
                 raise

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.batch import FIELD_NAMES, REST, property_of, schema_of
-from evenshard.events.properties import concat
+from evenshard.events.batch import FIELD_NAMES, REST, property_of
+from evenshard.events.properties import canonical, concat
 from evenshard.events.scan import DUPLICATE, ScannedRows
 from evenshard.storage.segment.order import order_of, sort_keys
 
@@ -52,7 +52,7 @@ def rows_in_time_order(
         for scanned in source.scan(FIELD_NAMES, None, first, last + 1):
             record = _wanted(scanned.record, events, include_duplicates)
             if record.num_rows:
-                parts.append(_canonical(record))
+                parts.append(canonical(record))
         if parts:
             ordered = _sorted(concat(parts))
             for start in range(0, ordered.num_rows, batch_rows):
@@ -111,21 +111,6 @@ def _wanted(record: pa.RecordBatch, events: Sequence[str], include_duplicates: b
         named = pc.is_in(column.dictionary, value_set=pa.array(list(events), pa.utf8()))
         record = record.filter(named.take(column.indices))
     return record
-
-
-def _canonical(record: pa.RecordBatch) -> pa.RecordBatch:
-    """The columns of an event batch, of its types, then ``duplicate``."""
-    names = record.schema.names
-    fields = schema_of((name for name in names if property_of(name)), rest=REST in names)
-    schema = fields.append(pa.field(DUPLICATE, pa.bool_(), nullable=False))
-    arrays = []
-    for field in schema:
-        array = record.column(field.name)
-        if array.type != field.type:
-            encode = pa.types.is_dictionary(field.type)
-            array = array.dictionary_encode() if encode else array.cast(field.type)
-        arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _sorted(record: pa.RecordBatch) -> pa.RecordBatch:

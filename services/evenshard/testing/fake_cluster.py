@@ -75,6 +75,8 @@ class FakeCluster:
     imports: list[ingest_pb2.ImportEventsRequest] = field(default_factory=list)
     queries: list[query_pb2.QuerySegmentationRequest] = field(default_factory=list)
     funnels: list[query_pb2.QueryFunnelRequest] = field(default_factory=list)
+    schemas: list[query_pb2.GetSchemaRequest] = field(default_factory=list)
+    timelines: list[query_pb2.GetTimelineRequest] = field(default_factory=list)
     retentions: list[query_pb2.QueryRetentionRequest] = field(default_factory=list)
     flows: list[query_pb2.QueryFlowsRequest] = field(default_factory=list)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
@@ -317,6 +319,55 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
         group = query_pb2.FunnelGroup(by=[query_pb2.GroupValue() for _ in request.by], steps=steps)
         return query_pb2.QueryFunnelResponse(
             overall=query_pb2.FunnelSteps(steps=steps), groups=[group] if request.by else [], meta=meta
+        )
+
+    def GetSchema(self, request: Any, context: Any) -> Any:
+        """Two events and two properties; the rewritten ones too if hidden ones are asked for."""
+        self.cluster.schemas.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        events = [("view", "view", 1200, False), ("$hotshard_events", "Hotshard Events", 3, True)]
+        values = [query_pb2.GroupValue(string_value="py"), query_pb2.GroupValue(double_value=2.5)]
+        return query_pb2.GetSchemaResponse(
+            events=[
+                query_pb2.SchemaEvent(name=name, display_name=shown, count=count, hidden=hidden)
+                for name, shown, count, hidden in events
+                if request.include_hidden or not hidden
+            ],
+            properties=[
+                query_pb2.SchemaProperty(name="ext", display_name="ext", types=["number", "string"], top_values=values),
+                query_pb2.SchemaProperty(name="id", display_name="id", types=["json"]),
+            ],
+            meta=common_pb2.Meta(
+                complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
+            ),
+        )
+
+    def GetTimeline(self, request: Any, context: Any) -> Any:
+        """Three events of any user, paged."""
+        self.cluster.timelines.append(request)
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        first = int(request.page_token or 0)
+        end = min(3, first + (request.page_size or 100))
+        rows = [
+            {
+                "event": "view",
+                "properties": {
+                    "distinct_id": request.user,
+                    "time": 1_767_225_600_000 + at,
+                    "$insert_id": f"i{at}",
+                    "n": at,
+                },
+            }
+            for at in range(first, end)
+        ]
+        return query_pb2.GetTimelineResponse(
+            events=[json.dumps(row) for row in rows],
+            next_page_token=str(end) if end < 3 else "",
+            meta=common_pb2.Meta(
+                complete=not request.options.allow_partial, placement_epoch=1, shards=1, cache="miss", trace_id=TRACE_ID
+            ),
         )
 
     def QueryRetention(self, request: Any, context: Any) -> Any:

@@ -31,6 +31,8 @@ from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
 from evenshard.wire.rpcs import (
     EXPORT_EVENTS,
+    GET_SCHEMA,
+    GET_TIMELINE,
     QUERY_FLOWS,
     QUERY_FUNNEL,
     QUERY_RETENTION,
@@ -157,6 +159,14 @@ class GatewayWorld:
             **{"tenant": TENANT, **fields},
         )
         return await self.peers.call(GATEWAY, QUERY_FUNNEL, request, timeout_s=timeout_s)
+
+    async def schema(self, **fields: Any) -> query_pb2.GetSchemaResponse:
+        request = query_pb2.GetSchemaRequest(**{"tenant": TENANT, **fields})
+        return await self.peers.call(GATEWAY, GET_SCHEMA, request, timeout_s=10)
+
+    async def timeline(self, user: str, **fields: Any) -> query_pb2.GetTimelineResponse:
+        request = query_pb2.GetTimelineRequest(**{"tenant": TENANT, "user": user, **fields})
+        return await self.peers.call(GATEWAY, GET_TIMELINE, request, timeout_s=10)
 
     async def retention(
         self, birth: str, returning: str | None = None, /, timeout_s: float = 10.0, **fields: Any

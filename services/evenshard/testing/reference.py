@@ -5,10 +5,14 @@ None) and ``properties``. Nothing here is shared with what it checks.
 """
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +20,9 @@ from evenshard.testing.funnel_reference import Ask, Event, attempts, funnel_step
 
 Row = dict[str, Any]
 HOT_EVENT = "$hotshard_events"
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
+}  # fmt: skip
 _STEP = {"minute": timedelta(minutes=1), "hour": timedelta(minutes=15)}
 
 
@@ -40,13 +47,28 @@ def value_of(row: Row, name: str) -> Any:
     return row["properties"].get(name)
 
 
-def compare(row: Row, name: str, operator: str, literal: Any) -> bool:
-    """``==``, ``!=``, ``in`` or ``not in`` (a list); false where the value is not set or of another type."""
-    value = order_of(value_of(row, name))
-    wanted = [order_of(each) for each in (literal if operator in ("in", "not in") else [literal])]
-    if value[0] not in [each[0] for each in wanted]:
+def compare(row: Row, name: str, operator: str, literal: Any = None) -> bool:
+    """Any operator of the language; false where the value is not set or of another type. Patterns are Python's, which
+    are RE2's where simple."""
+    value = value_of(row, name)
+    if operator in ("is set", "is not set"):
+        return (value is not None) == (operator == "is set")
+    if operator in ("in", "not in"):
+        wanted = [order_of(each) for each in literal]
+        same_type = order_of(value)[0] in [each[0] for each in wanted]
+        return same_type and (order_of(value) in wanted) == (operator == "in")
+    if operator == "contains" and isinstance(value, list):
+        return order_of(literal) in [order_of(element) for element in value]
+    mine, other = order_of(value), order_of(literal)
+    if mine[0] != other[0]:
         return False
-    return (value in wanted) == (operator in ("==", "in"))
+    if operator in _ORDERS:
+        return _ORDERS[operator](mine, other)
+    if not isinstance(value, str):
+        return False
+    if operator == "matches":
+        return re.search(literal, value) is not None
+    return value.startswith(literal) if operator == "starts with" else literal in value
 
 
 def bucket_label(time_ms: int, unit: str, zone: ZoneInfo) -> str:
@@ -75,6 +97,40 @@ def bucket_labels(from_date: str, to_date: str, unit: str, zone: ZoneInfo) -> li
             labels[bucket_label(int(at.timestamp()) * 1000, unit, zone)] = None
         at += _STEP.get(unit, timedelta(hours=6))
     return list(labels) if unit in _STEP else sorted(labels)
+
+
+def measured(rows: Sequence[Row], measure: str, name: str = "") -> int | float | None:
+    """What a segmentation shows of some rows; None: undefined."""
+    users = {row["distinct_id"] for row in rows} - {""}
+    if measure == "total":
+        return len(rows)
+    if measure == "unique":
+        return len(users)
+    if measure == "average":
+        return sum(row["distinct_id"] != "" for row in rows) / len(users) if users else None
+    values = [value_of(row, name) for row in rows]
+    numbers = sorted(Fraction(each) for each in values if isinstance(each, int | float) and not isinstance(each, bool))
+    if measure == "sum":
+        return shown(sum(numbers, Fraction(0)))
+    if not numbers:
+        return None
+    if measure in ("min", "max"):
+        return shown(numbers[0] if measure == "min" else numbers[-1])
+    if measure == "avg":
+        return float(sum(numbers) / len(numbers))
+    place = Fraction(int(measure[1:]), 100) * (len(numbers) - 1)
+    low, high = numbers[math.floor(place)], numbers[math.ceil(place)]
+    return float(low + (high - low) * (place - math.floor(place)))
+
+
+def shown(number: Fraction) -> int | float | None:
+    """An integer where it is one of int64, else the nearest double; None beyond every double."""
+    if number.denominator == 1 and -(2**63) <= number < 2**63:
+        return int(number)
+    try:
+        return float(number)
+    except OverflowError:
+        return None
 
 
 def rewritten(row: Row) -> Row:
@@ -147,6 +203,7 @@ class Reference:
         where: Callable[[Row], bool] = lambda row: True,
         by: Sequence[str] = (),
         measure: str = "total",
+        property: str = "",  # noqa: A002 - as the request's field
         limit: int = 60,
         include_duplicates: bool = False,
     ) -> dict[str, Any]:
@@ -173,9 +230,6 @@ class Reference:
         if not by:
             series = [([], selected)]
 
-        def measured(some: list[Row]) -> int:
-            return len(some) if measure == "total" else len({row["distinct_id"] for row in some} - {""})
-
         buckets = bucket_labels(from_date, to_date, unit, zone)
         lines = []
         for values, some in series:
@@ -183,7 +237,11 @@ class Reference:
             for row in some:
                 cells[bucket_label(row["time"], unit, zone)].append(row)
             lines.append(
-                {"by": values, "values": [measured(cells[label]) for label in buckets], "overall": measured(some)}
+                {
+                    "by": values,
+                    "values": [measured(cells[label], measure, property) for label in buckets],
+                    "overall": measured(some, measure, property),
+                }
             )
         return {"buckets": buckets, "series": lines, "duplicates_skipped": skipped}
 
@@ -267,6 +325,48 @@ class Reference:
                 {"by": values, "steps": funnel_steps([one for _, one in some], names)} for values, some in lines
             ],
         }
+
+    def schema(
+        self, tenant: str, from_date: str, to_date: str, *, top: int, include_duplicates: bool = False
+    ) -> dict[str, Any]:
+        """``{"events": {name: count}, "properties": {name: {"types", "top_values"}}}`` of days in UTC."""
+        events: Counter[str] = Counter()
+        values: dict[str, dict[Any, list[Any]]] = {}
+        for row in self.rows:
+            day = datetime.fromtimestamp(row["time"] // 1000, UTC).date().isoformat()
+            if row["tenant"] != tenant or not from_date <= day <= to_date:
+                continue
+            if row["duplicate"] and not include_duplicates:
+                continue
+            events[row["event"]] += 1
+            for name, value in row["properties"].items():
+                if value is not None:
+                    values.setdefault(name, {}).setdefault(order_of(value), []).append(value)
+        types = {1: "bool", 2: "number", 3: "string", 4: "json"}
+        return {
+            "events": dict(events),
+            "properties": {
+                name: {
+                    "types": [types[kind] for kind in sorted({key[0] for key in found})],
+                    "top_values": [
+                        found[key][0] for key in sorted(found, key=lambda key: (-len(found[key]), key))[:top]
+                    ],
+                }
+                for name, found in values.items()
+            },
+        }
+
+    def timeline(
+        self,
+        tenant: str,
+        user: str,
+        *,
+        where: Callable[[Row], bool] = lambda row: True,
+        include_duplicates: bool = False,
+    ) -> list[Row]:
+        """One user's rows as ``export`` writes them."""
+        rows = [row for row in self.rows if row["distinct_id"] == user and where(row)]
+        return Reference(rows).export(tenant, 0, 1 << 60, include_duplicates=include_duplicates)
 
     def export(
         self,

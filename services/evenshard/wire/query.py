@@ -7,7 +7,7 @@ from evenshard.api.v1 import common_pb2, query_pb2, shard_pb2
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries.answer import SegmentationAnswer
 from evenshard.queries.export import ExportQuery, export_query
-from evenshard.queries.model import SegmentationQuery, segmentation_query
+from evenshard.queries.model import SegmentationQuery, fail, segmentation_query
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.values import JsonText, Value
 
@@ -29,17 +29,25 @@ class Account:
 
 def segmentation_query_of(request: query_pb2.QuerySegmentationRequest) -> SegmentationQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
+    refuse_undelivered(request.options)
     return segmentation_query(
         from_date=request.from_date,
         to_date=request.to_date,
         events=request.events,
         unit=request.unit,
         measure=request.measure,
+        property=request.property,
         where=request.where,
         by=request.by,
         limit=request.limit,
         include_duplicates=request.options.include_duplicates,
     )
+
+
+def refuse_undelivered(options: query_pb2.QueryOptions) -> None:
+    """Raises ``QUERY_INVALID`` for what nobody computes yet: it would be another answer than was asked for."""
+    if options.restore_hot:
+        fail("options.restore_hot", "is not delivered yet")
 
 
 def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:

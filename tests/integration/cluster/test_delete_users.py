@@ -60,7 +60,12 @@ class World:
         ]
         for query in QUERIES:
             answer = await self.cluster.segmentation("acme", FROM, TO, **query)
-            found.append([(str(line.by), list(line.values), line.overall) for line in answer.series])
+            found.append(
+                [
+                    (str(line.by), [value.int64_value for value in line.values], line.overall.int64_value)
+                    for line in answer.series
+                ]
+            )
             found.append(answer.meta.hot_events_rewritten)
         return found
 

@@ -46,7 +46,7 @@ async def counts(cluster: MemoryCluster) -> tuple[int, int]:
     """Events, and users."""
     total = await cluster.segmentation("acme", FROM, TO)
     users = await cluster.segmentation("acme", FROM, TO, measure="unique")
-    return int(total.series[0].overall), int(users.series[0].overall)
+    return total.series[0].overall.int64_value, users.series[0].overall.int64_value
 
 
 async def test_users_are_hidden_purged_and_new_when_they_come_again(cluster: MemoryCluster) -> None:

@@ -62,7 +62,11 @@ class World:
         ):
             answer = await self.cluster.segmentation("acme", FROM, TO, **query)
             found = [
-                {"by": [value_of(value) for value in line.by], "values": list(line.values), "overall": line.overall}
+                {
+                    "by": [value_of(value) for value in line.by],
+                    "values": [value_of(value) for value in line.values],
+                    "overall": value_of(line.overall),
+                }
                 for line in answer.series
             ]
             assert found == self.reference.segmentation("acme", FROM, TO, **query)["series"], query

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from evenshard.api.v1 import shard_pb2
+from evenshard.api.v1 import query_pb2, shard_pb2
 from evenshard.directory.placement import even_placement
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
@@ -53,8 +53,12 @@ class Model:
             {"by": ["$event", "plan"], "measure": "unique", "unit": "month"},
             {"events": ["view", "sale"], "unit": "hour"},
             {"include_duplicates": True},
+            {"measure": "average", "by": ["plan"], "limit": 2},
+            {"measure": "sum", "property": "number", "by": ["$event"]},
+            {"measure": "p90", "property": "ratio", "unit": "week", "by": ["plan"], "limit": 1},
         ):
             await self._check_segmentation(tenant, timezone, query)
+        await self._check_timelines(tenant)
         await self._check_export(tenant)
 
     async def _check_segmentation(self, tenant: str, timezone: str, query: dict[str, Any]) -> None:
@@ -67,13 +71,32 @@ class Model:
         found = {
             "buckets": list(answer.buckets),
             "series": [
-                {"by": [value_of(value) for value in line.by], "values": list(line.values), "overall": line.overall}
+                {
+                    "by": [value_of(value) for value in line.by],
+                    "values": [value_of(value) for value in line.values],
+                    "overall": value_of(line.overall),
+                }
                 for line in answer.series
             ],
             "duplicates_skipped": skipped.log + skipped.segment,
         }
         assert found == expected, query
         assert (answer.meta.complete, list(answer.meta.missing_shards)) == (True, [])
+
+    async def _check_timelines(self, tenant: str) -> None:
+        """Of two users, page by page."""
+        for user in ("user-1", "user-7"):
+            found, token = [], ""
+            while True:
+                request = query_pb2.GetTimelineRequest(tenant=tenant, user=user, page_size=13, page_token=token)
+                page = await self.cluster.call("gateway-0", rpcs.GET_TIMELINE, request)
+                found += [orjson.loads(row) for row in page.events]
+                token = page.next_page_token
+                if not token:
+                    break
+            expected = [row for row in self.reference.rows if row["tenant"] == tenant]
+            wanted = Reference(expected).timeline(tenant, user)
+            assert as_multiset_in_order(found) == as_multiset_in_order(wanted)
 
     async def _check_export(self, tenant: str) -> None:
         for include in (False, True):
@@ -192,7 +215,7 @@ async def test_an_acked_event_is_in_the_next_answer(cluster: MemoryCluster) -> N
     for number, row in enumerate(rows):
         assert (await cluster.import_events("acme", ndjson=ndjson([row]))).accepted == 1
         answer = await cluster.segmentation("acme", FROM, TO)
-        assert answer.series[0].overall == number + 1
+        assert answer.series[0].overall.int64_value == number + 1
 
 
 async def test_a_crashed_shard_keeps_every_acked_event_once(cluster: MemoryCluster) -> None:
@@ -221,7 +244,7 @@ async def test_a_crashed_shard_keeps_every_acked_event_once(cluster: MemoryClust
     # Whatever was in doubt counts once; how often it was stored is not known.
     model.store(rows)
     answer = await cluster.segmentation("acme", FROM, TO)
-    assert answer.series[0].overall == len(rows)
+    assert answer.series[0].overall.int64_value == len(rows)
     payload = await cluster.export("acme", START_MS, END_MS)
     exported = [orjson.loads(line) for line in payload.splitlines()]
     assert as_multiset_in_order(exported) == as_multiset_in_order(model.reference.export("acme", START_MS, END_MS))
@@ -265,7 +288,7 @@ async def test_a_cut_link_fails_only_its_own_events_and_the_retry_counts_once(cl
     model.store(rows)
     answer = await cluster.segmentation("acme", FROM, TO)
     expected = model.reference.segmentation("acme", FROM, TO)["series"]
-    assert [(list(line.values), line.overall) for line in answer.series] == [
+    assert [([value_of(v) for v in line.values], value_of(line.overall)) for line in answer.series] == [
         (line["values"], line["overall"]) for line in expected
     ]
     skipped = answer.meta.duplicates_skipped
@@ -283,7 +306,7 @@ async def test_a_shard_that_is_away_fails_queries_by_name(cluster: MemoryCluster
     assert SHARD_1 in str(caught.value)
     partial = await cluster.segmentation("acme", FROM, TO, options={"allow_partial": True})
     assert (partial.meta.complete, list(partial.meta.missing_shards)) == (False, [SHARD_1])
-    assert 0 < partial.series[0].overall < 100
+    assert 0 < partial.series[0].overall.int64_value < 100
 
 
 def moved(tenant: Tenant, epoch: int, shards: Sequence[ShardId]) -> Tenant:
@@ -305,7 +328,7 @@ async def test_a_placement_that_changed_behind_the_router_is_learned(cluster: Me
         assert (caught.value.code, caught.value.act) == ("STALE_EPOCH", "refresh")
     more = make_rows(Random(SEED), 100, ["acme"], first=500)
     assert (await cluster.import_events("acme", arrow_ipc=arrow(more))).accepted == 100
-    assert (await cluster.segmentation("acme", FROM, TO)).series[0].overall == 200
+    assert (await cluster.segmentation("acme", FROM, TO)).series[0].overall.int64_value == 200
 
 
 async def test_a_shard_refuses_rows_of_slots_it_does_not_own(cluster: MemoryCluster) -> None:

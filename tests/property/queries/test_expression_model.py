@@ -1,13 +1,27 @@
 """Filters: what is printed is parsed back, and evaluation over columns equals evaluation row by row."""
 
-import json
+import time
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.queries.evaluate import evaluate
-from evenshard.queries.expression import All, Comparison, Expression, Membership, Not, names_in, parse
+from evenshard.queries.expression import (
+    All,
+    Comparison,
+    Expression,
+    Membership,
+    Not,
+    Presence,
+    TextTest,
+    names_in,
+    parse,
+    to_text,
+)
 from evenshard.queries.expression import Any as AnyOf
+from evenshard.queries.expression_model import OPERATORS
 from evenshard.testing.reference import Row, compare
 from evenshard.testing.scanned import event_record
 from hypothesis import given, settings
@@ -15,6 +29,7 @@ from hypothesis import strategies as st
 
 NUMBERS = [0, -1, 3, 3.0, 3.5, 0.1, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), 2.0**63, 1e300, -0.0]
 NAMES = ["a", "b", "odd `name", "$event", "$distinct_id", "$time", "$insert_id"]
+PATTERNS = ["", "^[0-9]+$", "ä|ue$", "(?i)VIEW", "."]
 literals = st.one_of(
     st.sampled_from([*NUMBERS, 2**63, 2**70, 10**399, True, False, "", "3", "true", "view", "ä\n\"'\\", "ann", "x"]),
     st.integers(-(2**64), 2**64),
@@ -22,7 +37,8 @@ literals = st.one_of(
 )
 values = st.one_of(
     st.none(),
-    st.sampled_from([*NUMBERS, True, False, "", "3", "true", "ä\n\"'\\", [1], {"x": "y"}]),
+    st.sampled_from([*NUMBERS, True, False, "", "3", "true", "true blue", "Ää", "ä\n\"'\\", {"x": "y"}]),
+    st.sampled_from([[], [1], [1.0, "ä"], ["3", True, None], [[3]], [2**53 + 1, "true"], ["\\", ""]]),
     st.integers(-(2**63), 2**63 - 1),
 )
 rows = st.fixed_dictionaries(
@@ -35,12 +51,18 @@ rows = st.fixed_dictionaries(
         "properties": st.dictionaries(st.sampled_from(["a", "b", "odd `name"]), values),
     }
 )
-comparisons = st.builds(Comparison, st.sampled_from(NAMES), st.booleans(), literals)
+comparisons = st.builds(Comparison, st.sampled_from(NAMES), st.sampled_from(OPERATORS), literals)
+text_tests = st.one_of(
+    st.builds(TextTest, st.sampled_from(NAMES), st.just("contains"), literals),
+    st.builds(TextTest, st.sampled_from(NAMES), st.just("starts with"), st.sampled_from(["", "3", "ä", "tr", "x"])),
+    st.builds(TextTest, st.sampled_from(NAMES), st.just("matches"), st.sampled_from(PATTERNS)),
+)
+presences = st.builds(Presence, st.sampled_from(NAMES), st.booleans())
 memberships = st.builds(
     Membership, st.sampled_from(NAMES), st.booleans(), st.lists(literals, min_size=1, max_size=4).map(tuple)
 )
 expressions: st.SearchStrategy[Expression] = st.recursive(
-    st.one_of(comparisons, memberships),
+    st.one_of(comparisons, memberships, text_tests, presences),
     lambda inner: st.one_of(
         st.builds(Not, inner),
         st.builds(All, st.lists(inner, min_size=2, max_size=3).map(tuple)),
@@ -50,27 +72,14 @@ expressions: st.SearchStrategy[Expression] = st.recursive(
 )
 
 
-def printed(expression: Expression) -> str:
-    match expression:
-        case Comparison(name=name, equal=equal, literal=literal):
-            quoted = "`" + name.replace("`", "``") + "`"
-            return f"{quoted} {'==' if equal else '!='} {json.dumps(literal, ensure_ascii=False)}"
-        case Membership(name=name, member=member, literals=some):
-            quoted = "`" + name.replace("`", "``") + "`"
-            listed = ", ".join(json.dumps(literal, ensure_ascii=False) for literal in some)
-            return f"{quoted} {'in' if member else 'not in'} [{listed}]"
-        case Not(operand=operand):
-            return f"not ({printed(operand)})"
-        case All(operands=operands):
-            return " and ".join(f"({printed(operand)})" for operand in operands)
-        case AnyOf(operands=operands):
-            return " or ".join(f"({printed(operand)})" for operand in operands)
-
-
 def naive(expression: Expression, row: Row) -> bool:
     match expression:
-        case Comparison(name=name, equal=equal, literal=literal):
-            return compare(row, name, "==" if equal else "!=", literal)
+        case Comparison(name=name, operator=operator, literal=literal):
+            return compare(row, name, operator, literal)
+        case TextTest(name=name, test=test, literal=literal):
+            return compare(row, name, test, literal)
+        case Presence(name=name, is_set=is_set):
+            return compare(row, name, "is set" if is_set else "is not set")
         case Membership(name=name, member=member, literals=some):
             return compare(row, name, "in" if member else "not in", some)
         case Not(operand=operand):
@@ -89,7 +98,9 @@ def same(one: Expression, other: Expression) -> bool:
 @settings(max_examples=150, deadline=None, print_blob=True)
 @given(expressions)
 def test_what_is_printed_is_parsed_back(expression: Expression) -> None:
-    assert same(parse(printed(expression)), expression)
+    text = to_text(expression)
+    assert same(parse(text), expression)
+    assert to_text(parse(text)) == text
 
 
 @settings(max_examples=250, deadline=None, print_blob=True)
@@ -102,7 +113,7 @@ def test_evaluation_over_columns_equals_row_by_row(
 
 
 def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
-    a, b, c = (Comparison(name, True, 1) for name in "abc")
+    a, b, c = (Comparison(name, "==", 1) for name in "abc")
     assert parse("a == 1 or b == 1 and not c == 1") == AnyOf((a, All((b, Not(c)))))
     assert names_in(parse("a == 1 or b == 1 and not c == 1")) == {"a", "b", "c"}
 
@@ -110,7 +121,28 @@ def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
 @pytest.mark.parametrize(
     ("text", "position", "says"),
     [
-        ("files > 3", 7, 'the operator ">" is not delivered yet'),
+        ("files >", 8, "a string in double quotes, a number, true or false is expected, not the end"),
+        ("files >> 3", 8, "a string in double quotes, a number, true or false is expected, not >"),
+        ("files => 3", 7, '"==" is expected, not "="'),
+        ('ext conatins "x"', 5, '"contains" is expected, not "conatins"'),
+        ('ext like "x"', 5, '"contains" is expected, not "like"'),
+        ('ext starts "x"', 12, '"with" is expected after "starts", not "x"'),
+        ("ext starts with 3", 17, "a string in double quotes is expected, not 3"),
+        ("ext is nto set", 8, '"set" is expected after "is", not nto'),
+        ("ext is not null", 12, '"set" is expected after "is not", not null'),
+        ("ext matches 3", 13, "a string in double quotes is expected, not 3"),
+        ('ext matches "a(b"', 15, "this regular expression is not one (RE2): missing ): a(b"),
+        ('ext matches "ä\\"[x"', 17, "this regular expression is not one (RE2): missing ]: [x"),
+        ('ext matches "\\u00e4\\\\1"', 20, "this regular expression is not one (RE2): invalid escape sequence: \\1"),
+        ('ext matches "(?=x)"', 14, "this regular expression is not one (RE2): invalid perl operator: (?="),
+        ('ext matches "(a|b){600}"', 19, "this regular expression is too large: its repetitions written out"),
+        ('ext matches "((ab){10}){51}"', 24, "this regular expression is too large: its repetitions written out"),
+        ('ext matches "' + "x" * 1001 + '"', 1014, "this regular expression is too large"),
+        ('ext not contains "x"', 9, '"in" is expected after "not", not contains: write "not (… contains …)"'),
+        ("a == 3 && b == 3", 8, "'&' is not expected here: write \"and\""),
+        ("a == 3 OR b == 3", 8, '"and", "or" or the end is expected, not OR (write it "or")'),
+        ("a == py", 6, 'a string in double quotes, a number, true or false is expected, not py: write "py"'),
+        ("a == True", 6, "a string in double quotes, a number, true or false is expected, not True: write true"),
         ("ext in 1", 8, 'a list is expected, as ["a", 3], not 1'),
         ("ext in []", 9, "a string in double quotes, a number, true or false is expected, not ]"),
         ("ext in [1, 2", 13, '"," or "]" is expected, not the end'),
@@ -118,9 +150,7 @@ def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
         ("ext in [null]", 9, "a comparison with null is never true"),
         ("ext in [" + "1," * 1000 + "1]", 2009, "a list has at most 1000 values"),
         ("ext not == 1", 9, '"in" is expected after "not", not =='),
-        ("ext", 4, 'one of "==", "!=", "in" and "not in" is expected, not the end'),
-        ("ext contains 3", 5, 'the operator "contains" is not delivered yet'),
-        ("ext is set", 5, 'the operator "is" is not delivered yet'),
+        ("ext", 4, 'an operator is expected ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", '),
         ("`$cohort:x` == true", 1, "cohorts are not delivered yet"),
         ("a == null", 6, "a comparison with null is never true"),
         ("a = 3", 3, '"==" is expected, not "="'),
@@ -150,6 +180,45 @@ def test_an_error_points_at_the_character(text: str, position: int, says: str) -
     shown, caret = error.hint.split("\n")
     pointed = shown[len(caret) - 1 : len(caret)]
     assert pointed == text[position - 1 : position]
+
+
+@pytest.mark.parametrize("pattern", ["(a+a+)+c", "(a*)*c", "(x+x+)+y", "(.*a){300}c$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
+def test_a_catastrophic_pattern_takes_no_longer_than_the_text_is_long(pattern: str) -> None:
+    record = event_record([_row({"x": "a" * 50_000})] * 4, dictionaries=True)
+    started = time.process_time()
+    assert evaluate(parse(f'x matches "{pattern}"'), record).tolist() == [False] * 4
+    assert time.process_time() - started < 5  # a backtracking engine takes longer than the world has been there
+
+
+def test_a_distinct_value_is_tested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[int] = []
+
+    def counting(values: pa.Array, literal: str) -> pa.Array:
+        tested.append(len(values))
+        return pc.match_substring(values, literal)
+
+    from evenshard.queries import evaluate as module
+
+    monkeypatch.setattr(module.pc, "match_substring_regex", counting)
+    record = event_record([_row({"x": "ab"[at % 2]}) for at in range(100)], dictionaries=True)
+    assert evaluate(TextTest("x", "matches", "a"), record).tolist() == [True, False] * 50
+    assert tested == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('$time >= "2024-01-01T00:00:00Z"', [False, True, True]),
+        ('$time == "2024-01-01T01:00:00.0009+01:00"', [False, True, False]),
+        ('$time in ["2024-01-01T00:00:00.001Z", 1704067199999]', [True, False, True]),
+        ('not ($time == "yesterday")', [True, True, True]),
+        ('$time != "2024-01-01"', [False, False, False]),
+        ('$time > "2024-01-01T00:00:00"', [False, False, False]),
+    ],
+)
+def test_times_compare_with_rfc_3339_and_other_strings_are_of_another_type(text: str, expected: list[bool]) -> None:
+    record = event_record([{**_row({}), "time": 1_704_067_200_000 + at} for at in (-1, 0, 1)])
+    assert evaluate(parse(text), record).tolist() == expected
 
 
 def test_deep_but_allowed_nesting_is_evaluated() -> None:

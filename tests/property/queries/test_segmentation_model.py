@@ -6,7 +6,8 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
-from evenshard.queries import answer, cells, scans, segmentation
+from evenshard.queries import answer, cell_values, cells, scans, segmentation
+from evenshard.queries.measures import MEASURES, OF_EVENTS
 from evenshard.queries.model import segmentation_query
 from evenshard.queries.plan import add_stats
 from evenshard.queries.values import JsonText
@@ -24,8 +25,43 @@ ZONES = {
     "UTC": (1_704_000_000_000, "2023-12-30", "2024-01-03"),
 }
 VALUES = st.sampled_from(
-    [None, True, False, 0, 1, 3, 3.0, 3.5, -0.0, 2**53, 2**53 + 1, float(2**53), 1e300, "3", "", "ä", "$other", [1]]
+    [
+        None,
+        True,
+        False,
+        0,
+        1,
+        3,
+        3.0,
+        3.5,
+        -0.0,
+        2**53,
+        2**53 + 1,
+        float(2**53),
+        1e300,
+        "3",
+        "",
+        "ä",
+        "$other",
+        [1],
+        0.1,
+        -7,
+        -2.75,
+        5e-324,
+        -1.7e308,
+        1.7e308,
+        2**63 - 1,
+        -(2**63),
+        2.0**63,
+        1e-9,
+    ]
 )
+MEASURED: list[dict[str, str]] = [{"measure": name} for name in ("total", "unique", "average")] + [
+    {"measure": measure, "property": name}
+    for measure in MEASURES
+    if measure not in OF_EVENTS
+    for name in ("plan", "odd name", "$time")
+]
 NAMES = ["$event", "$distinct_id", "plan", "odd name"]
 
 
@@ -75,7 +111,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
             "unit": draw(st.sampled_from(["hour", "day", "week", "month", "day", "hour", "minute"])),
             "events": draw(st.sampled_from([[], ["view"], ["view", "buy"], ["nothing"]])),
             "by": draw(st.lists(st.sampled_from(NAMES), max_size=3)),
-            "measure": draw(st.sampled_from(["total", "unique"])),
+            **draw(st.sampled_from(MEASURED)),
             "limit": draw(st.integers(1, 5)),
             "include_duplicates": draw(st.booleans()),
         },
@@ -97,6 +133,9 @@ def test_segmentation_equals_the_reference(case: dict[str, Any]) -> None:
         patch.object(cells.CellCounts, "_WAIT_MIN", case["wait"]),
         patch.object(cells.CellUsers, "_WAIT_MIN", case["wait"]),
         patch.object(segmentation, "CELLS_MAX", case["cells_max"]),
+        patch.object(cell_values.PairCounts, "_WAIT_MIN", case["wait"]),
+        patch.object(cell_values, "_TABLE_ROOM", case["wait"]),
+        patch.object(cell_values, "_EXACT_ROWS", case["layout"][1]),
     ):
         check_segmentation(case)
 
@@ -134,8 +173,8 @@ def check_segmentation(case: dict[str, Any]) -> None:
     assert keep is None
     got = answer.finish(plan, merged)
     assert list(got.buckets) == expected["buckets"]
-    assert [(comparable(line.by), list(line.values), line.overall) for line in got.series] == [
-        (comparable(line["by"]), line["values"], line["overall"]) for line in expected["series"]
+    assert [(comparable(line.by), repr((list(line.values), line.overall))) for line in got.series] == [
+        (comparable(line["by"]), repr((line["values"], line["overall"]))) for line in expected["series"]
     ]
     total = add_stats(stats)
     assert total.duplicates_skipped_log + total.duplicates_skipped_segment == expected["duplicates_skipped"]

@@ -12,8 +12,8 @@ META = {
 }  # fmt: skip
 
 
-def lines(series: list[dict[str, Any]], by: list[str], buckets: list[str] = DAYS) -> list[str]:
-    text = segmentation_table({"buckets": buckets, "series": series, "meta": META}, by)
+def lines(series: list[dict[str, Any]], by: list[str], buckets: list[str] = DAYS, measure: str = "total") -> list[str]:
+    text = segmentation_table({"buckets": buckets, "series": series, "meta": META}, by, measure)
     *table, account = text.splitlines()
     assert account == f"1,234 rows of 2 shards in 1.5 ms, 3 duplicates skipped; trace {'f' * 32}"
     return table
@@ -64,7 +64,7 @@ def test_several_series_are_a_share_a_bar_and_a_sparkline_each() -> None:
 
 
 def test_shares_of_users_are_not_told() -> None:
-    found = lines([{"by": ["de"], "values": [1, 1, 1], "overall": 1}], ["country"])
+    found = lines([{"by": ["de"], "values": [1, 1, 1], "overall": 1}], ["country"], measure="unique")
     assert ("of all" in found[0], "%" in found[1]) == (False, False)
 
 
@@ -72,3 +72,15 @@ def test_many_series_are_only_a_line_each_and_none_is_no_error() -> None:
     many = [{"by": [at], "values": [at, 0, 0], "overall": at} for at in range(9)]
     assert len(lines(many, ["n"])) == 1 + 9 + 1
     assert lines([], ["n"], [])[0].split() == ["n", "overall", "of", "all"]
+
+
+def test_what_is_undefined_is_a_dash_and_what_is_negative_has_no_bar() -> None:
+    found = lines([{"by": [], "values": [1234.5, None, -2.25], "overall": 3}], [], measure="avg")
+    assert [line.rstrip() for line in found] == [
+        f"                 avg  {' ' * BAR_WIDTH}  change",
+        f"2026-01-01  1,234.50  {'█' * BAR_WIDTH}",
+        "2026-01-02         –",
+        "2026-01-03     -2.25",
+        "overall            3",
+        "",
+    ]

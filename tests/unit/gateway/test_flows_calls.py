@@ -200,7 +200,7 @@ async def test_unknown_anchors_answer_nothing_and_near_names_are_told() -> None:
         got = await world.flows("Sign up", **RANGE)
         assert (got.anchors, list(got.nodes), list(got.edges)) == (0, [], [])
         assert [(each.code, each.message) for each in got.meta.warnings] == [
-            ("UNKNOWN_EVENT", "no event that could count is named 'Sign up'; there is 'Signed up'")
+            ("UNKNOWN_EVENT", "no event that could count is named 'Sign up'; is 'Signed up' meant?")
         ]
         empty = await world.flows("Signed up", from_date="2020-01-01", to_date="2020-01-01")
         assert [each.message for each in empty.meta.warnings] == ["no event that could count is named 'Signed up'"]

@@ -218,8 +218,8 @@ async def test_unknown_events_answer_nothing_and_near_names_are_told() -> None:
         got = await world.retention("signed-up", "Vieved", **RANGE)
         assert [cohort.size for cohort in got.cohorts] == [0] * 7
         assert [(each.code, each.message) for each in got.meta.warnings] == [
-            ("UNKNOWN_EVENT", "no event that could count is named 'signed-up'; there is 'Signed up'"),
-            ("UNKNOWN_EVENT", "no event that could count is named 'Vieved'; there is 'Viewed', 'viewed'"),
+            ("UNKNOWN_EVENT", "no event that could count is named 'Vieved'; is 'Viewed' meant?"),
+            ("UNKNOWN_EVENT", "no event that could count is named 'signed-up'; is 'Signed up' meant?"),
         ]
         assert not (await world.retention("Signed up", **RANGE)).meta.warnings
 

@@ -18,6 +18,11 @@ START_MS = 1_704_067_200_000  # 2024-01-01
 RANGE = {"from_date": "2024-01-01", "to_date": "2024-01-07"}
 
 
+ASKED = [{"measure": measure} for measure in ("total", "unique", "average")] + [
+    {"measure": measure, "property": "plan"} for measure in ("sum", "avg", "min", "max", "p50", "p90", "p99")
+]
+
+
 def some_rows(seed: int, count: int = 200) -> list[Row]:
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -34,23 +39,27 @@ def some_rows(seed: int, count: int = 200) -> list[Row]:
     ]
 
 
-def value_of(value: query_pb2.GroupValue) -> Any:
+def value_of(value: query_pb2.GroupValue | query_pb2.MeasureValue) -> Any:
     kind = value.WhichOneof("value")
     return None if kind is None else getattr(value, kind)
 
 
 def series_of(response: query_pb2.QuerySegmentationResponse) -> list[dict[str, Any]]:
     return [
-        {"by": [value_of(value) for value in line.by], "values": list(line.values), "overall": line.overall}
+        {
+            "by": [value_of(value) for value in line.by],
+            "values": [value_of(value) for value in line.values],
+            "overall": value_of(line.overall),
+        }
         for line in response.series
     ]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 async def test_the_answer_of_several_shards_equals_the_reference(seed: int) -> None:
     asked: dict[str, Any] = {
         "unit": random.Random(seed).choice(["day", "week"]),
-        "measure": ["total", "unique"][seed % 2],
+        **ASKED[seed % len(ASKED)],
         "by": [[], ["plan"], ["plan", "$event"]][seed % 3],
         "limit": 3,
     }
@@ -220,13 +229,18 @@ async def test_a_ranking_that_never_stands_still_is_answered_with_a_warning() ->
         ({"from_date": "1969-12-31"}, "RANGE_INVALID", "from_date"),
         ({"from_date": "1970-01-01", "unit": "minute"}, "RANGE_INVALID", "unit"),
         ({"unit": "year"}, "QUERY_INVALID", "unit"),
-        ({"measure": "average"}, "QUERY_INVALID", "measure"),
+        ({"measure": "median"}, "QUERY_INVALID", "measure"),
+        ({"measure": "sum"}, "QUERY_INVALID", "property"),
+        ({"measure": "average", "property": "plan"}, "QUERY_INVALID", "property"),
+        ({"measure": "p50", "property": "$cohort:x"}, "QUERY_INVALID", "property"),
+        ({"options": {"restore_hot": True}}, "QUERY_INVALID", "options.restore_hot"),
+        ({"where": 'plan matches "a(b"'}, "QUERY_INVALID", "where"),
         ({"by": ["a", "b", "c", "d"]}, "QUERY_INVALID", "by"),
         ({"by": [""]}, "QUERY_INVALID", "by"),
         ({"by": ["$cohort:x"]}, "QUERY_INVALID", "by"),
         ({"limit": -1}, "QUERY_INVALID", "limit"),
         ({"limit": 10_001}, "QUERY_INVALID", "limit"),
-        ({"where": "files > 3"}, "QUERY_INVALID", "where"),
+        ({"where": "files >> 3"}, "QUERY_INVALID", "where"),
     ],
 )
 async def test_a_wrong_field_is_named(fields: dict[str, Any], code: str, field: str) -> None:
@@ -235,3 +249,21 @@ async def test_a_wrong_field_is_named(fields: dict[str, Any], code: str, field: 
             await world.segmentation(**{**RANGE, **fields})
         assert (failed.value.code, [fault.field for fault in failed.value.fields]) == (code, [field])
         assert world.shards[ShardId("shard-0")].scans == 0
+
+
+async def test_a_changed_time_zone_changes_answers_and_not_data() -> None:
+    async with GatewayWorld() as world:
+        world.add(some_rows(5))
+        before = {name: list(shard.rows) for name, shard in world.shards.items()}
+        answers = []
+        for epoch, zone in enumerate(("UTC", "Asia/Tokyo", "America/New_York", "UTC"), start=2):
+            world.settings = TenantSettings(timezone=zone)
+            await world.put_tenant(Epoch(epoch))
+            for shard in world.shards.values():
+                shard.epoch = epoch  # so the gateway must know the record that has the zone
+            got = await world.segmentation(**RANGE, unit="hour")
+            assert series_of(got) == world.reference.segmentation(TENANT, **RANGE, unit="hour", timezone=zone)["series"]
+            answers.append(series_of(got))
+        assert answers[0] == answers[3]
+        assert answers[0] != answers[1] != answers[2] != answers[0]
+        assert {name: shard.rows for name, shard in world.shards.items()} == before

@@ -52,7 +52,7 @@ def test_any_names_can_be_written_in_backticks(names: list[str]) -> None:
         ("a where", "step, character 8: an expression is expected after where"),
         ("a where ", "step, character 9: an expression is expected after where"),
         ("a where b = 1", 'step.where, character 3: "==" is expected, not "="'),
-        ("a where b > 1", 'step.where, character 3: the operator ">" is not delivered yet'),
+        ("a where b like 1", 'step.where, character 3: "contains" is expected, not "like"'),
     ],
 )
 def test_an_error_points_at_the_character(text: str, message: str) -> None:

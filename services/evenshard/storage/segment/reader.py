@@ -77,15 +77,20 @@ class SegmentReader:
         start_ms: int,
         end_ms: int,
         hiding: Hiding | None = None,
+        hashes: tuple[int, int] | None = None,
     ) -> Iterator[ScannedRows]:
         """Rows with ``start_ms <= time < end_ms``, a row group at a time, in segment order; without what is hidden.
 
         ``fields``: names of fields (``hot`` and ``placement_hash`` too); ``properties``: their names, None for all.
+        ``hashes``: bounds of placement hashes; row groups beyond are not read, rows beyond may be given all the same.
         """
         names = self._names_for(fields, properties)
         groups = self.row_groups
         horizon_ms = start_ms if hiding is None else max(start_ms, hiding.horizon_ms)
-        for group in np.flatnonzero((groups.time_max >= horizon_ms) & (groups.time_min < end_ms)):
+        wanted = (groups.time_max >= horizon_ms) & (groups.time_min < end_ms)
+        if hashes is not None:
+            wanted &= (groups.hash_max >= np.uint64(hashes[0])) & (groups.hash_min <= np.uint64(hashes[1]))
+        for group in np.flatnonzero(wanted):
             cut = groups.time_min[group] < start_ms or groups.time_max[group] >= end_ms
             needed = names if not cut or "time" in names else [*names, "time"]
             stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]

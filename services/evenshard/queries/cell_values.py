@@ -1,0 +1,261 @@
+"""What a shard keeps of the rows of each cell for a measure beyond counts and users; shards add up.
+
+**Rows of the partial**, besides those of ``segmentation``: of a cell a ``whole`` (int64), an ``exact`` (float64), at
+most one of them set, and an ``amount`` (int64). Partials are merged by adding the amounts of equal rows.
+
+| measure | a row |
+|---|---|
+| ``average`` | the amount is that of events of users |
+| ``sum``, ``avg`` | ``whole`` is a limb (see ``numbers``), the amount its; limb ``COUNT`` counts the numbers |
+| ``min``, ``max`` | a number, ``whole`` or ``exact``: the least or greatest of a shard |
+| quantiles | a number, and how often it occurs |
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.queries.cells import CellCounts
+from evenshard.queries.groups import Integers
+from evenshard.queries.measures import OF_EVENTS, QUANTILES, Measure
+from evenshard.queries.numbers import (
+    LIMB_LOW,
+    LIMBS,
+    Doubles,
+    Int64,
+    doubles_of,
+    limbs_of_doubles,
+    limbs_of_integers,
+    numbers_of,
+    sortable,
+)
+from evenshard.queries.values import encoded
+
+COUNT = LIMB_LOW - 1
+"""The limb that counts."""
+VALUES_MAX = 8_000_000
+"""Distinct pairs of a cell and a number on one shard; 24 bytes each."""
+_EXACT_ROWS = 1 << 20
+"""So many amounts of 32 bits have a sum that is exact as a double."""
+_TABLE_ROOM = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRows:
+    """Rows of the partial; ``cells`` as they were given, ascending or not."""
+
+    cells: Integers
+    whole: pa.Array
+    exact: pa.Array
+    amount: Integers
+
+
+class CellValues(Protocol):
+    """What is kept for one measure."""
+
+    def add(self, cells: Integers, record: pa.RecordBatch) -> None:
+        """Row i of ``record`` is in ``cells[i]``. Raises ``QUERY_INVALID`` for more than can be held."""
+        ...
+
+    def rows(self) -> ValueRows: ...
+
+
+def cell_values(measure: Measure, name: str) -> CellValues | None:
+    """None: counts of events and users are enough."""
+    if measure == "average":
+        return _EventsOfUsers()
+    if measure in OF_EVENTS:
+        return None
+    if measure in ("sum", "avg"):
+        return _Sums(name)
+    if measure in QUANTILES:
+        return _Quantiles(name)
+    return _Extremes(name, largest=measure == "max")
+
+
+class _EventsOfUsers:
+    def __init__(self) -> None:
+        self._counts = CellCounts()
+
+    def add(self, cells: Integers, record: pa.RecordBatch) -> None:
+        codes, ids = encoded(record.column("distinct_id"))
+        somebody = pc.not_equal(ids, "").to_numpy(zero_copy_only=False)
+        if not somebody.all():
+            cells = cells[somebody[codes]]
+        if len(cells):
+            self._counts.add(*np.unique(cells, return_counts=True))
+
+    def rows(self) -> ValueRows:
+        cells, counts = self._counts.sums()
+        return ValueRows(cells, pa.nulls(len(cells), pa.int64()), pa.nulls(len(cells), pa.float64()), counts)
+
+
+class _Sums:
+    """Amounts by (cell, limb), counts among them."""
+
+    _PLACES = LIMBS + 1
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._amounts = CellCounts()
+
+    def add(self, cells: Integers, record: pa.RecordBatch) -> None:
+        for rows, numbers in numbers_of(record, self._name):
+            mine = cells[rows].astype(np.int64)
+            for start in range(0, len(numbers), _EXACT_ROWS):
+                self._add(mine[start : start + _EXACT_ROWS], numbers[start : start + _EXACT_ROWS])
+
+    def _add(self, cells: Int64, numbers: Int64 | Doubles) -> None:
+        if not len(cells):
+            return
+        found, places = np.unique(cells, return_inverse=True)
+        self._amounts.add(self._key(found, COUNT), np.bincount(places))
+        if numbers.dtype == np.int64:
+            for limb, amounts in limbs_of_integers(numbers.astype(np.int64, copy=False)):
+                sums = np.bincount(places, amounts).astype(np.int64)  # exact, see _EXACT_ROWS
+                self._amounts.add(self._key(found, limb), sums)
+            return
+        for limbs, amounts in limbs_of_doubles(numbers.astype(np.float64, copy=False)):
+            keys, places = np.unique(self._key(cells, limbs), return_inverse=True)
+            self._amounts.add(keys, np.bincount(places, amounts).astype(np.int64))
+
+    def _key(self, cells: Int64, limb: int | Int64) -> Int64:
+        result: Int64 = cells * self._PLACES + (limb - COUNT)
+        return result
+
+    def rows(self) -> ValueRows:
+        keys, amounts = self._amounts.sums()
+        limbs = pa.array(keys % self._PLACES + COUNT, pa.int64())
+        return ValueRows(keys // self._PLACES, limbs, pa.nulls(len(keys), pa.float64()), amounts)
+
+
+class _Extremes:
+    """The least number of each cell, or the greatest: of those whole, and of the others."""
+
+    def __init__(self, name: str, *, largest: bool) -> None:
+        self._name = name
+        self._choose = np.maximum if largest else np.minimum
+        self._none = np.iinfo(np.int64).min if largest else np.iinfo(np.int64).max
+        self._kept = {True: _no_pairs(), False: _no_pairs()}
+
+    def add(self, cells: Integers, record: pa.RecordBatch) -> None:
+        for rows, numbers in numbers_of(record, self._name):
+            whole = numbers.dtype == np.int64
+            keys = numbers.astype(np.int64, copy=False) if whole else sortable(numbers.astype(np.float64, copy=False))
+            if len(keys):
+                kept_cells, kept = self._kept[whole]
+                self._kept[whole] = self._least(
+                    np.concatenate([kept_cells, cells[rows].astype(np.int64)]), np.concatenate([kept, keys])
+                )
+
+    def _least(self, cells: Int64, keys: Int64) -> tuple[Int64, Int64]:
+        found, places = np.unique(cells, return_inverse=True)
+        chosen = np.full(len(found), self._none, np.int64)
+        self._choose.at(chosen, places, keys)
+        return found, chosen
+
+    def rows(self) -> ValueRows:
+        whole_cells, whole = self._kept[True]
+        exact_cells, exact = self._kept[False]
+        return _value_rows(whole_cells, whole, exact_cells, exact, np.ones(len(whole) + len(exact), np.int64))
+
+
+class _Quantiles:
+    """How often each number occurs in each cell."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._counts = {True: PairCounts(), False: PairCounts()}
+
+    def add(self, cells: Integers, record: pa.RecordBatch) -> None:
+        for rows, numbers in numbers_of(record, self._name):
+            whole = numbers.dtype == np.int64
+            keys = numbers.astype(np.int64, copy=False) if whole else sortable(numbers.astype(np.float64, copy=False))
+            self._counts[whole].add(cells[rows].astype(np.int64), keys)
+        held = sum(map(len, self._counts.values()))
+        if held > VALUES_MAX and sum(len(counts.sums()[0]) for counts in self._counts.values()) > VALUES_MAX:
+            raise EvenshardError(
+                "QUERY_INVALID",
+                f"property {self._name}: more than {VALUES_MAX} distinct numbers of groups and buckets on one shard",
+                hint="quantiles are exact: ask for fewer days, a coarser unit, or filter with where",
+                fields=(FieldFault("property", "it has too many distinct numbers"),),
+            )
+
+    def rows(self) -> ValueRows:
+        whole_cells, whole, whole_counts = self._counts[True].sums()
+        exact_cells, exact, exact_counts = self._counts[False].sums()
+        return _value_rows(whole_cells, whole, exact_cells, exact, np.concatenate([whole_counts, exact_counts]))
+
+
+class PairCounts:
+    """How often each pair of a cell and a key occurs; sorted by both."""
+
+    _WAIT_MIN = 1 << 20
+
+    def __init__(self) -> None:
+        self._sums = (*_no_pairs(), np.zeros(0, np.int64))
+        self._waiting: list[tuple[Int64, Int64, Int64]] = []
+        self._waiting_rows = 0
+
+    def __len__(self) -> int:
+        """Pairs held, some perhaps more than once."""
+        return len(self._sums[0]) + self._waiting_rows
+
+    def add(self, cells: Int64, keys: Int64) -> None:
+        if not len(cells):
+            return
+        piece = _counted_pairs(cells, keys)
+        self._waiting.append(piece)
+        self._waiting_rows += len(piece[0])
+        if self._waiting_rows > max(self._WAIT_MIN, len(self._sums[0])):
+            self.sums()
+
+    def sums(self) -> tuple[Int64, Int64, Int64]:
+        """Cells, keys and how often each pair occurs."""
+        if self._waiting:
+            cells, keys, counts = (
+                np.concatenate([part[at] for part in (self._sums, *self._waiting)]) for at in range(3)
+            )
+            order = np.lexsort((keys, cells))
+            cells, keys = cells[order], keys[order]
+            first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (keys[1:] != keys[:-1])))
+            self._sums = cells[first], keys[first], np.add.reduceat(counts[order], first)
+            self._waiting, self._waiting_rows = [], 0
+        return self._sums
+
+
+def _counted_pairs(cells: Int64, keys: Int64) -> tuple[Int64, Int64, Int64]:
+    """Distinct pairs and how often each occurs, packed into one integer where that has room."""
+    low_cell, low = int(cells.min()), int(keys.min())
+    span_cells, span = int(cells.max()) - low_cell + 1, int(keys.max()) - low + 1
+    distinct: Int64 | None = None
+    if span_cells * span > _TABLE_ROOM:
+        encoded_keys = pa.array(keys).dictionary_encode()
+        distinct = encoded_keys.dictionary.to_numpy()
+        keys, low, span = encoded_keys.indices.to_numpy().astype(np.int64), 0, len(distinct)
+    packed = (cells - low_cell) * span + (keys - low)
+    if span_cells * span <= 8 * len(packed) + 1024:
+        counts = np.bincount(packed)
+        found = np.flatnonzero(counts)
+        counts = counts[found]
+    else:
+        found, counts = np.unique(packed, return_counts=True)
+    keys = found % span + low
+    return found // span + low_cell, keys if distinct is None else distinct[keys], counts
+
+
+def _no_pairs() -> tuple[Int64, Int64]:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+
+def _value_rows(whole_cells: Int64, whole: Int64, exact_cells: Int64, exact: Int64, amount: Int64) -> ValueRows:
+    return ValueRows(
+        np.concatenate([whole_cells, exact_cells]),
+        pa.concat_arrays([pa.array(whole, pa.int64()), pa.nulls(len(exact), pa.int64())]),
+        pa.concat_arrays([pa.nulls(len(whole), pa.float64()), pa.array(doubles_of(exact), pa.float64())]),
+        amount,
+    )
