@@ -1,9 +1,11 @@
 """Puts a gateway together."""
 
 from evenshard.api.v1 import query_pb2_grpc
+from evenshard.gateway.cohorts import Cohorts, ScanCohorts
 from evenshard.gateway.export import Exporter
 from evenshard.gateway.scatter import Scatter
 from evenshard.gateway.service import QueryService
+from evenshard.runtime.cohorts import CohortView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
@@ -15,10 +17,15 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tenants, services = TenantView(ports.directory, ports.clock), ServiceView(ports.directory, ports.clock)
     await tenants.start()
     await services.start()
-    scatter = Scatter(ports.peers, tenants, services)
-    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter))
+    view = CohortView(ports.directory, ports.clock)
+    await view.start()
+    scan_cohorts = ScanCohorts(view)
+    scatter = Scatter(ports.peers, tenants, services, scan_cohorts)
+    cohorts = Cohorts(ports.directory, view, scan_cohorts, scatter, ports.rng)
+    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter), cohorts)
 
     async def close() -> None:
+        await view.close()
         await services.close()
         await tenants.close()
 

@@ -4,7 +4,7 @@ The gateway's planner writes it with everything decided: bucket boundaries are i
 zones. A shard asks ``columns_needed`` what to read, reads it, and gives the rows to ``run``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,11 +14,14 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import flows, funnel, retention, schema, segmentation, timeline
+from evenshard.queries import cohorts, flows, funnel, retention, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
+from evenshard.queries.cohort_model import cohorts_named
+from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
+from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.names import Watch, asked
-from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
+from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.steps import Step
 
@@ -38,27 +41,46 @@ class ColumnsNeeded(NamedTuple):
     """Half-open."""
 
 
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan = _read(scan)
-    properties: tuple[str, ...] | None
+    fields, properties = _columns_of(plan)
+    if cohorts_needed(scan):
+        fields = tuple(sorted({*fields, "distinct_id"}))
+        properties = properties and tuple(name for name in properties if not name.startswith(COHORT_PREFIX))
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+
+
+def cohorts_needed(scan: bytes) -> list[str]:
+    """The names of cohorts that a scan looks at itself. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    if isinstance(plan, TimelineScan):
+        return cohorts_named(sorted(names_in(parse(plan.where)))) if plan.where else []
+    return cohorts_named(_columns_of(plan)[1] or ())
+
+
+def _columns_of(plan: Scan) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The fields and the properties (None: all) a scan looks at, cohorts among them."""
     match plan:
         case SegmentationScan():
-            fields, properties = segmentation.columns_of(plan)
+            return segmentation.columns_of(plan)
         case FunnelScan():
-            fields, properties = funnel.columns_of(plan)
+            return funnel.columns_of(plan)
         case RetentionScan():
-            fields, properties = retention.columns_of(plan)
+            return retention.columns_of(plan)
         case FlowsScan():
-            fields, properties = flows.columns_of(plan)
+            return flows.columns_of(plan)
         case SchemaScan():
-            fields, properties = schema.columns_of(plan)
+            return schema.columns_of(plan)
         case TimelineScan():
-            fields, properties = timeline.columns_of(plan)
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+            return timeline.columns_of(plan)
+        case DidScan():
+            return cohorts.columns_of(plan)
+        case ReachedScan():
+            return funnel.columns_of(plan.funnel)
 
 
 def user_of(scan: bytes) -> str | None:
@@ -79,7 +101,7 @@ def events_of(scan: bytes) -> tuple[str, ...]:
             steps = (plan.birth, plan.returning)
         case FlowsScan():
             steps = (plan.anchor,)
-        case SchemaScan() | TimelineScan():
+        case SchemaScan() | TimelineScan() | DidScan() | ReachedScan():
             steps = ()
     return tuple(dict.fromkeys(name for step in steps for name in step.events))
 
@@ -111,6 +133,8 @@ def view_for(scan: bytes) -> View:
         case SchemaScan() | TimelineScan():
             events = ()
             ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
+        case DidScan() | ReachedScan():  # nobody asks
+            events, ranges_ms = (), []
     return View(
         needed.fields,
         needed.properties,
@@ -125,6 +149,40 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
 
     Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
     """
+    table, stats = _table_of(scan, rows)
+    partial = write_partial(table)
+    if len(partial) > PARTIAL_BYTES_MAX:
+        raise EvenshardError(
+            "QUERY_INVALID",
+            f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
+            hint="ask for fewer days, a shorter window, or filter with where",
+        )
+    return partial, stats
+
+
+def run_with_cohorts(scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]]) -> tuple[bytes, ScanStats]:
+    """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
+    with ``columns_needed``."""
+    scan, needed = _unwrapped(scan)
+    members: dict[str, pa.Array] = {}
+    spent: list[ScanStats] = []
+
+    def rows_of(one: bytes) -> Iterable[ScannedRows]:
+        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
+        return cohorts.marked(read(one), mine) if mine else read(one)
+
+    for cohort in needed:
+        found = []
+        for one in cohort.scans:
+            table, stats = _table_of(one, rows_of(one))
+            found.append(table.column("user").combine_chunks())
+            spent.append(stats)
+        members[cohort.name] = cohorts.in_all(found)
+    partial, stats = run(scan, rows_of(scan))
+    return partial, add_stats([stats, *spent])
+
+
+def _table_of(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
@@ -141,14 +199,11 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
             table, stats = schema.scan_rows(plan, rows)
         case TimelineScan():
             table, stats = timeline.scan_rows(plan, rows)
-    partial = write_partial(watch.noted(table))
-    if len(partial) > PARTIAL_BYTES_MAX:
-        raise EvenshardError(
-            "QUERY_INVALID",
-            f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
-            hint="ask for fewer days, a shorter window, or filter with where",
-        )
-    return partial, stats
+        case DidScan():
+            table, stats = cohorts.scan_did(plan, rows)
+        case ReachedScan():
+            table, stats = cohorts.scan_reached(plan, rows)
+    return watch.noted(table), stats
 
 
 def write_partial(table: pa.Table) -> bytes:
@@ -183,7 +238,15 @@ def _names(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
 
 
+def _unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:
+    try:
+        return without_cohorts(scan)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error
+
+
 def _read(scan: bytes) -> Scan:
+    scan, _ = _unwrapped(scan)
     try:
         match orjson.loads(scan):
             case {"kind": "retention"}:
@@ -194,6 +257,10 @@ def _read(scan: bytes) -> Scan:
                 return SchemaScan.from_json(scan)
             case {"kind": "timeline"}:
                 return TimelineScan.from_json(scan)
+            case {"kind": "did"}:
+                return DidScan.from_json(scan)
+            case {"kind": "reached"}:
+                return ReachedScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

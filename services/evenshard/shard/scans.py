@@ -14,7 +14,7 @@ from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.events.scan import ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import columns_needed, run, user_of, view_for
+from evenshard.queries.scans import columns_needed, run_with_cohorts, user_of, view_for
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
@@ -82,9 +82,15 @@ def _slot_of(user: str, owned: Owned) -> Owned:
 def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
     patience.check()
     store.fence(tenant, epoch)
-    needed, view = columns_needed(plan), view_for(plan)
-    user = user_of(plan)
+    user, view = user_of(plan), view_for(plan)
     with store.snapshot(tenant, owned if user is None else _slot_of(user, owned)) as snapshot:
-        rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
-        partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
+
+        def read(scan: bytes) -> Iterator[ScannedRows]:
+            needed, own = columns_needed(scan), view_for(scan)
+            rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
+            for some in patience.during(rows):
+                yield own.show(some)
+            view.rewritten = own.rewritten  # the query's own scan comes last
+
+        partial, stats = run_with_cohorts(plan, read)
         return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
