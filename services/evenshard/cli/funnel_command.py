@@ -1,17 +1,14 @@
 """``evenshard query funnel``: how far users come, as bars or JSON."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli.bars import bar, percent
+from evenshard.cli.funnel_text import funnel_text
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, flag, read_request
-from evenshard.cli.values import duration_s, shown, table
-from evenshard.errors import EvenshardError, ExitStatus
-
-_LARGER: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+from evenshard.cli.query_flags import answer_of
+from evenshard.cli.values import duration_s
+from evenshard.errors import ExitStatus
 
 
 def funnel(
@@ -25,10 +22,37 @@ def funnel(
     window: Annotated[
         str | None, typer.Option(metavar="DURATION", help="From the first step, inclusive; default 30d, at most 366d.")
     ] = None,
+    order: Annotated[
+        Literal["ordered", "strict", "any"] | None,
+        typer.Option(help="Others may lie between (default), the next event must be the next step, or any order."),
+    ] = None,
+    attempt: Annotated[
+        Literal["best", "first"] | None, typer.Option(help="The deepest of any entry (default), or the first alone.")
+    ] = None,
+    count: Annotated[
+        Literal["unique", "total", "session"] | None,
+        typer.Option(help="Users (default), attempts one after the other, or sessions."),
+    ] = None,
+    strict_increase: Annotated[
+        bool, typer.Option("--strict-increase", help="Each step later than the one before, not in the same ms.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP@1-2", help="What ends an attempt between two of its steps; up to 32."),
+    ] = None,
+    exclude_user: Annotated[
+        bool, typer.Option("--exclude-user", help="An exclusion drops its user from all counts instead.")
+    ] = False,
+    hold: Annotated[
+        list[str] | None, typer.Option(metavar="PROP", help="All steps share the value of this property; up to 3.")
+    ] = None,
     by: Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")] = None,
     by_step: Annotated[
         str | None,
         typer.Option(metavar="first|last|N", help="The step whose values count; default the first with any."),
+    ] = None,
+    explain_user: Annotated[
+        str | None, typer.Option(metavar="ID", help="Tell which of this user's events filled which step, and why.")
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext in [".py", ".pyi"]')] = None,
     limit: Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')] = None,
@@ -43,74 +67,26 @@ def funnel(
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
-    """Counts users who do the steps in order within a window; other events may lie between."""
+    """Counts users who do the steps within a window; other events may lie between, unless --order says otherwise."""
     from evenshard.client import connect
 
     timeout_s = duration_s(timeout)
     flags: dict[str, Any] = {
-        "tenant": tenant, "from_date": from_date, "to_date": to_date, "step": step, "window": window, "by": by,
-        "by_step": by_step, "where": where, "limit": limit, "include_duplicates": include_duplicates,
-        "allow_partial": allow_partial,
+        "tenant": tenant, "from_date": from_date, "to_date": to_date, "step": step, "window": window, "order": order,
+        "attempt": attempt, "count": count, "strict_increase": strict_increase, "exclude": exclude,
+        "exclude_user": exclude_user, "hold": hold, "by": by, "by_step": by_step, "explain_user": explain_user,
+        "where": where, "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial,
     }  # fmt: skip
-    given = {name: value for name, value in flags.items() if value not in (None, False, [])}
     with connect(gateway=gateway) as client:
-        if query is not None:
-            if given:
-                raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
-            result = client.funnel_of(read_request(query), timeout=timeout_s)
-        else:
-            missing = [name for name in ("tenant", "from_date", "to_date", "step") if name not in given]
-            if missing:
-                raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
-            result = client.funnel(given.pop("step"), **given, timeout=timeout_s)
+        result = answer_of(
+            flags,
+            query,
+            ("tenant", "from_date", "to_date", "step"),
+            lambda given: client.funnel(given.pop("step"), **given, timeout=timeout_s),
+            lambda document: client.funnel_of(document, timeout=timeout_s),
+        )
+    counted = {"total": "attempts", "session": "sessions"}.get(result.count, "users")
     names = result.by
-    print_result(result.to_dict(), as_json=json_output, human=lambda document: _answer(document, names))
+    print_result(result.to_dict(), as_json=json_output, human=lambda document: funnel_text(document, names, counted))
     if not result.meta["complete"]:
         finish(ExitStatus.PARTIAL)
-
-
-def _answer(document: Mapping[str, Any], by: Sequence[str]) -> str:
-    parts = [_everybody(document["overall"]["steps"])]
-    if by:
-        parts.append(_groups(document["groups"], by))
-    return "\n\n".join([*parts, account(document["meta"])])
-
-
-def _everybody(steps: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            step["step"],
-            step["name"],
-            step["count"],
-            bar(step["conversion_from_first"]),
-            percent(step["conversion_from_first"]),
-            percent(step["conversion_from_previous"]),
-            _time(step["median_seconds_from_previous"]),
-            _time(step["avg_seconds_from_previous"]),
-        ]
-        for step in steps
-    ]
-    return table(["", "step", "users", "", "of first", "of previous", "median time", "average"], rows)
-
-
-def _groups(groups: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
-    rows = [
-        [
-            *map(shown, group["by"]),
-            *(step["count"] for step in group["steps"]),
-            bar(group["steps"][-1]["conversion_from_first"]),
-            percent(group["steps"][-1]["conversion_from_first"]),
-        ]
-        for group in groups
-    ]
-    steps = [f"{step['step']} {step['name']}" for step in groups[0]["steps"]] if groups else []
-    return table([*by, *steps, "", "converted"], rows)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for size, unit in _LARGER:
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms"

@@ -8,11 +8,11 @@ from evenshard.cli.browse_command import schema, timeline
 from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import flag, read_request
+from evenshard.cli.query_flags import answer_of
 from evenshard.cli.retention_command import retention
 from evenshard.cli.segmentation_table import segmentation_table
 from evenshard.cli.values import duration_s
-from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.errors import ExitStatus
 
 app = typer.Typer(help="Ask questions.")
 
@@ -67,17 +67,14 @@ def segmentation(
         "where": where, "by": by, "limit": limit, "include_duplicates": include_duplicates,
         "allow_partial": allow_partial,
     }  # fmt: skip
-    given = {name: value for name, value in flags.items() if value}
     with connect(gateway=gateway) as client:
-        if query is not None:
-            if given:
-                raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
-            result = client.segmentation_of(read_request(query), timeout=timeout_s)
-        else:
-            missing = [name for name in ("tenant", "from_date", "to_date") if name not in given]
-            if missing:
-                raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
-            result = client.segmentation(**given, timeout=timeout_s)
+        result = answer_of(
+            flags,
+            query,
+            ("tenant", "from_date", "to_date"),
+            lambda given: client.segmentation(**given, timeout=timeout_s),
+            lambda document: client.segmentation_of(document, timeout=timeout_s),
+        )
     names, measured = result.by, result.measure
     print_result(
         result.to_dict(),

@@ -1,11 +1,13 @@
 """What the commands of ``evenshard query`` share: flags' names, requests from files, the account of an answer."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evenshard.errors import EvenshardError
+
+Result = TypeVar("Result")
 
 
 def flag(name: str) -> str:
@@ -19,6 +21,28 @@ def read_request(path: str) -> bytes:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise EvenshardError("USAGE", f"{path}: {error.strerror}", hint="give a file, or -") from error
+
+
+def answer_of(
+    flags: Mapping[str, Any],
+    query: str | None,
+    required: Sequence[str],
+    by_flags: Callable[[dict[str, Any]], Result],
+    by_document: Callable[[bytes], Result],
+) -> Result:
+    """Asks with the flags that were given (``by_flags``), or with the whole request of ``--query`` (``by_document``).
+
+    A flag that was not given is None, False or an empty list. Raises ``USAGE`` for both at once, or for neither.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value is not False and value != []}
+    if query is not None:
+        if given:
+            raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
+        return by_document(read_request(query))
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
+    return by_flags(given)
 
 
 def account(meta: Mapping[str, Any]) -> str:

@@ -269,30 +269,52 @@ class AsyncClient:
         from_date: str | date,
         to_date: str | date,
         window: str = "30d",
+        order: Literal["ordered", "strict", "any"] = "ordered",
+        attempt: Literal["best", "first"] = "best",
+        count: Literal["unique", "total", "session"] = "unique",
+        strict_increase: bool = False,
+        exclude: str | Sequence[str] = (),
+        exclude_user: bool = False,
+        hold: str | Sequence[str] = (),
         by: str | Sequence[str] = (),
         by_step: str | int = "first",
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        explain_user: str | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> FunnelResult:
         """Counts users who do ``steps`` (2 to 32, each as ``NAME``, ``NAME|NAME`` or ``*``, perhaps followed by
-        `` where EXPR``) in order within ``window`` of the first. Dates are of the first step, the tenant's, both
-        inclusive. ``by_step`` (first, last or a number): the step whose values group a user."""
+        `` where EXPR``) within ``window`` of the first (inclusive; ``"0s"``: in its very ms). Dates are of the first
+        step, the tenant's, both inclusive.
+
+        order: other events may lie between (``ordered``), must not (``strict``), or the steps may come in ``any``
+        order. attempt: the deepest of any entry, or the user's first alone. count: users, all attempts one after the
+        other, or sessions. exclude: ``NAME@1-2`` each, a step and the two steps between which such an event ends the
+        attempt, or with exclude_user drops its user. hold: properties whose values all steps share. by_step (first,
+        last or a number): the step whose values group a user. explain_user: tells of this user's events."""
         request = funnel_request(
             self._tenant_of(tenant),
             steps,
             from_date,
             to_date,
             window=window,
+            order=order,
+            attempt=attempt,
+            count=count,
+            strict_increase=strict_increase,
+            exclude=exclude,
+            exclude_user=exclude_user,
+            hold=hold,
             by=by,
             by_step=by_step,
             where=where,
             limit=limit,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            explain_user=explain_user,
         )
         return await self._funnel(request, timeout)
 
@@ -302,7 +324,7 @@ class AsyncClient:
 
     async def _funnel(self, request: query_pb2.QueryFunnelRequest, timeout: float | None) -> FunnelResult:
         answer = await self._call(self._gateway, rpcs.QUERY_FUNNEL, request, timeout)
-        return funnel_result(answer, request.by)
+        return funnel_result(answer, request)
 
     async def schema(
         self,

@@ -1,6 +1,5 @@
 """Funnels asked and answered: the client's arguments as protobuf, the answer as values."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,20 +11,21 @@ from google.protobuf import json_format
 from evenshard.api.v1 import query_pb2
 from evenshard.client.requests import names
 from evenshard.client.results import breakdown_column, breakdown_value, meta_document
-from evenshard.errors import EvenshardError, FieldFault
-from evenshard.queries.steps import parse_step
+from evenshard.client.steps import step_message, window_ms
+from evenshard.errors import EvenshardError
+from evenshard.queries.steps import parse_exclusion
 
-_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
 _STEP_FIELDS: Final = tuple(field.name for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields)
-_STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64()}
+_BAR: Final = pa.struct({"up_to_seconds": pa.float64(), "count": pa.int64()})
+_STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64(), "histogram": pa.list_(_BAR)}
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelResult:
     """How many users reached each step. A step is ``{"step", "name", "count", "conversion_from_previous",
     "conversion_from_first", "avg_seconds_from_previous", "median_seconds_from_previous", "avg_seconds_from_first",
-    "median_seconds_from_first"}``; None where undefined."""
+    "median_seconds_from_first", "histogram": [{"up_to_seconds", "count"}]}``; None where undefined. With
+    ``count="total"`` it is attempts that are counted, with ``"session"`` sessions."""
 
     overall: dict[str, Any]
     """``{"steps": [step…]}``: everybody."""
@@ -34,10 +34,16 @@ class FunnelResult:
     meta: dict[str, Any]
     by: tuple[str, ...] = ()
     """The properties that ``groups[…]["by"]`` are values of."""
+    explain: list[dict[str, Any]] | None = None
+    """``{"event", "time_ms", "insert_id", "step", "reason"}`` of each event of ``explain_user`` that takes part, in
+    order; None: nobody was to be explained."""
+    count: str = "unique"
+    """What was counted: unique (users), total (attempts) or session."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard query funnel``."""
-        return {"overall": self.overall, "groups": self.groups, "meta": self.meta}
+        document = {"overall": self.overall, "groups": self.groups, "meta": self.meta}
+        return document if self.explain is None else {**document, "explain": self.explain}
 
     def to_arrow(self) -> pa.Table:
         """One row a group and step, everybody's where there is no breakdown: a column for each property of it, then
@@ -63,26 +69,50 @@ def funnel_request(
     to_date: str | date,
     *,
     window: str,
+    order: str,
+    attempt: str,
+    count: str,
+    strict_increase: bool,
+    exclude: str | Sequence[str],
+    exclude_user: bool,
+    hold: str | Sequence[str],
     by: str | Sequence[str],
     by_step: str | int,
     where: str | None,
     limit: int,
     include_duplicates: bool,
     allow_partial: bool,
+    explain_user: str | None,
 ) -> query_pb2.QueryFunnelRequest:
-    """Raises ``QUERY_INVALID`` for steps and windows that cannot be read."""
-    parsed = [parse_step(text, f"steps[{number}]") for number, text in enumerate(names(steps))]
+    """Raises ``QUERY_INVALID`` for steps, exclusions and windows that cannot be read."""
+    excluding = [parse_exclusion(text, f"exclude[{number}]") for number, text in enumerate(names(exclude))]
     return query_pb2.QueryFunnelRequest(
         tenant=tenant,
         from_date=str(from_date),
         to_date=str(to_date),
-        steps=[query_pb2.FunnelStep(events=step.events, where=step.where) for step in parsed],
-        window_ms=_window_ms(window),
+        steps=[step_message(text, f"steps[{number}]") for number, text in enumerate(names(steps))],
+        window_ms=window_ms(window),
+        order=order,
+        attempt=attempt,
+        count_mode=count,
+        strict_increase=strict_increase,
+        exclusions=[
+            query_pb2.FunnelExclusion(
+                events=each.step.events,
+                where=each.step.where,
+                after_step=each.after_step,
+                before_step=each.before_step,
+            )
+            for each in excluding
+        ],
+        exclude_user=exclude_user,
+        hold_constant=names(hold),
         by=names(by),
         by_step=str(by_step),
         where=where or "",
         limit=limit,
         options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        explain_user=explain_user or "",
     )
 
 
@@ -94,13 +124,25 @@ def parsed_funnel(document: str | bytes) -> query_pb2.QueryFunnelRequest:
         raise EvenshardError("QUERY_INVALID", f"no funnel request: {error}") from error
 
 
-def funnel_result(answer: query_pb2.QueryFunnelResponse, by: Sequence[str]) -> FunnelResult:
+def funnel_result(answer: query_pb2.QueryFunnelResponse, request: query_pb2.QueryFunnelRequest) -> FunnelResult:
     """The answer as it came, as values."""
+    explain = [
+        {
+            "event": line.event,
+            "time_ms": line.time_ms,
+            "insert_id": line.insert_id or None,
+            "step": line.step or None,
+            "reason": line.reason,
+        }
+        for line in answer.explain
+    ]
     return FunnelResult(
         {"steps": _steps(answer.overall.steps)},
         [{"by": [breakdown_value(each) for each in group.by], "steps": _steps(group.steps)} for group in answer.groups],
         meta_document(answer.meta),
-        tuple(by),
+        tuple(request.by),
+        explain if request.explain_user else None,
+        request.count_mode or "unique",
     )
 
 
@@ -110,18 +152,6 @@ def _steps(steps: Sequence[query_pb2.FunnelStepResult]) -> list[dict[str, Any]]:
             field.name: getattr(step, field.name) if not field.has_presence or step.HasField(field.name) else None
             for field in step.DESCRIPTOR.fields
         }
+        | {"histogram": [{"up_to_seconds": bar.up_to_seconds, "count": bar.count} for bar in step.histogram]}
         for step in steps
     ]
-
-
-def _window_ms(text: str) -> int:
-    found = _DURATION.fullmatch(text)
-    if found is None or not int(found[1]):
-        problem = f"{text!r} is not a duration of at least 1 ms"
-        raise EvenshardError(
-            "QUERY_INVALID",
-            f"window: {problem}",
-            hint="write it as 500ms, 30s, 5m, 1h, 30d or 2w; at most 366d",
-            fields=(FieldFault("window", problem),),
-        )
-    return min(int(found[1]) * _UNIT_MS[found[2]], 2**63 - 1)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Deadline, Scatter, Scattered
-from evenshard.gateway.unknown_names import unknown_names
+from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
@@ -23,10 +23,19 @@ class AnsweredFunnel:
     """An answer and what it came from."""
 
     tenant: Tenant
+    query: FunnelQuery
     answer: FunnelAnswer
     scattered: Scattered
-    warnings: tuple[tuple[str, str], ...]
-    """Code and message."""
+    unknown: Warnings
+
+    @property
+    def warnings(self) -> Warnings:
+        """Code and message."""
+        found = self.query.warnings + self.unknown
+        if self.query.explain_user and not self.answer.explained and not self.scattered.missing:
+            user = self.query.explain_user
+            found += (("NOTHING_TO_EXPLAIN", f"no event of {user!r} matches a step or an exclusion in these days"),)
+        return found
 
 
 async def answer_funnel(
@@ -40,7 +49,7 @@ async def answer_funnel(
         scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
         answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
         unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, _WHERE)
-        return AnsweredFunnel(tenant, answer, scattered, unknown)
+        return AnsweredFunnel(tenant, query, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, deadline, attempt)
 

@@ -95,7 +95,8 @@ class _Scan:
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
         steps_mask = (1 << len(plan.steps)) - 1
-        self.group_mask = np.uint64(1 << (plan.by_step - 1) if plan.by_step > 0 else steps_mask)
+        one_step = plan.by_step > 0 and plan.order != "any"
+        self.group_mask = np.uint64(1 << (plan.by_step - 1) if one_step else steps_mask)
         self.needed = ["time", "distinct_id"]
         self.gatherer = UserRowGatherer(sessions=plan.count_mode == "session")
         if not plan.is_plain:

@@ -1,4 +1,5 @@
-"""ClickHouse in this process (chDB), as an oracle for ordered funnels: ``windowFunnel(W, 'strict_once')``.
+"""ClickHouse in this process (chDB), as an oracle for ordered funnels: ``windowFunnel(W, 'strict_once')``, and with
+``'strict_increase'``.
 
 Part of the ``bench`` extra; ``available()`` says whether it is there.
 """
@@ -18,7 +19,9 @@ def available() -> bool:
     return importlib.util.find_spec("chdb") is not None
 
 
-def window_funnel_levels(users: Sequence[Sequence[tuple[int, int]]], steps: int, window_ms: int) -> list[int]:
+def window_funnel_levels(
+    users: Sequence[Sequence[tuple[int, int]]], steps: int, window_ms: int, *, strict_increase: bool = False
+) -> list[int]:
     """For each user (rows of (time in ms, mask: bit s - 1 is set where step s matches)) the level it reaches."""
     import chdb
 
@@ -31,7 +34,8 @@ def window_funnel_levels(users: Sequence[Sequence[tuple[int, int]]], steps: int,
         path = Path(directory) / "rows.parquet"
         pq.write_table(pa.table(columns), path)
         rows = f"file('{path}', Parquet, 'u UInt64, t UInt64, m UInt64')"
-        level = f"windowFunnel({window_ms}, 'strict_once')(t, {conditions})"
+        modes = "'strict_once', 'strict_increase'" if strict_increase else "'strict_once'"
+        level = f"windowFunnel({window_ms}, {modes})(t, {conditions})"
         text = chdb.query(f"SELECT u, {level} FROM {rows} GROUP BY u", "TabSeparated").data()
     levels = [0] * len(users)
     for line in str(text).splitlines():

@@ -300,16 +300,18 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
         return answer
 
     def QueryFunnel(self, request: Any, context: Any) -> Any:
-        """Of eight users who enter half go on to each next step, by ten seconds; one group is that of no value."""
+        """Of eight users who enter half go on to each next step, by ten seconds; one group is that of no value. Of the
+        user who is explained there is one event for each step but the last, and one that excludes."""
         self.cluster.funnels.append(request)
         if self.cluster.query_script:
             refuse(context, self.cluster.query_script.pop(0))
         steps = []
         for number, step in enumerate(request.steps):
-            result = query_pb2.FunnelStepResult(
-                step=number + 1, name="|".join(step.events) or "*", count=8 >> number, conversion_from_first=0.5**number
-            )
+            result = query_pb2.FunnelStepResult(step=number + 1, count=8 >> number, conversion_from_first=0.5**number)
+            if request.order != "any":
+                result.name = "|".join(step.events) or "*"
             if number:
+                result.histogram.append(query_pb2.HistogramBar(up_to_seconds=10.0 * number, count=8 >> number))
                 result.conversion_from_previous = 0.5
                 result.avg_seconds_from_previous = result.median_seconds_from_previous = 10.0
             steps.append(result)
@@ -317,8 +319,16 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
             complete=not request.options.allow_partial, placement_epoch=1, shards=2, cache="miss", trace_id=TRACE_ID
         )
         group = query_pb2.FunnelGroup(by=[query_pb2.GroupValue() for _ in request.by], steps=steps)
+        explain = [
+            query_pb2.ExplainedEvent(event=step.name, time_ms=step.step, step=step.step, reason="fills it")
+            for step in steps[:-1]
+        ]
+        explain.append(query_pb2.ExplainedEvent(event="X", time_ms=9, insert_id="x", reason="excluded here"))
         return query_pb2.QueryFunnelResponse(
-            overall=query_pb2.FunnelSteps(steps=steps), groups=[group] if request.by else [], meta=meta
+            overall=query_pb2.FunnelSteps(steps=steps),
+            groups=[group] if request.by else [],
+            meta=meta,
+            explain=explain if request.explain_user else [],
         )
 
     def GetSchema(self, request: Any, context: Any) -> Any:

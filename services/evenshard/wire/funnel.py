@@ -5,25 +5,36 @@ from collections.abc import Sequence
 from evenshard.api.v1 import query_pb2
 from evenshard.queries.funnel_answer import FunnelAnswer, StepResult
 from evenshard.queries.funnel_model import FunnelQuery, funnel_query
-from evenshard.queries.steps import Step
+from evenshard.queries.model import fail
+from evenshard.queries.steps import Exclusion, Step
 from evenshard.wire.query import Account, group_value, meta
 
 
 def funnel_query_of(request: query_pb2.QueryFunnelRequest) -> FunnelQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
+    if request.options.restore_hot:
+        fail("options.restore_hot", "not delivered yet: leave it out")
     return funnel_query(
         from_date=request.from_date,
         to_date=request.to_date,
         steps=[Step(tuple(step.events), step.where) for step in request.steps],
-        window_ms=request.window_ms,
+        window_ms=request.window_ms if request.HasField("window_ms") else None,
         order=request.order,
         attempt=request.attempt,
         count_mode=request.count_mode,
+        strict_increase=request.strict_increase,
+        exclusions=[
+            Exclusion(Step(tuple(each.events), each.where), each.after_step, each.before_step)
+            for each in request.exclusions
+        ],
+        exclude_user=request.exclude_user,
+        hold_constant=request.hold_constant,
         where=request.where,
         by=request.by,
         by_step=request.by_step,
         limit=request.limit,
         include_duplicates=request.options.include_duplicates,
+        explain_user=request.explain_user,
     )
 
 
@@ -35,6 +46,16 @@ def funnel_response(answer: FunnelAnswer, account: Account) -> query_pb2.QueryFu
             for group in answer.groups
         ],
         meta=meta(account),
+        explain=[
+            query_pb2.ExplainedEvent(
+                event=line["event"],
+                time_ms=line["time_ms"],
+                insert_id=line["insert_id"] or "",
+                step=line["step"] or 0,
+                reason=line["reason"],
+            )
+            for line in answer.explained
+        ],
     )
 
 
@@ -50,6 +71,9 @@ def _steps(steps: Sequence[StepResult]) -> list[query_pb2.FunnelStepResult]:
             median_seconds_from_previous=step.median_seconds_from_previous,
             avg_seconds_from_first=step.avg_seconds_from_first,
             median_seconds_from_first=step.median_seconds_from_first,
+            histogram=[
+                query_pb2.HistogramBar(up_to_seconds=bar.up_to_seconds, count=bar.count) for bar in step.histogram
+            ],
         )
         for step in steps
     ]

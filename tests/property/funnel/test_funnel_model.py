@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.queries import funnel_answer, scans, user_rows
+from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
 from evenshard.queries.steps import Exclusion, Step, parse_step
@@ -131,12 +132,8 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]
     return funnel_answer.finish(query, funnel_answer.merge(partials)), add_stats(stats)
 
 
-@settings(max_examples=400, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
-@given(cases())
-def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
-    reference = Reference()
-    reference.import_events(case["rows"])
-    expected = reference.funnel(
+def reference_answer(case: dict[str, Any], reference: Reference) -> dict[str, Any]:
+    return reference.funnel(
         TENANT,
         steps=[(EVENTS[name], predicate(where)) for name, where in case["steps"]],
         exclusions=[(EVENTS[name], predicate(where), *span) for name, where, *span in case["exclusions"]],
@@ -145,12 +142,35 @@ def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
         timezone=case["zone"],
         **case["query"],
     )
+
+
+@settings(max_examples=250, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
+@given(cases())
+def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
+    reference = Reference()
+    reference.import_events(case["rows"])
+    expected = reference_answer(case, reference)
     got, stats = scanned(case, reference)
     assert as_dicts(got.overall) == expected["overall"]["steps"]
     assert [(comparable(group.by), as_dicts(group.steps)) for group in got.groups] == [
         (comparable(group["by"]), group["steps"]) for group in expected["groups"]
     ]
     assert stats.rows_scanned <= len(case["rows"])
+    check_explanation(case, reference)
+
+
+def check_explanation(case: dict[str, Any], reference: Reference) -> None:
+    """As many events of ann are told to fill a step as reach it when she is the only user; reasons are known ones."""
+    alone = Reference([row for row in reference.rows if row["distinct_id"] == "ann"])
+    expected = reference_answer(case, alone)
+    lines = scanned(case | {"query": case["query"] | {"explain_user": "ann"}}, reference)[0].explained
+    filled = [sum(line["step"] == step["step"] for line in lines) for step in expected["overall"]["steps"]]
+    assert filled == [step["count"] for step in expected["overall"]["steps"]]
+    known = {reason.format(step=step) for reason in Reason for step in range(1, len(filled) + 1)}
+    assert {line["reason"] for line in lines} <= known
+    for line in lines:
+        fills = line["reason"] == Reason.FILLS.format(step=line["step"])
+        assert fills == (line["step"] is not None)
 
 
 def base(**fields: Any) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def steps_of(steps: Any) -> list[dict[str, Any]]:
             field.name: getattr(step, field.name) if not field.has_presence or step.HasField(field.name) else None
             for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields
         }
+        | {"histogram": [{"up_to_seconds": bar.up_to_seconds, "count": bar.count} for bar in step.histogram]}
         for step in steps
     ]
 
@@ -201,9 +202,9 @@ async def test_a_shard_that_is_gone_is_named_or_left_out_if_allowed() -> None:
         (33, {}, "QUERY_INVALID", "steps"),
         (2, {"window_ms": -1}, "QUERY_INVALID", "window_ms"),
         (2, {"window_ms": 366 * 24 * HOUR_MS + 1}, "QUERY_INVALID", "window_ms"),
-        (2, {"order": "strict"}, "QUERY_INVALID", "order"),
-        (2, {"attempt": "first"}, "QUERY_INVALID", "attempt"),
-        (2, {"count_mode": "total"}, "QUERY_INVALID", "count_mode"),
+        (2, {"order": "backward"}, "QUERY_INVALID", "order"),
+        (2, {"attempt": "last"}, "QUERY_INVALID", "attempt"),
+        (2, {"count_mode": "users"}, "QUERY_INVALID", "count_mode"),
         (2, {"by": ["a", "b", "c", "d"]}, "QUERY_INVALID", "by"),
         (2, {"by": ["a"], "by_step": "3"}, "QUERY_INVALID", "by_step"),
         (2, {"by": ["a"], "by_step": "0"}, "QUERY_INVALID", "by_step"),
