@@ -96,7 +96,7 @@ def events_of(scan: bytes) -> tuple[str, ...]:
         case SegmentationScan():
             return plan.events
         case FunnelScan():
-            steps = plan.steps
+            steps = (*plan.steps, *(each.step for each in plan.exclusions))
         case RetentionScan():
             steps = (plan.birth, plan.returning)
         case FlowsScan():
