@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, answer_of
+from evenshard.cli.query_flags import account, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     DuplicatesOption,
@@ -62,14 +62,17 @@ def flows(
         "steps": steps, "window": window, "top": top, "collapse_repeats": collapse_repeats, "where": where,
         "include_duplicates": include_duplicates, "allow_partial": allow_partial,
     }  # fmt: skip
+    given = {name: value for name, value in flags.items() if value is not None and value is not False}
     with connect(gateway=gateway) as client:
-        result = answer_of(
-            flags,
-            query,
-            ("tenant", "from_date", "to_date", "anchor"),
-            lambda given: client.flows(given.pop("anchor"), **given, timeout=timeout_s),
-            lambda document: client.flows_of(document, timeout=timeout_s),
-        )
+        if query is not None:
+            if given:
+                raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
+            result = client.flows_of(read_request(query), timeout=timeout_s)
+        else:
+            missing = [name for name in ("tenant", "from_date", "to_date", "anchor") if name not in given]
+            if missing:
+                raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
+            result = client.flows(given.pop("anchor"), **given, timeout=timeout_s)
     print_result(result.to_dict(), as_json=json_output, human=_answer)
     if not result.meta["complete"]:
         finish(ExitStatus.PARTIAL)

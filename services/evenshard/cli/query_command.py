@@ -23,10 +23,10 @@ def _root() -> None:
 
 
 app.command()(funnel)
-app.command()(retention)
-app.command()(flows)
 app.command()(schema)
 app.command()(timeline)
+app.command()(retention)
+app.command()(flows)
 
 
 @app.command()

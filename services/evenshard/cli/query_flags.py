@@ -34,7 +34,7 @@ def answer_of(
 
     A flag that was not given is None, False or an empty list. Raises ``USAGE`` for both at once, or for neither.
     """
-    given = {name: value for name, value in flags.items() if value is not None and value is not False and value != []}
+    given = {name: value for name, value in flags.items() if value not in (None, False, [])}
     if query is not None:
         if given:
             raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, answer_of
+from evenshard.cli.query_flags import account, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     ByOption,
@@ -19,7 +19,7 @@ from evenshard.cli.query_options import (
     WhereOption,
 )
 from evenshard.cli.values import duration_s, shown
-from evenshard.errors import ExitStatus
+from evenshard.errors import EvenshardError, ExitStatus
 
 
 def retention(
@@ -63,14 +63,17 @@ def retention(
         "buckets": buckets, "mode": mode, "align": align, "birth_scope": birth_scope, "where": where, "by": by,
         "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial,
     }  # fmt: skip
+    given = {name: value for name, value in flags.items() if value is not None and value is not False and value != []}
     with connect(gateway=gateway) as client:
-        result = answer_of(
-            flags,
-            query,
-            ("tenant", "from_date", "to_date", "birth"),
-            lambda given: client.retention(given.pop("birth"), **given, timeout=timeout_s),
-            lambda document: client.retention_of(document, timeout=timeout_s),
-        )
+        if query is not None:
+            if given:
+                raise EvenshardError("USAGE", f"--query holds the whole request: leave out {flag(min(given))}")
+            result = client.retention_of(read_request(query), timeout=timeout_s)
+        else:
+            missing = [name for name in ("tenant", "from_date", "to_date", "birth") if name not in given]
+            if missing:
+                raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
+            result = client.retention(given.pop("birth"), **given, timeout=timeout_s)
     names = result.by
     print_result(result.to_dict(), as_json=json_output, human=lambda document: _answer(document, names))
     if not result.meta["complete"]:

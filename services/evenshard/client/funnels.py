@@ -1,5 +1,6 @@
 """Funnels asked and answered: the client's arguments as protobuf, the answer as values."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,10 +12,11 @@ from google.protobuf import json_format
 from evenshard.api.v1 import query_pb2
 from evenshard.client.requests import names
 from evenshard.client.results import breakdown_column, breakdown_value, meta_document
-from evenshard.client.steps import step_message, window_ms
-from evenshard.errors import EvenshardError
-from evenshard.queries.steps import parse_exclusion
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.queries.steps import parse_exclusion, parse_step
 
+_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
 _STEP_FIELDS: Final = tuple(field.name for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields)
 _BAR: Final = pa.struct({"up_to_seconds": pa.float64(), "count": pa.int64()})
 _STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64(), "histogram": pa.list_(_BAR)}
@@ -86,12 +88,13 @@ def funnel_request(
 ) -> query_pb2.QueryFunnelRequest:
     """Raises ``QUERY_INVALID`` for steps, exclusions and windows that cannot be read."""
     excluding = [parse_exclusion(text, f"exclude[{number}]") for number, text in enumerate(names(exclude))]
+    parsed = [parse_step(text, f"steps[{number}]") for number, text in enumerate(names(steps))]
     return query_pb2.QueryFunnelRequest(
         tenant=tenant,
         from_date=str(from_date),
         to_date=str(to_date),
-        steps=[step_message(text, f"steps[{number}]") for number, text in enumerate(names(steps))],
-        window_ms=window_ms(window),
+        steps=[query_pb2.FunnelStep(events=step.events, where=step.where) for step in parsed],
+        window_ms=_window_ms(window),
         order=order,
         attempt=attempt,
         count_mode=count,
@@ -155,3 +158,16 @@ def _steps(steps: Sequence[query_pb2.FunnelStepResult]) -> list[dict[str, Any]]:
         | {"histogram": [{"up_to_seconds": bar.up_to_seconds, "count": bar.count} for bar in step.histogram]}
         for step in steps
     ]
+
+
+def _window_ms(text: str) -> int:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        problem = f"{text!r} is not a duration"
+        raise EvenshardError(
+            "QUERY_INVALID",
+            f"window: {problem}",
+            hint="write it as 0s, 500ms, 30s, 5m, 1h, 30d or 2w; at most 366d",
+            fields=(FieldFault("window", problem),),
+        )
+    return min(int(found[1]) * _UNIT_MS[found[2]], 2**63 - 1)

@@ -33,7 +33,7 @@ def window_ms(text: str) -> int:
         raise EvenshardError(
             "QUERY_INVALID",
             f"window: {problem}",
-            hint="write it as 0s, 500ms, 30s, 5m, 1h, 30d or 2w; at most 366d",
+            hint="write it as 500ms, 30s, 5m, 1h, 30d or 2w; at most 366d",
             fields=(FieldFault("window", problem),),
         )
     return min(int(found[1]) * _UNIT_MS[found[2]], 2**63 - 1)

@@ -1,10 +1,14 @@
 """Rows as storage gives them to queries: Arrow columns, with what storage knows of them beside."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from evenshard.events.user_runs import UserRuns
+from evenshard.events.users import NO_PEOPLE, People
 
 DUPLICATE = "duplicate"
 """bool, never null: a copy of an event stored before."""
@@ -14,6 +18,9 @@ PLACEMENT_HASH = "placement_hash"
 """uint64, never null."""
 SHOWN_NEEDS = ("event", "distinct_id", HOT)
 """What showing hot rows needs of them, besides what is asked for."""
+
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,41 @@ class ScannedRows:
     """From a segment; else from the log."""
     bytes_read: int
     """Bytes of columns read for it."""
+    keep: Bools | None = None
+    """The rows that are meant; the others are to be passed over. None: all."""
+    users: UserRuns | None = None
+    """Whose the rows are, where it is known; numbers are those of the scan."""
+
+    def kept(self) -> "ScannedRows":
+        """Only the rows that are meant, copied."""
+        if self.keep is None:
+            return replace(self, users=None)
+        return replace(self, record=self.record.filter(pa.array(self.keep)), keep=None, users=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a scan that are read together, when they are asked for; to ask again reads them again."""
+
+    rows: int
+    """At most."""
+    read: Callable[[], ScannedRows]
+    users: UserRuns | None = None
+    """Those of the rows it reads; None: the column ``distinct_id`` tells."""
+
+    @staticmethod
+    def of(some: ScannedRows) -> "Part":
+        """Rows that were read."""
+        return Part(some.record.num_rows, lambda: some, some.users)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All rows of a scan, each once."""
+
+    parts: Sequence[Part]
+    people: People = NO_PEOPLE
+    """Whom the numbers of users stand for."""
 
 
 def duplicates_of(record: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.gateway.encode import encode_lines
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.queries import schema, schema_answer
 from evenshard.queries.browse_model import SchemaQuery, TimelineQuery, ranges_ms
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
@@ -51,18 +51,18 @@ class AnsweredTimeline:
     warnings: Warnings = ()
 
 
-async def answer_schema(
-    scatter: Scatter, name: str, query: SchemaQuery, deadline: Deadline, *, allow_partial: bool
-) -> AnsweredSchema:
+async def answer_schema(scatter: Scatter, name: str, query: SchemaQuery, terms: Terms) -> AnsweredSchema:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> AnsweredSchema:
         scan = await asyncio.to_thread(_schema_scan, tenant, query)
-        scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
-        answer = await asyncio.to_thread(_finish_schema, query, scan, scattered.partials)
+        asked = scan.to_json()
+        scattered = await scatter.scan(tenant, asked, terms)
+        question = (tenant.name, tenant.placement.epoch, query, asked)
+        answer = await scatter.finish(question, scattered, lambda: _finish_schema(query, scan, scattered.partials))
         return AnsweredSchema(tenant, answer, scattered)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _schema_scan(tenant: Tenant, query: SchemaQuery) -> SchemaScan:
@@ -80,9 +80,7 @@ def _finish_schema(query: SchemaQuery, scan: SchemaScan, partials: Sequence[pa.T
     return schema_answer.finish(merged, include_hidden=query.include_hidden)
 
 
-async def answer_timeline(
-    scatter: Scatter, name: str, query: TimelineQuery, deadline: Deadline, *, allow_partial: bool
-) -> AnsweredTimeline:
+async def answer_timeline(scatter: Scatter, name: str, query: TimelineQuery, terms: Terms) -> AnsweredTimeline:
     """One page, of the shard that has the user's slot. Raises ``QUERY_INVALID`` for a token of something else."""
     token = PageToken.from_text(name, query)
 
@@ -90,11 +88,11 @@ async def answer_timeline(
         scan = await asyncio.to_thread(_timeline_scan, tenant, query, token)
         placement = tenant.placement
         home = placement.shards[placement.shard_of_slot[hash_of(query.user) >> SLOT_SHIFT]]
-        scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial, only=[home])
+        scattered = await scatter.scan(tenant, scan.to_json(), terms, only=[home])
         events, following = await asyncio.to_thread(_page, name, query, token, scattered.partials)
         return AnsweredTimeline(tenant, events, following, scattered)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _timeline_scan(tenant: Tenant, query: TimelineQuery, token: PageToken | None) -> TimelineScan:

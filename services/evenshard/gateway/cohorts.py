@@ -10,7 +10,7 @@ from evenshard.directory.cohort import CohortRecord
 from evenshard.directory.keys import cohort_key
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.gateway.scatter import Deadline, Scatter
+from evenshard.gateway.scatter import Deadline, Scatter, Terms
 from evenshard.gateway.segmentation import answer_segmentation
 from evenshard.ids import TenantId
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
@@ -169,5 +169,5 @@ class Cohorts:
             measure="unique",
             where=f"`{quoted}` == true",
         )
-        answered = await answer_segmentation(self._scatter, record.tenant, query, deadline, allow_partial=False)
+        answered = await answer_segmentation(self._scatter, record.tenant, query, Terms(deadline))
         return CountedCohort(record, int(answered.answer.series[0].overall or 0))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.gateway.encode import encode_arrow, encode_lines
-from evenshard.gateway.scatter import REPLANS_MAX, Deadline, Scatter, named
+from evenshard.gateway.scatter import REPLANS_MAX, Deadline, Scatter, Terms, named
 from evenshard.ids import ShardId
 from evenshard.ports.peers import Peers
 from evenshard.queries.export import (
@@ -129,12 +129,12 @@ class Exporter:
     ) -> tuple[str, int | None]:
         skip = tenant.settings.dedupe and not query.include_duplicates
         now = await self._scatter.scan(
-            tenant, count_scan(query, query.start_ms, skip_duplicates=skip).to_json(), deadline
+            tenant, count_scan(query, query.start_ms, skip_duplicates=skip).to_json(), Terms(deadline)
         )
         if cursor is None or cursor.data_version == now.data_version:
             return now.data_version, None
         counted = await self._scatter.scan(
-            tenant, count_scan(query, cursor.key[0], skip_duplicates=skip).to_json(), deadline
+            tenant, count_scan(query, cursor.key[0], skip_duplicates=skip).to_json(), Terms(deadline)
         )
         partials = pa.concat_tables(counted.partials)
         cells = partials.column("bucket").to_numpy() >= 0

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.flows import scan_rows
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
@@ -26,24 +27,24 @@ class AnsweredFlows:
     warnings: Warnings
 
 
-async def answer_flows(
-    scatter: Scatter, name: str, query: FlowsQuery, deadline: Deadline, *, allow_partial: bool
-) -> AnsweredFlows:
+async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Terms) -> AnsweredFlows:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> AnsweredFlows:
         zone, dedupe = ZoneInfo(tenant.settings.timezone), tenant.settings.dedupe
         for margin in range(len(MARGINS_MS)):
             scan = await asyncio.to_thread(plan_flows, query, zone, dedupe=dedupe, margin=margin)
-            scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
-            merged = await asyncio.to_thread(_merged, scan, scattered.partials)
+            asked = scan.to_json()
+            scattered = await scatter.scan(tenant, asked, terms)
+            question = (tenant.name, tenant.placement.epoch, query, asked)
+            merged = await scatter.finish(question, scattered, partial(_merged, scan, scattered.partials))
             if not is_cut_short(merged):
                 break
         answer = await asyncio.to_thread(finish, query, merged)
-        unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, "that could count")
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredFlows(tenant, answer, scattered, unknown)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:

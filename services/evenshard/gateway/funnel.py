@@ -8,14 +8,12 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
-
-_WHERE = "from the first day to a window after the last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +29,27 @@ class AnsweredFunnel:
     @property
     def warnings(self) -> Warnings:
         """Code and message."""
-        found = self.query.warnings + self.unknown
+        found = (*self.query.warnings, *self.unknown)
         if self.query.explain_user and not self.answer.explained and not self.scattered.missing:
             user = self.query.explain_user
             found += (("NOTHING_TO_EXPLAIN", f"no event of {user!r} matches a step or an exclusion in these days"),)
         return found
 
 
-async def answer_funnel(
-    scatter: Scatter, name: str, query: FunnelQuery, deadline: Deadline, *, allow_partial: bool
-) -> AnsweredFunnel:
+async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: Terms) -> AnsweredFunnel:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> AnsweredFunnel:
         settings = tenant.settings
         scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        scattered = await scatter.scan(tenant, scan.to_json(), deadline, allow_partial=allow_partial)
-        answer = await asyncio.to_thread(_finish, query, scan, scattered.partials)
-        unknown = await unknown_names(scatter, tenant, scan.to_json(), scattered, deadline, _WHERE)
+        asked = scan.to_json()
+        scattered = await scatter.scan(tenant, asked, terms)
+        question = (tenant.name, tenant.placement.epoch, query, asked)
+        answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredFunnel(tenant, query, answer, scattered, unknown)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:

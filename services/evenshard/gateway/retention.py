@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.retention import scan_rows
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
@@ -26,19 +26,20 @@ class AnsweredRetention:
 
 
 async def answer_retention(
-    scatter: Scatter, name: str, query: RetentionQuery, now_ms: int, deadline: Deadline, *, allow_partial: bool
+    scatter: Scatter, name: str, query: RetentionQuery, terms: Terms, *, now_ms: int
 ) -> AnsweredRetention:
     """One answer, one placement epoch. ``now_ms`` decides which cells are complete."""
 
     async def attempt(tenant: Tenant) -> AnsweredRetention:
         settings = tenant.settings
         plan = await asyncio.to_thread(plan_retention, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        scattered = await scatter.scan(tenant, plan.scan.to_json(), deadline, allow_partial=allow_partial)
+        asked = plan.scan.to_json()
+        scattered = await scatter.scan(tenant, asked, terms)
         answer = await asyncio.to_thread(_finish, plan, scattered.partials, now_ms)
-        unknown = await unknown_names(scatter, tenant, plan.scan.to_json(), scattered, deadline, "that could count")
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredRetention(tenant, answer, scattered, unknown)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
 def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:

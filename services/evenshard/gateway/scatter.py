@@ -1,14 +1,15 @@
 """Asks all shards of a tenant at once, at one placement epoch, and says which of them did not answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
+from evenshard.gateway.known import Asked, Known, Partial
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
@@ -56,6 +57,17 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How a query is answered, whatever it asks."""
+
+    deadline: Deadline
+    allow_partial: bool = False
+    """Without the shards that cannot, rather than not at all."""
+    use_cache: bool = True
+    """What is known from a query before need not be computed again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scattered:
     """What the shards answered; each partial is of one reading of its shard."""
 
@@ -65,21 +77,32 @@ class Scattered:
     stats: ScanStats
     data_version: str
     """``shard-0:…,shard-1:…`` of those that answered."""
+    tags: tuple[str, ...]
+    """Stand for ``partials``; none where a shard is missing, gave none, or nothing known was to be used."""
+    from_cache: bool
+    """Every partial was known already."""
+
+    @property
+    def partial_bytes(self) -> int:
+        return sum(partial.nbytes for partial in self.partials)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     shard: ShardId
-    partial: pa.Table
-    stats: ScanStats
-    data_version: str
+    partial: Partial
+    known: bool
+    """From before: the shard said that it is still true."""
 
 
 class Scatter:
     """The way from the gateway to a tenant's shards."""
 
-    def __init__(self, peers: Peers, tenants: TenantView, services: ServiceView, cohorts: ScansWithCohorts) -> None:
+    def __init__(
+        self, peers: Peers, tenants: TenantView, services: ServiceView, known: Known, cohorts: ScansWithCohorts
+    ) -> None:
         self._peers = peers
+        self._known = known
         self._tenants = tenants
         self._services = services
         self._cohorts = cohorts
@@ -117,50 +140,63 @@ class Scatter:
             raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} has never served")
         return record.address
 
-    async def scan(
-        self,
-        tenant: Tenant,
-        scan: bytes,
-        deadline: Deadline,
-        *,
-        allow_partial: bool = False,
-        only: Sequence[ShardId] | None = None,
-    ) -> Scattered:
-        """One ``Scan`` of every shard of the tenant, or of these ``only``.
+    async def scan(self, tenant: Tenant, scan: bytes, terms: Terms, only: Sequence[ShardId] | None = None) -> Scattered:
+        """One ``Scan`` of every shard of the tenant, or of these ``only``. A shard whose rows have not changed
+        since it last answered the same says only that, if something known may be used.
 
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
         where the placement has changed, and whatever else a shard says is wrong with the scan.
         """
-        scan = await self._cohorts.complete(tenant, scan)
+        given, scan = scan, await self._cohorts.complete(tenant, scan)
         shards = sorted(tenant.placement.shards if only is None else only)
         results = await asyncio.gather(
-            *(self._scan_one(tenant, shard, scan, deadline) for shard in shards), return_exceptions=True
+            *(self._scan_one(tenant, shard, scan, terms) for shard in shards), return_exceptions=True
         )
         answers, missing = [], []
         for shard, result in zip(shards, results, strict=True):
             if isinstance(result, _Answer):
                 answers.append(result)
-            elif isinstance(result, EvenshardError) and allow_partial and _may_be_missing(result):
+            elif isinstance(result, EvenshardError) and terms.allow_partial and _may_be_missing(result):
                 missing.append(shard)
         if len(answers) + len(missing) < len(shards):
             raise _most_telling([result for result in results if isinstance(result, BaseException)])
+        tags = tuple(answer.partial.tag for answer in answers)
+        if scan != given and all(tags):  # whom cohorts mean is not said by the question
+            tags = (*tags, scan.decode())
         return Scattered(
-            [answer.partial for answer in answers],
+            [answer.partial.table for answer in answers],
             [answer.shard for answer in answers],
             missing,
-            add_stats(answer.stats for answer in answers),
-            ",".join(f"{answer.shard}:{answer.data_version}" for answer in answers),
+            add_stats(answer.partial.stats for answer in answers),
+            ",".join(f"{answer.shard}:{answer.partial.data_version}" for answer in answers),
+            tags if terms.use_cache and all(tags) and not missing else (),
+            bool(answers) and all(answer.known for answer in answers),
         )
 
-    async def _scan_one(self, tenant: Tenant, shard: ShardId, scan: bytes, deadline: Deadline) -> _Answer:
+    async def finish(self, question: Hashable, scattered: Scattered, compute: Callable[[], _Answered]) -> _Answered:
+        """What ``compute`` makes of ``scattered``, in a thread, or has made of the same partials before; ``question``:
+        all else that it depends on."""
+        return await self._known.finish(question, scattered.tags, scattered.partial_bytes, compute)
+
+    async def _scan_one(self, tenant: Tenant, shard: ShardId, scan: bytes, terms: Terms) -> _Answer:
+        asked = Asked(tenant.name, tenant.placement.epoch, shard, scan)
+        known = self._known.partial(asked) if terms.use_cache else None
         try:
-            address = await self.address(shard, deadline)
-            request = scan_request(tenant.name, tenant.placement.epoch, scan)
-            response = await self._peers.call(address, SCAN, request, timeout_s=deadline.remaining_s())
+            address = await self.address(shard, terms.deadline)
+            request = scan_request(tenant.name, tenant.placement.epoch, scan, known.tag if known else "")
+            response = await self._peers.call(address, SCAN, request, timeout_s=terms.deadline.remaining_s())
         except EvenshardError as error:
             raise named(shard, error) from error
-        partial = await asyncio.to_thread(read_partial, response.partial)
-        return _Answer(shard, partial, scan_stats_of(response.stats), response.stats.data_version)
+        if response.unchanged and known is not None:
+            # Nothing was read; what the rows left out hold still.
+            stats = replace(known.stats, rows_scanned=0, bytes_scanned=0)
+            return _Answer(shard, replace(known, stats=stats), known=True)
+        table = await asyncio.to_thread(read_partial, response.partial)
+        stats = scan_stats_of(response.stats)
+        partial = Partial(table, stats, response.stats.data_version, response.tag)
+        if terms.use_cache:
+            self._known.note(asked, partial)
+        return _Answer(shard, partial, known=False)
 
 
 def named(shard: ShardId, error: EvenshardError) -> EvenshardError:

@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import unknown_names
 from evenshard.queries.answer import (
     Group,
@@ -36,33 +37,32 @@ class Answered:
     warnings: tuple[tuple[str, str], ...]
 
 
-async def answer_segmentation(
-    scatter: Scatter, name: str, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
-) -> Answered:
+async def answer_segmentation(scatter: Scatter, name: str, query: SegmentationQuery, terms: Terms) -> Answered:
     """One answer, one placement epoch."""
 
     async def attempt(tenant: Tenant) -> Answered:
-        return await _answer_at(scatter, tenant, query, deadline, allow_partial=allow_partial)
+        return await _answer_at(scatter, tenant, query, terms)
 
-    return await scatter.at_one_epoch(name, deadline, attempt)
+    return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
-async def _answer_at(
-    scatter: Scatter, tenant: Tenant, query: SegmentationQuery, deadline: Deadline, *, allow_partial: bool
-) -> Answered:
+async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery, terms: Terms) -> Answered:
     settings = tenant.settings
     zone = ZoneInfo(settings.timezone)
     plan = await asyncio.to_thread(plan_segmentation, query, zone, dedupe=settings.dedupe)
     for left in reversed(range(ROUNDS_MAX)):
-        scattered = await scatter.scan(tenant, plan.scan.to_json(), deadline, allow_partial=allow_partial)
-        merged, keep = await asyncio.to_thread(_merged, plan, scattered)
+        asked = plan.scan.to_json()
+        scattered = await scatter.scan(tenant, asked, terms)
+        question = (tenant.name, tenant.placement.epoch, query, asked)
+        merged, keep = await scatter.finish(question, scattered, partial(_merged, plan, scattered))
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
-    warnings = await unknown_names(scatter, tenant, plan.scan.to_json(), scattered, deadline)
+    warnings = await unknown_names(scatter, tenant, asked, scattered, terms.deadline)
     if keep is not None:
         warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
-    return Answered(tenant, await asyncio.to_thread(finish, plan, merged), scattered, warnings)
+    answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))
+    return Answered(tenant, answer, scattered, warnings)
 
 
 def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:

@@ -1,17 +1,20 @@
 """``QueryService``: requests in, answers with their account out."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
-from evenshard.gateway.browse import AnsweredSchema, AnsweredTimeline, answer_schema, answer_timeline
+from evenshard.directory.tenant import Tenant
+from evenshard.gateway.admission import Admission
+from evenshard.gateway.browse import answer_schema, answer_timeline
 from evenshard.gateway.cohorts import Cohorts
 from evenshard.gateway.export import Done, Exporter, Piece
-from evenshard.gateway.flows import AnsweredFlows, answer_flows
-from evenshard.gateway.funnel import AnsweredFunnel, answer_funnel
-from evenshard.gateway.retention import AnsweredRetention, answer_retention
-from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter
-from evenshard.gateway.segmentation import Answered, answer_segmentation
+from evenshard.gateway.flows import answer_flows
+from evenshard.gateway.funnel import answer_funnel
+from evenshard.gateway.retention import answer_retention
+from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Terms
+from evenshard.gateway.segmentation import answer_segmentation
 from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
@@ -20,18 +23,44 @@ from evenshard.wire.browse import schema_query_of, schema_response, timeline_que
 from evenshard.wire.cohorts import cohort_message, definition_text
 from evenshard.wire.flows import flows_query_of, flows_response
 from evenshard.wire.funnel import funnel_query_of, funnel_response
-from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
+from evenshard.wire.query import (
+    Account,
+    export_query_of,
+    refuse_undelivered,
+    segmentation_query_of,
+    segmentation_response,
+)
 from evenshard.wire.retention import retention_query_of, retention_response
 from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
 
 
+class _Answered(Protocol):
+    """An answer of any kind, and what it came from."""
+
+    @property
+    def tenant(self) -> Tenant: ...
+    @property
+    def scattered(self) -> Scattered: ...
+    @property
+    def warnings(self) -> Sequence[tuple[str, str]]:
+        """Codes and messages."""
+        ...
+
+
+_AnAnswer = TypeVar("_AnAnswer", bound=_Answered)
+_Query = TypeVar("_Query")
+
+
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Served by gateways."""
 
-    def __init__(self, clock: Clock, scatter: Scatter, exporter: Exporter, cohorts: Cohorts) -> None:
+    def __init__(
+        self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission, cohorts: Cohorts
+    ) -> None:
         self._clock = clock
+        self._admission = admission
         self._scatter = scatter
         self._exporter = exporter
         self._cohorts = cohorts
@@ -39,95 +68,60 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def QuerySegmentation(
         self, request: query_pb2.QuerySegmentationRequest, context: Any
     ) -> query_pb2.QuerySegmentationResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "segmentation") as span:
-            refuse_unknown(request)
-            query = segmentation_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_segmentation(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answered, account = await self._ask("segmentation", request, segmentation_query_of, answer_segmentation)
         return segmentation_response(answered.answer, account)
 
     async def QueryFunnel(self, request: query_pb2.QueryFunnelRequest, context: Any) -> query_pb2.QueryFunnelResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "funnel") as span:
-            refuse_unknown(request)
-            query = funnel_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_funnel(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answered, account = await self._ask("funnel", request, funnel_query_of, answer_funnel)
         return funnel_response(answered.answer, account)
 
     async def QueryRetention(
         self, request: query_pb2.QueryRetentionRequest, context: Any
     ) -> query_pb2.QueryRetentionResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "retention") as span:
-            refuse_unknown(request)
-            query = retention_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_retention(
-                self._scatter,
-                request.tenant,
-                query,
-                self._clock.now_ms(),
-                deadline,
-                allow_partial=request.options.allow_partial,
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answer = partial(answer_retention, now_ms=self._clock.now_ms())
+        answered, account = await self._ask("retention", request, retention_query_of, answer)
         return retention_response(answered.answer, account)
 
     async def QueryFlows(self, request: query_pb2.QueryFlowsRequest, context: Any) -> query_pb2.QueryFlowsResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "flows") as span:
-            refuse_unknown(request)
-            query = flows_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_flows(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answered, account = await self._ask("flows", request, flows_query_of, answer_flows)
         return flows_response(answered.answer, account)
 
     async def GetSchema(self, request: query_pb2.GetSchemaRequest, context: Any) -> query_pb2.GetSchemaResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "schema") as span:
-            refuse_unknown(request)
-            query = schema_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_schema(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answered, account = await self._ask("schema", request, schema_query_of, answer_schema)
         return schema_response(answered.answer, account)
 
     async def GetTimeline(self, request: query_pb2.GetTimelineRequest, context: Any) -> query_pb2.GetTimelineResponse:
-        started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, "timeline") as span:
-            refuse_unknown(request)
-            query = timeline_query_of(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            answered = await answer_timeline(
-                self._scatter, request.tenant, query, deadline, allow_partial=request.options.allow_partial
-            )
-            account = self._account(answered, started_ms)
-            note_answered(span, account)
+        answered, account = await self._ask("timeline", request, timeline_query_of, answer_timeline)
         return timeline_response(answered.events, answered.next_page_token, account)
 
-    def _account(
+    async def _ask(
         self,
-        answered: (Answered | AnsweredFunnel | AnsweredRetention | AnsweredFlows | AnsweredSchema | AnsweredTimeline),
-        started_ms: float,
-    ) -> Account:
+        kind: str,
+        request: Any,
+        read: Callable[[Any], _Query],
+        answer: Callable[[Scatter, str, _Query, Terms], Awaitable[_AnAnswer]],
+    ) -> tuple[_AnAnswer, Account]:
+        """Reads a request, answers it when it is the tenant's turn, and accounts for the answer. An equal request that
+        waits for its turn is the same."""
+        started_ms = self._clock.monotonic_ms()
+        with query_span(request.tenant, kind) as span:
+            refuse_unknown(request)
+            refuse_undelivered(request.options)
+            query = read(request)
+            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
+            terms = Terms(deadline, request.options.allow_partial, not request.options.no_cache)
+            answered = await self._admission.run(
+                request.tenant,
+                (kind, request.SerializeToString(deterministic=True)),
+                deadline,
+                lambda: answer(self._scatter, request.tenant, query, terms),
+            )
+            self._admission.paid(request.tenant, answered.scattered.stats.bytes_scanned)
+            account = self._account(answered, started_ms)
+            note_answered(span, account)
+        return answered, account
+
+    def _account(self, answered: _Answered, started_ms: float) -> Account:
         return Account(
             epoch=answered.tenant.placement.epoch,
             answered=answered.scattered.answered,
@@ -136,6 +130,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             stats=answered.scattered.stats,
             elapsed_ms=self._clock.monotonic_ms() - started_ms,
             trace_id=current_call().trace_id,
+            from_cache=answered.scattered.from_cache,
             warnings=answered.warnings,
         )
 

@@ -18,13 +18,13 @@ def query_span(tenant: str, kind: str) -> Iterator[trace.Span]:
 
 
 def answered(span: trace.Span, account: Account) -> None:
-    """Notes what an answer came from. No answer is cached yet."""
+    """Notes what an answer came from."""
     span.set_attributes(
         {
             "evenshard.epoch": account.epoch,
             "evenshard.rows": account.stats.rows_scanned,
             "evenshard.bytes": account.stats.bytes_scanned,
             "evenshard.duplicates": account.stats.duplicates_skipped_log + account.stats.duplicates_skipped_segment,
-            "evenshard.cache_hit": False,
+            "evenshard.cache_hit": account.from_cache,
         }
     )

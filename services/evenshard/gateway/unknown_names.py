@@ -13,7 +13,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.events.limits import RESERVED_EVENTS
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered
+from evenshard.gateway.scatter import Deadline, Scatter, Scattered, Terms
 from evenshard.queries.browse_plan import SchemaScan
 from evenshard.queries.names import Names, asked, proposal, seen_in
 from evenshard.queries.scans import columns_needed, events_of
@@ -25,6 +25,7 @@ WARNED_MAX: Final = 10
 """Names of each kind that are warned of one by one."""
 
 Warnings = tuple[tuple[str, str], ...]
+"""Codes and messages."""
 
 
 async def unknown_names(
@@ -52,7 +53,7 @@ async def unknown_names(
             skip_duplicates=False,
         )
         try:
-            found = await scatter.scan(tenant, names.to_json(), deadline)
+            found = await scatter.scan(tenant, names.to_json(), Terms(deadline))
         except EvenshardError as error:
             if not error.retryable and error.code != "QUERY_INVALID":
                 raise

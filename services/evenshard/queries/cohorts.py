@@ -5,6 +5,7 @@ belongs is known there, and membership is a bool of each row like any property: 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -129,4 +130,4 @@ def marked(rows: Iterable[ScannedRows], members: Mapping[str, pa.Array]) -> Iter
             if column in record.schema.names:  # a property that only looks like one
                 record = record.drop_columns([column])
             record = record.append_column(column, pa.array(belongs[codes]))
-        yield ScannedRows(record, some.indexed, some.bytes_read)
+        yield replace(some, record=record)

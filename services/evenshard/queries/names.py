@@ -4,9 +4,10 @@ A scan looks at dictionaries and columns, not at rows: an event that stands in a
 a value among the rows read, has been seen. What was seen travels in the metadata of the partial's schema.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Final
 
 import orjson
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from evenshard.events.batch import REST, property_of
 from evenshard.events.properties import property_values
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.queries.expression import COHORT_PREFIX
 from evenshard.queries.values import FIELD_OF_NAME
 
@@ -54,11 +55,18 @@ class Watch:
     events: set[str] = field(default_factory=set)
     properties: set[str] = field(default_factory=set)
 
-    def over(self, rows: Iterable[ScannedRows]) -> Iterator[ScannedRows]:
-        """The rows, looked at."""
-        for some in rows:
-            self.look(some.record)
-            yield some
+    def over(self, rows: Parts | Iterable[ScannedRows]) -> Parts | Iterable[ScannedRows]:
+        """The rows, looked at as they are read."""
+        if isinstance(rows, Parts):
+            return replace(rows, parts=[replace(part, read=partial(self._read, part)) for part in rows.parts])
+        return map(self._looked_at, rows)
+
+    def _read(self, part: Part) -> ScannedRows:
+        return self._looked_at(part.read())
+
+    def _looked_at(self, some: ScannedRows) -> ScannedRows:
+        self.look(some.record)
+        return some
 
     def look(self, record: pa.RecordBatch) -> None:
         if not record.num_rows:
@@ -83,18 +91,18 @@ class Watch:
                 name for name in unseen if name not in self.properties and property_values(record, name).arrays
             )
 
-    def noted(self, partial: pa.Table) -> pa.Table:
+    def noted(self, table: pa.Table) -> pa.Table:
         """The partial that tells what was seen."""
         seen = orjson.dumps([sorted(self.events), sorted(self.properties)])
-        return partial.replace_schema_metadata({**(partial.schema.metadata or {}), NAMES_SEEN: seen})
+        return table.replace_schema_metadata({**(table.schema.metadata or {}), NAMES_SEEN: seen})
 
 
 def seen_in(partials: Sequence[pa.Table]) -> Names:
     """What the scans saw together."""
     events: set[str] = set()
     properties: set[str] = set()
-    for partial in partials:
-        found = orjson.loads((partial.schema.metadata or {}).get(NAMES_SEEN, b"[[],[]]"))
+    for table in partials:
+        found = orjson.loads((table.schema.metadata or {}).get(NAMES_SEEN, b"[[],[]]"))
         events.update(found[0])
         properties.update(found[1])
     return Names(frozenset(events), frozenset(properties))

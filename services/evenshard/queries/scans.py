@@ -12,9 +12,9 @@ import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import cohorts, flows, funnel, retention, schema, segmentation, timeline
+from evenshard.queries import cohorts, flows, funnel, funnel_plain, retention, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
@@ -25,6 +25,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.steps import Step
 
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -39,19 +40,29 @@ class ColumnsNeeded(NamedTuple):
     start_ms: int
     end_ms: int
     """Half-open."""
+    users: bool
+    """Whose the rows are: of rows that come without users, ``distinct_id`` besides ``fields``."""
 
-
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
+    @property
+    def fields_without_users(self) -> tuple[str, ...]:
+        """Of rows of which it is not known whose they are."""
+        return tuple(sorted({*self.fields, "distinct_id"})) if self.users else self.fields
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
-    plan = _read(scan)
+    plan, users = _read(scan), False
     fields, properties = _columns_of(plan)
-    if cohorts_needed(scan):
+    needs_cohorts = bool(cohorts_needed(scan))
+    if isinstance(plan, FunnelScan):
+        users = plan.is_plain and not needs_cohorts
+        wheres = [plan.where, *(step.where for step in plan.steps)]
+        if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
+            fields = tuple(field for field in fields if field != "distinct_id")
+    if needs_cohorts:
         fields = tuple(sorted({*fields, "distinct_id"}))
         properties = properties and tuple(name for name in properties if not name.startswith(COHORT_PREFIX))
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms)
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
 
 
 def cohorts_needed(scan: bytes) -> list[str]:
@@ -91,19 +102,18 @@ def user_of(scan: bytes) -> str | None:
 
 def events_of(scan: bytes) -> tuple[str, ...]:
     """The names of events that ``scan`` asks for. Raises ``QUERY_INVALID``."""
-    plan = _read(scan)
-    match plan:
-        case SegmentationScan():
-            return plan.events
-        case FunnelScan():
-            steps = (*plan.steps, *(each.step for each in plan.exclusions))
-        case RetentionScan():
-            steps = (plan.birth, plan.returning)
-        case FlowsScan():
-            steps = (plan.anchor,)
+    match _read(scan):
+        case SegmentationScan(events=events):
+            return events
+        case FunnelScan(steps=steps, exclusions=exclusions):
+            asked_for = [*steps, *(each.step for each in exclusions)]
+        case RetentionScan(birth=birth, returning=returning):
+            asked_for = [birth, returning]
+        case FlowsScan(anchor=anchor):
+            asked_for = [anchor]
         case SchemaScan() | TimelineScan() | DidScan() | ReachedScan():
-            steps = ()
-    return tuple(dict.fromkeys(name for step in steps for name in step.events))
+            return ()
+    return tuple(dict.fromkeys(name for step in asked_for for name in step.events))
 
 
 def view_for(scan: bytes) -> View:
@@ -118,9 +128,12 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            named = [*plan.steps, *(each.step for each in plan.exclusions)]
-            events = () if plan.order == "strict" else _names(named)  # any event breaks a strict one
+            steps = [*plan.steps, *(each.step for each in plan.exclusions)]
+            events = () if plan.order == "strict" else _names(steps)  # there any event breaks it
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
+        case SchemaScan() | TimelineScan():
+            events = ()
+            ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
         case RetentionScan():
             events = _names((plan.birth, plan.returning))
             inside = [
@@ -130,13 +143,10 @@ def view_for(scan: bytes) -> View:
         case FlowsScan():
             events = ()
             ranges_ms = list(zip(plan.anchors_ms[::2], plan.anchors_ms[1::2], strict=True))
-        case SchemaScan() | TimelineScan():
-            events = ()
-            ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
         case DidScan() | ReachedScan():  # nobody asks
             events, ranges_ms = (), []
     return View(
-        needed.fields,
+        needed.fields_without_users,
         needed.properties,
         events=events,
         ranges_ms=ranges_ms,
@@ -144,12 +154,15 @@ def view_for(scan: bytes) -> View:
     )
 
 
-def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
+def run(
+    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None] = lambda: None
+) -> tuple[bytes, ScanStats]:
     """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
 
-    Long computation: call it in a thread. Raises ``QUERY_INVALID`` where the answer would exceed a bound.
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+    ``QUERY_INVALID`` where the answer would exceed a bound.
     """
-    table, stats = _table_of(scan, rows)
+    table, stats = _table_of(scan, rows, check)
     partial = write_partial(table)
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
@@ -160,9 +173,16 @@ def run(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[bytes, ScanStats]:
     return partial, stats
 
 
-def run_with_cohorts(scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]]) -> tuple[bytes, ScanStats]:
+def has_cohorts(scan: bytes) -> bool:
+    """Whether a scan came with cohorts. Raises ``QUERY_INVALID``."""
+    return bool(_unwrapped(scan)[1])
+
+
+def run_with_cohorts(
+    scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]], check: Callable[[], None] = lambda: None
+) -> tuple[bytes, ScanStats]:
     """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
-    with ``columns_needed``."""
+    with ``columns_needed``, its own ``distinct_id`` among them."""
     scan, needed = _unwrapped(scan)
     members: dict[str, pa.Array] = {}
     spent: list[ScanStats] = []
@@ -174,36 +194,53 @@ def run_with_cohorts(scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]]
     for cohort in needed:
         found = []
         for one in cohort.scans:
-            table, stats = _table_of(one, rows_of(one))
+            table, stats = _table_of(one, rows_of(one), check)
             found.append(table.column("user").combine_chunks())
             spent.append(stats)
         members[cohort.name] = cohorts.in_all(found)
-    partial, stats = run(scan, rows_of(scan))
+    partial, stats = run(scan, rows_of(scan), check)
     return partial, add_stats([stats, *spent])
 
 
-def _table_of(scan: bytes, rows: Iterable[ScannedRows]) -> tuple[pa.Table, ScanStats]:
+def _table_of(
+    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None]
+) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
     match plan:
         case SegmentationScan():
-            table, stats = segmentation.scan_rows(plan, rows)
+            table, stats = segmentation.scan_rows(plan, _rows(rows, check))
+        case FunnelScan() if plan.is_plain:
+            table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
         case FunnelScan():
-            table, stats = funnel.scan_rows(plan, rows)
-        case RetentionScan():
-            table, stats = retention.scan_rows(plan, rows)
-        case FlowsScan():
-            table, stats = flows.scan_rows(plan, rows)
+            table, stats = funnel.scan_rows(plan, _rows(rows, check))
         case SchemaScan():
-            table, stats = schema.scan_rows(plan, rows)
+            table, stats = schema.scan_rows(plan, _rows(rows, check))
         case TimelineScan():
-            table, stats = timeline.scan_rows(plan, rows)
+            table, stats = timeline.scan_rows(plan, _rows(rows, check))
+        case RetentionScan():
+            table, stats = retention.scan_rows(plan, _rows(rows, check))
+        case FlowsScan():
+            table, stats = flows.scan_rows(plan, _rows(rows, check))
         case DidScan():
-            table, stats = cohorts.scan_did(plan, rows)
+            table, stats = cohorts.scan_did(plan, _rows(rows, check))
         case ReachedScan():
-            table, stats = cohorts.scan_reached(plan, rows)
+            table, stats = cohorts.scan_reached(plan, _rows(rows, check))
     return watch.noted(table), stats
+
+
+def _parts(rows: Parts | Iterable[ScannedRows]) -> Parts:
+    return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
+
+
+def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Iterable[ScannedRows]:
+    """Only rows that are meant."""
+    for some in (part.read() for part in rows.parts) if isinstance(rows, Parts) else rows:
+        check()
+        kept = some.kept()
+        if kept.record.num_rows:
+            yield kept
 
 
 def write_partial(table: pa.Table) -> bytes:
@@ -249,10 +286,6 @@ def _read(scan: bytes) -> Scan:
     scan, _ = _unwrapped(scan)
     try:
         match orjson.loads(scan):
-            case {"kind": "retention"}:
-                return RetentionScan.from_json(scan)
-            case {"kind": "flows"}:
-                return FlowsScan.from_json(scan)
             case {"kind": "schema"}:
                 return SchemaScan.from_json(scan)
             case {"kind": "timeline"}:
@@ -261,6 +294,10 @@ def _read(scan: bytes) -> Scan:
                 return DidScan.from_json(scan)
             case {"kind": "reached"}:
                 return ReachedScan.from_json(scan)
+            case {"kind": "retention"}:
+                return RetentionScan.from_json(scan)
+            case {"kind": "flows"}:
+                return FlowsScan.from_json(scan)
         return scan_of(scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error

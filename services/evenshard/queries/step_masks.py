@@ -16,18 +16,22 @@ Masks = npt.NDArray[np.uint64]
 
 
 class StepMatcher:
-    """Matches batches against the same steps."""
+    """Matches batches against the same steps, and notes which of their names it has met."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
+        self.seen: set[str] = set()
+        """Names of the steps' events that occur, whatever else is true of these."""
         self._wheres = [parse(step.where) if step.where else None for step in steps]
+        self._names = {name for step in steps for name in step.events}
 
     def masks(self, record: pa.RecordBatch) -> Masks:
         """For each row: bit s is set where it matches step s (from 0). ``record`` has ``event`` if any step names
         events, and the columns of every property that filters look at."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        if any(step.events for step in self.steps):
+        if self._names:
             codes, names = encoded(record.column("event"))
+            self._note(codes, names)
         masks = self._bits(names, [number for number, where in enumerate(self._wheres) if where is None])[codes]
         for number, where in enumerate(self._wheres):
             if where is not None:
@@ -35,6 +39,12 @@ class StepMatcher:
                 if named.any():
                     masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
         return masks
+
+    def _note(self, codes: npt.NDArray[np.int32], names: pa.Array) -> None:
+        unseen = pc.is_in(names, value_set=pa.array(sorted(self._names - self.seen), names.type))
+        for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
+            if (codes == code).any():
+                self.seen.add(names[code].as_py())
 
     def _bits(self, names: pa.Array, wanted: Sequence[int]) -> Masks:
         """For each name the steps (of those wanted) whose events it is one of."""

@@ -11,42 +11,11 @@ from typing import Final, Literal
 
 from evenshard.directory.tenant import TenantSettings
 from evenshard.errors import EvenshardError
+from evenshard.runtime.bucket import BURST_MS, Bucket
 
 Limit = Literal["events_per_second", "bytes_per_second"]
 
-BURST_MS: Final = 1000.0
-"""How much may be saved up."""
-TURNS_AHEAD_MS_MAX: Final = 10_000.0
-"""Turns given to others that put a caller off, at most: they may never come back."""
 _PRUNE_AT_MIN: Final = 1024
-
-
-@dataclass(slots=True)
-class Bucket:
-    """One limit of one tenant. Times are ``monotonic_ms``."""
-
-    per_second: int
-    paid_until_ms: float
-    """Debt ends here; before now: so much is saved up."""
-    turns_until_ms: float = 0.0
-    """When the last of those who were told to come again will have had their turn."""
-    last_cost_ms: float = 0.0
-    """Of the last call that passed: about as long as a turn is."""
-
-    def wait_ms(self, now_ms: float) -> float:
-        """How long debt lasts; 0: there is none."""
-        return max(0.0, self.paid_until_ms - now_ms)
-
-    def pay(self, cost: int, now_ms: float) -> None:
-        self.last_cost_ms = 1000.0 * cost / self.per_second
-        self.paid_until_ms = max(self.paid_until_ms, now_ms - BURST_MS) + self.last_cost_ms
-
-    def turn_ms(self, now_ms: float) -> float:
-        """Gives a caller who has to wait a turn: in how many ms."""
-        free_ms = max(now_ms, self.paid_until_ms)
-        turn = max(free_ms, min(self.turns_until_ms, free_ms + TURNS_AHEAD_MS_MAX))
-        self.turns_until_ms = turn + self.last_cost_ms
-        return turn - now_ms
 
 
 @dataclass(frozen=True, slots=True)

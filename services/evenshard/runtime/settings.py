@@ -46,6 +46,23 @@ class Settings(BaseSettings):
     router_inflight_bytes: int = setting(
         256 << 20, "bytes", "imports a router handles at once; beyond, calls are refused as OVERLOADED", ge=1
     )
+    gateway_cache_bytes: int = setting(
+        256 << 20,
+        "bytes",
+        "what a gateway keeps of answers, and of shards' parts of them, for questions asked again; 0: nothing",
+        ge=0,
+    )
+    tenant_queries_max: int = setting(16, "queries", "queries of a tenant that a gateway runs at once", ge=1)
+    tenant_queries_waiting_max: int = setting(
+        64, "queries", "queries of a tenant that wait for those; beyond, they are refused as LIMIT_EXCEEDED", ge=0
+    )
+    tenant_scan_bytes_per_second: int = setting(
+        0,
+        "bytes/s",
+        "bytes of columns that a tenant's queries read through a gateway; beyond, they are refused as LIMIT_EXCEEDED "
+        "until their turn comes; 0: no limit",
+        ge=0,
+    )
     count_queue_rows: int = setting(
         1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
     )

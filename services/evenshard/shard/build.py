@@ -23,6 +23,7 @@ from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.service import ShardService
+from evenshard.shard.tags import Tags, new_incarnation
 from evenshard.shard.tidying import TailSorter
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.fair_queue import FairShare
@@ -47,6 +48,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
         identity_cache_bytes=budget.cache,
+        column_cache_bytes=budget.columns,
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
@@ -111,7 +113,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     scans = ScanRoom(budget.scans, threads)
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, memory)
+    tags = Tags(store, new_incarnation(ports.rng))
+    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, tags, memory)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

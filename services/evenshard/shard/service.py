@@ -17,6 +17,7 @@ from evenshard.shard.purging import Purger
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.scans import scan
+from evenshard.shard.tags import Tags
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
 from evenshard.wire.deletions import purge_response, users_to_hide
@@ -56,6 +57,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         purger: Purger,
         readers: ThreadPoolExecutor,
         scans: ScanRoom,
+        tags: Tags,
         memory: MemoryView,
     ) -> None:
         self._shard = shard
@@ -66,6 +68,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._purger = purger
         self._readers = readers
         self._scans = scans
+        self._tags = tags
         self._memory = memory
 
     async def AppendEvents(
@@ -83,12 +86,21 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
             epoch = Epoch(request.epoch)
             tenant = await self._placements.at(request.tenant, epoch)
+            if request.known_tag:
+                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch)
+                if tag == request.known_tag:
+                    span.set_attribute("evenshard.cache_hit", True)
+                    return shard_pb2.ScanResponse(tag=tag, unchanged=True)
             owned = owned_slots(tenant, self._shard)
             with self._scans.scan():
                 scanned = await scan(self._store, self._readers, tenant.name, epoch, owned, request.scan, remaining_s)
             stats = scanned.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
-            return shard_pb2.ScanResponse(partial=scanned.partial, stats=stats_message(stats, scanned.data_version))
+            return shard_pb2.ScanResponse(
+                partial=scanned.partial,
+                stats=stats_message(stats, scanned.data_version),
+                tag=self._tags.of(scanned.data_version),
+            )
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any

@@ -17,7 +17,7 @@ MEMORY_BYTES_DEFAULT: Final = 1 << 30
 MEMORY_BYTES_MIN: Final = 512 << 20
 
 # Shares of what is dealt out, in 64ths. A merge holds its window several times: read, joined, sorted, encoded.
-_TAIL, _COMPACTION, _QUEUE, _CACHE, _SCANS = 30, 16, 6, 6, 6
+_TAIL, _COMPACTION, _QUEUE, _CACHE, _COLUMNS, _SCANS = 27, 14, 5, 5, 8, 5
 _WHOLE: Final = 64
 _WINDOW_COPIES: Final = 10
 _EARLY_TENANTS: Final = 6
@@ -37,6 +37,8 @@ class MemoryBudget:
     """Batches that are read, checked, or wait for the log."""
     cache: int
     """Filters, footers and identities of segments, by which duplicates are found."""
+    columns: int
+    """Decoded columns and numbered users, kept for the next query."""
     scans: int
     """Rows decoded for queries and exports that run."""
 
@@ -45,7 +47,7 @@ class MemoryBudget:
         dealt = max(memory_bytes, MEMORY_BYTES_MIN) - BASE_BYTES
         return MemoryBudget(
             BASE_BYTES,
-            *(dealt * share // _WHOLE for share in (_TAIL, _COMPACTION, _QUEUE, _CACHE, _SCANS)),
+            *(dealt * share // _WHOLE for share in (_TAIL, _COMPACTION, _QUEUE, _CACHE, _COLUMNS, _SCANS)),
         )
 
     @property

@@ -31,5 +31,7 @@ class StorageSettings:
     """Memory of the rows that a merge holds at a time; it needs several times as much."""
     identity_cache_bytes: int = _BUDGET.cache
     """Memory for filters, footers and identities of segments, by which duplicates of indexed events are found."""
+    column_cache_bytes: int = _BUDGET.columns
+    """Memory for decoded columns of segments and for the users of a tenant, kept for the next query."""
     identity_hash_mask: int = ALL_BITS
     """Bits of identity hashes that are used; fewer force collisions in tests."""

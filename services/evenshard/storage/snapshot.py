@@ -2,12 +2,15 @@
 meanwhile."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, ScannedRows
+from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, Parts, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
+from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.scan import ColumnScan, Wanted
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.ownership import Owned, hash_bounds, owned_block, owned_rows, owns_any_of, owns_segment
 from evenshard.storage.quarantine import quarantined_segment, refusal
@@ -30,6 +33,7 @@ class Snapshot:
         release: Callable[[Visible], None],
         on_unreadable: OnUnreadable = lambda _info, _error: None,
         owned: Owned | None = None,
+        columns: ColumnCache | None = None,
     ) -> None:
         self.tenant = tenant
         self.epoch = epoch
@@ -41,6 +45,7 @@ class Snapshot:
         self._release = release
         self._on_unreadable = on_unreadable
         self._owned = owned
+        self._columns = ColumnCache(0) if columns is None else columns
 
     @property
     def segments(self) -> tuple[SegmentInfo, ...]:
@@ -67,6 +72,19 @@ class Snapshot:
         with_hot = tuple(dict.fromkeys((*fields, *SHOWN_NEEDS)))
         return self._scan(fields, with_hot, properties, start_ms, end_ms)
 
+    def parts(self, wanted: Wanted) -> Parts:
+        """The same rows as ``scan`` gives, each once, hot ones with ``SHOWN_NEEDS``, as parts that are read when they
+        are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``LIMIT_EXCEEDED`` for too many users."""
+        visible = self._open()
+        self._refuse_quarantined(visible, wanted.start_ms, wanted.end_ms)
+        scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._owned, self._reading)
+        return scan.parts(wanted)
+
+    def _refuse_quarantined(self, visible: Visible, start_ms: int, end_ms: int) -> None:
+        for lost in visible.quarantined:
+            if lost.touches(start_ms, end_ms):
+                raise refusal(self.tenant, lost)
+
     def _scan(
         self,
         fields: Sequence[str],
@@ -76,9 +94,7 @@ class Snapshot:
         end_ms: int,
     ) -> Iterator[ScannedRows]:
         visible = self._open()
-        for lost in visible.quarantined:
-            if lost.touches(start_ms, end_ms):
-                raise refusal(self.tenant, lost)
+        self._refuse_quarantined(visible, start_ms, end_ms)
         for segment in visible.segments:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
@@ -127,8 +143,14 @@ class Snapshot:
         hiding: Hiding | None,
         hashes: tuple[int, int] | None = None,
     ) -> Iterator[ScannedRows]:
-        try:
+        with self._reading(segment):
             yield from SegmentReader(self._disk, segment).scan(fields, properties, start_ms, end_ms, hiding, hashes)
+
+    @contextmanager
+    def _reading(self, segment: SegmentInfo) -> Iterator[None]:
+        """What goes wrong there is named, and damage put on record."""
+        try:
+            yield
         except EvenshardError as error:
             if error.code != "DATA_DAMAGED":
                 raise

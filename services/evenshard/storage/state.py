@@ -17,6 +17,7 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.storage.append import OnSync
 from evenshard.storage.catalog import Catalog
+from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.pins import Pins
 from evenshard.storage.quarantine import of_tenant, quarantined_segment
@@ -50,6 +51,7 @@ class State:
         self.writer = found.writer
         self.log_files = found.log_files
         self.cache = found.cache
+        self.columns = ColumnCache(settings.column_cache_bytes)
         self.pins = Pins(disk, report)
         self.tail = TailAccount(settings.tail_bytes)
         for rows in self.tenants.values():

@@ -104,6 +104,7 @@ class Store:
             lambda seen: state.pins.unpin(seen.segments),
             on_unreadable,
             owned,
+            state.columns,
         )
 
     @property
@@ -206,8 +207,12 @@ class Store:
 
     def memory(self) -> list[MemoryPart]:
         """What the parts of storage hold in memory."""
-        tail, cache = self._state.tail, self._state.cache
-        return [MemoryPart("tail", tail.bytes, tail.bytes_max), MemoryPart("cache", cache.bytes, cache.bytes_max)]
+        tail, cache, columns = self._state.tail, self._state.cache, self._state.columns
+        return [
+            MemoryPart("tail", tail.bytes, tail.bytes_max),
+            MemoryPart("cache", cache.bytes, cache.bytes_max),
+            MemoryPart("columns", columns.bytes, columns.bytes_max),
+        ]
 
     def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
         """What each tenant takes, or the one asked for ([] if it has nothing here), by name."""

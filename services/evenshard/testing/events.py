@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import FIELD_NAMES, FIELDS, EventBatch, schema_of
 from evenshard.events.hashing import SLOT_COUNT
-from evenshard.events.scan import DUPLICATE, ScannedRows
+from evenshard.events.scan import DUPLICATE, HOT, Part, ScannedRows
+from evenshard.events.users import People
 from evenshard.ids import Epoch, TenantId
 from evenshard.storage.append import Append
+from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.snapshot import Snapshot
 
 ALL_SLOTS = np.ones(SLOT_COUNT, np.bool_)
@@ -70,6 +73,50 @@ def stored_events(scans: Iterable[ScannedRows]) -> list[tuple[Event, bool]]:
 def all_events(snapshot: Snapshot) -> list[tuple[Event, bool]]:
     """Everything in a snapshot."""
     return stored_events(snapshot.scan(FIELD_NAMES, None, *FOR_EVER))
+
+
+def events_of_parts(
+    snapshot: Snapshot, start_ms: int = FOR_EVER[0], end_ms: int = FOR_EVER[1]
+) -> list[tuple[Event, bool]]:
+    """Everything in a snapshot within these times, by parts. Asserts that each row is whose it is said to be, and that
+    those of a user come by time."""
+    found = snapshot.parts(Wanted(FIELD_NAMES, None, start_ms, end_ms, users=True))
+    names = names_of(found.people)
+    rows = []
+    for part in found.parts:
+        if part.users is not None:
+            assert_users(part, names)
+        kept = part.read().kept()
+        assert kept.record.num_rows <= part.rows
+        shown = [name for name in kept.record.schema.names if name != HOT]
+        rows.append(ScannedRows(kept.record.select(shown), kept.indexed, 0))
+    return stored_events(rows)
+
+
+def names_of(people: People) -> list[str]:
+    """The ids of users, in order."""
+    text, ends = people.data.tobytes(), people.offsets.tolist()
+    names = [text[start:end].decode() for start, end in pairwise(ends)]
+    assert len(set(names)) == len(names)
+    return names
+
+
+def assert_users(part: Part, names: Sequence[str]) -> None:
+    """Each row of somebody is in one run, that of its user."""
+    record, users = part.read().record, part.users
+    assert users is not None
+    ids, times = record.column("distinct_id").to_pylist(), record.column("time").to_pylist()
+    order = list(range(len(ids))) if users.order is None else users.order.tolist()
+    owners: dict[int, str] = {}
+    numbers = users.numbers.tolist()
+    assert numbers == sorted(set(numbers))
+    for start, end, number in zip(users.starts.tolist(), users.ends.tolist(), numbers, strict=True):
+        rows = order[start:end]
+        assert rows
+        assert [times[row] for row in rows] == sorted(times[row] for row in rows)
+        assert not owners.keys() & set(rows)
+        owners.update(dict.fromkeys(rows, names[number]))
+    assert owners == {row: name for row, name in enumerate(ids) if name}
 
 
 def _order(event: Event) -> tuple[str, str, int, str, str]:

@@ -58,6 +58,12 @@ class ListShard:
     epoch: int = 1
     message_rows: int = 3
     scans: int = 0
+    unchanged: int = 0
+    """Scans answered by that."""
+    incarnation: int = 0
+    """Restarts."""
+    writes: int = 0
+    """Changes of its rows, other than by moves."""
     before_scan: Callable[["ListShard"], None] = lambda shard: None
 
     def _start(self, epoch: int) -> str:
@@ -69,6 +75,10 @@ class ListShard:
 
     async def Scan(self, request: shard_pb2.ScanRequest, context: Any) -> shard_pb2.ScanResponse:
         version = self._start(request.epoch)
+        tag = f"{self.incarnation}/{self.writes}"
+        if request.known_tag == tag:
+            self.unchanged += 1
+            return shard_pb2.ScanResponse(tag=tag, unchanged=True)
 
         def read(scan: bytes) -> Iterator[ScannedRows]:
             needed = columns_needed(scan)
@@ -77,7 +87,7 @@ class ListShard:
             return (scanned_rows(piece, indexed=number % 2 == 0) for number, piece in enumerate(pieces))
 
         partial, stats = run_with_cohorts(request.scan, read)
-        return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version))
+        return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version), tag=tag)
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any
@@ -107,6 +117,7 @@ class GatewayWorld:
 
     shard_count: int = 2
     settings: TenantSettings = field(default_factory=TenantSettings)
+    limits: Settings = field(default_factory=Settings)
     clock: ManualClock = field(default_factory=ManualClock)
     reference: Reference = field(default_factory=Reference)
     shards: dict[ShardId, ListShard] = field(default_factory=dict)
@@ -126,7 +137,7 @@ class GatewayWorld:
         await self.put_tenant(Epoch(1))
         ports = Ports(self.clock, self.rng, self.directory, self.peers, None)
         self.running: Running = await build(
-            ports, ServiceOptions("gateway", "gateway-0", GATEWAY, (), Path(), 0, Settings())
+            ports, ServiceOptions("gateway", "gateway-0", GATEWAY, (), Path(), 0, self.limits)
         )
         self.peers.register(GATEWAY, self.running.servicers)
         return self
@@ -154,6 +165,7 @@ class GatewayWorld:
         homes = placement.shard_of_slot[slots_of(np.asarray(hashes.placement))]
         for row, home in zip(stored, homes.tolist(), strict=True):
             self.shards[placement.shards[home]].rows.append(row)
+            self.shards[placement.shards[home]].writes += 1
 
     async def segmentation(self, timeout_s: float = 10.0, **fields: Any) -> query_pb2.QuerySegmentationResponse:
         request = query_pb2.QuerySegmentationRequest(**{"tenant": TENANT, **fields})

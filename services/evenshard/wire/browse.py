@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from evenshard.api.v1 import query_pb2
 from evenshard.queries.browse_model import SchemaQuery, TimelineQuery, schema_query, timeline_query
 from evenshard.queries.schema_answer import SchemaAnswer
-from evenshard.wire.query import Account, group_value, meta, refuse_undelivered
+from evenshard.wire.query import Account, group_value, meta
 
 
 def schema_query_of(request: query_pb2.GetSchemaRequest) -> SchemaQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
-    refuse_undelivered(request.options)
     return schema_query(
         from_date=request.from_date,
         to_date=request.to_date,
@@ -21,7 +20,6 @@ def schema_query_of(request: query_pb2.GetSchemaRequest) -> SchemaQuery:
 
 def timeline_query_of(request: query_pb2.GetTimelineRequest) -> TimelineQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
-    refuse_undelivered(request.options)
     return timeline_query(
         from_date=request.from_date,
         to_date=request.to_date,

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from evenshard.api.v1 import query_pb2
 from evenshard.queries.funnel_answer import FunnelAnswer, StepResult
 from evenshard.queries.funnel_model import FunnelQuery, funnel_query
-from evenshard.queries.model import fail
 from evenshard.queries.steps import Exclusion, Step
 from evenshard.wire.query import Account, group_value, meta
 
 
 def funnel_query_of(request: query_pb2.QueryFunnelRequest) -> FunnelQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
-    if request.options.restore_hot:
-        fail("options.restore_hot", "not delivered yet: leave it out")
     return funnel_query(
         from_date=request.from_date,
         to_date=request.to_date,

@@ -23,13 +23,13 @@ class Account:
     stats: ScanStats
     elapsed_ms: float
     trace_id: str
+    from_cache: bool = False
     warnings: Sequence[tuple[str, str]] = ()
     """Code and message."""
 
 
 def segmentation_query_of(request: query_pb2.QuerySegmentationRequest) -> SegmentationQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
-    refuse_undelivered(request.options)
     return segmentation_query(
         from_date=request.from_date,
         to_date=request.to_date,
@@ -47,7 +47,7 @@ def segmentation_query_of(request: query_pb2.QuerySegmentationRequest) -> Segmen
 def refuse_undelivered(options: query_pb2.QueryOptions) -> None:
     """Raises ``QUERY_INVALID`` for what nobody computes yet: it would be another answer than was asked for."""
     if options.restore_hot:
-        fail("options.restore_hot", "is not delivered yet")
+        fail("options.restore_hot", "not delivered yet: leave it out")
 
 
 def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
@@ -90,7 +90,7 @@ def meta(account: Account) -> common_pb2.Meta:
         rows_scanned=account.stats.rows_scanned,
         bytes_scanned=account.stats.bytes_scanned,
         shards=len(account.answered),
-        cache="miss",
+        cache="hit" if account.from_cache else "miss",
         elapsed_ms=account.elapsed_ms,
         trace_id=account.trace_id,
         warnings=[common_pb2.Warning(code=code, message=message) for code, message in account.warnings],
@@ -124,8 +124,8 @@ def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
             return query_pb2.GroupValue(json_value=text)
 
 
-def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes) -> shard_pb2.ScanRequest:
-    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan)
+def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str = "") -> shard_pb2.ScanRequest:
+    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan, known_tag=known_tag)
 
 
 def scan_rows_request(

@@ -76,7 +76,7 @@ def test_one_tenants_day_is_imported_compacted_restarted_and_queried_within_its_
             peaks["events of before"] = peak.take()
             (memory,) = client.storage("acme")["memory"]
         parts = {part["part"]: part for part in memory["parts"]}
-        assert set(parts) == {"base", "tail", "compaction", "queue", "cache", "scans"}
+        assert set(parts) == {"base", "tail", "compaction", "queue", "cache", "columns", "scans"}
         assert sum(part["bytes_max"] for part in parts.values()) <= memory["bytes_max"] == MEMORY_BYTES
         assert all(part["bytes"] <= part["bytes_max"] for name, part in parts.items() if name != "base"), parts
         assert parts["cache"]["bytes"] > 0

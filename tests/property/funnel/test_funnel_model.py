@@ -282,15 +282,16 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
     assert FunnelScan.from_json(scan.to_json()) == scan
     needed = scans.columns_needed(scan.to_json())
     assert needed == (
-        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005
+        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, False
     )  # fmt: skip
     query = funnel_query(from_date="2024-01-01", to_date="2024-01-02", steps=[parse_step("*"), parse_step("*")])
     scan = funnel_answer.plan_funnel(query, ZoneInfo("UTC"), dedupe=True)
-    assert scans.columns_needed(scan.to_json()).fields == ("distinct_id", "time")
+    needed = scans.columns_needed(scan.to_json())
+    assert (needed.fields, needed.users, needed.fields_without_users) == (("time",), True, ("distinct_id", "time"))
 
 
 def test_more_rows_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
     with pytest.raises(EvenshardError, match="more than 3 events of a shard take part") as failed:
-        answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B))
+        answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B, query={"by": ["plan"]}))
     assert failed.value.code == "QUERY_INVALID"

@@ -1,11 +1,9 @@
 """The attempts that count equal the naive ones for every option of a funnel, and every way to combine them."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from evenshard.queries.funnel_attempts import attempts_that_count
 from evenshard.queries.plan import FunnelScan
 from evenshard.queries.steps import Exclusion, Step
@@ -70,17 +68,6 @@ def in_order(found: list[list[Event]]) -> list[list[Any]]:
     return sorted([event.row for event in attempt] for attempt in found)
 
 
-def stream(text: str) -> list[Event]:
-    """Events like ``A5x!``: step 1 at 5 ms, of value x, excluded; Z matches nothing, X only excludes."""
-    events = []
-    for place, word in enumerate(text.split()):
-        time = int("".join(filter(str.isdigit, word)))
-        excluded = frozenset((0,)) if word[0] == "X" or word.endswith("!") else frozenset()
-        steps = frozenset(("ABC".index(word[0]) + 1,)) if word[0] in "ABC" else frozenset()
-        events.append(Event(time, steps, excluded, word.strip("ABCXZ0123456789!"), 0, (place, word)))
-    return events
-
-
 @st.composite
 def cases(draw: st.DrawFn, steps_max: int = 5, rows_max: int = 12) -> Case:
     steps = draw(st.integers(2, steps_max))
@@ -123,61 +110,3 @@ def cases(draw: st.DrawFn, steps_max: int = 5, rows_max: int = 12) -> Case:
 def test_attempts_equal_the_naive_ones(case: Case) -> None:
     users, plan = case
     assert in_order(kernel_attempts(users, plan)) == in_order(naive_attempts(users, plan))
-
-
-NAMED: dict[str, tuple[list[Event], FunnelScan, list[str]]] = {
-    "an entry that was ended is not taken for one that leads on": (
-        stream("A0 B1 A2 X3 A4 B5 C11"), plan_of(3, 10, spans=[(1, 2)]), ["A4 B5 C11"],
-    ),
-    "attempts that catch up bring their entry": (
-        stream("A0 B1 A9 B10 C15"), plan_of(3, 10, spans=[(1, 2)]), ["A9 B10 C15"],
-    ),
-    "an exclusion in the ms of the step it follows does not count": (
-        stream("A0 B5 X5 C6"), plan_of(3, 10, spans=[(2, 3)]), ["A0 B5 C6"],
-    ),
-    "an exclusion in the ms of a step between comes after it": (
-        stream("A0 B5 X5 C6"), plan_of(3, 10, spans=[(1, 3)]), ["A0 B5"],
-    ),
-    "what opens again comes behind the steps of that ms": (
-        stream("A0 A5! A5 B5"), plan_of(3, 10, spans=[(1, 3)], count_mode="total"), ["A0 B5"],
-    ),
-    "in one ms attempts follow one another": (
-        [replace(each, steps=frozenset((1, 2))) for each in stream("A0 A0 A0 A0")], plan_of(2, 10, count_mode="total"),
-        ["A0 A0", "A0 A0"],
-    ),
-    "what excludes from a strict attempt opens none": (
-        stream("A0 A1! B2"), plan_of(2, 10, spans=[(1, 2)], count_mode="total", order="strict"), ["A0"],
-    ),
-    "what breaks a strict attempt may open one": (
-        stream("A0 A1 B2"), plan_of(2, 10, count_mode="total", order="strict"), ["A0", "A1 B2"],
-    ),
-    "strict attempts follow one another for each value by itself": (
-        stream("A0x Z1x A2y B3y A4x B5x"), plan_of(2, 10, count_mode="total", order="strict", hold=("plan",)),
-        ["A0x", "A2y B3y", "A4x B5x"],
-    ),
-    "in any order too": (
-        stream("A0 B1 B2"), plan_of(2, 10, count_mode="total", order="any"), ["A0 B1", "B2"],
-    ),
-    "an event of another value excludes, and fills no step": (
-        stream("A0x B1y! B2x"), plan_of(2, 10, spans=[(1, 2)], hold=("plan",)), ["A0x"],
-    ),
-    "with first the first entry decides which value is held": (
-        stream("A0x A1y B2y"), plan_of(2, 10, attempt="first", hold=("plan",)), ["A0x"],
-    ),
-    "an exclusion in the attempt of one value drops the user": (
-        stream("A0x B1x A2y X3y B4y"), plan_of(2, 10, spans=[(1, 2)], exclude_user=True, hold=("plan",)), [],
-    ),
-    "with first only the first attempt drops the user": (
-        stream("A0x B1x A2y X3y B4y"),
-        plan_of(2, 10, spans=[(1, 2)], exclude_user=True, attempt="first", hold=("plan",)), ["A0x B1x"],
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_named_cases(name: str) -> None:
-    events, plan, expected = NAMED[name]
-    assert in_order(kernel_attempts([events], plan)) == in_order(naive_attempts([events], plan))
-    assert (
-        sorted(" ".join(row for _, row in attempt) for attempt in in_order(kernel_attempts([events], plan))) == expected
-    )

@@ -4,7 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from evenshard.directory.tenant import TenantSettings
 from evenshard.errors import EvenshardError
-from evenshard.router.limits import BURST_MS, TURNS_AHEAD_MS_MAX, Cost, ImportLimits, costs_of
+from evenshard.router.limits import Cost, ImportLimits, costs_of
+from evenshard.runtime.bucket import BURST_MS, TURNS_AHEAD_MS_MAX
 from hypothesis import given
 
 RATE = 1000

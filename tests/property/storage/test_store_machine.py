@@ -23,7 +23,7 @@ from evenshard.storage.tail import runs
 from evenshard.storage.tail.block import Block
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.disk import MemoryDisk
-from evenshard.testing.events import Event, all_events, append_of
+from evenshard.testing.events import Event, all_events, append_of, events_of_parts
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -184,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def close_snapshots(self) -> None:
         for snapshot, expected in self.snapshots:
-            assert ordered(all_events(snapshot)) == expected
+            assert ordered(all_events(snapshot)) == ordered(events_of_parts(snapshot)) == expected
             snapshot.close()
         self.snapshots.clear()
 
@@ -194,7 +194,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         for tenant in TENANTS:
             with self.store.snapshot(TenantId(tenant)) as snapshot:
-                assert ordered(all_events(snapshot)) == ordered(self.model.stored[tenant])
+                stored = ordered(self.model.stored[tenant])
+                assert ordered(all_events(snapshot)) == ordered(events_of_parts(snapshot)) == stored
 
     def cut_power_after(self, operations: int, act: object) -> bool:
         """Runs ``act`` until the disk has done so many operations; True: it ended before."""

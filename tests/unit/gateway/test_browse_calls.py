@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from evenshard.api.v1 import query_pb2
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.queries import schema, timeline
@@ -130,7 +131,7 @@ async def test_thousands_of_properties_and_more_names_than_can_be_held(monkeypat
         assert {each.name for each in got.properties} == {f"p{at}" for at in range(3000)}
         monkeypatch.setattr(schema, "NAMES_MAX", 2999)
         with pytest.raises(EvenshardError, match="more than 2999 names of properties on one shard") as failed:
-            await world.schema()
+            await world.schema(options=query_pb2.QueryOptions(no_cache=True))
         assert failed.value.code == "QUERY_INVALID"
 
 

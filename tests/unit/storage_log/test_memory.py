@@ -15,7 +15,7 @@ from evenshard.testing.events import Event, append_of
 @pytest.mark.parametrize("memory_bytes", [0, MEMORY_BYTES_MIN, 1 << 30, 1 << 36])
 def test_all_parts_together_are_what_is_set(memory_bytes: int) -> None:
     budget = MemoryBudget.of(memory_bytes)
-    parts = [budget.base, budget.tail, budget.compaction, budget.queue, budget.cache, budget.scans]
+    parts = [budget.base, budget.tail, budget.compaction, budget.queue, budget.cache, budget.columns, budget.scans]
     assert max(memory_bytes, MEMORY_BYTES_MIN) - 64 < sum(parts) <= max(memory_bytes, MEMORY_BYTES_MIN)
 
 

@@ -48,14 +48,16 @@ class TenantAppend(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "scan")
+    __slots__ = ("tenant", "epoch", "scan", "known_tag")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SCAN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_TAG_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     scan: bytes
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ...) -> None: ...
+    known_tag: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ..., known_tag: _Optional[str] = ...) -> None: ...
 
 class ScanStats(_message.Message):
     __slots__ = ("duplicates_skipped_log", "duplicates_skipped_segment", "rows_scanned", "bytes_scanned", "data_version", "hot_events_rewritten")
@@ -74,12 +76,16 @@ class ScanStats(_message.Message):
     def __init__(self, duplicates_skipped_log: _Optional[int] = ..., duplicates_skipped_segment: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., data_version: _Optional[str] = ..., hot_events_rewritten: _Optional[int] = ...) -> None: ...
 
 class ScanResponse(_message.Message):
-    __slots__ = ("partial", "stats")
+    __slots__ = ("partial", "stats", "tag", "unchanged")
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     partial: bytes
     stats: ScanStats
-    def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ...) -> None: ...
+    tag: str
+    unchanged: bool
+    def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ..., tag: _Optional[str] = ..., unchanged: _Optional[bool] = ...) -> None: ...
 
 class ScanRowsRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates")

@@ -84,7 +84,7 @@ class SegmentReader:
         ``fields``: names of fields (``hot`` and ``placement_hash`` too); ``properties``: their names, None for all.
         ``hashes``: bounds of placement hashes; row groups beyond are not read, rows beyond may be given all the same.
         """
-        names = self._names_for(fields, properties)
+        names = self.names_for(fields, properties)
         groups = self.row_groups
         horizon_ms = start_ms if hiding is None else max(start_ms, hiding.horizon_ms)
         wanted = (groups.time_max >= horizon_ms) & (groups.time_min < end_ms)
@@ -98,7 +98,7 @@ class SegmentReader:
                 table = self._read(parquet, [int(group)], stored)
                 hidden = None if hiding is None else self._hidden(parquet, int(group), hiding, table)
             if DUPLICATE not in stored:
-                table = table.append_column(DUPLICATE, _none_set(int(groups.rows[group])))
+                table = table.append_column(DUPLICATE, none_set(int(groups.rows[group])))
             if cut:
                 times = table.column("time")
                 inside = pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms))
@@ -106,7 +106,7 @@ class SegmentReader:
             elif hidden is not None:
                 table = table.filter(pa.array(~hidden))
             if table.num_rows:
-                yield ScannedRows(_one_batch(table.select(names)), True, self._bytes_of(int(group), stored))
+                yield ScannedRows(_one_batch(table.select(names)), True, self.bytes_of(int(group), stored))
 
     def hidden_rows(self, hiding: Hiding) -> int:
         """How many rows ``hiding`` hides; reads as little as tells."""
@@ -147,6 +147,11 @@ class SegmentReader:
         """Columns of one row group, as one batch; repeating strings dictionary-encoded."""
         with self._parquet() as parquet:
             return _one_batch(self._read(parquet, [group], columns))
+
+    def read_groups(self, first: int, end: int, columns: Sequence[str]) -> pa.RecordBatch:
+        """Columns of the row groups ``first`` to ``end``, as one batch; repeating strings dictionary-encoded."""
+        with self._parquet() as parquet:
+            return _one_batch(self._read(parquet, list(range(first, end)), columns))
 
     def read_hashes(self, first: int, last: int) -> pa.Table | None:
         """All columns of the rows whose placement hash is between ``first`` and ``last``, inclusive; None: no rows."""
@@ -200,7 +205,8 @@ class SegmentReader:
             for field in stored
         ).remove_metadata()
 
-    def _names_for(self, fields: Sequence[str], properties: Sequence[str] | None) -> list[str]:
+    def names_for(self, fields: Sequence[str], properties: Sequence[str] | None) -> list[str]:
+        """The columns there are for these fields and properties (None: all), ``duplicate`` last."""
         wanted = None if properties is None else set(properties)
         names = list(fields)
         for column in self.columns:
@@ -212,7 +218,8 @@ class SegmentReader:
         names.append(DUPLICATE)
         return names
 
-    def _bytes_of(self, group: int, names: Sequence[str]) -> int:
+    def bytes_of(self, group: int, names: Sequence[str]) -> int:
+        """What columns of a row group take on disk."""
         row_group = self._metadata.row_group(group)
         return sum(row_group.column(self._number[name]).total_compressed_size for name in names)
 
@@ -238,7 +245,8 @@ class SegmentReader:
         return table.select(list(columns)).replace_schema_metadata(None)
 
 
-def _none_set(rows: int) -> pa.BooleanArray:
+def none_set(rows: int) -> pa.BooleanArray:
+    """So many times false."""
     return pa.BooleanArray.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bytes((rows + 7) // 8))])
 
 

@@ -1,0 +1,90 @@
+"""What a gateway knows from queries before: partials of shards, and answers put together from them.
+
+Nothing here is believed without being asked for: a shard says for each query whether its rows are still those that a
+partial was made of (``tag``), and an answer counts only for the very partials it was made of.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import pyarrow as pa
+
+from evenshard.gateway.lru import Lru
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.queries.plan import ScanStats
+
+_ANSWERS_SHARE: Final = 4
+"""A quarter of the room is for answers."""
+_ENTRY_BYTES: Final = 1 << 10
+"""Of the smallest entry, about."""
+_ANSWER_COPIES: Final = 4
+"""An answer's numbers are objects: so many times what they took in its partials."""
+
+_Answer = TypeVar("_Answer")
+
+
+class Asked(NamedTuple):
+    """What one shard was asked."""
+
+    tenant: TenantId
+    epoch: Epoch
+    shard: ShardId
+    scan: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What it answered."""
+
+    table: pa.Table
+    stats: ScanStats
+    data_version: str
+    tag: str
+    """Of the rows that were read; empty: the shard gave none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    tags: tuple[str, ...]
+    answer: Any
+
+
+class Known:
+    """Belongs to one event loop."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """``bytes_max``: for all; 0: nothing is kept."""
+        answers = bytes_max // _ANSWERS_SHARE
+        self._partials: Lru[Asked, Partial] = Lru(bytes_max - answers)
+        self._answers: Lru[Hashable, _Finished] = Lru(answers)
+
+    @property
+    def bytes(self) -> int:
+        """Held now."""
+        return self._partials.bytes + self._answers.bytes
+
+    def partial(self, asked: Asked) -> Partial | None:
+        """What was answered last."""
+        return self._partials.get(asked)
+
+    def note(self, asked: Asked, partial: Partial) -> None:
+        if partial.tag:
+            self._partials.put(asked, partial, partial.table.nbytes + len(asked.scan) + _ENTRY_BYTES)
+
+    async def finish(
+        self, question: Hashable, tags: tuple[str, ...], partial_bytes: int, compute: Callable[[], _Answer]
+    ) -> _Answer:
+        """What ``compute`` gives, in a thread; or what it gave for the same question and ``tags`` before.
+
+        ``question``: all that the answer depends on besides the partials that ``tags`` stand for, in their order; no
+        tags: they stand for nothing.
+        """
+        found = self._answers.get(question) if tags else None
+        if found is not None and found.tags == tags:
+            return cast(_Answer, found.answer)
+        answer = await asyncio.to_thread(compute)
+        if tags:
+            self._answers.put(question, _Finished(tags, answer), _ANSWER_COPIES * partial_bytes + _ENTRY_BYTES)
+        return answer

@@ -1,0 +1,139 @@
+"""Plain funnels on a shard, some users at a time: those whose steps alone decide, without values to group users by.
+
+Partial and account are those of ``funnel``.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenshard.events.scan import Bools, Parts, ScannedRows
+from evenshard.queries.evaluate import evaluate
+from evenshard.queries.expression import parse
+from evenshard.queries.funnel import SEEN, bits_of
+from evenshard.queries.funnel_kernel import best_attempts
+from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, since_entry
+from evenshard.queries.groups import Integers
+from evenshard.queries.plan import FunnelScan, ScanStats
+from evenshard.queries.user_chunks import Choice, Chunk, Coded, UInt8, UserChunks
+from evenshard.queries.user_rows import Masks
+from evenshard.queries.values import encoded
+
+
+def scan_parts(plan: FunnelScan, parts: Parts, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
+    """Of a plan that ``is_plain`` the partial and the account. ``check`` raises if nobody waits any more."""
+    running = _Scan(plan)
+    chunks = UserChunks(
+        running.choose, np.uint8 if running.apart else np.uint64, skip_duplicates=plan.skip_duplicates, check=check
+    )
+    for chunk in chunks.of(parts):
+        running.follow(chunk)
+    return running.partial(), ScanStats(chunks.skipped[False], chunks.skipped[True], chunks.rows, chunks.bytes)
+
+
+class _Scan:
+    """The state of one pass: for each level the times of the users that reached it and no further one."""
+
+    def __init__(self, plan: FunnelScan) -> None:
+        self.plan = plan
+        self.where = parse(plan.where) if plan.where else None
+        self.step_wheres = [parse(step.where) if step.where else None for step in plan.steps]
+        self.names = {name for step in plan.steps for name in step.events}
+        self.seen: set[str] = set()
+        self.apart = all(step.events for step in plan.steps) and len(self.names) == sum(
+            len(set(step.events)) for step in plan.steps
+        )
+        """No event matches two steps, so a row's mask is the number of its step."""
+        self.latest = np.empty(STEPS_MAX + 1, np.int64)
+        self.entries = np.array(plan.entries_ms, np.int64)
+        self.users = np.zeros(STEPS_MAX + 1, np.int64)
+        self.times: list[list[Integers]] = [[] for _ in range(len(plan.steps) + 1)]
+
+    def choose(self, some: ScannedRows) -> Choice | None:
+        """The steps that each row matches; one bit a step."""
+        record, steps = some.record, self.plan.steps
+        codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
+        if self.names:
+            codes, names = encoded(record.column("event"))
+            self._see(codes, names, some.keep)
+        every = bits_of(list(enumerate(steps)), names)
+        if not every.any():
+            return None
+        masks = self._numbers(record, codes, every) if self.apart else self._masks(record, codes, names)
+        if self.where is not None:
+            masks = masks.bits[masks.codes] if isinstance(masks, Coded) else masks
+            masks[~evaluate(self.where, record)] = 0
+        return masks
+
+    def _numbers(self, record: pa.RecordBatch, codes: Integers, every: Masks) -> Choice:
+        """The step of each row, from 1."""
+        numbers = np.zeros(len(every), np.uint8)
+        numbers[every != 0] = np.log2(every[every != 0]).astype(np.uint8) + 1
+        if all(where is None for where in self.step_wheres):
+            return Coded(codes, numbers)
+        steps: UInt8 = numbers[codes]
+        for number, where in enumerate(self.step_wheres, 1):
+            if where is not None:
+                own = steps == number
+                if own.any():
+                    steps[own & ~evaluate(where, record)] = 0
+        return steps
+
+    def _masks(self, record: pa.RecordBatch, codes: Integers, names: pa.Array) -> Choice:
+        """The steps of each row, a bit a step."""
+        steps = self.plan.steps
+        bits = bits_of([(bit, steps[bit]) for bit, where in enumerate(self.step_wheres) if where is None], names)
+        if all(where is None for where in self.step_wheres):
+            return Coded(codes, bits)
+        masks = bits[codes]
+        for number, where in enumerate(self.step_wheres):
+            if where is not None:
+                own = bits_of([(number, steps[number])], names)
+                if own.any():
+                    masks |= np.where(evaluate(where, record), own[codes], np.uint64(0))
+        return masks
+
+    def _see(self, codes: Integers, names: pa.Array, keep: Bools | None) -> None:
+        """Notes which of the names occur."""
+        unseen = pc.is_in(names, value_set=pa.array(sorted(self.names - self.seen), names.type))
+        for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
+            occurs = codes == code
+            if (occurs if keep is None else occurs & keep).any():
+                self.seen.add(names[code].as_py())
+
+    def follow(self, rows: Chunk) -> None:
+        """Follows each user of a chunk."""
+        levels, times = np.empty(len(rows.starts) - 1, np.int8), np.empty(len(rows.times), np.int64)
+        how = (len(self.plan.steps), self.plan.window_ms, self.entries)
+        if self.apart:
+            total = follow(rows.starts, rows.times, rows.masks, *how, self.latest, levels, times)
+        else:
+            filled = np.empty(len(rows.times), np.int32)
+            found = best_attempts(rows.starts, rows.times, rows.masks, *how, levels, filled)
+            total = since_entry(levels, filled[:found], rows.times, times)
+        users, sorted_times = np.zeros(STEPS_MAX + 1, np.int64), np.empty(total, np.int64)
+        by_level(levels, times[:total], users, sorted_times)
+        at = 0
+        for level in range(2, len(self.plan.steps) + 1):
+            size = int(users[level]) * (level - 1)
+            if size:
+                self.times[level].append(sorted_times[at : at + size])
+            at += size
+        self.users += users
+
+    def partial(self) -> pa.Table:
+        levels = [level for level in range(1, len(self.plan.steps) + 1) if self.users[level]]
+        flat = [times for level in levels for times in self.times[level]]
+        sizes = [int(self.users[level]) * (level - 1) for level in levels]
+        columns = {
+            "level": pa.array(levels, pa.int32()),
+            "users": pa.array(self.users[levels]),
+            "times": pa.LargeListArray.from_arrays(
+                pa.array(np.cumsum([0, *sizes], dtype=np.int64)),
+                pa.array(np.concatenate([np.zeros(0, np.int64), *flat])),
+            ),
+        }
+        return pa.table(columns).replace_schema_metadata({SEEN: orjson.dumps(sorted(self.seen))})

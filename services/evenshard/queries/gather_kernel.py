@@ -1,0 +1,151 @@
+"""Kernels that pick the rows a query wants out of parts, user by user, and join what several parts have of a user."""
+
+import numpy as np
+
+from evenshard.kernels import kernel, view
+
+USED, DUPLICATE, LEFT_OUT = 0, 1, 2
+"""What a row is: one to be picked, one that would be if it were no duplicate, another."""
+ROWS, RUNS, SKIPPED = 0, 1, 2
+"""Places in ``at``: rows and runs picked so far, duplicates that would have been."""
+_INSERTED_MAX = 24
+"""So many rows of a user are sorted by insertion."""
+
+_RUNS = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64"])
+_KINDS = ("uint64", "uint8")
+"""A mask has a bit for each thing a row may match; or it is the number of the only one."""
+
+
+def _out(kind: str) -> str:
+    return f"int64[::1], {kind}[::1], int32[::1], int32[::1], int64[::1]"
+
+
+@kernel(inline="always")
+def _pick(mask, state, time, out_times, out_masks, rows):  # type: ignore[no-untyped-def]
+    """Writes a row, which stays if it is wanted; returns how many there are then."""
+    out_times[rows] = time
+    out_masks[rows] = mask
+    return rows + np.uint64((mask != 0) & (state == np.uint8(USED)))
+
+
+@kernel(
+    *(
+        f"void({view('int32')}, {view(kind)}, {view('uint8')}, {view('int64')}, {_RUNS}, {_out(kind)})"
+        for kind in _KINDS
+    ),
+    counted=False,
+)
+def pick_coded(  # type: ignore[no-untyped-def]
+    codes, bits, states, times, starts, ends, numbers, order, first, last, base,
+    out_times, out_masks, out_users, out_counts, at,
+):  # fmt: skip
+    """Picks the rows of runs ``first`` to ``last`` whose ``bits[code]`` is not 0 and whose state is USED.
+
+    One a row: codes (int32), states (uint8; none: all USED), times. Runs: see ``UserRuns``; ``order`` may be empty. The
+    outs get the rows behind ``at[ROWS]``, with room for one more than come, and for each run that has any its number
+    less ``base`` and how many, behind ``at[RUNS]``.
+    """
+    rows, runs, skipped = np.uint64(at[ROWS]), np.uint64(at[RUNS]), np.uint64(0)
+    ordered, stated = order.size > 0, states.size > 0
+    for run in range(np.uint64(first), np.uint64(last)):
+        before = rows
+        if ordered:
+            for place in range(np.uint64(starts[run]), np.uint64(ends[run])):
+                there = np.uint64(order[place])
+                mask = bits[np.uint64(codes[there])]
+                state = states[there] if stated else np.uint8(USED)
+                skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
+                rows = _pick(mask, state, times[there], out_times, out_masks, rows)
+        elif stated:
+            for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
+                mask = bits[np.uint64(codes[row])]
+                state = states[row]
+                skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
+                rows = _pick(mask, state, times[row], out_times, out_masks, rows)
+        else:
+            for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
+                rows = _pick(bits[np.uint64(codes[row])], np.uint8(USED), times[row], out_times, out_masks, rows)
+        out_users[runs] = np.int32(numbers[run] - base)
+        out_counts[runs] = np.int32(rows - before)
+        runs += np.uint64(rows > before)
+    at[ROWS] = rows
+    at[RUNS] = runs
+    at[SKIPPED] += skipped
+
+
+@kernel(
+    *(f"void({view(kind)}, {view('uint8')}, {view('int64')}, {_RUNS}, {_out(kind)})" for kind in _KINDS),
+    counted=False,
+)
+def pick_masked(  # type: ignore[no-untyped-def]
+    masks, states, times, starts, ends, numbers, order, first, last, base,
+    out_times, out_masks, out_users, out_counts, at,
+):  # fmt: skip
+    """The same where each row has its own mask."""
+    rows, runs, skipped = np.uint64(at[ROWS]), np.uint64(at[RUNS]), np.uint64(0)
+    ordered, stated = order.size > 0, states.size > 0
+    for run in range(np.uint64(first), np.uint64(last)):
+        before = rows
+        for place in range(np.uint64(starts[run]), np.uint64(ends[run])):
+            row = np.uint64(order[place]) if ordered else place
+            mask = masks[row]
+            state = states[row] if stated else np.uint8(USED)
+            skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
+            rows = _pick(mask, state, times[row], out_times, out_masks, rows)
+        out_users[runs] = np.int32(numbers[run] - base)
+        out_counts[runs] = np.int32(rows - before)
+        runs += np.uint64(rows > before)
+    at[ROWS] = rows
+    at[RUNS] = runs
+    at[SKIPPED] += skipped
+
+
+@kernel(
+    *(
+        f"void({view('int32')}, {view('int32')}, {view('int64')}, {view(kind)}, int64[::1], int64[::1], {kind}[::1])"
+        for kind in _KINDS
+    )
+)
+def join_runs(users, counts, times, masks, starts, out_times, out_masks):  # type: ignore[no-untyped-def]
+    """Puts each user's rows together, by time; rows of one time stay in the order of the runs they came in.
+
+    users, counts: of each run; its rows follow those of the run before in times and masks. starts (one more than there
+    are users) and the outs are written.
+    """
+    starts[:] = 0
+    for run in range(np.uint64(users.size)):
+        starts[np.uint64(users[run]) + np.uint64(1)] += counts[run]
+    for user in range(np.uint64(starts.size - 1)):
+        starts[user + np.uint64(1)] += starts[user]
+    filled = starts[:-1].copy()
+    row = np.uint64(0)
+    for run in range(np.uint64(users.size)):
+        whose = np.uint64(users[run])
+        home = np.uint64(filled[whose])
+        stop = row + np.uint64(counts[run])
+        filled[whose] += counts[run]
+        while row < stop:
+            out_times[home] = times[row]
+            out_masks[home] = masks[row]
+            home += np.uint64(1)
+            row += np.uint64(1)
+    for user in range(starts.size - 1):
+        first, end = starts[user], starts[user + 1]
+        rising = True
+        for place in range(first + 1, end):
+            if out_times[place] < out_times[place - 1]:
+                rising = False
+                break
+        if rising:
+            continue
+        if end - first > _INSERTED_MAX:
+            order = np.argsort(out_times[first:end], kind="mergesort")
+            out_times[first:end] = out_times[first:end][order]
+            out_masks[first:end] = out_masks[first:end][order]
+            continue
+        for place in range(first + 1, end):
+            time, mask, to = out_times[place], out_masks[place], place
+            while to > first and out_times[to - 1] > time:
+                out_times[to], out_masks[to] = out_times[to - 1], out_masks[to - 1]
+                to -= 1
+            out_times[to], out_masks[to] = time, mask

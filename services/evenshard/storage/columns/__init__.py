@@ -1,0 +1,1 @@
+"""Decoded columns and users of segments and of the tail, kept for the next scan."""

@@ -1,0 +1,210 @@
+"""Scans the rows of a snapshot part by part: whole columns out of the cache, and masks of the rows that are meant.
+
+Rows that are hot come by themselves, as parts without users, for they may be shown as others than they are.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from evenshard.events.hashing import slots_of
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SHOWN_NEEDS, Bools, Part, Parts, ScannedRows
+from evenshard.events.user_runs import UserRuns
+from evenshard.ids import TenantId
+from evenshard.ports.disk import Disk
+from evenshard.storage.columns.block import BlockFacts, block_key, facts_of, foreign_rows
+from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.runs import OwnRuns, own_runs
+from evenshard.storage.columns.segment import Groups, SegmentColumns
+from evenshard.storage.columns.users import Source, users_of
+from evenshard.storage.deletions import Hiding
+from evenshard.storage.ownership import Owned, owns_segment
+from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.tail.block import Block
+from evenshard.storage.tail.scan import scanned_columns
+from evenshard.storage.tenant import Visible
+
+Reading = Callable[[SegmentInfo], AbstractContextManager[None]]
+"""Around all that reads a segment: its errors become those of the scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a scan asks for: rows with ``start_ms <= time < end_ms``, of ``properties`` (None: all) every typed column,
+    and whose the rows are if ``users``."""
+
+    fields: Sequence[str]
+    properties: Sequence[str] | None
+    start_ms: int
+    end_ms: int
+    users: bool
+
+
+class ColumnScan:
+    """One scan of a tenant's visible rows in ``owned`` slots (None: all)."""
+
+    def __init__(
+        self, disk: Disk, cache: ColumnCache, tenant: TenantId, visible: Visible, owned: Owned | None, reading: Reading
+    ) -> None:
+        self._disk = disk
+        self._cache = cache
+        self._tenant = tenant
+        self._visible = visible
+        self._owned = owned
+        self._reading = reading
+        self._scan = cache.begin()
+
+    def parts(self, wanted: Wanted) -> Parts:
+        """Each row once; segments first. Ids are decoded here, all else as the parts are read.
+
+        Raises ``LIMIT_EXCEEDED`` for more users than can be held."""
+        sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
+        if not wanted.users:
+            return Parts([part for source in sources for part in source.parts(None)])
+        seq = self._visible.deletions.last_seq
+        asked = [Source(source.key, source.own_runs) for source in sources]
+        users = users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
+        return Parts([part for source in sources for part in source.parts(users.runs[source.key])], users.people)
+
+    def _live(self) -> Callable[[Hashable], bool]:
+        segments = {info.id for info in self._visible.segments}
+        blocks = {block_key(self._tenant, block) for block in self._visible.blocks}
+        return lambda key: key in blocks or (isinstance(key, tuple) and key[0] == "segment" and key[1] in segments)
+
+    def _of_segments(self, wanted: Wanted) -> Iterator["_SegmentSource"]:
+        for info in self._visible.segments:
+            if info.max_time_ms < wanted.start_ms or info.min_time_ms >= wanted.end_ms:
+                continue
+            hiding = self._visible.deletions.hiding(info.deletions_seen)
+            if hiding is not None and info.max_time_ms < hiding.horizon_ms:
+                continue
+            owned = None if self._owned is None or owns_segment(self._owned, info) else self._owned
+            with self._reading(info):
+                segment = SegmentColumns(self._disk, self._cache, self._scan, info)
+            for part in segment.parts:
+                if part.time_max >= wanted.start_ms and part.time_min < wanted.end_ms:
+                    yield _SegmentSource(segment, part, wanted, hiding, owned, self._reading)
+
+    def _of_tail(self, wanted: Wanted) -> Iterator["_BlockSource"]:
+        for block in self._visible.blocks:
+            facts = facts_of(self._cache, self._scan, self._tenant, block)
+            if facts.time_max >= wanted.start_ms and facts.time_min < wanted.end_ms:
+                yield _BlockSource(block_key(self._tenant, block), block, facts, wanted, self._owned)
+
+
+class _SegmentSource:
+    """A part of a segment."""
+
+    def __init__(
+        self,
+        segment: SegmentColumns,
+        part: Groups,
+        wanted: Wanted,
+        hiding: Hiding | None,
+        owned: Owned | None,
+        reading: Reading,
+    ) -> None:
+        self.key: Hashable = ("segment", segment.info.id, part.first)
+        self._segment = segment
+        self._part = part
+        self._wanted = wanted
+        self._hiding = hiding
+        self._owned = owned
+        self._reading = reading
+
+    def own_runs(self) -> OwnRuns:
+        with self._reading(self._segment.info):
+            return own_runs(self._segment.ids(self._part), self._segment.times(self._part))
+
+    def parts(self, users: UserRuns | None) -> Iterator[Part]:
+        info, rows = self._segment.info, self._part.rows
+        yield Part(rows, self._read, users)
+        if info.has_hot_rows:
+            yield Part(min(rows, info.hot_rows), self._read_hot)
+
+    def _read(self) -> ScannedRows:
+        with self._reading(self._segment.info):
+            return self._rows(self._segment.hot(self._part), self._wanted.fields)
+
+    def _read_hot(self) -> ScannedRows:
+        with self._reading(self._segment.info):
+            hot = self._segment.hot(self._part)
+            others = np.ones(self._part.rows, np.bool_) if hot is None else ~hot
+            fields = tuple(dict.fromkeys((*self._wanted.fields, *SHOWN_NEEDS)))
+            return self._rows(others, fields).kept()
+
+    def _rows(self, left_out: Bools | None, fields: Sequence[str]) -> ScannedRows:
+        names = self._segment.reader.names_for(fields, self._wanted.properties)
+        columns = self._segment.columns(self._part, names)
+        record = pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
+        size = self._segment.bytes_of(self._part, names)
+        return ScannedRows(record, True, size, self._keep(left_out))
+
+    def _keep(self, left_out: Bools | None) -> Bools | None:
+        segment, part = self._segment, self._part
+        if self._hiding is not None:
+            left_out = _either(left_out, segment.hidden(part, self._hiding))
+        if self._owned is not None:
+            left_out = _either(left_out, ~self._owned[slots_of(segment.placement(part))])
+        if part.time_min < self._wanted.start_ms or part.time_max >= self._wanted.end_ms:
+            times = segment.times(part)
+            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
+        return None if left_out is None else ~left_out
+
+
+class _BlockSource:
+    """A block of the tail."""
+
+    def __init__(self, key: Hashable, block: Block, facts: BlockFacts, wanted: Wanted, owned: Owned | None) -> None:
+        self.key = key
+        self._block = block
+        self._facts = facts
+        self._wanted = wanted
+        self._owned = owned
+
+    def own_runs(self) -> OwnRuns:
+        record = self._block.batch.record
+        return own_runs(record.column("distinct_id"), record.column("time").to_numpy())
+
+    def parts(self, users: UserRuns | None) -> Iterator[Part]:
+        yield Part(self._block.rows, self._read, users)
+        if self._block.hot is not None:
+            yield Part(int(np.count_nonzero(self._block.hot)), self._read_hot)
+
+    def _read(self) -> ScannedRows:
+        return self._rows(self._block.hot, self._wanted.fields)
+
+    def _read_hot(self) -> ScannedRows:
+        assert self._block.hot is not None
+        fields = tuple(dict.fromkeys((*self._wanted.fields, *SHOWN_NEEDS)))
+        return self._rows(~self._block.hot, fields).kept()
+
+    def _rows(self, left_out: Bools | None, fields: Sequence[str]) -> ScannedRows:
+        block = self._block
+        names = scanned_columns(block.batch.record.schema.names, fields, self._wanted.properties)
+        arrays = [block.batch.record.column(name) for name in names]
+        if PLACEMENT_HASH in fields:
+            names.append(PLACEMENT_HASH)
+            arrays.append(pa.array(block.placement))
+        if HOT in fields:
+            names.append(HOT)
+            arrays.append(pa.array(np.zeros(block.rows, np.bool_) if block.hot is None else block.hot))
+        record = pa.RecordBatch.from_arrays([*arrays, self._facts.duplicates], names=[*names, DUPLICATE])
+        return ScannedRows(record, False, int(record.nbytes), self._keep(left_out))
+
+    def _keep(self, left_out: Bools | None) -> Bools | None:
+        left_out = _either(left_out, self._block.hidden)
+        left_out = _either(left_out, foreign_rows(self._owned, self._block, self._facts))
+        if self._facts.time_min < self._wanted.start_ms or self._facts.time_max >= self._wanted.end_ms:
+            times = self._block.batch.record.column("time").to_numpy()
+            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
+        return None if left_out is None else ~left_out
+
+
+def _either(one: Bools | None, other: Bools | None) -> Bools | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
