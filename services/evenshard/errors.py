@@ -81,6 +81,9 @@ CODES: Mapping[str, CodeRule] = {
     "PLACEMENT_UNSATISFIABLE": CodeRule(
         "refused", "FAILED_PRECONDITION", _REF, "no shard is there to take it: evenshard status"
     ),
+    "COHORT_NOT_FOUND": CodeRule(
+        "refused", "NOT_FOUND", _REF, "see those there are: evenshard cohorts --tenant TENANT"
+    ),
     "OPERATION_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "see those there are: evenshard admin operations"),
     "OPERATION_CONFLICT": CodeRule("refused", "ABORTED", _REF, "somebody changed it meanwhile: look again, then retry"),
     "OPERATION_STATE": CodeRule("refused", "FAILED_PRECONDITION", _REF, ""),

@@ -21,6 +21,8 @@ COMMANDS: Final[dict[str, str]] = {
     "status": "evenshard.cli.status",
     "import": "evenshard.cli.import_command",
     "query": "evenshard.cli.query_command",
+    "cohort": "evenshard.cli.cohort_command",
+    "cohorts": "evenshard.cli.cohorts_command",
     "export": "evenshard.cli.export_command",
     "admin": "evenshard.cli.admin_command",
     "config": "evenshard.cli.config",

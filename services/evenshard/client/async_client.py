@@ -26,6 +26,7 @@ from evenshard.client.browse import (
     schema_result,
     timeline_result,
 )
+from evenshard.client.cohorts import cohorts_document, save_cohort_request
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import EventFile, Format
 from evenshard.client.flows import FlowsResult, flows_request, flows_result, parsed_flows
@@ -477,6 +478,50 @@ class AsyncClient:
 
     async def _flows(self, request: query_pb2.QueryFlowsRequest, timeout: float | None) -> FlowsResult:
         return flows_result(await self._call(self._gateway, rpcs.QUERY_FLOWS, request, timeout))
+
+    async def save_cohort(
+        self,
+        name: str,
+        *,
+        from_date: str | date,
+        to_date: str | date,
+        did: str | Sequence[str] = (),
+        at_least: int | Sequence[int] = 1,
+        did_not: str | Sequence[str] = (),
+        funnel: str | bytes | None = None,
+        reached: int | None = None,
+        tenant: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Saves a cohort, or its next version: users with any event on these days who did each of ``did`` at least so
+        many times, none of ``did_not``, and reached a step of ``funnel`` (proto3 JSON of a ``QueryFunnelRequest``). Its
+        name is then usable as `` `$cohort:NAME` == true`` and in ``by`` of every query."""
+        request = save_cohort_request(
+            self._tenant_of(tenant),
+            name,
+            from_date,
+            to_date,
+            did=did,
+            at_least=at_least,
+            did_not=did_not,
+            funnel=funnel,
+            reached=reached,
+        )
+        answer = await self._call(self._gateway, rpcs.SAVE_COHORT, request, timeout, may_be_in_doubt=True)
+        return cohorts_document([answer.cohort])
+
+    async def cohorts(self, *, tenant: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """A tenant's cohorts by name, and how many belong to each now."""
+        request = query_pb2.ListCohortsRequest(tenant=self._tenant_of(tenant))
+        return cohorts_document((await self._call(self._gateway, rpcs.LIST_COHORTS, request, timeout)).cohorts)
+
+    async def delete_cohort(
+        self, name: str, *, tenant: str | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Deletes a cohort; returns those that are left. Raises ``COHORT_NOT_FOUND``."""
+        request = query_pb2.DeleteCohortRequest(tenant=self._tenant_of(tenant), name=name)
+        await self._call(self._gateway, rpcs.DELETE_COHORT, request, timeout, may_be_in_doubt=True)
+        return await self.cohorts(tenant=tenant, timeout=timeout)
 
     def export(
         self,

@@ -291,6 +291,15 @@ class Client:
     def flows_of(self, document: str | bytes, *, timeout: float | None = None) -> FlowsResult:
         return run_blocking(self._client.flows_of(document, timeout=timeout))
 
+    def save_cohort(self, name: str, **definition: Any) -> dict[str, Any]:
+        return run_blocking(self._client.save_cohort(name, **definition))
+
+    def cohorts(self, *, tenant: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.cohorts(tenant=tenant, timeout=timeout))
+
+    def delete_cohort(self, name: str, *, tenant: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        return run_blocking(self._client.delete_cohort(name, tenant=tenant, timeout=timeout))
+
     def export(
         self,
         start: Time,

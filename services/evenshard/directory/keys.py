@@ -22,6 +22,8 @@ FORGOTTEN = ROOT + "forgotten/"
 """One key an operation whose users are hidden everywhere, with a lease: ``Users.to_json``."""
 BLOCKED = ROOT + "blocked/"
 """One key an id of which no events are taken: ``Block.to_json``."""
+COHORTS = ROOT + "cohorts/"
+"""One key a saved cohort: ``CohortRecord.to_json``."""
 LEADER = ROOT + "leader"
 """The router that drives operations; with a lease."""
 _EPOCH_DAY = date(1970, 1, 1)
@@ -59,6 +61,15 @@ def blocked_name(name: str) -> tuple[TenantId, str]:
     """Tenant and distinct_id of a block, by its key without ``BLOCKED``. Raises ``ValueError``."""
     tenant, distinct_id = name.split("/")
     return TenantId(tenant), unquote(distinct_id)
+
+
+def cohorts_of(tenant: TenantId) -> str:
+    """What the keys of a tenant's cohorts begin with."""
+    return f"{COHORTS}{tenant}/"
+
+
+def cohort_key(tenant: TenantId, name: str) -> str:
+    return cohorts_of(tenant) + quote(name, safe="")
 
 
 def marks_of(tenant: TenantId) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +27,14 @@ REPLANS_MAX = 3
 
 _Answered = TypeVar("_Answered")
 _NO_ANSWER = frozenset(("UNREACHABLE", "DEADLINE_EXCEEDED", "SHARD_UNAVAILABLE", "OVERLOADED"))
+
+
+class ScansWithCohorts(Protocol):
+    """Puts the cohorts that a scan names into it."""
+
+    async def complete(self, tenant: Tenant, scan: bytes) -> bytes:
+        """Raises ``QUERY_INVALID`` for unknown ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +98,14 @@ class _Answer:
 class Scatter:
     """The way from the gateway to a tenant's shards."""
 
-    def __init__(self, peers: Peers, tenants: TenantView, services: ServiceView, known: Known) -> None:
+    def __init__(
+        self, peers: Peers, tenants: TenantView, services: ServiceView, known: Known, cohorts: ScansWithCohorts
+    ) -> None:
         self._peers = peers
         self._known = known
         self._tenants = tenants
         self._services = services
+        self._cohorts = cohorts
 
     async def tenant(self, name: str, deadline: Deadline, *, refresh: bool = False) -> Tenant:
         """The tenant's record; with ``refresh``, or where it is not known here, the directory is asked.
@@ -136,6 +147,7 @@ class Scatter:
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
         where the placement has changed, and whatever else a shard says is wrong with the scan.
         """
+        given, scan = scan, await self._cohorts.complete(tenant, scan)
         shards = sorted(tenant.placement.shards if only is None else only)
         results = await asyncio.gather(
             *(self._scan_one(tenant, shard, scan, terms) for shard in shards), return_exceptions=True
@@ -149,6 +161,8 @@ class Scatter:
         if len(answers) + len(missing) < len(shards):
             raise _most_telling([result for result in results if isinstance(result, BaseException)])
         tags = tuple(answer.partial.tag for answer in answers)
+        if scan != given and all(tags):  # whom cohorts mean is not said by the question
+            tags = (*tags, scan.decode())
         return Scattered(
             [answer.partial.table for answer in answers],
             [answer.shard for answer in answers],

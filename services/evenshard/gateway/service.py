@@ -8,6 +8,7 @@ from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.admission import Admission
 from evenshard.gateway.browse import answer_schema, answer_timeline
+from evenshard.gateway.cohorts import Cohorts
 from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.flows import answer_flows
 from evenshard.gateway.funnel import answer_funnel
@@ -19,6 +20,7 @@ from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
 from evenshard.runtime.call import current_call
 from evenshard.wire.browse import schema_query_of, schema_response, timeline_query_of, timeline_response
+from evenshard.wire.cohorts import cohort_message, definition_text
 from evenshard.wire.flows import flows_query_of, flows_response
 from evenshard.wire.funnel import funnel_query_of, funnel_response
 from evenshard.wire.query import (
@@ -54,11 +56,14 @@ _Query = TypeVar("_Query")
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Served by gateways."""
 
-    def __init__(self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission) -> None:
+    def __init__(
+        self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission, cohorts: Cohorts
+    ) -> None:
         self._clock = clock
         self._admission = admission
         self._scatter = scatter
         self._exporter = exporter
+        self._cohorts = cohorts
 
     async def QuerySegmentation(
         self, request: query_pb2.QuerySegmentationRequest, context: Any
@@ -128,6 +133,27 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             from_cache=answered.scattered.from_cache,
             warnings=answered.warnings,
         )
+
+    async def SaveCohort(self, request: query_pb2.SaveCohortRequest, context: Any) -> query_pb2.SaveCohortResponse:
+        refuse_unknown(request)
+        text = definition_text(request.definition)
+        saved = await self._cohorts.save(request.tenant, request.name, text, self._deadline())
+        return query_pb2.SaveCohortResponse(cohort=cohort_message(saved.record, saved.users))
+
+    async def ListCohorts(self, request: query_pb2.ListCohortsRequest, context: Any) -> query_pb2.ListCohortsResponse:
+        refuse_unknown(request)
+        found = await self._cohorts.all(request.tenant, self._deadline())
+        return query_pb2.ListCohortsResponse(cohorts=[cohort_message(each.record, each.users) for each in found])
+
+    async def DeleteCohort(
+        self, request: query_pb2.DeleteCohortRequest, context: Any
+    ) -> query_pb2.DeleteCohortResponse:
+        refuse_unknown(request)
+        await self._cohorts.delete(request.tenant, request.name, self._deadline())
+        return query_pb2.DeleteCohortResponse()
+
+    def _deadline(self) -> Deadline:
+        return Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
 
     async def ExportEvents(
         self, request: query_pb2.ExportEventsRequest, context: Any

@@ -54,6 +54,8 @@ __all__ = [
     "to_text",
 ]
 
+COHORT_PREFIX = "$cohort:"
+"""Before the name of a cohort: whether the event's user belongs to it, as a bool."""
 NESTING_MAX = 100
 LENGTH_MAX = 20_000
 """Characters."""
@@ -311,5 +313,5 @@ class _Parser:
 
 def check_name(name: str, fail: Callable[[str], NoReturn]) -> None:
     """Calls ``fail`` for names that look like properties but are not."""
-    if name.startswith("$cohort:"):
-        fail("cohorts are not delivered yet")
+    if name == COHORT_PREFIX:
+        fail("the name of a cohort is missing")

@@ -63,6 +63,18 @@ def scan_rows(plan: FunnelScan, rows: Iterable[ScannedRows]) -> tuple[pa.Table, 
     return running.partial(), running.stats()
 
 
+def users_reaching(plan: FunnelScan, step: int, rows: Iterable[ScannedRows]) -> tuple[pa.Array, ScanStats]:
+    """Goes once through ``rows``: the distinct_ids of users with an attempt that counts and reached ``step``."""
+    running = _Scan(plan)
+    for some in rows:
+        running.add(some)
+    gathered = running.gatherer.gathered()
+    attempts = attempts_that_count(plan, gathered, hold_codes(plan, gathered))
+    entries = attempts.filled[attempts.starts[attempts.levels >= step]]
+    users = np.unique(np.searchsorted(gathered.starts, entries, "right") - 1)
+    return gathered.ids.take(pa.array(users)), running.stats()
+
+
 def _selectors(plan: FunnelScan) -> list[tuple[int, Step]]:
     """Steps and exclusions with their bits in a mask."""
     steps = list(enumerate(plan.steps))

@@ -7,7 +7,7 @@ from typing import NoReturn, TypeVar
 
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import UNITS, Unit
-from evenshard.queries.expression import check_name, parse
+from evenshard.queries.expression import COHORT_PREFIX, check_name, parse
 from evenshard.queries.measures import MEASURES, OF_EVENTS, Measure
 from evenshard.queries.steps import Step
 
@@ -83,6 +83,8 @@ def _check_property(measure: Measure, name: str) -> None:
         return
     if not name:
         fail("property", f"{measure} is of a property's numbers: name the property")
+    if name.startswith(COHORT_PREFIX):
+        fail("property", "whether users belong to a cohort is no number")
     check_name(name, lambda problem: fail("property", problem))
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from evenshard.events.batch import REST, property_of
 from evenshard.events.properties import property_values
 from evenshard.events.scan import Part, Parts, ScannedRows
+from evenshard.queries.expression import COHORT_PREFIX
 from evenshard.queries.values import FIELD_OF_NAME
 
 NAMES_SEEN: Final = b"names_seen"
@@ -24,7 +25,6 @@ NEAR_MAX: Final = 3
 """Names a warning proposes."""
 _NEAR: Final = 0.6
 """As alike, of 1, as a name must be to be proposed."""
-_COHORT: Final = "$cohort:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Names:
 
 def asked(events: Iterable[str], properties: Iterable[str] | None) -> Names:
     """The names a scan asks for; fields and cohorts are no properties."""
-    named = (name for name in properties or () if name not in FIELD_OF_NAME and not name.startswith(_COHORT))
+    named = (name for name in properties or () if name not in FIELD_OF_NAME and not name.startswith(COHORT_PREFIX))
     return Names(frozenset(events), frozenset(named))
 
 

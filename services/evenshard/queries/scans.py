@@ -14,16 +14,18 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import flows, funnel, funnel_plain, retention, schema, segmentation, timeline
+from evenshard.queries import cohorts, flows, funnel, funnel_plain, retention, schema, segmentation, timeline
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
-from evenshard.queries.expression import names_in, parse
+from evenshard.queries.cohort_model import cohorts_named
+from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
+from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.names import Watch, asked
-from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
+from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.steps import Step
 
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan
+Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -50,25 +52,46 @@ class ColumnsNeeded(NamedTuple):
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan, users = _read(scan), False
-    properties: tuple[str, ...] | None
+    fields, properties = _columns_of(plan)
+    needs_cohorts = bool(cohorts_needed(scan))
+    if isinstance(plan, FunnelScan):
+        users = plan.is_plain and not needs_cohorts
+        wheres = [plan.where, *(step.where for step in plan.steps)]
+        if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
+            fields = tuple(field for field in fields if field != "distinct_id")
+    if needs_cohorts:
+        fields = tuple(sorted({*fields, "distinct_id"}))
+        properties = properties and tuple(name for name in properties if not name.startswith(COHORT_PREFIX))
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
+
+
+def cohorts_needed(scan: bytes) -> list[str]:
+    """The names of cohorts that a scan looks at itself. Raises ``QUERY_INVALID``."""
+    plan = _read(scan)
+    if isinstance(plan, TimelineScan):
+        return cohorts_named(sorted(names_in(parse(plan.where)))) if plan.where else []
+    return cohorts_named(_columns_of(plan)[1] or ())
+
+
+def _columns_of(plan: Scan) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The fields and the properties (None: all) a scan looks at, cohorts among them."""
     match plan:
         case SegmentationScan():
-            fields, properties = segmentation.columns_of(plan)
+            return segmentation.columns_of(plan)
         case FunnelScan():
-            fields, properties = funnel.columns_of(plan)
-            users = plan.is_plain
-            wheres = [plan.where, *(step.where for step in plan.steps)]
-            if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
-                fields = tuple(field for field in fields if field != "distinct_id")
-        case SchemaScan():
-            fields, properties = schema.columns_of(plan)
-        case TimelineScan():
-            fields, properties = timeline.columns_of(plan)
+            return funnel.columns_of(plan)
         case RetentionScan():
-            fields, properties = retention.columns_of(plan)
+            return retention.columns_of(plan)
         case FlowsScan():
-            fields, properties = flows.columns_of(plan)
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
+            return flows.columns_of(plan)
+        case SchemaScan():
+            return schema.columns_of(plan)
+        case TimelineScan():
+            return timeline.columns_of(plan)
+        case DidScan():
+            return cohorts.columns_of(plan)
+        case ReachedScan():
+            return funnel.columns_of(plan.funnel)
 
 
 def user_of(scan: bytes) -> str | None:
@@ -88,7 +111,7 @@ def events_of(scan: bytes) -> tuple[str, ...]:
             asked_for = [birth, returning]
         case FlowsScan(anchor=anchor):
             asked_for = [anchor]
-        case SchemaScan() | TimelineScan():
+        case SchemaScan() | TimelineScan() | DidScan() | ReachedScan():
             return ()
     return tuple(dict.fromkeys(name for step in asked_for for name in step.events))
 
@@ -120,6 +143,8 @@ def view_for(scan: bytes) -> View:
         case FlowsScan():
             events = ()
             ranges_ms = list(zip(plan.anchors_ms[::2], plan.anchors_ms[1::2], strict=True))
+        case DidScan() | ReachedScan():  # nobody asks
+            events, ranges_ms = (), []
     return View(
         needed.fields_without_users,
         needed.properties,
@@ -137,6 +162,49 @@ def run(
     Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
     ``QUERY_INVALID`` where the answer would exceed a bound.
     """
+    table, stats = _table_of(scan, rows, check)
+    partial = write_partial(table)
+    if len(partial) > PARTIAL_BYTES_MAX:
+        raise EvenshardError(
+            "QUERY_INVALID",
+            f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
+            hint="ask for fewer days, a shorter window, or filter with where",
+        )
+    return partial, stats
+
+
+def has_cohorts(scan: bytes) -> bool:
+    """Whether a scan came with cohorts. Raises ``QUERY_INVALID``."""
+    return bool(_unwrapped(scan)[1])
+
+
+def run_with_cohorts(
+    scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]], check: Callable[[], None] = lambda: None
+) -> tuple[bytes, ScanStats]:
+    """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
+    with ``columns_needed``, its own ``distinct_id`` among them."""
+    scan, needed = _unwrapped(scan)
+    members: dict[str, pa.Array] = {}
+    spent: list[ScanStats] = []
+
+    def rows_of(one: bytes) -> Iterable[ScannedRows]:
+        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
+        return cohorts.marked(read(one), mine) if mine else read(one)
+
+    for cohort in needed:
+        found = []
+        for one in cohort.scans:
+            table, stats = _table_of(one, rows_of(one), check)
+            found.append(table.column("user").combine_chunks())
+            spent.append(stats)
+        members[cohort.name] = cohorts.in_all(found)
+    partial, stats = run(scan, rows_of(scan), check)
+    return partial, add_stats([stats, *spent])
+
+
+def _table_of(
+    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None]
+) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
@@ -155,14 +223,11 @@ def run(
             table, stats = retention.scan_rows(plan, _rows(rows, check))
         case FlowsScan():
             table, stats = flows.scan_rows(plan, _rows(rows, check))
-    partial = write_partial(watch.noted(table))
-    if len(partial) > PARTIAL_BYTES_MAX:
-        raise EvenshardError(
-            "QUERY_INVALID",
-            f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
-            hint="ask for fewer days, a shorter window, or filter with where",
-        )
-    return partial, stats
+        case DidScan():
+            table, stats = cohorts.scan_did(plan, _rows(rows, check))
+        case ReachedScan():
+            table, stats = cohorts.scan_reached(plan, _rows(rows, check))
+    return watch.noted(table), stats
 
 
 def _parts(rows: Parts | Iterable[ScannedRows]) -> Parts:
@@ -210,13 +275,25 @@ def _names(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
 
 
+def _unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:
+    try:
+        return without_cohorts(scan)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error
+
+
 def _read(scan: bytes) -> Scan:
+    scan, _ = _unwrapped(scan)
     try:
         match orjson.loads(scan):
             case {"kind": "schema"}:
                 return SchemaScan.from_json(scan)
             case {"kind": "timeline"}:
                 return TimelineScan.from_json(scan)
+            case {"kind": "did"}:
+                return DidScan.from_json(scan)
+            case {"kind": "reached"}:
+                return ReachedScan.from_json(scan)
             case {"kind": "retention"}:
                 return RetentionScan.from_json(scan)
             case {"kind": "flows"}:

@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.events.batch import FIELD_NAMES
+from evenshard.events.batch import FIELD_NAMES, property_column
 from evenshard.events.hashing import hash_of
 from evenshard.events.properties import canonical, concat
 from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.browse_model import TimelineQuery
 from evenshard.queries.browse_plan import TimelineKey, TimelineScan
 from evenshard.queries.evaluate import evaluate
-from evenshard.queries.expression import Comparison, parse
+from evenshard.queries.expression import COHORT_PREFIX, Comparison, parse
 from evenshard.queries.plan import ScanStats
 
 MORE = b"more"
@@ -35,6 +35,12 @@ BYTES_MAX = 16 << 20
 """Of a page's rows."""
 _HELD_PAGES = 4
 """So many pages of rows are held before all but the first is let go."""
+
+
+def _without_cohorts(record: pa.RecordBatch) -> pa.RecordBatch:
+    """Whether a user belongs to a cohort is asked of rows, and is no property of theirs."""
+    marks = property_column(COHORT_PREFIX, "b")
+    return record.select([name for name in record.schema.names if not name.startswith(marks)])
 
 
 def columns_of(plan: TimelineScan) -> tuple[tuple[str, ...], None]:
@@ -82,7 +88,7 @@ class _Scan:
             record = record.filter(pa.array(~duplicate))
         if not record.num_rows:
             return
-        record = canonical(record)
+        record = canonical(_without_cohorts(record))
         if self.ceiling is not None:
             record = _ordered(record)
             below = bisect_left(range(record.num_rows), self.ceiling, key=lambda at: _order(key_at(record, at)))

@@ -79,6 +79,7 @@ class FakeCluster:
     timelines: list[query_pb2.GetTimelineRequest] = field(default_factory=list)
     retentions: list[query_pb2.QueryRetentionRequest] = field(default_factory=list)
     flows: list[query_pb2.QueryFlowsRequest] = field(default_factory=list)
+    cohorts: dict[str, query_pb2.Cohort] = field(default_factory=dict)
     exports: list[query_pb2.ExportEventsRequest] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
     """Tenants whose compaction is paused; ``""``: everybody's."""
@@ -417,6 +418,25 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
             if step:
                 setattr(answer.edges.add(step=step, to=name, count=count), "from", anchor)
         return answer
+
+    def SaveCohort(self, request: Any, context: Any) -> Any:
+        """Whoever is defined, there are twelve of them."""
+        if self.cluster.query_script:
+            refuse(context, self.cluster.query_script.pop(0))
+        before = self.cluster.cohorts.get(request.name)
+        cohort = query_pb2.Cohort(
+            name=request.name, version=before.version + 1 if before else 1, definition=request.definition, users=12
+        )
+        self.cluster.cohorts[request.name] = cohort
+        return query_pb2.SaveCohortResponse(cohort=cohort)
+
+    def ListCohorts(self, request: Any, context: Any) -> Any:
+        return query_pb2.ListCohortsResponse(cohorts=[cohort for _, cohort in sorted(self.cluster.cohorts.items())])
+
+    def DeleteCohort(self, request: Any, context: Any) -> Any:
+        if self.cluster.cohorts.pop(request.name, None) is None:
+            refuse(context, EvenshardError("COHORT_NOT_FOUND", f"there is no cohort {request.name!r}"))
+        return query_pb2.DeleteCohortResponse()
 
     def ExportEvents(self, request: Any, context: Any) -> Iterator[Any]:
         self.cluster.exports.append(request)

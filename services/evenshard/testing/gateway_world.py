@@ -1,12 +1,13 @@
 """A real gateway over shards that are lists: what it asks can be seen, and every way of failing can be arranged."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2, shard_pb2, shard_pb2_grpc
 from evenshard.directory.keys import service_key, tenant_key
@@ -16,10 +17,11 @@ from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import hash_events, slots_of
+from evenshard.events.scan import ScannedRows
 from evenshard.gateway.build import build
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.directory import Put
-from evenshard.queries.scans import columns_needed, run
+from evenshard.queries.scans import columns_needed, run_with_cohorts
 from evenshard.queries.steps import Step, parse_step
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -30,13 +32,16 @@ from evenshard.testing.reference import Reference, Row
 from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
 from evenshard.wire.rpcs import (
+    DELETE_COHORT,
     EXPORT_EVENTS,
     GET_SCHEMA,
     GET_TIMELINE,
+    LIST_COHORTS,
     QUERY_FLOWS,
     QUERY_FUNNEL,
     QUERY_RETENTION,
     QUERY_SEGMENTATION,
+    SAVE_COHORT,
     SHARD_SERVICE,
 )
 from evenshard.wire.scans import rows_message, stats_message
@@ -74,11 +79,14 @@ class ListShard:
         if request.known_tag == tag:
             self.unchanged += 1
             return shard_pb2.ScanResponse(tag=tag, unchanged=True)
-        needed = columns_needed(request.scan)
-        mine = [row for row in self.rows if needed.start_ms <= row["time"] < needed.end_ms]
-        pieces = [mine[at : at + self.message_rows] for at in range(0, len(mine), self.message_rows)]
-        scanned = (scanned_rows(piece, indexed=number % 2 == 0) for number, piece in enumerate(pieces))
-        partial, stats = run(request.scan, scanned)
+
+        def read(scan: bytes) -> Iterator[ScannedRows]:
+            needed = columns_needed(scan)
+            mine = [row for row in self.rows if needed.start_ms <= row["time"] < needed.end_ms]
+            pieces = [mine[at : at + self.message_rows] for at in range(0, len(mine), self.message_rows)]
+            return (scanned_rows(piece, indexed=number % 2 == 0) for number, piece in enumerate(pieces))
+
+        partial, stats = run_with_cohorts(request.scan, read)
         return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version), tag=tag)
 
     async def ScanRows(
@@ -192,6 +200,21 @@ class GatewayWorld:
         """The anchor is as people write it."""
         request = query_pb2.QueryFlowsRequest(**{"tenant": TENANT, "anchor": _step(anchor), **fields})
         return await self.peers.call(GATEWAY, QUERY_FLOWS, request, timeout_s=timeout_s)
+
+    async def save_cohort(self, name: str, definition: dict[str, Any]) -> query_pb2.Cohort:
+        """``definition``: proto3 JSON; the range of its dates is January 2024 unless it says another."""
+        document = {"from_date": "2024-01-01", "to_date": "2024-01-31", **definition}
+        message = json_format.ParseDict(document, query_pb2.CohortDefinition())
+        request = query_pb2.SaveCohortRequest(tenant=TENANT, name=name, definition=message)
+        return (await self.peers.call(GATEWAY, SAVE_COHORT, request, timeout_s=10)).cohort
+
+    async def cohorts(self) -> Sequence[query_pb2.Cohort]:
+        request = query_pb2.ListCohortsRequest(tenant=TENANT)
+        return (await self.peers.call(GATEWAY, LIST_COHORTS, request, timeout_s=10)).cohorts
+
+    async def delete_cohort(self, name: str) -> None:
+        request = query_pb2.DeleteCohortRequest(tenant=TENANT, name=name)
+        await self.peers.call(GATEWAY, DELETE_COHORT, request, timeout_s=10)
 
     async def export(self, **fields: Any) -> list[query_pb2.ExportEventsResponse]:
         request = query_pb2.ExportEventsRequest(**{"tenant": TENANT, **fields})

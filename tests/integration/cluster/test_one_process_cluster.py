@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
@@ -16,8 +17,10 @@ from evenshard.directory.placement import even_placement
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId
+from evenshard.testing import flows_reference, retention_reference
 from evenshard.testing.cluster import MemoryCluster
 from evenshard.testing.reference import Reference, Row
+from evenshard.testing.retention_reference import local_date
 from evenshard.wire import rpcs
 
 FROM, TO = "2026-01-01", "2026-01-10"
@@ -59,7 +62,57 @@ class Model:
         ):
             await self._check_segmentation(tenant, timezone, query)
         await self._check_timelines(tenant)
+        await self._check_behaviour(tenant, timezone)
         await self._check_export(tenant)
+
+    async def _check_behaviour(self, tenant: str, timezone: str) -> None:
+        """A retention of who belongs to a cohort that is just saved, and flows."""
+        step = query_pb2.FunnelStep
+        mine = [row for row in self.reference.rows if row["tenant"] == tenant]
+        days = {"tenant": tenant, "from_date": FROM, "to_date": TO}
+        sold = query_pb2.CohortDid(step=step(events=["sale"]), at_least=3)
+        definition = query_pb2.CohortDefinition(from_date=FROM, to_date=TO, did=[sold])
+        request = query_pb2.SaveCohortRequest(tenant=tenant, name="sellers", definition=definition)
+        saved = await self.cluster.call("gateway-0", rpcs.SAVE_COHORT, request)
+        zone = ZoneInfo(timezone)
+        sales = Counter(
+            row["distinct_id"]
+            for row in mine
+            if row["event"] == "sale" and not row["duplicate"] and FROM <= str(local_date(row["time"], zone)) <= TO
+        )
+        sellers = {user for user, count in sales.items() if user and count >= 3}
+        assert saved.cohort.users == len(sellers)
+
+        where = "`$cohort:sellers` == true"
+        retention = query_pb2.QueryRetentionRequest(
+            **days, birth=step(events=["open"]), align="calendar", buckets=3, where=where
+        )
+        got = await self.cluster.call("gateway-0", rpcs.QUERY_RETENTION, retention)
+        expected = retention_reference.retention(
+            mine,
+            FROM,
+            TO,
+            (["open"], lambda row: True),
+            ([], lambda row: True),
+            align="calendar",
+            buckets=3,
+            where=lambda row: row["distinct_id"] in sellers,
+            timezone=timezone,
+            now_ms=END_MS,
+        )
+        assert [(each.start, each.size, list(each.returned)) for each in got.cohorts] == [
+            (each["start"], each["size"], each["returned"]) for each in expected["cohorts"]
+        ]
+
+        flows = query_pb2.QueryFlowsRequest(**days, anchor=step(events=["view"]), direction="backward", session=True)
+        got = await self.cluster.call("gateway-0", rpcs.QUERY_FLOWS, flows)
+        wanted = flows_reference.flows(
+            mine, FROM, TO, (["view"], lambda row: True), direction="backward", session=True, timezone=timezone
+        )
+        assert (got.anchors, [(each.step, each.name, each.count, each.dropoff) for each in got.nodes]) == (
+            wanted["anchors"],
+            [(each["step"], each["name"], each["count"], each["dropoff"]) for each in wanted["nodes"]],
+        )
 
     async def _check_segmentation(self, tenant: str, timezone: str, query: dict[str, Any]) -> None:
         sent = {key: value for key, value in query.items() if key != "include_duplicates"}

@@ -75,6 +75,7 @@ STEP = {
     "median_seconds_from_first": MAYBE_NUMBER,
 }  # fmt: skip
 COHORT = {"start": str, "size": int, "returned": [int], "incomplete": [bool]}
+SAVED_COHORT = {"name": str, "version": int, "definition": dict, "users": int}
 NODE = {"step": int, "name": str, "count": int, "dropoff": int}
 EDGE = {"step": int, "from": str, "to": str, "count": int}
 ROW = {"event": str, "properties": {"distinct_id": str, "time": int, "$insert_id": str, "shop": str}}
@@ -250,6 +251,17 @@ def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path)
     answer = call("query", "flows", *DAYS, "--anchor", "view", "--window", "session", shape=flows)
     assert (answer["anchors"], answer["nodes"][0]["name"], answer["nodes"][0]["count"]) == (5, "view", 5)
 
+    cohort = ("cohort", "save", "two views", *DAYS, "--did", "view", "--at-least", "2")
+    saved = call(*cohort, shape={"cohorts": [SAVED_COHORT]})
+    assert [(each["name"], each["version"]) for each in saved["cohorts"]] == [("two views", 1)]
+    assert call("cohorts", "--tenant", "acme", shape={"cohorts": [SAVED_COHORT]}) == saved
+    member = ("--where", "`$cohort:two views` == true", "--measure", "unique")
+    answer = call("query", "segmentation", *DAYS, *member, shape=one)
+    assert answer["series"][0]["overall"] == saved["cohorts"][0]["users"]
+    call("cohort", "delete", "two views", "--tenant", "acme", shape={"cohorts": Empty})
+    call("cohort", "delete", "x", "--tenant", "acme", shape=ERROR, status=4, code="COHORT_NOT_FOUND")
+    call("query", "segmentation", *DAYS, *member, shape=WRONG, status=2, code="QUERY_INVALID")
+
     out = tmp_path / "out.ndjson"
     exported = call("export", *START_END, "--out", str(out), shape=EXPORTED)
     assert (exported["rows"], exported["bytes"], exported["complete"]) == (11, out.stat().st_size, True)
@@ -418,5 +430,5 @@ def test_up_that_cannot_start_is_one_error(shared_cluster: ClusterProcess, call:
 
 
 def test_every_command_is_among_these() -> None:
-    walked = {"up", "status", "import", "query", "export", "admin", "config", "version", "fsck"}
+    walked = {"up", "status", "import", "query", "export", "admin", "config", "version", "fsck", "cohort", "cohorts"}
     assert set(COMMANDS) - HIDDEN == walked

@@ -151,7 +151,7 @@ def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
         ("ext in [" + "1," * 1000 + "1]", 2009, "a list has at most 1000 values"),
         ("ext not == 1", 9, '"in" is expected after "not", not =='),
         ("ext", 4, 'an operator is expected ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", '),
-        ("`$cohort:x` == true", 1, "cohorts are not delivered yet"),
+        ("`$cohort:` == true", 1, "the name of a cohort is missing"),
         ("a == null", 6, "a comparison with null is never true"),
         ("a = 3", 3, '"==" is expected, not "="'),
         ("a == 'x'", 6, '"\'" is not expected here'),
