@@ -118,9 +118,18 @@ def cases(draw: st.DrawFn, steps_max: int = 5, rows_max: int = 12) -> Case:
     return users, plan
 
 
-@settings(max_examples=1500, deadline=None, print_blob=True)
+@settings(max_examples=500, deadline=None, print_blob=True)
 @given(cases())
 def test_attempts_equal_the_naive_ones(case: Case) -> None:
+    users, plan = case
+    assert in_order(kernel_attempts(users, plan)) == in_order(naive_attempts(users, plan))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=20_000, deadline=None, print_blob=True)
+@given(cases(steps_max=7, rows_max=16))
+def test_many_attempts_equal_the_naive_ones(case: Case) -> None:
     users, plan = case
     assert in_order(kernel_attempts(users, plan)) == in_order(naive_attempts(users, plan))
 
@@ -181,3 +190,23 @@ def test_named_cases(name: str) -> None:
     assert (
         sorted(" ".join(row for _, row in attempt) for attempt in in_order(kernel_attempts([events], plan))) == expected
     )
+
+
+def rows_of_one_user(times: Any, masks: Any) -> UserRows:
+    none = np.zeros(0, np.int32)
+    return UserRows(np.array([0, len(times)]), times, masks, {}, {}, none, pa.array(["ann"]))
+
+
+@pytest.mark.parametrize("order", ["ordered", "strict", "any"])
+@pytest.mark.parametrize("count_mode", ["unique", "total"])
+@pytest.mark.parametrize("ms", [1, 1000])
+def test_many_events_of_one_user_in_few_ms_take_no_time(order: str, count_mode: str, ms: int) -> None:
+    """Were each attempt to look at all of its ms, it would be minutes."""
+    rows = 200_000
+    masks = np.full(rows, 7, np.uint64)
+    spans = [(1, 3)] if order != "any" else []
+    plan = plan_of(3, 10, spans=spans, order=order, count_mode=count_mode)
+    found = attempts_that_count(plan, rows_of_one_user(np.arange(rows) // (rows // ms), masks), None)
+    assert found.levels.max() == 3
+    if ms == 1 and count_mode == "total":
+        assert len(found.levels) == rows // 3 + 1
