@@ -48,6 +48,8 @@ def kernel_attempts(users: list[list[Event]], plan: FunnelScan) -> list[list[Eve
     )
     holds = np.array([held[event.held] for event in flat], np.int32) if plan.hold else None
     found = attempts_that_count(plan, rows, holds)
+    firsts = [flat[place].row[0] for place in found.filled[found.starts].tolist()]
+    assert [users[number][0].row[0] for number in found.users.tolist()] == firsts
     return [
         [flat[place] for place in found.filled[start : start + level].tolist()]
         for start, level in zip(found.starts.tolist(), found.levels.tolist(), strict=True)
@@ -77,7 +79,7 @@ def stream(text: str) -> list[Event]:
         time = int("".join(filter(str.isdigit, word)))
         excluded = frozenset((0,)) if word[0] == "X" or word.endswith("!") else frozenset()
         steps = frozenset(("ABC".index(word[0]) + 1,)) if word[0] in "ABC" else frozenset()
-        events.append(Event(time, steps, excluded, word.strip("ABCXZ0123456789!"), 0, (place, word)))
+        events.append(Event(time, steps, excluded, word.strip("ABCXZ0123456789!"), 0, (0, place, word)))
     return events
 
 
