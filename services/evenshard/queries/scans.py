@@ -14,9 +14,10 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import funnel, funnel_plain, segmentation
+from evenshard.queries import funnel, funnel_plain, segmentation, segmentation_parts
 from evenshard.queries.expression import names_in, parse
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, scan_of
+from evenshard.queries.segmentation_parts import clock_for
 
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
@@ -47,6 +48,9 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
     match plan:
         case SegmentationScan():
             fields, properties = segmentation.columns_of(plan)
+            users = plan.measure == "unique" and clock_for(plan) is not None
+            if users and "$distinct_id" not in {*plan.by, *(names_in(parse(plan.where)) if plan.where else ())}:
+                fields = tuple(field for field in fields if field != "distinct_id")
         case FunnelScan():
             fields, properties = funnel.columns_of(plan)
             users = plan.is_plain
@@ -93,7 +97,11 @@ def run(
     plan = _read(scan)
     match plan:
         case SegmentationScan():
-            table, stats = segmentation.scan_rows(plan, _rows(rows, check))
+            clock = clock_for(plan)
+            if clock is None:
+                table, stats = segmentation.scan_rows(plan, _rows(rows, check))
+            else:
+                table, stats = segmentation_parts.scan_parts(plan, clock, _parts(rows), check)
         case FunnelScan() if plan.is_plain:
             table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
         case FunnelScan():
@@ -124,7 +132,7 @@ def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Ite
 def write_partial(table: pa.Table) -> bytes:
     """A partial as it travels."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)
     result: bytes = sink.getvalue().to_pybytes()
     return result
