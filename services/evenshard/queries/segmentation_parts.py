@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.scan import Part, Parts, ScannedRows
+from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows
 from evenshard.queries.cell_kernel import cells_of, count_cells, count_users
 from evenshard.queries.clock import Clock
 from evenshard.queries.evaluate import evaluate
@@ -26,6 +26,7 @@ from evenshard.queries.values import columns_holding, columns_of, encoded
 
 _NONE32: Final = np.zeros(0, np.int32)
 _NONE8: Final = np.zeros(0, np.uint8)
+_NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 def clock_for(plan: SegmentationScan) -> Clock | None:
@@ -79,21 +80,24 @@ class _PartsPass(SegmentationPass):
         """Counts the events of a part."""
         self.rows += some.record.num_rows if some.keep is None else int(np.count_nonzero(some.keep))
         self.bytes += some.bytes_read
-        rows = self._rows_of(some)
+        own = self._own_codes(some.record)
+        by_rows = own is None and bool(self.plan.by)
+        all_meant = some.keep is None and self.where is None and not by_rows
+        rows = self._rows_of(some, stated=not all_meant)
         if rows is None or not some.record.num_rows:
             return
-        own = self._own_codes(some.record)
-        if own is None and self.plan.by:
-            nothing = np.zeros(self.plan.buckets, np.int64)
-            self.skipped[some.indexed] += self._counted(rows, nothing)
+        if by_rows:
+            self.skipped[some.indexed] += self._counted(rows, 1)[1]
             rows, groups = self._grouped(some, rows)
-            counts = np.zeros((len(groups), self.plan.buckets), np.int64)
-            self._counted(rows, counts.reshape(-1))
+            counts, _ = self._counted(rows, len(groups))
         else:
             values = pa.array([""]) if own is None else own.values
-            counts = np.zeros((len(values), self.plan.buckets), np.int64)
             rows = rows if own is None else replace(rows, codes=own.codes)
-            self.skipped[some.indexed] += self._counted(rows, counts.reshape(-1))
+            if all_meant:
+                counts, skipped = self._counted_apart(some, rows, len(values))
+            else:
+                counts, skipped = self._counted(rows, len(values))
+            self.skipped[some.indexed] += skipped
             groups = np.zeros(len(values), np.int64)
             if own is not None:
                 occurring = np.flatnonzero(counts.any(axis=1))
@@ -119,8 +123,8 @@ class _PartsPass(SegmentationPass):
     def _shown(self, groups: Integers) -> Integers:
         return (groups if self.keep is None else np.minimum(groups, self.keep)).astype(np.int64)
 
-    def _rows_of(self, some: ScannedRows) -> _Rows | None:
-        """None: no row is wanted."""
+    def _rows_of(self, some: ScannedRows, *, stated: bool = True) -> _Rows | None:
+        """None: no row is wanted. Not ``stated``: as if all were meant."""
         record = some.record
         events, wanted = _NONE32, _NONE8
         if self.plan.events:
@@ -129,24 +133,36 @@ class _PartsPass(SegmentationPass):
             events, wanted = codes, found.to_numpy(zero_copy_only=False).view(np.uint8)
             if not wanted.any():
                 return None
-        states = states_of(some, self.plan.skip_duplicates)
+        states = states_of(some, self.plan.skip_duplicates) if stated else _NONE8
         if self.where is not None:
             left_out = np.where(evaluate(self.where, record), np.uint8(USED), np.uint8(LEFT_OUT))
             states = np.maximum(states, left_out) if len(states) else left_out
         return _Rows(_NONE32, events, wanted, states, record.column("time").to_numpy())
 
-    def _counted(self, rows: _Rows, counts: npt.NDArray[np.int64]) -> int:
+    def _counted(self, rows: _Rows, codes: int) -> tuple[npt.NDArray[np.int64], int]:
+        """How many of each of so many codes each bucket has, and the duplicates that were left out."""
+        counts = np.zeros((2, codes, self.plan.buckets), np.int64)
         skipped: int = count_cells(
-            rows.codes,
-            rows.events,
+            rows.codes, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments, self.plan.buckets,
+            counts.reshape(-1),
+        )  # fmt: skip
+        return counts[0] + counts[1], skipped
+
+    def _counted_apart(self, some: ScannedRows, rows: _Rows, codes: int) -> tuple[npt.NDArray[np.int64], int]:
+        """The same of rows that are all meant: counts all, and the duplicates, which are few, again."""
+        whole, _ = self._counted(rows, codes)
+        places = duplicate_rows(some.record) if self.plan.skip_duplicates else _NO_ROWS
+        if not len(places):
+            return whole, 0
+        few = _Rows(
+            rows.codes[places] if len(rows.codes) else rows.codes,
+            rows.events[places] if len(rows.events) else rows.events,
             rows.wanted,
-            rows.states,
-            rows.times,
-            *self._clock.arguments,
-            self.plan.buckets,
-            counts,
+            _NONE8,
+            rows.times[places],
         )
-        return skipped
+        copies, _ = self._counted(few, codes)
+        return whole - copies, int(copies.sum())
 
     def _own_codes(self, record: pa.RecordBatch) -> "_OwnCodes | None":
         """Where the breakdown is by one property that has a dictionary here, and only few values."""
