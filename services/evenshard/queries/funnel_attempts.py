@@ -24,6 +24,8 @@ class Attempts:
     """How many steps each reached, at least 1."""
     filled: Integers
     """Places of rows: those of the first attempt's steps in order, of the second's, and so on."""
+    users: Integers
+    """For each attempt the number of its user."""
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
@@ -65,9 +67,10 @@ def attempts_that_count(plan: FunnelScan, rows: UserRows, holds: npt.NDArray[np.
             ending[found.units[kept]] = found.excluded[found.units[kept]]
         dropped = np.unique(units.users[ending])
         kept &= ~np.isin(units.users[found.units], dropped)
+    users = units.users[found.units]
     if kept.all():
-        return Attempts(found.levels, filled)
-    return Attempts(found.levels[kept], filled[np.repeat(kept, found.levels)])
+        return Attempts(found.levels, filled, users)
+    return Attempts(found.levels[kept], filled[np.repeat(kept, found.levels)], users[kept])
 
 
 def _one_of_each(

@@ -18,6 +18,23 @@ from evenshard.queries.funnel_moment import (
 )
 
 
+@kernel(inline=True)
+def _enough(row, after, masks, steps, matches):  # type: ignore[no-untyped-def]
+    """The row before which each step has as many events as there are steps, at most ``after``: an attempt that opens at
+    ``row`` takes none behind it. So attempts that follow one another within one ms do not each look at all of it."""
+    if after - row <= steps:
+        return after
+    matches[:steps] = 0
+    lacking = steps
+    while row < after and lacking:
+        for step in range(steps):
+            if masks[row] & (np.uint64(1) << np.uint64(step)):
+                matches[step] += 1
+                lacking -= matches[step] == steps
+        row += 1
+    return row
+
+
 @kernel(f"int64({ROWS_AND_FUNNEL}, {SPANS}, boolean, boolean, int8[::1], int32[::1], int32[::1], boolean[::1])")
 def attempts_in_turn(  # type: ignore[no-untyped-def]  # noqa: C901
     starts, times, masks, steps, window, entries, spans_after, spans_before, increase, every, levels, units, filled,
@@ -31,6 +48,7 @@ def attempts_in_turn(  # type: ignore[no-untyped-def]  # noqa: C901
     """
     event_of = np.empty(STEPS_MAX + 1, np.int64)
     queue = np.empty(STEPS_MAX + 1, np.int64)
+    matches = np.empty(STEPS_MAX, np.int64)
     ties = rows_of_ms_max(starts, times)
     step_of = np.empty(ties, np.int64)
     via = np.empty(ties, np.int64)
@@ -38,6 +56,7 @@ def attempts_in_turn(  # type: ignore[no-untyped-def]  # noqa: C901
     for unit in range(starts.size - 1):
         place, end, interval = starts[unit], starts[unit + 1], 0
         excluded[unit] = False
+        ms_end = place
         while place < end:
             now = times[place]
             while interval < entries.size and entries[interval + 1] <= now:
@@ -53,7 +72,11 @@ def attempts_in_turn(  # type: ignore[no-untyped-def]  # noqa: C901
                 if row == end or times[row] > now + window:
                     place = row
                     break
-                after = end_of_ms(times, row, end)
+                if row >= ms_end:
+                    ms_end = end_of_ms(times, row, end)
+                after = ms_end
+                if level == 0:
+                    after = _enough(row, ms_end, masks, steps, matches)
                 deepest = run_of_ms(level, steps, increase, masks, row, after, step_of, event_of, via, queue)
                 last = row
                 for step in range(level + 1, deepest + 1):
@@ -66,7 +89,7 @@ def attempts_in_turn(  # type: ignore[no-untyped-def]  # noqa: C901
                     if event >= 0:
                         excluded[unit] = True
                         place = max(last, event) + 1
-                level, row = deepest, after
+                level, row = deepest, ms_end
             levels[count], units[count] = level, unit
             count += 1
             total += level

@@ -71,8 +71,10 @@ STEP = {
     "step": int, "name": str, "count": int, "conversion_from_previous": MAYBE_NUMBER,
     "conversion_from_first": MAYBE_NUMBER, "avg_seconds_from_previous": MAYBE_NUMBER,
     "median_seconds_from_previous": MAYBE_NUMBER, "avg_seconds_from_first": MAYBE_NUMBER,
-    "median_seconds_from_first": MAYBE_NUMBER,
+    "median_seconds_from_first": MAYBE_NUMBER, "histogram": list,
 }  # fmt: skip
+BARS = [{"up_to_seconds": (int, float), "count": int}]
+EXPLAINED = [{"event": str, "time_ms": int, "insert_id": str, "step": (int, type(None)), "reason": str}]
 ROW = {"event": str, "properties": {"distinct_id": str, "time": int, "$insert_id": str, "shop": str}}
 EXPORTED = {"rows": int, "bytes": int, "cursor": MAYBE_TEXT, "complete": bool}
 COMPACTED = {"segments_written": int, "rows": int, "duplicates_marked": int, "backlog_rows": int}
@@ -234,7 +236,28 @@ def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path)
         (1, "view", 5),
         (2, "buy", 5),
     ]
+    assert (answer["overall"]["steps"][0]["histogram"], misfits(answer["overall"]["steps"][1]["histogram"], BARS)) == (
+        [],
+        [],
+    )
     call("query", "funnel", *DAYS, *steps, "--by", "shop", shape={**funnel, "groups": [{"by": [str], "steps": [STEP]}]})
+    for order, name in (("strict", str), ("any", NULL)):
+        shape = {**funnel, "overall": {"steps": [{**STEP, "name": name}]}}
+        call(
+            "query", "funnel", *DAYS, *steps, "--order", order, "--count", "session", "--attempt", "first", shape=shape
+        )
+    excluding = (
+        "--exclude",
+        "nothing@1-2",
+        "--exclude-user",
+        "--strict-increase",
+        "--hold",
+        "shop",
+        "--by-step",
+        "last",
+    )
+    told = {**funnel, "explain": EXPLAINED, "meta": {**META, "warnings": [{"code": str, "message": str}]}}
+    call("query", "funnel", *DAYS, *steps, *excluding, "--count", "total", "--explain-user", "u0", shape=told)
 
     out = tmp_path / "out.ndjson"
     exported = call("export", *START_END, "--out", str(out), shape=EXPORTED)

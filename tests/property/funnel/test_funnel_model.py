@@ -144,9 +144,7 @@ def reference_answer(case: dict[str, Any], reference: Reference) -> dict[str, An
     )
 
 
-@settings(max_examples=250, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
-@given(cases())
-def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
+def check(case: dict[str, Any]) -> None:
     reference = Reference()
     reference.import_events(case["rows"])
     expected = reference_answer(case, reference)
@@ -157,6 +155,20 @@ def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
     ]
     assert stats.rows_scanned <= len(case["rows"])
     check_explanation(case, reference)
+
+
+@settings(max_examples=200, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
+@given(cases())
+def test_funnels_equal_the_reference(case: dict[str, Any]) -> None:
+    check(case)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=10_000, deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
+@given(cases())
+def test_many_funnels_equal_the_reference(case: dict[str, Any]) -> None:
+    check(case)
 
 
 def check_explanation(case: dict[str, Any], reference: Reference) -> None:

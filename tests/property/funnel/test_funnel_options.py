@@ -1,9 +1,11 @@
 """The attempts that count equal the naive ones for every option of a funnel, and every way to combine them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from evenshard.queries.funnel_attempts import attempts_that_count
 from evenshard.queries.plan import FunnelScan
 from evenshard.queries.steps import Exclusion, Step
@@ -46,6 +48,8 @@ def kernel_attempts(users: list[list[Event]], plan: FunnelScan) -> list[list[Eve
     )
     holds = np.array([held[event.held] for event in flat], np.int32) if plan.hold else None
     found = attempts_that_count(plan, rows, holds)
+    firsts = [flat[place].row[0] for place in found.filled[found.starts].tolist()]
+    assert [users[number][0].row[0] for number in found.users.tolist()] == firsts
     return [
         [flat[place] for place in found.filled[start : start + level].tolist()]
         for start, level in zip(found.starts.tolist(), found.levels.tolist(), strict=True)
@@ -66,6 +70,17 @@ def naive_attempts(users: list[list[Event]], plan: FunnelScan) -> list[list[Even
 def in_order(found: list[list[Event]]) -> list[list[Any]]:
     """Attempts by their rows, whatever order they were found in."""
     return sorted([event.row for event in attempt] for attempt in found)
+
+
+def stream(text: str) -> list[Event]:
+    """Events like ``A5x!``: step 1 at 5 ms, of value x, excluded; Z matches nothing, X only excludes."""
+    events = []
+    for place, word in enumerate(text.split()):
+        time = int("".join(filter(str.isdigit, word)))
+        excluded = frozenset((0,)) if word[0] == "X" or word.endswith("!") else frozenset()
+        steps = frozenset(("ABC".index(word[0]) + 1,)) if word[0] in "ABC" else frozenset()
+        events.append(Event(time, steps, excluded, word.strip("ABCXZ0123456789!"), 0, (0, place, word)))
+    return events
 
 
 @st.composite
@@ -105,8 +120,94 @@ def cases(draw: st.DrawFn, steps_max: int = 5, rows_max: int = 12) -> Case:
     return users, plan
 
 
-@settings(max_examples=1500, deadline=None, print_blob=True)
+@settings(max_examples=500, deadline=None, print_blob=True)
 @given(cases())
 def test_attempts_equal_the_naive_ones(case: Case) -> None:
     users, plan = case
     assert in_order(kernel_attempts(users, plan)) == in_order(naive_attempts(users, plan))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=20_000, deadline=None, print_blob=True)
+@given(cases(steps_max=7, rows_max=16))
+def test_many_attempts_equal_the_naive_ones(case: Case) -> None:
+    users, plan = case
+    assert in_order(kernel_attempts(users, plan)) == in_order(naive_attempts(users, plan))
+
+
+NAMED: dict[str, tuple[list[Event], FunnelScan, list[str]]] = {
+    "an entry that was ended is not taken for one that leads on": (
+        stream("A0 B1 A2 X3 A4 B5 C11"), plan_of(3, 10, spans=[(1, 2)]), ["A4 B5 C11"],
+    ),
+    "attempts that catch up bring their entry": (
+        stream("A0 B1 A9 B10 C15"), plan_of(3, 10, spans=[(1, 2)]), ["A9 B10 C15"],
+    ),
+    "an exclusion in the ms of the step it follows does not count": (
+        stream("A0 B5 X5 C6"), plan_of(3, 10, spans=[(2, 3)]), ["A0 B5 C6"],
+    ),
+    "an exclusion in the ms of a step between comes after it": (
+        stream("A0 B5 X5 C6"), plan_of(3, 10, spans=[(1, 3)]), ["A0 B5"],
+    ),
+    "what opens again comes behind the steps of that ms": (
+        stream("A0 A5! A5 B5"), plan_of(3, 10, spans=[(1, 3)], count_mode="total"), ["A0 B5"],
+    ),
+    "in one ms attempts follow one another": (
+        [replace(each, steps=frozenset((1, 2))) for each in stream("A0 A0 A0 A0")], plan_of(2, 10, count_mode="total"),
+        ["A0 A0", "A0 A0"],
+    ),
+    "what excludes from a strict attempt opens none": (
+        stream("A0 A1! B2"), plan_of(2, 10, spans=[(1, 2)], count_mode="total", order="strict"), ["A0"],
+    ),
+    "what breaks a strict attempt may open one": (
+        stream("A0 A1 B2"), plan_of(2, 10, count_mode="total", order="strict"), ["A0", "A1 B2"],
+    ),
+    "strict attempts follow one another for each value by itself": (
+        stream("A0x Z1x A2y B3y A4x B5x"), plan_of(2, 10, count_mode="total", order="strict", hold=("plan",)),
+        ["A0x", "A2y B3y", "A4x B5x"],
+    ),
+    "in any order too": (
+        stream("A0 B1 B2"), plan_of(2, 10, count_mode="total", order="any"), ["A0 B1", "B2"],
+    ),
+    "an event of another value excludes, and fills no step": (
+        stream("A0x B1y! B2x"), plan_of(2, 10, spans=[(1, 2)], hold=("plan",)), ["A0x"],
+    ),
+    "with first the first entry decides which value is held": (
+        stream("A0x A1y B2y"), plan_of(2, 10, attempt="first", hold=("plan",)), ["A0x"],
+    ),
+    "an exclusion in the attempt of one value drops the user": (
+        stream("A0x B1x A2y X3y B4y"), plan_of(2, 10, spans=[(1, 2)], exclude_user=True, hold=("plan",)), [],
+    ),
+    "with first only the first attempt drops the user": (
+        stream("A0x B1x A2y X3y B4y"),
+        plan_of(2, 10, spans=[(1, 2)], exclude_user=True, attempt="first", hold=("plan",)), ["A0x B1x"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_cases(name: str) -> None:
+    events, plan, expected = NAMED[name]
+    found = in_order(kernel_attempts([events], plan))
+    assert found == in_order(naive_attempts([events], plan))
+    assert [" ".join(word for _, _, word in attempt) for attempt in found] == expected
+
+
+def rows_of_one_user(times: Any, masks: Any) -> UserRows:
+    none = np.zeros(0, np.int32)
+    return UserRows(np.array([0, len(times)]), times, masks, {}, {}, none, pa.array(["ann"]))
+
+
+@pytest.mark.parametrize("order", ["ordered", "strict", "any"])
+@pytest.mark.parametrize("count_mode", ["unique", "total"])
+@pytest.mark.parametrize("ms", [1, 1000])
+def test_many_events_of_one_user_in_few_ms_take_no_time(order: str, count_mode: str, ms: int) -> None:
+    """Were each attempt to look at all of its ms, it would be minutes."""
+    rows = 200_000
+    masks = np.full(rows, 7, np.uint64)
+    spans = [(1, 3)] if order != "any" else []
+    plan = plan_of(3, 10, spans=spans, order=order, count_mode=count_mode)
+    found = attempts_that_count(plan, rows_of_one_user(np.arange(rows) // (rows // ms), masks), None)
+    assert found.levels.max() == 3
+    if ms == 1 and count_mode == "total":
+        assert len(found.levels) == rows // 3 + 1

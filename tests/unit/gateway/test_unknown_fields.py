@@ -39,11 +39,11 @@ EXPORT = query_pb2.ExportEventsRequest(tenant=TENANT, start_ms=0, end_ms=1)
 @pytest.mark.parametrize(
     ("request_", "name"),
     [
-        (with_field(SEGMENTATION, 7), "7"),
-        (query_pb2.QuerySegmentationRequest(tenant=TENANT, **RANGE, options=options_with(3)), "options.3"),
-        (with_field(FUNNEL, 9), "9"),
+        (with_field(SEGMENTATION, 12), "12"),
+        (query_pb2.QuerySegmentationRequest(tenant=TENANT, **RANGE, options=options_with(9)), "options.9"),
+        (with_field(FUNNEL, 19), "19"),
         (with_field(FUNNEL, 500), "500"),
-        (query_pb2.QueryFunnelRequest(tenant=TENANT, **RANGE, steps=STEPS, options=options_with(4)), "options.4"),
+        (query_pb2.QueryFunnelRequest(tenant=TENANT, **RANGE, steps=STEPS, options=options_with(9)), "options.9"),
         (query_pb2.QueryFunnelRequest(tenant=TENANT, **RANGE, steps=[STEPS[0], step_with(3)]), "steps[1].3"),
         (with_field(EXPORT, 12), "12"),
     ],
