@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.user_runs import UserRuns
-from evenshard.events.users import NO_PEOPLE, People
+from evenshard.events.users import NO_PEOPLE, Int64, People
+from evenshard.kernels import kernel, view
 
 DUPLICATE = "duplicate"
 """bool, never null: a copy of an event stored before."""
@@ -83,3 +84,32 @@ def duplicates_of(record: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:
     bits = np.frombuffer(column.buffers()[1], np.uint8)[first:last]
     start = column.offset % 8
     return np.unpackbits(bits, bitorder="little")[start : start + len(column)].view(np.bool_)
+
+
+_1, _8 = np.uint64(1), np.uint64(8)
+
+
+@kernel(f"int64({view('uint8')}, uint64, uint64, int64[::1])", counted=False)
+def _set_bits(data, first, end, out):  # type: ignore[no-untyped-def]
+    """Writes the places, from ``first``, of the bits ``first`` to ``end`` that are set, into ``out``, which has room
+    for one more; returns how many. Most are not, and are passed over 8 at a time."""
+    count = np.uint64(0)
+    for byte in range(first // _8, (end + _8 - _1) // _8):
+        bits = np.uint64(data[byte])
+        if not bits:
+            continue
+        for at in range(_8):
+            bit = byte * _8 + at
+            out[count] = np.int64(bit - first)
+            count += (bits >> at) & _1 & np.uint64((bit >= first) & (bit < end))
+    return np.int64(count)
+
+
+def duplicate_rows(record: pa.RecordBatch) -> Int64:
+    """The rows that are duplicates."""
+    column = record.column(DUPLICATE)
+    rows = np.empty(column.true_count + 1, np.int64)
+    if len(rows) > 1:
+        data = np.frombuffer(column.buffers()[1], np.uint8)
+        _set_bits(data, np.uint64(column.offset), np.uint64(column.offset + len(column)), rows)
+    return rows[:-1]

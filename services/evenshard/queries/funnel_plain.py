@@ -55,10 +55,11 @@ class _Scan:
     def choose(self, some: ScannedRows) -> Choice | None:
         """The steps that each row matches; one bit a step."""
         record, steps = some.record, self.plan.steps
-        codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         if self.names:
             codes, names = encoded(record.column("event"))
             self._see(codes, names, some.keep)
+        else:
+            codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         every = bits_of(list(enumerate(steps)), names)
         if not every.any():
             return None

@@ -6,8 +6,8 @@ from evenshard.kernels import kernel, view
 
 USED, DUPLICATE, LEFT_OUT = 0, 1, 2
 """What a row is: one to be picked, one that would be if it were no duplicate, another."""
-ROWS, RUNS, SKIPPED = 0, 1, 2
-"""Places in ``at``: rows and runs picked so far, duplicates that would have been."""
+ROWS, RUNS = 0, 1
+"""Places in ``at``: rows and runs picked so far."""
 _INSERTED_MAX = 24
 """So many rows of a user are sorted by insertion."""
 
@@ -45,7 +45,7 @@ def pick_coded(  # type: ignore[no-untyped-def]
     outs get the rows behind ``at[ROWS]``, with room for one more than come, and for each run that has any its number
     less ``base`` and how many, behind ``at[RUNS]``.
     """
-    rows, runs, skipped = np.uint64(at[ROWS]), np.uint64(at[RUNS]), np.uint64(0)
+    rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
     ordered, stated = order.size > 0, states.size > 0
     for run in range(np.uint64(first), np.uint64(last)):
         before = rows
@@ -54,13 +54,11 @@ def pick_coded(  # type: ignore[no-untyped-def]
                 there = np.uint64(order[place])
                 mask = bits[np.uint64(codes[there])]
                 state = states[there] if stated else np.uint8(USED)
-                skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
                 rows = _pick(mask, state, times[there], out_times, out_masks, rows)
         elif stated:
             for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
                 mask = bits[np.uint64(codes[row])]
                 state = states[row]
-                skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
                 rows = _pick(mask, state, times[row], out_times, out_masks, rows)
         else:
             for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
@@ -70,7 +68,6 @@ def pick_coded(  # type: ignore[no-untyped-def]
         runs += np.uint64(rows > before)
     at[ROWS] = rows
     at[RUNS] = runs
-    at[SKIPPED] += skipped
 
 
 @kernel(
@@ -82,7 +79,7 @@ def pick_masked(  # type: ignore[no-untyped-def]
     out_times, out_masks, out_users, out_counts, at,
 ):  # fmt: skip
     """The same where each row has its own mask."""
-    rows, runs, skipped = np.uint64(at[ROWS]), np.uint64(at[RUNS]), np.uint64(0)
+    rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
     ordered, stated = order.size > 0, states.size > 0
     for run in range(np.uint64(first), np.uint64(last)):
         before = rows
@@ -90,14 +87,12 @@ def pick_masked(  # type: ignore[no-untyped-def]
             row = np.uint64(order[place]) if ordered else place
             mask = masks[row]
             state = states[row] if stated else np.uint8(USED)
-            skipped += np.uint64((mask != 0) & (state == np.uint8(DUPLICATE)))
             rows = _pick(mask, state, times[row], out_times, out_masks, rows)
         out_users[runs] = np.int32(numbers[run] - base)
         out_counts[runs] = np.int32(rows - before)
         runs += np.uint64(rows > before)
     at[ROWS] = rows
     at[RUNS] = runs
-    at[SKIPPED] += skipped
 
 
 @kernel(

@@ -14,7 +14,17 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.hotkeys.view import View
-from evenshard.queries import cohorts, flows, funnel, funnel_plain, retention, schema, segmentation, timeline
+from evenshard.queries import (
+    cohorts,
+    flows,
+    funnel,
+    funnel_plain,
+    retention,
+    schema,
+    segmentation,
+    segmentation_parts,
+    timeline,
+)
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
@@ -23,6 +33,7 @@ from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.retention_plan import RetentionScan
+from evenshard.queries.segmentation_parts import clock_for
 from evenshard.queries.steps import Step
 
 Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
@@ -51,18 +62,30 @@ class ColumnsNeeded(NamedTuple):
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
-    plan, users = _read(scan), False
+    plan = _read(scan)
     fields, properties = _columns_of(plan)
-    needs_cohorts = bool(cohorts_needed(scan))
-    if isinstance(plan, FunnelScan):
-        users = plan.is_plain and not needs_cohorts
-        wheres = [plan.where, *(step.where for step in plan.steps)]
-        if users and not any("$distinct_id" in names_in(parse(where)) for where in wheres if where):
-            fields = tuple(field for field in fields if field != "distinct_id")
-    if needs_cohorts:
+    if cohorts_needed(scan):
         fields = tuple(sorted({*fields, "distinct_id"}))
         properties = properties and tuple(name for name in properties if not name.startswith(COHORT_PREFIX))
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, users)
+        return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, False)
+    looked_at = _by_users(plan)
+    if looked_at is not None and "$distinct_id" not in looked_at:
+        fields = tuple(field for field in fields if field != "distinct_id")
+    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, looked_at is not None)
+
+
+def _by_users(plan: Scan) -> set[str] | None:
+    """The names that a scan which goes through rows user by user looks at itself; None: it does not."""
+    match plan:
+        case SegmentationScan() if plan.measure == "unique" and clock_for(plan) is not None:
+            wheres = [plan.where]
+            names = set(plan.by)
+        case FunnelScan() if plan.is_plain:
+            wheres = [plan.where, *(step.where for step in plan.steps)]
+            names = set()
+        case _:
+            return None
+    return names.union(*(names_in(parse(where)) for where in wheres if where))
 
 
 def cohorts_needed(scan: bytes) -> list[str]:
@@ -209,6 +232,8 @@ def _table_of(
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
     match plan:
+        case SegmentationScan() if (clock := clock_for(plan)) is not None:
+            table, stats = segmentation_parts.scan_parts(plan, clock, _parts(rows), check)
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, _rows(rows, check))
         case FunnelScan() if plan.is_plain:
@@ -246,7 +271,7 @@ def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Ite
 def write_partial(table: pa.Table) -> bytes:
     """A partial as it travels."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)
     result: bytes = sink.getvalue().to_pybytes()
     return result

@@ -50,13 +50,13 @@ def scan_rows(plan: SegmentationScan, rows: Iterable[ScannedRows]) -> tuple[pa.T
 
     Raises ``QUERY_INVALID`` for more groups or users than can be held.
     """
-    running = _Scan(plan)
+    running = SegmentationPass(plan)
     for some in rows:
         running.add(some)
     return running.partial(), running.stats()
 
 
-class _Scan:
+class SegmentationPass:
     """The state of one pass: bounded by groups, cells and distinct users, not by rows."""
 
     def __init__(self, plan: SegmentationScan) -> None:
@@ -162,10 +162,7 @@ class _Scan:
             groups.append(shown)
             buckets.append(np.full(len(shown), OVERALL))
             events.append(np.add.reduceat(counts, first) if len(first) else counts)
-            if self.users is not None:
-                users += [self.users.counts(keys), self.users.counts_by_group(shown, self.plan.buckets)]
-            else:
-                users += [np.zeros(len(keys), np.int64), np.zeros(len(shown), np.int64)]
+            users += [self.users_of_cells(keys), self.users_of_groups(shown)]
         columns = self._labelled(np.concatenate(groups) if groups else np.zeros(0, np.int64))
         table = _table(columns, _joined(buckets), _joined(events), _joined(users))
         tables = [table, self._ranking(), *([] if self.values is None else [self._value_rows(self.values)])]
@@ -179,6 +176,16 @@ class _Scan:
         for name, column in (("whole", found.whole), ("exact", found.exact), ("amount", pa.array(found.amount))):
             table = table.append_column(name, column)
         return table
+
+    def users_of_cells(self, keys: Integers) -> Integers:
+        """How many users each of these cells (ascending) has; 0 where they are not asked for."""
+        return np.zeros(len(keys), np.int64) if self.users is None else self.users.counts(keys)
+
+    def users_of_groups(self, groups: Integers) -> Integers:
+        """The same of groups."""
+        if self.users is None:
+            return np.zeros(len(groups), np.int64)
+        return self.users.counts_by_group(groups, self.plan.buckets)
 
     def _labelled(self, groups: Integers) -> list[pa.Array]:
         """The tags of groups as they are shown."""

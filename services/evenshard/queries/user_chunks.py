@@ -19,10 +19,10 @@ from evenshard.events.scan import Part, Parts, ScannedRows, duplicates_of
 from evenshard.events.user_runs import UserRuns, runs_of
 from evenshard.events.users import UNKNOWN, People
 from evenshard.queries.gather_kernel import (
+    DUPLICATE,
     LEFT_OUT,
     ROWS,
     RUNS,
-    SKIPPED,
     USED,
     join_runs,
     pick_coded,
@@ -72,7 +72,6 @@ class _Open:
     choice: Choice
     states: UInt8
     times: Int64
-    indexed: bool
 
 
 class UserChunks:
@@ -99,7 +98,12 @@ class UserChunks:
 
     def of(self, parts: Parts) -> Iterator[Chunk]:
         """The users' rows, a chunk at a time; each user is in one chunk."""
-        known = _with_users(parts, self._check)
+        known = []
+        for part, runs in _with_users(parts, self._check):
+            if len(runs.numbers):
+                known.append((part, runs))
+            else:  # what is nobody's is accounted for
+                self._open(part.read())
         bounds = _bounds([runs for _, runs in known])
         cuts = [np.searchsorted(runs.numbers, bounds).tolist() for _, runs in known]
         opened: list[_Open | None] = [None] * len(known)
@@ -115,7 +119,7 @@ class UserChunks:
                     opened[number] = self._open(part.read())
                 one = opened[number]
                 if one is not None:
-                    self.skipped[one.indexed] += picked.add(one, runs, first, last)
+                    picked.add(one, runs, first, last)
                 if last == len(runs.numbers):
                     opened[number] = None
             yield picked.joined()
@@ -126,11 +130,14 @@ class UserChunks:
         choice = self._choose(some)
         if choice is None:
             return None
-        times = some.record.column("time").to_numpy()
-        return _Open(choice, _states(some, self._skip_duplicates), times, some.indexed)
+        states = states_of(some, self._skip_duplicates)
+        duplicates = np.flatnonzero(states == DUPLICATE)
+        masks = choice.bits[choice.codes[duplicates]] if isinstance(choice, Coded) else choice[duplicates]
+        self.skipped[some.indexed] += int(np.count_nonzero(masks))
+        return _Open(choice, states, some.record.column("time").to_numpy())
 
 
-def _states(some: ScannedRows, skip_duplicates: bool) -> UInt8:
+def states_of(some: ScannedRows, skip_duplicates: bool) -> UInt8:
     """What each row is; none: all are USED."""
     duplicates = duplicates_of(some.record) if skip_duplicates else None
     if some.keep is None:
@@ -140,7 +147,7 @@ def _states(some: ScannedRows, skip_duplicates: bool) -> UInt8:
 
 
 def _with_users(parts: Parts, check: Callable[[], None]) -> list[tuple[Part, UserRuns]]:
-    """Parts with whose their rows are; those of which it was not known are read. Without those that have no users."""
+    """Parts with whose their rows are; those of which it was not known are read."""
     known: list[tuple[Part, UserRuns]] = []
     waiting: list[ScannedRows] = []
     for part in parts.parts:
@@ -153,7 +160,7 @@ def _with_users(parts: Parts, check: Callable[[], None]) -> list[tuple[Part, Use
             waiting.append(some)
     for some, runs in zip(waiting, _numbered(waiting, parts.people), strict=True):
         known.append((Part.of(some), runs))
-    return [(part, runs) for part, runs in known if len(runs.numbers)]
+    return known
 
 
 def _numbered(batches: Sequence[ScannedRows], people: People) -> list[UserRuns]:
@@ -192,26 +199,24 @@ class _Picked:
         self._masks: npt.NDArray[Any] = np.empty(0, kind)
         self._users = np.empty(0, np.int32)
         self._counts = np.empty(0, np.int32)
-        self._at = np.zeros(SKIPPED + 1, np.int64)
+        self._at = np.zeros(RUNS + 1, np.int64)
 
     def begin(self, base: int, end: int) -> None:
         """From now on rows of the users ``base`` to ``end``."""
         self._base, self._end = base, end
         self._at[:] = 0
 
-    def add(self, one: _Open, runs: UserRuns, first: int, last: int) -> int:
-        """Picks from some runs of a part; returns how many duplicates were wanted."""
+    def add(self, one: _Open, runs: UserRuns, first: int, last: int) -> None:
+        """Picks from some runs of a part."""
         starts, ends = runs.starts, runs.ends
         self._reserve(int((ends[first:last] - starts[first:last]).sum()), last - first)
         order = _NONE32 if runs.order is None else runs.order
         where = (one.times, starts, ends, runs.numbers, order, first, last, self._base)
         out = (self._times, self._masks, self._users, self._counts, self._at)
-        self._at[SKIPPED] = 0
         if isinstance(one.choice, Coded):
             pick_coded(one.choice.codes, one.choice.bits, one.states, *where, *out)
         else:
             pick_masked(one.choice, one.states, *where, *out)
-        return int(self._at[SKIPPED])
 
     def _reserve(self, rows: int, runs: int) -> None:
         """Room for so many more, and the one that is written before it is known to be wanted."""

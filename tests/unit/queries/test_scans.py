@@ -28,7 +28,7 @@ def test_a_scan_reads_no_more_than_it_needs() -> None:
     assert scans.columns_needed(plan_of().to_json()) == (("time",), (), *berlin, False)
     assert scans.columns_needed(
         plan_of(by=["$event", "dir"], where='$insert_id == "x" or ext != 3', measure="unique").to_json()
-    ) == (("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), *berlin, False)
+    ) == (("event", "insert_id", "time"), ("dir", "ext"), *berlin, True)
     assert scans.columns_needed(plan_of(events=["view"]).to_json()).fields == ("event", "time")
 
 

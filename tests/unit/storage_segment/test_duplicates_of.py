@@ -5,7 +5,7 @@ from random import Random
 import numpy as np
 import pyarrow as pa
 import pytest
-from evenshard.events.scan import DUPLICATE, duplicates_of
+from evenshard.events.scan import DUPLICATE, duplicate_rows, duplicates_of
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 64, 1_000])
@@ -16,6 +16,7 @@ def test_a_mask_of_a_slice_is_what_arrow_says(rows: int) -> None:
     for start in range(18):
         mask = duplicates_of(whole.slice(start, rows))
         expected = bits[start : start + rows]
+        assert duplicate_rows(whole.slice(start, rows)).tolist() == np.flatnonzero(expected).tolist()
         assert (mask is None) == (not any(expected))
         if mask is not None:
             assert mask.dtype == np.bool_

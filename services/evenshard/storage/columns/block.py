@@ -1,12 +1,13 @@
 """A block of the tail as a scan sees it: its columns are in memory; what follows from them is kept."""
 
-import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evenshard.events.hashing import SLOT_COUNT, slots_of
 from evenshard.events.scan import Bools
@@ -16,6 +17,10 @@ from evenshard.storage.deletions import Int64
 from evenshard.storage.ownership import Owned
 from evenshard.storage.segment.reader import none_set
 from evenshard.storage.tail.block import Block
+
+_SAMPLE_ROWS: Final = 4096
+_PLAIN: Final = object()
+"""Stands for a column whose values do not repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,6 @@ class BlockFacts:
     slots: npt.NDArray[np.bool_]
     """For each slot whether it has rows here; bool[4096]."""
     duplicates: pa.BooleanArray
-    block: "weakref.ref[object]"
-    """Its ``placement``: to be sure."""
 
 
 def block_key(tenant: TenantId, block: Block) -> Hashable:
@@ -37,18 +40,34 @@ def block_key(tenant: TenantId, block: Block) -> Hashable:
 
 
 def facts_of(cache: ColumnCache, scan: int, tenant: TenantId, block: Block) -> BlockFacts:
-    """The facts, and whose rows they are is forgotten where the key once named another block."""
+    """The facts of a block."""
     key = (block_key(tenant, block), "facts")
     held: BlockFacts | None = cache.get(key, scan)
-    if held is not None and held.block() is block.placement:
+    if held is not None:
         return held
     times: Int64 = block.batch.record.column("time").to_numpy()
     slots = np.zeros(SLOT_COUNT, np.bool_)
     slots[slots_of(block.placement)] = True
     duplicates = pa.array(block.duplicates) if block.duplicates.any() else none_set(block.rows)
-    facts = BlockFacts(int(times.min()), int(times.max()), slots, duplicates, weakref.ref(block.placement))
+    facts = BlockFacts(int(times.min()), int(times.max()), slots, duplicates)
     cache.put(key, facts, slots.nbytes + duplicates.get_total_buffer_size(), scan)
     return facts
+
+
+def coded_column(cache: ColumnCache, scan: int, key: Hashable, name: str, column: pa.Array) -> pa.Array:
+    """A column of texts with a dictionary, where values repeat; any other as it is."""
+    if column.type != pa.utf8():
+        return column
+    held = cache.get((key, name), scan)
+    if held is not None:
+        return column if held is _PLAIN else held
+    sample = column.slice(0, _SAMPLE_ROWS)
+    if len(sample) > 1 and pc.count_distinct(sample).as_py() * 2 > len(sample):
+        cache.put((key, name), _PLAIN, 1, scan)
+        return column
+    coded = column.dictionary_encode()
+    cache.put((key, name), coded, coded.get_total_buffer_size(), scan)
+    return coded
 
 
 def foreign_rows(owned: Owned | None, block: Block, facts: BlockFacts) -> Bools | None:

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.hashing import slots_of
+from evenshard.events.batch import property_of
+from evenshard.events.hashing import SLOT_SHIFT, slots_of
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SHOWN_NEEDS, Bools, Part, Parts, ScannedRows
 from evenshard.events.user_runs import UserRuns
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
-from evenshard.storage.columns.block import BlockFacts, block_key, facts_of, foreign_rows
+from evenshard.storage.columns.block import BlockFacts, block_key, coded_column, facts_of, foreign_rows
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
 from evenshard.storage.columns.users import Source, users_of
 from evenshard.storage.deletions import Hiding
-from evenshard.storage.ownership import Owned, owns_segment
+from evenshard.storage.ownership import Owned
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scanned_columns
@@ -81,18 +82,23 @@ class ColumnScan:
             hiding = self._visible.deletions.hiding(info.deletions_seen)
             if hiding is not None and info.max_time_ms < hiding.horizon_ms:
                 continue
-            owned = None if self._owned is None or owns_segment(self._owned, info) else self._owned
             with self._reading(info):
                 segment = SegmentColumns(self._disk, self._cache, self._scan, info)
             for part in segment.parts:
-                if part.time_max >= wanted.start_ms and part.time_min < wanted.end_ms:
-                    yield _SegmentSource(segment, part, wanted, hiding, owned, self._reading)
+                if part.time_max < wanted.start_ms or part.time_min >= wanted.end_ms:
+                    continue
+                slots = slice(part.hash_min >> SLOT_SHIFT, (part.hash_max >> SLOT_SHIFT) + 1)
+                if self._owned is None or self._owned[slots].all():
+                    yield _SegmentSource(segment, part, wanted, hiding, None, self._reading)
+                elif self._owned[slots].any():
+                    yield _SegmentSource(segment, part, wanted, hiding, self._owned, self._reading)
 
     def _of_tail(self, wanted: Wanted) -> Iterator["_BlockSource"]:
         for block in self._visible.blocks:
             facts = facts_of(self._cache, self._scan, self._tenant, block)
-            if facts.time_max >= wanted.start_ms and facts.time_min < wanted.end_ms:
-                yield _BlockSource(block_key(self._tenant, block), block, facts, wanted, self._owned)
+            seen = self._owned is None or self._owned[facts.slots].any()
+            if seen and facts.time_max >= wanted.start_ms and facts.time_min < wanted.end_ms:
+                yield _BlockSource(self._cache, self._scan, self._tenant, block, facts, wanted, self._owned)
 
 
 class _SegmentSource:
@@ -158,8 +164,19 @@ class _SegmentSource:
 class _BlockSource:
     """A block of the tail."""
 
-    def __init__(self, key: Hashable, block: Block, facts: BlockFacts, wanted: Wanted, owned: Owned | None) -> None:
-        self.key = key
+    def __init__(
+        self,
+        cache: ColumnCache,
+        scan: int,
+        tenant: TenantId,
+        block: Block,
+        facts: BlockFacts,
+        wanted: Wanted,
+        owned: Owned | None,
+    ) -> None:
+        self.key = block_key(tenant, block)
+        self._cache = cache
+        self._scan = scan
         self._block = block
         self._facts = facts
         self._wanted = wanted
@@ -185,7 +202,7 @@ class _BlockSource:
     def _rows(self, left_out: Bools | None, fields: Sequence[str]) -> ScannedRows:
         block = self._block
         names = scanned_columns(block.batch.record.schema.names, fields, self._wanted.properties)
-        arrays = [block.batch.record.column(name) for name in names]
+        arrays = [self._column(name) for name in names]
         if PLACEMENT_HASH in fields:
             names.append(PLACEMENT_HASH)
             arrays.append(pa.array(block.placement))
@@ -194,6 +211,12 @@ class _BlockSource:
             arrays.append(pa.array(np.zeros(block.rows, np.bool_) if block.hot is None else block.hot))
         record = pa.RecordBatch.from_arrays([*arrays, self._facts.duplicates], names=[*names, DUPLICATE])
         return ScannedRows(record, False, int(record.nbytes), self._keep(left_out))
+
+    def _column(self, name: str) -> pa.Array:
+        column = self._block.batch.record.column(name)
+        if property_of(name) is None:
+            return column
+        return coded_column(self._cache, self._scan, self.key, name, column)
 
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)

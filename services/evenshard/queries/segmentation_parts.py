@@ -1,0 +1,266 @@
+"""Counts and unique users on a shard, part by part: kernels go over columns as they are stored, nothing is copied.
+
+Partial and account are those of ``segmentation``. Events are counted in one pass over parts; users in a second one that
+goes through them in their order, so that a user is counted once in a cell without keeping who was counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows
+from evenshard.queries.cell_kernel import cells_of, count_cells, count_users
+from evenshard.queries.clock import Clock
+from evenshard.queries.evaluate import evaluate
+from evenshard.queries.gather_kernel import LEFT_OUT, USED
+from evenshard.queries.groups import Groups, Integers
+from evenshard.queries.plan import ScanStats, SegmentationScan
+from evenshard.queries.segmentation import CELLS_MAX, SegmentationPass
+from evenshard.queries.user_chunks import Choice, Chunk, UInt8, UserChunks, states_of
+from evenshard.queries.values import columns_holding, columns_of, encoded
+
+_NONE32: Final = np.zeros(0, np.int32)
+_NONE8: Final = np.zeros(0, np.uint8)
+_NO_ROWS: Final = np.zeros(0, np.int64)
+
+
+def clock_for(plan: SegmentationScan) -> Clock | None:
+    """How ``scan_parts`` tells buckets; None: the plan is not for it."""
+    return Clock.of(plan.bounds_ms, plan.bucket_of) if plan.measure in ("total", "unique") else None
+
+
+def scan_parts(
+    plan: SegmentationScan, clock: Clock, parts: Parts, check: Callable[[], None]
+) -> tuple[pa.Table, ScanStats]:
+    """The partial and the account. ``check`` raises if nobody waits any more."""
+    running = _PartsPass(plan, clock)
+    known = [
+        part if part.users is not None or plan.measure == "total" else Part.of(part.read()) for part in parts.parts
+    ]
+    for number, part in enumerate(known):
+        check()
+        running.count(number, part.read())
+    if plan.measure == "unique" and running.cells is not None:
+        running.count_users(
+            Parts([running.noted(number, part) for number, part in enumerate(known)], parts.people), check
+        )
+    return running.partial(), running.stats()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What kernels need of a part: see ``count_cells``."""
+
+    codes: Integers
+    events: Integers
+    wanted: UInt8
+    states: UInt8
+    times: npt.NDArray[np.int64]
+
+
+class _PartsPass(SegmentationPass):
+    """Counts by part instead of by rows that were selected."""
+
+    def __init__(self, plan: SegmentationScan, clock: Clock) -> None:
+        super().__init__(plan)
+        self.users = None
+        self._clock = clock
+        self._groups_of_codes: dict[int, Integers] = {}
+        """Of each part that was counted with codes of its own."""
+        self._reading = 0
+        self._cell_users: Integers = np.zeros(0, np.int64)
+        self._group_users: Integers = np.zeros(0, np.int64)
+
+    def count(self, number: int, some: ScannedRows) -> None:
+        """Counts the events of a part."""
+        self.rows += some.record.num_rows if some.keep is None else int(np.count_nonzero(some.keep))
+        self.bytes += some.bytes_read
+        own = self._own_codes(some.record)
+        by_rows = own is None and bool(self.plan.by)
+        all_meant = some.keep is None and self.where is None and not by_rows
+        rows = self._rows_of(some, stated=not all_meant)
+        if rows is None or not some.record.num_rows:
+            return
+        if by_rows:
+            self.skipped[some.indexed] += self._counted(rows, 1)[1]
+            rows, groups = self._grouped(some, rows)
+            counts, _ = self._counted(rows, len(groups))
+        else:
+            values = pa.array([""]) if own is None else own.values
+            rows = rows if own is None else replace(rows, codes=own.codes)
+            if all_meant:
+                counts, skipped = self._counted_apart(some, rows, len(values))
+            else:
+                counts, skipped = self._counted(rows, len(values))
+            self.skipped[some.indexed] += skipped
+            groups = np.zeros(len(values), np.int64)
+            if own is not None:
+                occurring = np.flatnonzero(counts.any(axis=1))
+                shown = pa.RecordBatch.from_arrays([own.values.take(pa.array(occurring))], names=[own.column])
+                groups[occurring] = self.groups.number(shown)
+            self._groups_of_codes[number] = groups
+        self._add(counts, groups)
+
+    def _add(self, counts: npt.NDArray[np.int64], groups: Integers) -> None:
+        """``counts``: of each code and bucket."""
+        occurring = np.flatnonzero(counts.any(axis=1))
+        if not len(occurring):
+            return
+        by_group = np.zeros(len(self.groups), np.int64)
+        by_group[: len(self.group_events)] = self.group_events
+        np.add.at(by_group, groups[occurring], counts[occurring].sum(axis=1))
+        self.group_events = by_group
+        self._give_up_cells_where_too_many()
+        if self.cells is not None:
+            codes, buckets = np.nonzero(counts)
+            self.cells.add(self._shown(groups)[codes] * self.plan.buckets + buckets, counts[codes, buckets])
+
+    def _shown(self, groups: Integers) -> Integers:
+        return (groups if self.keep is None else np.minimum(groups, self.keep)).astype(np.int64)
+
+    def _rows_of(self, some: ScannedRows, *, stated: bool = True) -> _Rows | None:
+        """None: no row is wanted. Not ``stated``: as if all were meant."""
+        record = some.record
+        events, wanted = _NONE32, _NONE8
+        if self.plan.events:
+            codes, names = encoded(record.column("event"))
+            found = pc.is_in(names, value_set=pa.array(self.plan.events, names.type))
+            events, wanted = codes, found.to_numpy(zero_copy_only=False).view(np.uint8)
+            if not wanted.any():
+                return None
+        states = states_of(some, self.plan.skip_duplicates) if stated else _NONE8
+        if self.where is not None:
+            left_out = np.where(evaluate(self.where, record), np.uint8(USED), np.uint8(LEFT_OUT))
+            states = np.maximum(states, left_out) if len(states) else left_out
+        return _Rows(_NONE32, events, wanted, states, record.column("time").to_numpy())
+
+    def _counted(self, rows: _Rows, codes: int) -> tuple[npt.NDArray[np.int64], int]:
+        """How many of each of so many codes each bucket has, and the duplicates that were left out."""
+        counts = np.zeros((2, codes, self.plan.buckets), np.int64)
+        skipped: int = count_cells(
+            rows.codes, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments, self.plan.buckets,
+            counts.reshape(-1),
+        )  # fmt: skip
+        return counts[0] + counts[1], skipped
+
+    def _counted_apart(self, some: ScannedRows, rows: _Rows, codes: int) -> tuple[npt.NDArray[np.int64], int]:
+        """The same of rows that are all meant: counts all, and the duplicates, which are few, again."""
+        whole, _ = self._counted(rows, codes)
+        places = duplicate_rows(some.record) if self.plan.skip_duplicates else _NO_ROWS
+        if not len(places):
+            return whole, 0
+        few = _Rows(
+            rows.codes[places] if len(rows.codes) else rows.codes,
+            rows.events[places] if len(rows.events) else rows.events,
+            rows.wanted,
+            _NONE8,
+            rows.times[places],
+        )
+        copies, _ = self._counted(few, codes)
+        return whole - copies, int(copies.sum())
+
+    def _own_codes(self, record: pa.RecordBatch) -> "_OwnCodes | None":
+        """Where the breakdown is by one property that has a dictionary here, and only few values."""
+        if len(self.plan.by) != 1:
+            return None
+        names = columns_holding(self.plan.by, record.schema.names)
+        columns = columns_of(record, self.plan.by[0])
+        if len(names) != 1 or len(columns) != 1 or not pa.types.is_dictionary(columns[0].values.type):
+            return None
+        codes, values = encoded(columns[0].values)
+        if (len(values) + 1) * self.plan.buckets > CELLS_MAX:
+            return None
+        if columns[0].values.null_count:
+            codes = np.where(codes < 0, np.int32(len(values)), codes)
+            values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+        return _OwnCodes(codes, values, names[0])
+
+    def _grouped(self, some: ScannedRows, rows: _Rows) -> tuple[_Rows, Integers]:
+        """Each row's group as its code, whatever the breakdown is by; and the group of each code."""
+        counted = np.empty(len(rows.times), np.uint64)
+        nowhere = np.zeros(1, np.int32)
+        cells_of(
+            rows.codes, nowhere, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments,
+            self.plan.buckets, counted,
+        )  # fmt: skip
+        places = np.flatnonzero(counted)
+        shown = some.record.select(columns_holding(self.plan.by, some.record.schema.names))
+        codes = np.zeros(len(rows.times), np.int32)
+        if len(places):
+            codes[places] = number_rows(self.groups, shown, places)
+        states = np.where(counted != 0, np.uint8(USED), np.uint8(LEFT_OUT))
+        return replace(rows, codes=codes, states=states), np.arange(max(1, len(self.groups)))
+
+    def noted(self, number: int, part: Part) -> Part:
+        """The part, so that ``choose`` knows it again."""
+
+        def read() -> ScannedRows:
+            self._reading = number
+            return replace(part.read(), users=part.users)
+
+        return part if part.users is None else replace(part, read=read)
+
+    def count_users(self, parts: Parts, check: Callable[[], None]) -> None:
+        """Counts the users of each cell that has events."""
+        groups = len(self.groups) if self.keep is None else self.keep + 1
+        self._cell_users = np.zeros(groups * self.plan.buckets, np.int64)
+        self._group_users = np.zeros(groups, np.int64)
+        last_in_cell, last_in_group = np.full(len(self._cell_users), -1), np.full(groups, -1)
+        chunks = UserChunks(self._cells, np.uint64, skip_duplicates=self.plan.skip_duplicates, check=check)
+        first = 0
+        for chunk in chunks.of(parts):
+            self._follow(chunk, first, last_in_cell, last_in_group)
+            first += len(chunk.starts) - 1
+
+    def _follow(self, chunk: Chunk, first: int, last_in_cell: Integers, last_in_group: Integers) -> None:
+        count_users(
+            chunk.starts, chunk.masks, self.plan.buckets, last_in_cell, last_in_group, self._cell_users,
+            self._group_users, first,
+        )  # fmt: skip
+
+    def _cells(self, some: ScannedRows) -> Choice | None:
+        """The cell of each row, plus 1."""
+        rows = self._rows_of(some)
+        if rows is None:
+            return None
+        groups = self._groups_of_codes.get(self._reading) if some.users is not None else None
+        own = self._own_codes(some.record)
+        if groups is None and self.plan.by:
+            rows, groups = self._grouped(some, rows)
+        elif own is not None:
+            rows = replace(rows, codes=own.codes)
+        shown = self._shown(np.zeros(1, np.int64) if groups is None else groups).astype(np.int32)
+        cells = np.empty(len(rows.times), np.uint64)
+        cells_of(
+            rows.codes, shown, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments,
+            self.plan.buckets, cells,
+        )  # fmt: skip
+        return cells
+
+    def users_of_cells(self, keys: Integers) -> Integers:
+        return self._cell_users[keys] if len(self._cell_users) else np.zeros(len(keys), np.int64)
+
+    def users_of_groups(self, groups: Integers) -> Integers:
+        return self._group_users[groups] if len(self._group_users) else np.zeros(len(groups), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnCodes:
+    """A breakdown's values as a part codes them."""
+
+    codes: Integers
+    values: pa.Array
+    column: str
+
+
+def number_rows(groups: Groups, shown: pa.RecordBatch, rows: Integers) -> Integers:
+    """The groups of some rows."""
+    if not shown.num_columns:
+        empty = pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=["nothing"])
+        return groups.number(empty)
+    return groups.number(shown.take(pa.array(rows)))
