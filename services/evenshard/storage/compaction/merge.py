@@ -14,7 +14,7 @@ from evenshard.ids import TenantId
 from evenshard.storage.compaction.weave import number_users, second_original, weave
 from evenshard.storage.rows import take_rows, take_strings
 from evenshard.storage.segment.format import column_rank, repeats
-from evenshard.storage.segment.order import Int64, event_ranks, in_order, only_chunk, order_of, sort_keys
+from evenshard.storage.segment.order import Int64, in_order, name_ranks, only_chunk, order_of, sort_keys
 
 _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
@@ -121,16 +121,21 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
 def check_originals(table: pa.Table, tenant: TenantId) -> None:
     """Two originals of one identity cannot be: raises ``DATA_DAMAGED``, so that the evidence is not replaced.
     ``table`` is what ``merge_sorted`` gives."""
-    duplicate = np.ascontiguousarray(only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False))
+    users = only_chunk(table.column("distinct_id")).indices.to_numpy()
+    times = only_chunk(table.column("time")).to_numpy()
+    rows = np.flatnonzero((times[1:] == times[:-1]) & (users[1:] == users[:-1])) + 1
+    if not rows.size:
+        return
+    events = only_chunk(table.column("event").unify_dictionaries())
     inserts = string_buffers(only_chunk(table.column("insert_id")))
     row = second_original(
-        only_chunk(table.column("distinct_id")).indices.to_numpy(),
-        only_chunk(table.column("time")).to_numpy(),
-        event_ranks(only_chunk(table.column("event").unify_dictionaries())),
+        rows,
+        events.indices.to_numpy(),
+        name_ranks(events.dictionary),
         inserts.offsets,
         inserts.data,
         inserts.valid,
-        duplicate,
+        only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False),
     )
     if row >= 0:
         event = table.select(["event", "distinct_id", "time", "insert_id"]).slice(row, 1).to_pylist()[0]

@@ -224,18 +224,6 @@ def _rises(codes: Int32) -> bool:
     return bool(codes.size and steps.min(initial=0) >= 0 and steps.max(initial=0) <= 1)
 
 
-def _identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
-    placement = only_chunk(table.column(PLACEMENT_HASH)).to_numpy()
-    return identity_hashes(
-        tenant,
-        only_chunk(table.column("event").unify_dictionaries()),
-        placement,
-        _is_empty(only_chunk(table.column("distinct_id"))),
-        only_chunk(table.column("time")).to_numpy(),
-        plain_strings(table.column("insert_id")),
-    )
-
-
 def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
     """For each string whether it is empty."""
     if not pa.types.is_dictionary(column.type):
@@ -245,18 +233,29 @@ def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
     return empty[column.indices.to_numpy()] if empty.any() else np.zeros(len(column), np.bool_)
 
 
-def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
-    """The identity hash of each row, from its fields."""
-    return hashes_of(tenant, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table).identity
+def identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
+    """The identity hash of each row, from its fields and its placement hash."""
+    return identity_hashes(
+        tenant,
+        _encoded_events(table),
+        only_chunk(table.column(PLACEMENT_HASH)).to_numpy(),
+        _is_empty(only_chunk(table.column("distinct_id"))),
+        only_chunk(table.column("time")).to_numpy(),
+        plain_strings(table.column("insert_id")),
+    )
+
+
+def _encoded_events(table: pa.Table) -> pa.DictionaryArray:
+    events = table.column("event")
+    if not pa.types.is_dictionary(events.type):
+        events = events.dictionary_encode()
+    return only_chunk(events.unify_dictionaries())
 
 
 def hashes_of(tenant: TenantId, table: pa.Table) -> EventHashes:
     """The hashes of each row, from its fields."""
-    events = table.column("event")
-    if not pa.types.is_dictionary(events.type):
-        events = events.dictionary_encode()
     columns = [
-        only_chunk(events.unify_dictionaries()),
+        _encoded_events(table),
         plain_strings(table.column("distinct_id")),
         only_chunk(table.column("time")),
         plain_strings(table.column("insert_id")),

@@ -35,7 +35,7 @@ EVENTS_DEFAULT: Final = 2_000_000
 ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
-DEDUPE_PARTS: Final = ((compact_module, "check_originals"), (writer_module, "_identity_of"),
+DEDUPE_PARTS: Final = ((compact_module, "check_originals"), (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 
