@@ -28,6 +28,7 @@ from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.filter import build_filter, to_bytes
 from evenshard.storage.segment.format import (
     FORMAT_VERSION,
+    IDENTITY_HASH,
     KEY_BLOCKS,
     KEY_FORMAT,
     KEY_HAS_DUPLICATES,
@@ -121,7 +122,8 @@ class SegmentWriter:
         return self._stream.tell()
 
     def append(self, table: pa.Table) -> None:
-        """Rows in segment order that follow those before; at least one."""
+        """Rows in segment order that follow those before; at least one. Their identity hashes may be with them."""
+        identities, table = _apart(self._place.tenant, table)
         self._totals.add(table)
         if self._writer is None:
             self._writer = self._open_writer(table)
@@ -129,7 +131,7 @@ class SegmentWriter:
         step = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // bytes_per_row))
         for start in range(0, table.num_rows, step):
             self._writer.write_table(_with_own_dictionaries(table.slice(start, step)), row_group_size=step)
-        self._identities.append(identity_of(self._place.tenant, table))
+        self._identities.append(identities)
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -243,6 +245,19 @@ def identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
         only_chunk(table.column("time")).to_numpy(),
         plain_strings(table.column("insert_id")),
     )
+
+
+def with_identities(tenant: TenantId, table: pa.Table) -> pa.Table:
+    """The table with ``identity_hash``, computed where it is not there."""
+    if IDENTITY_HASH in table.column_names:
+        return table
+    return table.append_column(IDENTITY_HASH, pa.array(identity_of(tenant, table)))
+
+
+def _apart(tenant: TenantId, table: pa.Table) -> tuple[UInt64, pa.Table]:
+    """The identity hashes, and the columns that are written."""
+    whole = with_identities(tenant, table)
+    return only_chunk(whole.column(IDENTITY_HASH)).to_numpy(), whole.drop_columns([IDENTITY_HASH])
 
 
 def _encoded_events(table: pa.Table) -> pa.DictionaryArray:

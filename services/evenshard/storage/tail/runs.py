@@ -7,8 +7,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.batch import REST, EventBatch, property_of, schema_of
+from evenshard.events.hashing import UInt64
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
+from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.order import order_of, sort_keys
 from evenshard.storage.tail.block import Block, hot_of
 
@@ -55,20 +58,20 @@ def next_run(blocks: Sequence[Block]) -> range | None:
     return range(first, end)
 
 
-def tables(blocks: Sequence[Block]) -> Iterator[pa.Table]:
+def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Table]:
     """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
-    ``duplicate`` and ``hot``, for compaction. Rows of a run come in its order."""
+    ``duplicate``, ``hot`` and ``identity_hash``, for compaction. Rows of a run come in its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
         end = start
         while end < len(blocks) and group.take(blocks[end]):
             end += 1
-        yield _table(blocks[start:end])
+        yield _table(blocks[start:end], identities)
         start = end
 
 
-def _table(blocks: Sequence[Block]) -> pa.Table:
+def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
     record = joined([block.batch for block in blocks]).record
     duplicates = np.concatenate([block.duplicates for block in blocks])
     table = pa.Table.from_batches([record])
@@ -76,10 +79,25 @@ def _table(blocks: Sequence[Block]) -> pa.Table:
     table = table.append_column(DUPLICATE, pa.array(duplicates))
     hot = hot_of(blocks)
     table = table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+    table = table.append_column(IDENTITY_HASH, pa.array(identities_of(blocks, identities)))
     if all(block.hidden is None for block in blocks):
         return table
     shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
     return table.filter(pa.array(np.concatenate(shown)))
+
+
+def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
+    """The identity hashes of the rows of blocks that follow one another."""
+    hashes = identities.hashes(blocks[0].first_ordinal, sum(block.rows for block in blocks))
+    if all(block.row_of_ordinal is None for block in blocks):
+        return hashes
+    of_rows = np.empty_like(hashes)
+    at = 0
+    for block in blocks:
+        rows = slice(None) if block.row_of_ordinal is None else block.row_of_ordinal
+        of_rows[at : at + block.rows][rows] = hashes[at : at + block.rows]
+        at += block.rows
+    return of_rows
 
 
 def sorted_run(blocks: Sequence[Block]) -> Block:
