@@ -147,7 +147,9 @@ class SegmentWriter:
         if size - len(footer) != data_bytes:
             raise AssertionError("the Parquet writer wrote more than the footer at the end")
         self._file.close()
-        filter_bytes = to_bytes(build_filter(np.concatenate(self._identities)))
+        identities = np.concatenate(self._identities)
+        self._identities.clear()  # what building takes is enough beside one copy
+        filter_bytes = to_bytes(build_filter(identities))
         filter_file = self._disk.open(self._names[1], create=True)
         try:
             filter_file.write([filter_bytes])
