@@ -1,6 +1,7 @@
 """A shard stays within its memory by peak RSS: while it imports, compacts, starts again, answers, meets old events."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import evenshard
@@ -131,8 +132,9 @@ def test_ten_years_of_one_tenant_are_imported_compacted_restarted_and_queried_wi
         with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=300) as client:
             assert total(client, HISTORY_FROM, HISTORY_TO) == events + late
             peaks["restart and query"] = peak.take()
-            again = client.import_table(reader(history(0, events // 10, events)))
-            assert again.duplicates == events // 10
+            some = list(islice(history(0, events, events), 10))
+            again = client.import_table(reader(iter(some)))
+            assert again.duplicates == sum(record.num_rows for record in some)
             peaks["events of before"] = peak.take()
     print(stored)
     print({name: f"{size >> 20} MiB" for name, size in peaks.items()})
