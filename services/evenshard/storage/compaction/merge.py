@@ -11,7 +11,7 @@ from evenshard.events.hashing import string_buffers
 from evenshard.events.properties import fold_into_rest, most_frequent
 from evenshard.events.scan import DUPLICATE
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.weave import number_users, second_original, weave
+from evenshard.storage.compaction.weave import gather, number_users, rows_of_one_moment, second_original, weave
 from evenshard.storage.rows import take_rows, take_strings
 from evenshard.storage.segment.format import IDENTITY_HASH, column_rank, repeats
 from evenshard.storage.segment.order import Int64, UInt64, in_order, name_ranks, only_chunk, order_of, sort_keys
@@ -125,7 +125,11 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
 def woven_identities(tables: Sequence[pa.Table], order: Int64) -> UInt64:
     """The identity hashes of all rows, in that order."""
     hashes = [only_chunk(table.column(IDENTITY_HASH)).to_numpy() for table in tables]
-    return hashes[0] if len(hashes) == 1 else np.concatenate(hashes)[order]
+    if len(hashes) == 1:
+        return hashes[0]
+    woven = np.empty(order.size, np.uint64)
+    gather(np.concatenate(hashes), order, woven)
+    return woven
 
 
 def check_originals(table: pa.Table, tenant: TenantId) -> None:
@@ -133,7 +137,8 @@ def check_originals(table: pa.Table, tenant: TenantId) -> None:
     ``table`` is what ``merge_sorted`` gives."""
     users = only_chunk(table.column("distinct_id")).indices.to_numpy()
     times = only_chunk(table.column("time")).to_numpy()
-    rows = np.flatnonzero((times[1:] == times[:-1]) & (users[1:] == users[:-1])) + 1
+    found = np.empty(times.size, np.int64)
+    rows = found[: rows_of_one_moment(users, times, found)]
     if not rows.size:
         return
     events = only_chunk(table.column("event").unify_dictionaries())

@@ -184,6 +184,24 @@ def number_users(order: Int64, placement: UInt64, ids: StringBuffers) -> tuple[I
     return codes, firsts[:users]
 
 
+@kernel(f"int64({view('int32')}, {view('int64')}, int64[::1])")
+def rows_of_one_moment(users, times, rows):  # type: ignore[no-untyped-def]
+    """Fills ``rows`` with those that have user and time of the row before them; returns how many they are."""
+    count = 0
+    for row in range(1, users.size):
+        if times[row] == times[row - 1] and users[row] == users[row - 1]:
+            rows[count] = row
+            count += 1
+    return count
+
+
+@kernel(f"void({view('uint64')}, {view('int64')}, uint64[::1])")
+def gather(values, rows, out):  # type: ignore[no-untyped-def]
+    """``out[i] = values[rows[i]]``, twice as fast as numpy, which looks at each index first."""
+    for i in range(np.uint64(rows.size)):
+        out[i] = values[np.uint64(rows[i])]
+
+
 @kernel(
     f"int64({view('int64')}, {view('int32')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
     f"{view('boolean')})"

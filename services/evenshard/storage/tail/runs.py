@@ -9,6 +9,7 @@ import pyarrow as pa
 from evenshard.events.batch import REST, EventBatch, property_of, schema_of
 from evenshard.events.hashing import UInt64
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.kernels import kernel, view
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
 from evenshard.storage.segment.format import IDENTITY_HASH
@@ -18,6 +19,13 @@ from evenshard.storage.tail.block import Block, hot_of
 RUN_ROWS_MAX = 256 * 1024
 LOOSE_BLOCKS_MAX = 64
 """So many blocks that are in no run yet are made one, however few rows they hold."""
+
+
+@kernel(f"void({view('uint64')}, {view('int32')}, uint64[::1])")
+def _scatter(values, rows, out):  # type: ignore[no-untyped-def]
+    """``out[rows[i]] = values[i]``."""
+    for i in range(np.uint64(rows.size)):
+        out[np.uint64(rows[i])] = values[i]
 
 
 class _Group:
@@ -94,9 +102,12 @@ def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
     of_rows = np.empty_like(hashes)
     at = 0
     for block in blocks:
-        rows = slice(None) if block.row_of_ordinal is None else block.row_of_ordinal
-        of_rows[at : at + block.rows][rows] = hashes[at : at + block.rows]
-        at += block.rows
+        end = at + block.rows
+        if block.row_of_ordinal is None:
+            of_rows[at:end] = hashes[at:end]
+        else:
+            _scatter(hashes[at:end], block.row_of_ordinal, of_rows[at:end])
+        at = end
     return of_rows
 
 
