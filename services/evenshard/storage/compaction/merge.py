@@ -124,7 +124,7 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
 
 def woven_identities(tables: Sequence[pa.Table], order: Int64) -> UInt64:
     """The identity hashes of all rows, in that order."""
-    hashes = [only_chunk(table.column(IDENTITY_HASH)).to_numpy() for table in tables]
+    hashes: list[UInt64] = [only_chunk(table.column(IDENTITY_HASH)).to_numpy() for table in tables]
     if len(hashes) == 1:
         return hashes[0]
     woven = np.empty(order.size, np.uint64)
