@@ -23,6 +23,7 @@ from evenshard.runtime.logs import logger, start_logs
 from evenshard.runtime.memory import keep_buffers, stay_small
 from evenshard.runtime.metrics import start_metrics, stop_metrics
 from evenshard.runtime.peers import GrpcPeers
+from evenshard.runtime.priority import share_interpreter
 from evenshard.runtime.rng import SystemRng
 from evenshard.runtime.server import Server
 from evenshard.runtime.service import Build, Ports, ServiceOptions
@@ -40,6 +41,7 @@ TELL_EVERY_S: Final = 0.5
 def run_process(options: ServiceOptions, build: Build) -> int:
     """Runs the service until a signal ends it; returns the exit status: 0 after a drain."""
     keep_buffers()
+    share_interpreter()
     if options.kind == "shard":
         stay_small()
     start_logs(options.name)

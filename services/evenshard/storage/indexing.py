@@ -13,6 +13,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
+from evenshard.storage.identity import IdentitySet
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -50,10 +51,10 @@ def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None) 
         return NOTHING
     with rows.maintenance:
         with state.append_lock:
-            rows.seal()
+            identities = rows.seal()
             taken = rows.visible
         try:
-            result, removed = _write(state, rows, taken, pace)
+            result, removed = _write(state, rows, taken, identities, pace)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
@@ -76,11 +77,13 @@ def is_unsettled(rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int) 
     return False
 
 
-def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[Compacted, Sequence[SegmentInfo]]:
+def _write(
+    state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace
+) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     with discarding(state, rows):
-        written = _compact(state, rows, taken, pace)
+        written = _compact(state, rows, taken, identities, pace)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -96,7 +99,7 @@ def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Compaction:
+def _compact(state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace) -> Compaction:
     """Sparing what cannot be read."""
     for tries_left in reversed(range(_UNREADABLE_MAX)):
         try:
@@ -104,7 +107,7 @@ def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Comp
                 state.disk,
                 lambda: next_segment_id(state, rows),
                 rows.tenant,
-                tables(taken.blocks),
+                tables(taken.blocks, identities),
                 taken.segments,
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,

@@ -196,11 +196,12 @@ class TenantRows:
         self.visible = replace(self.visible, segments=segments)
         self.indexed = indexed
 
-    def seal(self) -> None:
-        """A compaction begins: the identities so far belong to the rows it takes."""
+    def seal(self) -> IdentitySet:
+        """A compaction begins: the identities so far, which it gets, belong to the rows it takes."""
         assert self.sealed is None
-        self.sealed = self.active
+        self.sealed = taken = self.active
         self.active = IdentitySet(hash_mask=self._hash_mask)
+        return taken
 
     def unseal(self) -> None:
         """A compaction failed: all rows are still in the log."""

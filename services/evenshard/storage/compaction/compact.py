@@ -22,7 +22,7 @@ from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace
+from evenshard.storage.segment.writer import SegmentPlace, with_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def compact(
     spared: Container[int] = (),
     pace: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
-    """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
+    """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order; and
+    ``identity_hash``, where it is known.
 
     ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
     has become due. ``spared``: segments that are not read. Rows of segments that ``deletions`` hide are left out; the
@@ -87,7 +88,7 @@ def compact(
 
     Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
-    inputs = [TailInput.of_table(table) for table in tail if table.num_rows]
+    inputs = [TailInput.of_table(with_identities(tenant, table)) for table in tail if table.num_rows]
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
