@@ -13,17 +13,31 @@ esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 
+# The files that constraints.txt pins are of these.
+if [ "$(uname -sm)" != "Linux x86_64" ]; then
+  echo "setup: this is $(uname -sm), and constraints.txt pins the packages' files for Linux x86_64 alone; by hand, and" \
+    "untried there: python3 -m venv .venv && .venv/bin/pip install -e '.[dev]'" >&2
+  exit 4
+fi
 fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }
 
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do
-    if [ -n "$candidate" ] && fits "$candidate"; then
+  local candidate version found="" candidates=(python3.11 python3.12 python3.13 python3 python)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    if fits "$candidate"; then
       echo "$candidate"
       return
     fi
+    version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+    case $version in
+      3.11 | 3.12 | 3.13) found+="; $candidate is $version without venv or ensurepip (Debian: python$version-venv)" ;;
+      *) found+="; $candidate is $version" ;;
+    esac
   done
-  echo "setup: no Python from 3.11 to 3.13 with venv and pip is on PATH (name one by PYTHON)" >&2
+  echo "setup: evenshard needs Python 3.11, 3.12 or 3.13 with venv and pip: for these constraints.txt pins the packages'" \
+    "files. Found: ${found:-; none in ${candidates[*]}}. Name another: PYTHON=/path/to/python3.12 $0" |
+    sed 's/Found: ; /Found: /' >&2
   return 4
 }
 
@@ -54,11 +68,17 @@ if [ "$peers" = yes ]; then
   fi
 fi
 
-# Kernels are compiled when their modules are imported; importing all of them fills the cache.
-.venv/bin/python - <<'PYTHON'
+# Kernels are compiled when their modules are imported; importing all of them fills the cache, once for these sources as
+# they lie here (numba looks at place, size and time of a kernel's file).
+kernels=${NUMBA_CACHE_DIR:-.venv/share/evenshard/kernels}
+wanted=$({ echo "$root $kernels"; find services/evenshard -name '*.py' -printf '%p %s %T@\n' | sort; } | sha256sum)
+if ! { [ -d "$kernels" ] && [ "$(cat .venv/kernels-of 2>/dev/null || true)" = "$wanted" ]; }; then
+  .venv/bin/python - <<'PYTHON'
 import importlib, pathlib, re
 root = pathlib.Path("services")
 for path in sorted(root.glob("evenshard/**/*.py")):
     if re.search(r"^@(kernels\.)?kernel\(", path.read_text(), re.MULTILINE):
         importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
 PYTHON
+  { echo "$wanted" > .venv/kernels-of; } 2> /dev/null || true # another user's: asked again
+fi

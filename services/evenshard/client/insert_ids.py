@@ -131,8 +131,11 @@ class _Lines:
     def judge(self) -> tuple[Mask, Mask]:
         """Which lines surely lack an insert_id, and which must be parsed to know."""
         mentions = self._mentions()
-        mention_count = self._per_line(mentions)
         braces = np.flatnonzero(self.data == _OPEN)
+        if self._all_have_one(mentions, braces):
+            nothing = np.zeros(self.count, np.bool_)
+            return nothing, nothing
+        mention_count = self._per_line(mentions)
         brace_count = self._per_line(braces)
         clear_count = self._per_line(self._clear_keys(mentions, braces))
         has = (mention_count == 1) & (clear_count == 1) & (brace_count <= 2)
@@ -149,6 +152,15 @@ class _Lines:
         )
         plain = objects & (mention_count == 0) & (self._per_line(self._escaped_letters()) == 0)
         return plain, ~(has | plain | blank)
+
+    def _all_have_one(self, mentions: Int64, braces: Int64) -> bool:
+        """Whether every line is as clients write it: two braces opened, and its insert_id the only mention of one. Told
+        without asking which line a position is in, since the n-th is the n-th line's."""
+        if mentions.size != self.count or braces.size != 2 * self.count:
+            return False
+        return all(
+            bool(((each >= self.starts) & (each < self.ends)).all()) for each in (mentions, braces[::2], braces[1::2])
+        ) and bool(self._is_clear(mentions, opened=None).all())
 
     def places_of(self, lines: Sequence[int]) -> tuple[Int64, Int64]:
         """Of lines that have to be parsed: where a field is to be added, and where an empty text is to be filled."""
@@ -179,16 +191,22 @@ class _Lines:
 
     def _clear_keys(self, mentions: Int64, braces: Int64) -> Int64:
         """Mentions that surely are the insert_id: a key of that name, and a text that is not empty after it."""
+        line_starts = self.starts[self._line_of(mentions)]
+        opened = np.searchsorted(braces, mentions) - np.searchsorted(braces, line_starts)
+        result: Int64 = mentions[self._is_clear(mentions, opened)]
+        return result
+
+    def _is_clear(self, mentions: Int64, opened: Int64 | None) -> Mask:
+        """``opened``: braces before each in its line; None: not known, so that only the name with a dollar counts."""
         behind = mentions + len(_KEY)
         is_key = (self._at(behind) == _QUOTE) & (self._at(behind + 1) == _COLON)
         value = behind + 2 + (self._at(behind + 2) == _SPACE)
         is_key &= (self._at(value) == _QUOTE) & (self._at(value + 1) != _QUOTE)
         with_dollar = (self._at(mentions - 1) == _DOLLAR) & (self._at(mentions - 2) == _QUOTE)
-        # Without the dollar it is a field only beside ``event``: before any second brace opens.
-        line_starts = self.starts[self._line_of(mentions)]
-        opened = np.searchsorted(braces, mentions) - np.searchsorted(braces, line_starts)
-        beside_event = (self._at(mentions - 1) == _QUOTE) & (opened == 1)
-        result: Int64 = mentions[is_key & (with_dollar | beside_event)]
+        result: Mask = is_key & with_dollar
+        if opened is not None:
+            # Without the dollar it is a field only beside ``event``: before any second brace opens.
+            result |= is_key & (self._at(mentions - 1) == _QUOTE) & (opened == 1)
         return result
 
     def _escaped_letters(self) -> Int64:

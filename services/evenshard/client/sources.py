@@ -11,7 +11,7 @@ from evenshard.client.import_result import Rejected
 from evenshard.client.insert_ids import FIELD, InsertIds, add_to_record, has_insert_id, hides_insert_id
 from evenshard.errors import EvenshardError
 
-LINES_PER_BATCH: Final = 10_000
+LINES_PER_BATCH: Final = 20_000
 LINE_BATCH_BYTES: Final = 4 << 20
 ROWS_PER_BATCH: Final = 50_000
 ROW_BATCH_BYTES: Final = 8 << 20

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +17,24 @@ from evenshard.ids import ShardId
 from evenshard.runtime.cluster_plan import ETCD_NAME
 from evenshard.runtime.cluster_status import fetch_status
 from evenshard.storage.log.reader import read_log_file
+from evenshard.testing.account import Account
 
 PORTS_NEEDED = 16
+BASE_PORTS = range(20_000, 32_000)
+PORTS_OF_A_PROCESS = 200
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 
 
 def free_base_port(preferred: int | None = None) -> int:
-    """A port that begins a run of free ones, for ``--base-port``; the preferred one if it does."""
-    somewhere = range(20_000 + os.getpid() % 1000 * 20, 60_000, PORTS_NEEDED)
-    for base in [*([] if preferred is None else [preferred]), *somewhere]:
+    """A port that begins a run of free ones, for ``--base-port``; the preferred one if it does.
+
+    Looked for from a place of this process's own: what runs beside it (tests run two at a time) looks elsewhere first,
+    or both would find the same ones free. Below the ports that the system gives to outgoing connections.
+    """
+    spans = len(BASE_PORTS) // PORTS_OF_A_PROCESS
+    mine = os.getpid() % spans * PORTS_OF_A_PROCESS
+    for base in [*([] if preferred is None else [preferred]), *BASE_PORTS[mine:], *BASE_PORTS[:mine]]:
         try:
             for port in range(base, base + PORTS_NEEDED):
                 with socket.socket() as probe:
@@ -56,6 +63,7 @@ class ClusterProcess:
     shards: int = 2
     settings: Sequence[str] = ()
     base_port: int = field(default_factory=free_base_port)
+    account: Account = field(default_factory=Account)
     ready: dict[str, Any] = field(default_factory=dict)
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -80,13 +88,18 @@ class ClusterProcess:
 
     def start(self) -> None:
         """Returns when all services serve; raises with what ``up`` said if they do not."""
-        command = [sys.executable, "-m", "evenshard.cli.main", "up", "--json", "--data-dir", str(self.data_dir)]
+        command = [*self.account.evenshard, "up", "--json", "--data-dir", str(self.data_dir)]
         command += ["--shards", str(self.shards), "--base-port", str(self.base_port)]
         for setting in self.settings:
             command += ["--set", setting]
         with self._up_log_file.open("ab") as stderr:
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, stdin=subprocess.DEVNULL
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                **self.account.options(),
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -153,11 +166,11 @@ class ClusterProcess:
     def run(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = 120.0) -> CommandResult:
         """Runs ``evenshard ARGUMENTS --json`` against this cluster."""
         done = subprocess.run(
-            [sys.executable, "-m", "evenshard.cli.main", *arguments, "--json"],
+            [*self.account.evenshard, *arguments, "--json"],
             input=stdin,
             capture_output=True,
             timeout=timeout_s,
-            env={**os.environ, "EVENSHARD_ROUTER": self.router, "EVENSHARD_GATEWAY": self.gateway},
+            **self.account.options(EVENSHARD_ROUTER=self.router, EVENSHARD_GATEWAY=self.gateway),
         )
         text = done.stdout.decode()
         try:

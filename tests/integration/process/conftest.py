@@ -1,4 +1,4 @@
-"""``evenshard up`` with real processes that serve only the probe."""
+"""``evenshard up`` with real processes that serve only the probe; and a machine on which nobody has done anything."""
 
 import contextlib
 import json
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evenshard.testing import fresh_machine as fresh
 from evenshard.testing.processes import free_base_port
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 READY_TIMEOUT_S = 30.0
 
 # `up`, except that its services are the probe's.
@@ -88,3 +90,25 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         each.process.wait(10)
         if each.process.stdout is not None:
             each.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def bare_clone() -> Iterator[fresh.FreshMachine]:
+    missing = fresh.missing(REPOSITORY)
+    if missing:
+        pytest.skip(f"NO FRESH MACHINE TRIED: {missing}")
+    with fresh.fresh_machine(REPOSITORY) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def first_demo(bare_clone: fresh.FreshMachine) -> fresh.Done:
+    """What came of the demo in a bare clone: it installs everything."""
+    return bare_clone.run("scripts/demo.sh", timeout_s=1500)
+
+
+@pytest.fixture(scope="session")
+def fresh_machine(bare_clone: fresh.FreshMachine, first_demo: fresh.Done) -> fresh.FreshMachine:
+    """After the demo."""
+    assert first_demo.exit_status == 0, first_demo
+    return bare_clone

@@ -113,7 +113,11 @@ def without_a_catalog(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made", "code"),
-    [(of_a_newer_format, "FORMAT_TOO_NEW"), (of_another_shard, "DATA_DAMAGED"), (without_a_catalog, "DATA_DAMAGED")],
+    [
+        (of_a_newer_format, "FORMAT_TOO_NEW"),
+        (without_a_catalog, "DATA_DAMAGED"),
+        pytest.param(of_another_shard, "DATA_DAMAGED", marks=pytest.mark.slow),
+    ],
 )
 def test_up_reports_a_directory_it_cannot_start_on_and_leaves_it_alone(tmp_path: Path, made: Any, code: str) -> None:
     root = tmp_path / "data" / "shard-0"

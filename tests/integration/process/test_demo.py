@@ -93,6 +93,7 @@ def write_events(file: Path, names: Sequence[str], users: Sequence[str]) -> None
     )
 
 
+@pytest.mark.slow
 def test_events_with_odd_names_and_without_users_are_asked_about_too(temporary: Path) -> None:
     file = temporary / "odd.ndjson"
     write_events(file, ["$pageview"] * 3 + ["odd `name` where x"] * 2 + ["$autocapture"], [""])
@@ -107,7 +108,8 @@ def test_events_with_odd_names_and_without_users_are_asked_about_too(temporary: 
 
 def test_own_events_are_asked_about_too(temporary: Path) -> None:
     file = temporary / "own.ndjson"
-    write_events(file, ["opened"] * 50 + ["read"] * 30 + ["shared"] * 20, [f"u{number}" for number in range(10)])
+    names = ["$opened"] * 50 + ["odd `name` where x"] * 30 + ["shared"] * 20
+    write_events(file, names, [f"u{number}" for number in range(10)])
     with file.open("ab") as lines:
         lines.write(b"not an event\n")
     demo = _start(temporary, str(file))
@@ -115,16 +117,22 @@ def test_own_events_are_asked_about_too(temporary: Path) -> None:
     assert demo.returncode == 0, said + errors
     assert "100 accepted" in said
     assert "1 rejected" in said
-    assert "how many users of demo had 'opened', by day" in said
+    assert "how many users of demo had '$opened', by day" in said
     assert "\n  2020-09-13  10  █" in said
     assert re.search(r"^3  shared +10 .*100\.0 %", said, re.MULTILINE)
     assert "None: nobody sent more events in a day" in said
     assert f"import {file} --create-tenant --tenant demo" in said
+    assert "--step '`odd ``name`` where x`'" in said
     assert _left(temporary) == []
 
 
 @pytest.mark.parametrize(
-    ("number", "during"), [(signal.SIGINT, "$ evenshard import"), (signal.SIGTERM, "== Starting a cluster")]
+    ("number", "during"),
+    [
+        (signal.SIGINT, "== Starting a cluster"),
+        pytest.param(signal.SIGINT, "$ evenshard import", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "== Starting a cluster", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_demo_leaves_nothing(temporary: Path, number: signal.Signals, during: str) -> None:
     demo = _start(temporary)

@@ -1,11 +1,13 @@
-"""Mistakes people make in their first five minutes, each answered by a sentence that helps; real processes."""
+"""Mistakes people make in their first five minutes, each answered by a sentence that helps; real processes.
+
+Made by this user with this installation, and (soak) by a user who has nothing but a fresh clone.
+"""
 
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,27 +16,49 @@ from typing import Any
 
 import orjson
 import pytest
+from evenshard.testing.account import Account
 from evenshard.testing.processes import ClusterProcess, free_base_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
 START_MS = 1_767_225_600_000
-EVENSHARD = [sys.executable, "-m", "evenshard.cli.main"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["here", pytest.param("fresh_machine", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+)
+def account(request: pytest.FixtureRequest) -> Account:
+    """Who makes the mistakes."""
+    if request.param == "here":
+        return Account()
+    account: Account = request.getfixturevalue(request.param).account
+    return account
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
-    with ClusterProcess(tmp_path_factory.mktemp("cluster") / "data") as running:
+def cluster(account: Account) -> Iterator[ClusterProcess]:
+    with account.folder("cluster") as folder, ClusterProcess(folder / "data", shards=1, account=account) as running:
         yield running
 
 
 @pytest.fixture
-def told(cluster: ClusterProcess) -> Callable[..., tuple[int, str]]:
+def folder(account: Account) -> Iterator[Path]:
+    with account.folder("mistakes") as folder:
+        yield folder
+
+
+@pytest.fixture
+def told(account: Account, cluster: ClusterProcess) -> Callable[..., tuple[int, str]]:
     """A command's exit status and what a person reads of it."""
 
     def run(*arguments: str, router: str = "") -> tuple[int, str]:
         addresses = {"EVENSHARD_ROUTER": router or cluster.router, "EVENSHARD_GATEWAY": router or cluster.gateway}
         done = subprocess.run(
-            [*EVENSHARD, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **addresses}
+            [*account.evenshard, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **account.options(**addresses),
         )
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout + done.stderr
@@ -47,12 +71,12 @@ def event(number: int, tenant: str) -> bytes:
     return orjson.dumps({"tenant": tenant, "event": "view", "properties": properties}) + b"\n"
 
 
-def test_a_taken_port_is_named_with_a_free_one(tmp_path: Path) -> None:
+def test_a_taken_port_is_named_with_a_free_one(account: Account, folder: Path) -> None:
     base_port = free_base_port()
     with socket.create_server(("127.0.0.1", base_port + 1)):
         done = subprocess.run(
-            [*EVENSHARD, "up", "--data-dir", str(tmp_path / "data"), "--base-port", str(base_port)],
-            capture_output=True, text=True, timeout=60,
+            [*account.evenshard, "up", "--data-dir", str(folder / "data"), "--base-port", str(base_port)],
+            capture_output=True, text=True, timeout=60, **account.options(),
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (4, "")
     assert f"PORT_IN_USE: port {base_port + 1}, for gateway-0, cannot be used" in done.stderr
@@ -61,8 +85,8 @@ def test_a_taken_port_is_named_with_a_free_one(tmp_path: Path) -> None:
     assert int(suggested[1]) > base_port + 10
 
 
-def test_a_wrong_tenant_gets_near_names_and_the_way_to_make_it(told: Callable[..., Any], tmp_path: Path) -> None:
-    path = tmp_path / "events"
+def test_a_wrong_tenant_gets_near_names_and_the_way_to_make_it(told: Callable[..., Any], folder: Path) -> None:
+    path = folder / "events"
     path.write_bytes(event(0, "numpy"))
     assert told("import", str(path), "--create-tenant")[0] == 0
     days = ["--from", "2026-01-01", "--to", "2026-01-02"]
@@ -78,17 +102,17 @@ def test_a_wrong_tenant_gets_near_names_and_the_way_to_make_it(told: Callable[..
     assert (status, "nobody made the tenant: --create-tenant makes those that are named" in said) == (1, True)
 
 
-def test_a_wrong_file_is_answered_with_what_to_give(told: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "events.csv").write_text("event,user\nview,u\n")
-    (tmp_path / "empty").touch()
+def test_a_wrong_file_is_answered_with_what_to_give(told: Callable[..., Any], folder: Path) -> None:
+    (folder / "events.csv").write_text("event,user\nview,u\n")
+    (folder / "empty").touch()
     for name, status, sentence in (
         ("missing", 2, "give NDJSON (one JSON object a line), Arrow or Parquet"),
-        ("event.csv", 2, f"did you mean {tmp_path / 'events.csv'}?"),
+        ("event.csv", 2, f"did you mean {folder / 'events.csv'}?"),
         ("", 2, "is a directory"),
         ("empty", 0, "has no events: it is empty"),
         ("events.csv", 1, "no line of"),
     ):
-        found, said = told("import", str(tmp_path / name), "--tenant", "numpy", "--create-tenant")
+        found, said = told("import", str(folder / name), "--tenant", "numpy", "--create-tenant")
         assert (found, sentence in said) == (status, True), said
 
 
@@ -99,14 +123,14 @@ def test_without_a_cluster_it_is_said_how_to_start_one(told: Callable[..., Any])
 
 
 def test_ctrl_c_twice_ends_an_import_at_once_and_it_can_go_on(
-    cluster: ClusterProcess, told: Callable[..., Any], tmp_path: Path
+    account: Account, cluster: ClusterProcess, told: Callable[..., Any], folder: Path
 ) -> None:
     told("admin", "create-tenant", "slow")
-    pipe = tmp_path / "pipe"
+    pipe = folder / "pipe"
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        [*EVENSHARD, "import", str(pipe), "--tenant", "slow", "--router", cluster.router, "--batch-rows", "100"],
-        stderr=subprocess.PIPE, text=True,
+        [*account.evenshard, "import", str(pipe), "--tenant", "slow", "--batch-rows", "100"],
+        stderr=subprocess.PIPE, text=True, **account.options(EVENSHARD_ROUTER=cluster.router),
     )  # fmt: skip
     stopped = threading.Event()
 
@@ -143,10 +167,11 @@ def test_ctrl_c_twice_ends_an_import_at_once_and_it_can_go_on(
     assert "INTERRUPTED" in said
 
 
-def test_ctrl_c_twice_ends_a_cluster_at_once_and_says_that_nothing_is_lost(tmp_path: Path) -> None:
+def test_ctrl_c_twice_ends_a_cluster_at_once_and_says_that_nothing_is_lost(account: Account, folder: Path) -> None:
+    up = [*account.evenshard, "up", "--data-dir", str(folder / "data"), "--base-port", str(free_base_port())]
     process = subprocess.Popen(
-        [*EVENSHARD, "up", "--data-dir", str(tmp_path / "data"), "--base-port", str(free_base_port()), "--shards", "1"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+        [*up, "--shards", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, **account.options(),
     )  # fmt: skip
     try:
         assert process.stdout is not None

@@ -3,7 +3,6 @@
 import pytest
 from evenshard.testing.bench.compare import AnswersDifferError, Timed, check_equal, compared_s, fastest_of, median_of
 from evenshard.testing.bench.figure import Figure
-from evenshard.testing.bench.sustained import Backlog
 
 OURS = {"total": Timed([(1, 10), (2, 20)], 0.5), "unique": Timed([(0, 3)], 1.5)}
 
@@ -63,17 +62,3 @@ def test_the_fastest_form_counts_if_all_forms_answer_the_same() -> None:
     assert fastest_of([slow, fast], "total") is fast
     with pytest.raises(AnswersDifferError, match="FINAL and LIMIT 1 BY"):
         fastest_of([slow, Timed([(2,)], 1.0, "LIMIT 1 BY")], "total")
-
-
-@pytest.mark.parametrize(
-    ("samples", "growing"),
-    [
-        ([0, 5, 9, 1, 6, 9, 2, 8, 10], False),
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], True),
-        ([0, 0, 0, 0, 0, 0], False),
-        ([9, 9, 9, 5, 4, 3], False),
-        ([7], False),
-    ],
-)
-def test_a_backlog_grows_when_its_peaks_do(samples: list[int], growing: bool) -> None:
-    assert Backlog(samples).is_growing() is growing

@@ -1,13 +1,25 @@
 """What benchmarks send: the same for the same seed, every event another one, every bad line bad."""
 
+from collections import Counter
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
+from evenshard.errors import EVENT_CODES
 from evenshard.events.ndjson_codec import decode_ndjson
 from evenshard.testing.bench.dataset import write_dataset
 from evenshard.testing.bench.figure import Figure
-from evenshard.testing.bench.generator import BAD_LINES, DAYS, START_MS, lines_of, record_of, sessions_of
+from evenshard.testing.bench.generator import (
+    BAD_LINES,
+    DAYS,
+    LARGE_EVERY,
+    LARGE_LINE,
+    NOT_OF_LINES,
+    START_MS,
+    lines_of,
+    record_of,
+    sessions_of,
+)
 
 SEED = 7
 NOW_MS = 1_800_000_000_000
@@ -34,13 +46,28 @@ def test_lines_say_what_columns_say() -> None:
     assert (flat, bad) == (record_of(SEED, 0, 50).to_pylist(), 0)
 
 
-def test_every_kind_of_bad_line_is_rejected_and_the_others_are_not() -> None:
-    decoded = decode_ndjson(b"\n".join(BAD_LINES), tenant="t", strict=False, now_ms=NOW_MS)
-    assert [reject.index for reject in decoded.rejects] == list(range(len(BAD_LINES)))
-    payload, bad = lines_of(SEED, 0, 2_000, bad_share=0.1)
-    decoded = decode_ndjson(payload, tenant="t", strict=False, now_ms=NOW_MS)
-    assert (decoded.rows, len(decoded.rejects)) == (2_000, bad)
-    assert 100 < bad < 300
+def codes_of(payload: bytes) -> list[str]:
+    decoded = decode_ndjson(payload, tenant="t", strict=True, now_ms=NOW_MS)
+    assert decoded.rows == len(payload.splitlines())
+    return [reject.code for reject in decoded.rejects]
+
+
+def test_there_is_a_bad_line_of_every_code_a_line_can_cause() -> None:
+    assert {*BAD_LINES, "EVENT_TOO_LARGE"} | set(NOT_OF_LINES) == EVENT_CODES
+    assert not {*BAD_LINES, "EVENT_TOO_LARGE"} & set(NOT_OF_LINES)
+    for code, lines in BAD_LINES.items():
+        assert codes_of(b"\n".join(lines)) == [code] * len(lines)
+    assert codes_of(LARGE_LINE) == ["EVENT_TOO_LARGE"]
+
+
+def test_bad_lines_are_rejected_and_the_others_are_not() -> None:
+    payload, bad = lines_of(SEED, 0, 5_000, bad_share=0.1)
+    codes = codes_of(payload)
+    assert (len(codes), 300 < bad < 700) == (bad, True)
+    assert Counter(codes)["EVENT_TOO_LARGE"] == 1
+    assert set(codes) == {*BAD_LINES, "EVENT_TOO_LARGE"}
+    payload, _ = lines_of(SEED, LARGE_EVERY - 1_000, 1_000, bad_share=0.1)
+    assert "EVENT_TOO_LARGE" not in codes_of(payload)
 
 
 def test_a_figure_is_one_line_with_the_contracts_keys() -> None:

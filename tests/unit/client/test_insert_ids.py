@@ -109,6 +109,22 @@ def test_a_block_keeps_its_lines_and_gives_each_event_another_id() -> None:
     assert add_to_lines(added, InsertIds()) == added
 
 
+@pytest.mark.parametrize(
+    ("lines", "lacking"),
+    [
+        ([b'{"event":"a","properties":{"$insert_id":"x","y":"insert_id"}}', b'{"event":"a","properties":{}}'], 1),
+        ([b'{"event":"a","properties":{"o":{"$insert_id":"x"}}}', b'{"event":"a","$insert_id":"x"}'], 0),
+        ([b'{"event":"a","properties":{"insert_id":"x"}}', b'{"event":"a","properties":{"$insert_id":"y"}}'], 0),
+    ],
+    ids=["two mentions in one line", "three braces in one line", "a key that is no field"],
+)
+def test_a_line_lacks_its_id_whatever_its_neighbours_have_too_much(lines: list[bytes], lacking: int) -> None:
+    # In all of them the block has as many mentions as lines and two braces for each.
+    added = add_to_lines(b"\n".join(lines), InsertIds("t")).split(b"\n")
+    assert added[1 - lacking] == lines[1 - lacking]
+    assert event_id(added[lacking]).startswith("$auto-t-")
+
+
 def test_generated_ids_are_short_printable_and_nobody_elses() -> None:
     first, second = InsertIds(), InsertIds()
     made = {first.one(), second.one(), *first.many(10).to_pylist(), *second.many(10).to_pylist()}

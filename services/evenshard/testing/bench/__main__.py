@@ -19,7 +19,7 @@ from evenshard.testing.bench.rows import ingest_rows
 from evenshard.testing.bench.segmentation import segmentation, segmentation_cold
 from evenshard.testing.bench.start import start
 from evenshard.testing.bench.storage import storage_bytes
-from evenshard.testing.bench.sustained import ingest_sustained
+from evenshard.testing.bench.sustained import BacklogGrowsError, ingest_sustained
 
 BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "compaction": compaction,
@@ -54,7 +54,7 @@ def main() -> int:
     options = Options(chosen.events, chosen.rounds, chosen.seconds, chosen.dir, not chosen.no_peers)
     try:
         figures = BENCHMARKS[chosen.name](options)
-    except (AnswersDifferError, PeerError) as error:
+    except (AnswersDifferError, BacklogGrowsError, PeerError) as error:
         print(f"{chosen.name}: {error}", file=sys.stderr)
         return 1
     for figure in figures:

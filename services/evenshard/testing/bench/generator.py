@@ -1,6 +1,6 @@
 """Seeded events of a few columns, made batch by batch with numpy and Arrow: the same seed gives the same bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -37,29 +37,45 @@ def _line(event: str = '"view"', user: str = '"u"', time: str = _TIME, more: str
     return f'{{"event":{event},"properties":{{"distinct_id":{user},"time":{time},"$insert_id":"bad"{more}}}}}'
 
 
-BAD_LINES: Final[Sequence[bytes]] = [
-    b"{not json",
-    b"[1,2]",
-    _line(more=',"x":NaN').encode(),
-    _line(more=',"x":"@"').encode().replace(b"@", b"\xff\xfe"),
-    _line(more=',"x":"\\ud800"').encode(),
-    _line(event="null").encode(),
-    _line(event="7").encode(),
-    _line(event='"' + "x" * 256 + '"').encode(),
-    _line(event='"$hotshard_record"').encode(),
-    _line(user="[1]").encode(),
-    _line(user='"' + "x" * 256 + '"').encode(),
-    _line(time="null").encode(),
-    _line(time='"yesterday"').encode(),
-    _line(time='"1969-06-01T00:00:00Z"').encode(),
-    _line(time='"2126-01-01T00:00:00Z"').encode(),
-    _line().replace('"bad"', '"' + "x" * 65 + '"').encode(),
-    _line(more="".join(f',"p{number}":1' for number in range(300))).encode(),
-    _line(more=',"x":[[[[1]]]]').encode(),
-    _line(more=',"x":9223372036854775808').encode(),
-    b'{"event":"view","properties":[1]}',
-]
-"""One of each kind that is rejected."""
+BAD_LINES: Final[Mapping[str, Sequence[bytes]]] = {
+    "INVALID_JSON": [b"{not json", b"[1,2]", _line(more=',"x":NaN').encode()],
+    "INVALID_UTF8": [
+        _line(more=',"x":"@"').encode().replace(b"@", b"\xff\xfe"),
+        _line(more=',"x":"\\ud800"').encode(),
+    ],
+    "EVENT_MISSING": [_line(event="null").encode()],
+    "EVENT_TYPE": [_line(event="7").encode()],
+    "EVENT_TOO_LONG": [_line(event='"' + "x" * 256 + '"').encode()],
+    "EVENT_NAME_RESERVED": [_line(event='"$hotshard_record"').encode()],
+    "DISTINCT_ID_TYPE": [_line(user="[1]").encode()],
+    "DISTINCT_ID_TOO_LONG": [_line(user='"' + "x" * 256 + '"').encode()],
+    "DISTINCT_ID_PLACEHOLDER": [_line(user='"null"').encode()],
+    "TIME_MISSING": [_line(time="null").encode()],
+    "TIME_INVALID": [_line(time='"yesterday"').encode()],
+    "TIME_TOO_OLD": [_line(time='"1969-06-01T00:00:00Z"').encode()],
+    "TIME_IN_FUTURE": [_line(time='"2126-01-01T00:00:00Z"').encode()],
+    "INSERT_ID_MISSING": [_line().replace(',"$insert_id":"bad"', "").encode()],
+    "INSERT_ID_INVALID": [_line().replace('"bad"', '"' + "x" * 65 + '"').encode()],
+    "PROPERTIES_TYPE": [b'{"event":"view","properties":[1]}'],
+    "PROPERTIES_TOO_MANY": [_line(more="".join(f',"p{number}":1' for number in range(300))).encode()],
+    "PROPERTIES_TOO_DEEP": [_line(more=',"x":[[[[1]]]]').encode()],
+    "NUMBER_OUT_OF_RANGE": [_line(more=',"x":9223372036854775808').encode(), _line(more=',"x":1e999').encode()],
+    "TENANT_MISMATCH": [_line().replace("{", '{"tenant":"another",', 1).encode()],
+}
+"""Of every code a line can cause in a strict import whose call names the tenant, but for the one of size."""
+LARGE_LINE: Final = _line(more=f',"x":"{"x" * 1_000_000}"').encode()
+"""``EVENT_TOO_LARGE``. One line in ``LARGE_EVERY``, for else these would be most of what is sent."""
+LARGE_EVERY: Final = 100_000
+NOT_OF_LINES: Final[Mapping[str, str]] = {
+    "NUMBER_NOT_FINITE": "JSON text has no such number: it is INVALID_JSON or NUMBER_OUT_OF_RANGE",
+    "TENANT_MISSING": "the call names the tenant",
+    "TENANT_NOT_FOUND": "the call names the tenant",
+    "TENANT_NAME_INVALID": "the call names the tenant",
+    "DISTINCT_ID_BLOCKED": "somebody has to have blocked it before",
+    "SHARD_UNAVAILABLE": "a shard's, not a line's",
+}
+"""Codes of events that no line causes here, and why."""
+_BAD_KINDS: Final = [line for lines in BAD_LINES.values() for line in lines]
 
 
 def record_of(seed: int, first: int, rows: int, *, every_ms: int = 50) -> pa.RecordBatch:
@@ -134,7 +150,10 @@ def lines_of(seed: int, first: int, rows: int, *, bad_share: float = 0.0) -> tup
         chance = np.random.default_rng([seed, first, 1])
         where = chance.random(rows) < bad_share
         bad = int(where.sum())
-        kinds = pa.array([line + b"\n" for line in BAD_LINES]).take(pa.array(chance.integers(0, len(BAD_LINES), bad)))
+        chosen = chance.integers(0, len(_BAD_KINDS), bad)
+        if first % LARGE_EVERY == 0:
+            chosen[:1] = len(_BAD_KINDS)
+        kinds = pa.array([line + b"\n" for line in [*_BAD_KINDS, LARGE_LINE]]).take(pa.array(chosen))
         lines = pc.replace_with_mask(lines, pa.array(where), kinds)
     _, offsets, data = lines.buffers()
     end = int(np.frombuffer(offsets, np.int32)[rows])

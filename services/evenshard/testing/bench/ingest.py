@@ -17,6 +17,7 @@ import evenshard
 from evenshard.client.batches import Batch, encode_record
 from evenshard.client.import_result import ImportResult
 from evenshard.client.insert_ids import InsertIds, add_to_lines
+from evenshard.client.sources import LINES_PER_BATCH
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.generator import BAD_SHARE, FROM_DATE, TO_DATE, lines_of, record_of
 from evenshard.testing.bench.options import Options
@@ -24,7 +25,7 @@ from evenshard.testing.bench.sending import IN_FLIGHT, SEED, SHARDS, TENANT, sen
 from evenshard.testing.processes import ClusterProcess
 
 ARROW_BATCH_ROWS: Final = 50_000
-LINE_BATCH_ROWS: Final = 10_000
+LINE_BATCH_ROWS: Final = LINES_PER_BATCH
 ROUNDS_DEFAULT: Final = 3
 
 
@@ -37,6 +38,7 @@ class Load:
     bad: int
     prepare: Callable[[Batch], Batch] = lambda batch: batch
     """What the client does to each batch while the clock runs."""
+    strict: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return map(self.prepare, self.batches)
@@ -72,7 +74,12 @@ def _lines(events: int, bad_share: float) -> Load:
         batches.append(Batch("ndjson", payload, rows, first))
         bad += bad_here
     ids = InsertIds()
-    return Load(batches, events, bad, lambda batch: replace(batch, payload=add_to_lines(batch.payload, ids)))
+
+    def prepare(batch: Batch) -> Batch:
+        return replace(batch, payload=add_to_lines(batch.payload, ids))
+
+    # Some of the bad lines are bad in strict imports only.
+    return Load(batches, events, bad, prepare, strict=bad_share > 0)
 
 
 def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
@@ -102,7 +109,7 @@ def _round_s(load: Load, folder: Path | None) -> float:
             with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
                 client.create_tenant(TENANT)
             started_s = time.perf_counter()
-            result = send(cluster.router, iter(load))
+            result = send(cluster.router, iter(load), strict=load.strict)
             took_s = time.perf_counter() - started_s
             _check(cluster, load, result)
     finally:

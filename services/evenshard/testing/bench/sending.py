@@ -21,23 +21,30 @@ def send(
     router: str,
     batches: Iterator[Batch],
     *,
+    strict: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ImportResult:
     """Returns when every event is answered for."""
-    return run_blocking(_send(router, batches, stopping, on_progress))
+    return run_blocking(_send(router, batches, strict, stopping, on_progress))
 
 
 async def _send(
     router: str,
     batches: Iterator[Batch],
+    strict: bool,
     stopping: Callable[[], bool],
     on_progress: Callable[[Progress], None] | None,
 ) -> ImportResult:
     transport = Transport(router, None)
     try:
         options = ImportOptions(
-            TENANT, in_flight=IN_FLIGHT, timeout_s=TIMEOUT_S, stopping=stopping, on_progress=on_progress
+            TENANT,
+            strict=strict,
+            in_flight=IN_FLIGHT,
+            timeout_s=TIMEOUT_S,
+            stopping=stopping,
+            on_progress=on_progress,
         )
         return await Importer(transport, options, SystemRng()).run(batches, in_thread=True)
     finally:
