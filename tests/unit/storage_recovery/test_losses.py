@@ -32,14 +32,15 @@ def click(number: int, copy: int = 0) -> Event:
 class Shard:
     """A store on a disk in memory; each compaction leaves a run of its own."""
 
-    def __init__(self, disk: MemoryDisk | None = None) -> None:
+    def __init__(self, disk: MemoryDisk | None = None, settings: StorageSettings | None = None) -> None:
         self.disk = MemoryDisk() if disk is None else disk
+        self.settings = StorageSettings() if settings is None else settings
         self.clock = ManualClock()
         self.start()
 
     def start(self) -> None:
         self.reports: list[str] = []
-        self.store = Store.open(self.disk, self.clock, SHARD, StorageSettings(), self.reports.append)
+        self.store = Store.open(self.disk, self.clock, SHARD, self.settings, self.reports.append)
 
     def add(self, *events: Event) -> list[bool]:
         (outcome,) = self.store.append([append_of(events)])
@@ -224,6 +225,30 @@ def test_rows_of_the_log_come_back_with_its_file_unless_rows_behind_them_are_ind
         else:
             assert shard.rows() == [(1, 0, False), (2, 0, False), (2, 1, True), (2, 2, True), (3, 0, False)]
             assert shard.given_up() == 0
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_rows_of_the_log_that_cannot_be_read_yet_stay_in_quarantine(gone: bool) -> None:
+    shard = Shard(settings=StorageSettings(log_file_bytes=1))
+    for number in range(3):
+        shard.add(click(number))
+    second = "log/0000000002.log"
+    shard.disk.flip(second, 300)
+    shard.start()
+    assert [(each.file, each.first_row, each.end_row) for each in shard.store.quarantined] == [(second, 1, 2)]
+    shard.stop()
+    if gone:
+        shard.disk.unlink(second)
+    for _ in range(2):
+        shard.repair()
+    shard.start()
+    assert {(each.first_row, each.end_row, each.state) for each in shard.store.quarantined} == {(1, 2, "in_force")}
+    with pytest.raises(EvenshardError):
+        shard.rows()
+    shard.stop()
+    shard.give_up()
+    shard.start()
+    assert shard.rows() == [(0, 0, False), (2, 0, False)]
 
 
 def test_an_accepted_loss_is_no_finding_and_a_deletion_of_its_users_is_gone_on_with() -> None:
