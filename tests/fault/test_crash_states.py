@@ -17,6 +17,7 @@ RECOVER_EVERY = {
     "compact": 53,
     "remove_logs": 23,
     "remove_one_log": 11,
+    "age": 29,
     "stop_and_start": 13,
     "delete": 41,
     "delete_indexed": 29,

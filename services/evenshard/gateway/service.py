@@ -13,7 +13,13 @@ from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
 from evenshard.runtime.call import current_call
 from evenshard.wire.funnel import funnel_query_of, funnel_response
-from evenshard.wire.query import Account, export_query_of, segmentation_query_of, segmentation_response
+from evenshard.wire.query import (
+    Account,
+    export_query_of,
+    loss_warnings,
+    segmentation_query_of,
+    segmentation_response,
+)
 from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
@@ -83,10 +89,13 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                         yield query_pb2.ExportEventsResponse(
                             payload=payload, rows=rows, cursor=cursor, trace_id=call.trace_id
                         )
-                    case Done(cursor=cursor, rows_behind=rows_behind):
+                    case Done(cursor=cursor, rows_behind=rows_behind, rows_given_up=rows_given_up):
                         span.set_attributes({"evenshard.rows": rows_sent, "evenshard.bytes": bytes_sent})
                         yield query_pb2.ExportEventsResponse(
-                            cursor=cursor, complete=True, trace_id=call.trace_id, warnings=_warnings(rows_behind)
+                            cursor=cursor,
+                            complete=True,
+                            trace_id=call.trace_id,
+                            warnings=[*_warnings(rows_behind), *loss_warnings(rows_given_up)],
                         )
 
 

@@ -109,7 +109,8 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         stack.push_async_callback(server.drain, 0.0)
         address = f"{options.listen.rpartition(':')[0]}:{server.port}"
         registration.begin(address)
-        running = await build(Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell), options)
+        ports = Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell, registration.say)
+        running = await build(ports, options)
 
         async def close() -> None:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -154,6 +155,7 @@ class _Registration:
 
     def __init__(self, directory: Directory, options: ServiceOptions) -> None:
         self.reason = ""
+        self._note = ""
         self._directory = directory
         self._options = options
         self._key = service_key(options.name)
@@ -180,12 +182,22 @@ class _Registration:
                 os.getpid(),
                 options.restarts,
                 self.reason,
+                self._note,
             ).to_json()
             await self._directory.swap([], [Put(self._key, self._value)])
 
     def tell(self, reason: str) -> None:
         """See ``Ports.tell``."""
         self._loop.call_soon_threadsafe(self._told, reason)
+
+    def say(self, note: str) -> None:
+        """See ``Ports.note``."""
+        self._loop.call_soon_threadsafe(self._said, note)
+
+    def _said(self, note: str) -> None:
+        if note != self._note:
+            self._note = note
+            self._changed.set()
 
     def _told(self, reason: str) -> None:
         if reason != self.reason:

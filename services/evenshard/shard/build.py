@@ -53,6 +53,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
+        log_age_ms=1000 * settings.log_age_seconds,
     )
 
 
@@ -79,7 +80,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
-    condition = Condition(store, ports.clock, ports.tell)
+    condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
     async def close() -> None:

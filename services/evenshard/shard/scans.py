@@ -75,4 +75,6 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
     with store.snapshot(tenant, owned) as snapshot:
         rows = snapshot.scan_to_show(needed.fields, needed.properties, needed.start_ms, needed.end_ms)
         partial, stats = run(plan, (view.show(some) for some in patience.during(rows)))
-        return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
+        given_up = snapshot.rows_given_up(needed.start_ms, needed.end_ms)
+        stats = replace(stats, hot_events_rewritten=view.rewritten, rows_given_up=given_up)
+        return Scanned(partial, stats, snapshot.data_version)

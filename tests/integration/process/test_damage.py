@@ -68,6 +68,24 @@ def test_a_damaged_shard_starts_and_its_other_tenants_and_shards_serve(tmp_path:
         assert (document["meta"]["complete"], document["meta"]["missing_shards"]) == (False, ["shard-1"])
         assert 0 < document["series"][0]["overall"] < 800
         assert cluster.run("import", "-", "--tenant", "acme", stdin=lines(5)).document["accepted"] == 400
+        shard = cluster.services()["shard-1"]
+        assert shard["status"] == "SERVING"
+        assert shard["reason"].startswith("in quarantine: log/0000000001.log (acme, any day); see docs/operations.md")
+        assert cluster.run("status").exit_status == 0
+    given_up = cluster.run("fsck", str(cluster.data_dir), "--accept-loss", "--yes")
+    assert (given_up.exit_status, given_up.document["ok"]) == (0, True)
+    with cluster:
+        status, document = total(cluster, "acme")
+        assert status == 0
+        assert 800 < document["series"][0]["overall"] < 1200
+        assert [each["code"] for each in document["meta"]["warnings"]] == ["EVENTS_LOST"]
+        assert "were lost on a disk, and their loss was accepted" in document["meta"]["warnings"][0]["message"]
+        exported = cluster.run("export", "--tenant", "acme", "--start", "0", "--end", str(START_MS + 10_000))
+        assert "EVENTS_LOST" in exported.stderr
+        assert total(cluster, "other")[1]["meta"]["warnings"] == []
+        again = cluster.run("import", "-", "--tenant", "acme", stdin=lines(0)).document
+        assert (again["accepted"], total(cluster, "acme")[1]["series"][0]["overall"]) == (400, 1200)
+        assert cluster.services()["shard-1"]["reason"] is None
 
 
 def of_a_newer_format(root: Path) -> None:

@@ -118,6 +118,10 @@ class StoreMachine(RuleBasedStateMachine):
     def compact(self, tenant: str) -> None:
         self.store.compact(TenantId(tenant))
 
+    @rule(tenant=st.sampled_from(TENANTS))
+    def compact_apart(self, tenant: str) -> None:
+        self.store.compact(TenantId(tenant), apart=True)
+
     @rule(
         tenant=st.sampled_from(TENANTS), group=groups, at=st.sampled_from(["create", "write", "sync", "sync_directory"])
     )

@@ -88,6 +88,8 @@ class Failing:
                     self.story.compact()
                 case "restart":
                     self._restart()
+                case "age":
+                    self.story.age()
                 case "delete":
                     return self.story.delete("acme", *{event_of(self.seed, number).distinct_id for number in events})
                 case "purge":
@@ -154,7 +156,7 @@ class Failing:
 
 
 def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Steps: a group at an epoch, a compaction, a restart, a deletion of the users of events, a purge."""
+    """Steps: a group at an epoch, a compaction, a restart, an old log, a deletion of the users of events, a purge."""
     yield "1", (1, 2, 1)
     yield "1", (2, 3)
     yield "2", (3, 4)
@@ -163,6 +165,7 @@ def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "2", (5, 6, 6)
     yield "restart", ()
     yield "2", (6, 2, 7)
+    yield "age", ()
     yield "delete", (1, 5)
     yield "2", (5, 1)
     yield "purge", ()

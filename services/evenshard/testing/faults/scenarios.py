@@ -107,6 +107,18 @@ def remove_one_log(seed: int) -> Story:
     return story
 
 
+def age(seed: int) -> Story:
+    """A log file grows old: it is ended, and gone once all its rows are indexed, apart from segments there are."""
+    story = Story(seed)
+    story.open()
+    story.send("acme", 1, 2)
+    story.compact("acme")
+    story.append(story.batch("acme", 2, 3), story.batch("globex", 1))
+    story.age()
+    story.send("acme", 3, 4)
+    return story
+
+
 def stop_and_start(seed: int) -> Story:
     """Clean stops, and starts behind them."""
     story = Story(seed)
@@ -273,6 +285,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "compact": compact,
     "remove_logs": remove_logs,
     "remove_one_log": remove_one_log,
+    "age": age,
     "stop_and_start": stop_and_start,
     "delete": delete,
     "hide": hide,

@@ -102,6 +102,12 @@ class Story:
         for tenant in tenants or TENANTS:
             self.store.compact(TenantId(tenant))
 
+    def age(self) -> None:
+        """The log file that is written to has grown old: another is begun, and whose rows keep it are indexed apart."""
+        self.clock.jump_wall(self.settings.log_age_ms)
+        for tenant in self.store.age_log(self.clock.now_ms()):
+            self.store.compact(tenant, apart=True)
+
     def delete(self, tenant: str, *users: str, horizon_ms: int = 0) -> str:
         """Deletes users, or what is older than a horizon. Returns the code of the refusal, or ``""``."""
         self._next_batch += 1
