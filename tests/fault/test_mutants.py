@@ -47,6 +47,9 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "rule:nothing is taken after a failed sync": "sync_fails",
     "rule:an epoch is kept before its rows": "append",
     "rule:a deletion is kept before its ack": "hide",
+    "rule:names are forgotten when the bytes are gone": "delete_indexed",
+    "rule:damage is on record before anything goes on": "damaged_log",
+    "rule:segment ids are reserved before there are files": "compact",
 }
 MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "log.frame:parse_file_header:check:1": ("log", "log/0000000001.log"),
