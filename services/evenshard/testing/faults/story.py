@@ -1,10 +1,11 @@
 """A store on a recording disk, driven by a scenario; what is sent and answered goes into the disk's journal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.ports.disk import Disk
 from evenshard.storage.append import Appended
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
@@ -32,6 +33,13 @@ TENANTS = ("acme", "globex")
 SHARD = ShardId("shard-0")
 NOT_STORED = frozenset({"DISK_FULL", "STALE_EPOCH", "OVERLOADED"})
 """Codes of refusals after which a batch is not stored for certain; others leave it in doubt."""
+
+
+def events_left(disk: Disk, snapshot: Snapshot, damaged: Collection[str]) -> list[tuple[Event, bool]]:
+    """What is left of a tenant besides damaged files, and would be refused for their sake."""
+    segments = tuple(each for each in snapshot.segments if each.parquet not in damaged)
+    left = replace(snapshot._open(), quarantined=(), segments=segments)
+    return all_events(Snapshot(disk, snapshot.tenant, snapshot.epoch, left, lambda _: None))
 
 
 class Story:
@@ -175,9 +183,7 @@ class Story:
                 raise
         else:
             raise AssertionError(f"{snapshot.tenant} was answered as if {damaged} were whole")
-        segments = tuple(each for each in snapshot.segments if damaged not in each.files)
-        left = replace(snapshot._open(), quarantined=(), segments=segments)
-        return all_events(Snapshot(self.disk, snapshot.tenant, snapshot.epoch, left, lambda _: None))
+        return events_left(self.disk, snapshot, {damaged})
 
     def epochs(self) -> dict[str, int]:
         """What the shard knows of each tenant."""
