@@ -59,7 +59,7 @@ def test_a_flipped_bit_in_some_bytes_is_named_or_harmless() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("quarter", range(4))
-@pytest.mark.parametrize(("kind", "name"), FILES, ids=" ".join)
+@pytest.mark.parametrize(("kind", "name"), FILES, ids=[" ".join(each) for each in FILES])
 def test_every_flipped_bit_is_named_or_harmless(kind: str, name: str, quarter: int) -> None:
     damages = list(flips(kind, name, every_byte=1, bits=8))[:: SAMPLED.get((kind, name), 1)]
     outcomes(damages[len(damages) * quarter // 4 : len(damages) * (quarter + 1) // 4])
