@@ -16,7 +16,7 @@ from evenshard.testing.faults.crash_states import few_cuts
 from evenshard.testing.faults.damaged_shard import CUT, NAMED, RIGHT, Damage, DamageCheck, make_shard
 from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.isolated import run
-from evenshard.testing.faults.mutants import RULES, checksum_calls, mutated, sites
+from evenshard.testing.faults.mutants import CALLS, RULES, calls, checksum_calls, mutated, sites
 from evenshard.testing.faults.scenarios import SCENARIOS, Scenario, killed
 from evenshard.testing.faults.story import SHARD
 
@@ -101,6 +101,7 @@ def test_the_list_is_complete() -> None:
     assert len(listed) == len(set(listed))
     assert set(listed) == {*sites(), *RULES}
     assert checksum_calls() == CHECKSUMS
+    assert calls() == sum(site.kind in CALLS for site in sites().values()), "a sync or a cut that is no statement"
 
 
 def plays(scenario: str) -> Iterator[Scenario]:

@@ -52,6 +52,13 @@ def sites() -> Mapping[str, Site]:
     return found
 
 
+def calls() -> int:
+    """How many calls there are of those that sync or cut, wherever they stand."""
+    nodes = (node for path in _ROOT.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    called = (node.func for node in nodes if isinstance(node, ast.Call))
+    return sum(isinstance(func, ast.Attribute) and func.attr in CALLS for func in called)
+
+
 def checksum_calls() -> Mapping[str, int]:
     """How often each function of storage computes a checksum, by name."""
     counts: dict[str, int] = {}
