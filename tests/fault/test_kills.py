@@ -28,8 +28,8 @@ BATCH = 250
 USERS = 97
 VICTIMS = ("shard-0", "shard-1", "router-0")
 PATIENCE_S = 90.0
-AGAIN_MAX = 50
-"""So many events of a deleted user come again at once."""
+USERS_MAX, AGAIN_MAX = 5, 100
+"""So many users are deleted at once, and so many of their events come again."""
 
 
 def user_of(number: int) -> str:
@@ -173,13 +173,13 @@ class Deleter(Worker):
     def once(self, client: Any) -> None:
         if self.stopping.wait(self.random.random() * self._pause_s_max) or not self._importer.acked:
             return
-        first = self.random.randrange(USERS)
+        users = self.random.sample(range(USERS), self.random.randint(1, USERS_MAX))
         if self.random.random() < 0.5:
-            self._delete_user(client, user_of(first))
+            self._delete_users(client, users)
             return
         with self._importer.old_batches:
-            there = range(first, self._importer.acked, USERS)
-            self._delete_user(client, user_of(first))
+            there = [number for user in users for number in range(user, self._importer.acked, USERS)]
+            self._delete_users(client, users)
             again = sorted(self.random.sample(there, min(AGAIN_MAX, len(there))))
             kills = self._killed.total()
             duplicates = self.accepted(client, again)
@@ -187,12 +187,12 @@ class Deleter(Worker):
                 assert duplicates == 0, f"{duplicates} of {again} were deleted, and said to be duplicates"
                 self.new += len(again)
 
-    def _delete_user(self, client: Any, user: str) -> None:
+    def _delete_users(self, client: Any, users: list[int]) -> None:
         """Where it is in doubt whether a deletion began, it may hide something until it has ended."""
         begin_s, in_doubt = time.monotonic(), False
         while True:
             try:
-                client.delete_users([user])
+                client.delete_users([user_of(user) for user in users])
                 if in_doubt:
                     all_ended(client)
             except EvenshardError:
@@ -201,8 +201,9 @@ class Deleter(Worker):
                 in_doubt = True
             else:
                 break
-        self.expected.deleted(user, Span(begin_s, time.monotonic()))
-        self.deleted += 1
+        for user in users:
+            self.expected.deleted(user_of(user), Span(begin_s, time.monotonic()))
+        self.deleted += len(users)
 
 
 def all_ended(client: Any) -> None:
@@ -260,7 +261,7 @@ def kills(tmp_path: Path, cycles: int, pause_s_max: float) -> None:
     fates = Counter(expected.fate(number) for number in range(importer.acked))
     print(
         f"seed {seed}: {killed.total()} kills {dict(killed)}, {importer.acked} events, {importer.again} batches sent "
-        f"again, {deleter.deleted} deletions, {deleter.new} events new after one, {dict(fates)}"
+        f"again, {deleter.deleted} users deleted, {deleter.new} events new after one, {dict(fates)}"
     )
     wrong = {number: count for number, count in before.items() if count > 1 or number >= importer.acked}
     for number in range(importer.acked):
@@ -288,3 +289,16 @@ def test_kills_lose_double_and_bring_back_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", range(8))
 def test_two_hundred_kills_lose_double_and_bring_back_nothing(tmp_path: Path, part: int) -> None:
     kills(tmp_path, cycles=25, pause_s_max=3.0)
+
+
+def test_what_must_be_shown_follows_from_what_was_sent_and_acked() -> None:
+    expected = Expected()
+    expected.imported(range(BATCH), Span(0, 1))
+    assert {expected.fate(number) for number in range(BATCH)} == {"shown"}
+    expected.deleted(user_of(1), Span(0.5, 2))
+    assert (expected.fate(1), expected.fate(2)) == ("open", "shown")
+    expected.deleted(user_of(1), Span(3, 4))
+    expected.imported([1 + USERS], Span(3.5, 5))
+    assert (expected.fate(1), expected.fate(1 + USERS)) == ("hidden", "open")
+    expected.imported([1 + USERS], Span(6, 7))
+    assert (expected.fate(1), expected.fate(1 + USERS)) == ("hidden", "shown")
