@@ -21,8 +21,8 @@ RECOVER_EVERY = {
     "delete": 41,
     "delete_indexed": 29,
     "retain": 29,
-    "damaged_log": 41,
-    "damaged_segment": 41,
+    "damaged_log": 61,
+    "damaged_segment": 61,
     "compaction_fails": 41,
 }
 """In CI, of scenarios with many hundred different states; soak recovers from all, and cuts every recovery off."""

@@ -16,7 +16,7 @@ from evenshard.testing.faults.isolated import run
 SEED = 13
 SHARDS = {"log": make_shard(SEED, indexed=False, end="clean"), "indexed": make_shard(SEED, indexed=True, end="clean")}
 SECONDS_OF_SOAK, PROCESSES_OF_SOAK = 60.0, 2
-SECONDS_IN_CI, PROCESSES_IN_CI = 10.0, 1
+SECONDS_IN_CI, PROCESSES_IN_CI = 6.0, 1
 """For each reader; CI runs two tests at a time."""
 TARGETS = [
     ("log", "log/0000000001.log"),
