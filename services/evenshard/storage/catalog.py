@@ -303,6 +303,13 @@ class Catalog:
         known = self._quarantined.get(found.key)
         return known is not None and known.state != "mended"
 
+    def quarantine_at_start(self, found: Iterable[Quarantined]) -> None:
+        """As ``quarantine``; a disk that fails is what ``open`` says of it."""
+        try:
+            self.quarantine(found)
+        except sqlite3.DatabaseError as error:
+            _unreadable("change", error)
+
     def next_segment_id(self) -> int:
         """An id no segment of this shard ever had, whatever crashed in between."""
         if self._next_id == self._reserved_below:
@@ -394,8 +401,8 @@ class Catalog:
     def _transaction(self) -> Iterator["_Changes"]:
         """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
         changes = _Changes(self._connection, dict(self._rows), self._digest)
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield changes
             changes.write_digest()
             self._connection.execute("COMMIT")

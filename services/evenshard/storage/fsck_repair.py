@@ -25,7 +25,7 @@ def repair(disk: Disk, clock: Clock, shard: ShardId, checked: Checked, say: Say)
     if damaged:
         catalog = Catalog.open(disk, shard)
         try:
-            catalog.quarantine([quarantined_segment(info, error) for info, error in damaged])
+            catalog.quarantine_at_start([quarantined_segment(info, error) for info, error in damaged])
         finally:
             catalog.close()
         for info, error in damaged:

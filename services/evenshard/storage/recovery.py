@@ -188,7 +188,7 @@ class Replay:
 
     def settled(self, catalog: Catalog, found: Directory) -> Recovered:
         """Puts on disk what was found; whoever crashes in it finds the same again."""
-        catalog.quarantine(self._found.values())
+        catalog.quarantine_at_start(self._found.values())
         for each in self._found.values():
             lost = f"{each.rows} rows at most of {', '.join(each.tenants)}" if each.rows else "no row is lost"
             self._report(f"{each.file}: in quarantine from byte {each.offset} ({lost}): {each.reason}")
