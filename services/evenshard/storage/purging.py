@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
+from evenshard.storage import quarantine
 from evenshard.storage.compaction.rewrite import without_hidden
 from evenshard.storage.deletions import Deletion, Hiding
 from evenshard.storage.indexing import (
@@ -151,7 +152,8 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> 
                 if error.code != "DATA_DAMAGED":
                     raise
                 state.quarantine_segment(segment, error)
-                unreadable = unreadable or error
+                lost = quarantine.quarantined_segment(segment, error)
+                unreadable = unreadable or quarantine.refusal(rows.tenant, lost)
                 continue
             _commit(state, rows, added, [segment], clean)
             rows.note_purged(segment.rows)
