@@ -79,7 +79,7 @@ def catalog(root: Path) -> dict[str, Any]:
             values[key] = json.loads(value) if is_json else value
     connection.close()
     assert digest == (total & MASK).to_bytes(8, "big")
-    assert int(values["meta/format"]) <= 2
+    assert int(values["meta/format"]) <= 3
     return values
 
 

@@ -27,10 +27,10 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-reader, make_v1, make_v2 = _beside("reader"), _beside("make_v1"), _beside("make_v2")
+reader, make_v1, make_v2, make_v3 = _beside("reader"), _beside("make_v1"), _beside("make_v2"), _beside("make_v3")
 
 
-@pytest.fixture(params=["v1", "v2"])
+@pytest.fixture(params=["v1", "v2", "v3"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A copy of committed bytes, and what they hold."""
     root = tmp_path / "shard-0"
@@ -77,6 +77,16 @@ def test_deletions_written_today_are_as_the_page_says(tmp_path: Path) -> None:
     store.close()
     values = reader.catalog(tmp_path / "shard-0")
     assert [values[f"deletion/acme/{seq}"]["retired"] for seq in (1, 2, 3)] == [True, False, False]
+    assert sorted_rows(reader.read(tmp_path / "shard-0")) == expected
+
+
+def test_ended_quarantines_written_today_are_as_the_page_says(tmp_path: Path) -> None:
+    store = make_v3.build(tmp_path / "shard-0", make_v1)
+    expected = {tenant: make_v1.rows_of(store, tenant) for tenant in ("acme", "beta-2")}
+    store.close()
+    values = reader.catalog(tmp_path / "shard-0")
+    ended = {value["tenants"][0]: value["state"] for key, value in values.items() if key.startswith("quarantine/")}
+    assert (values["meta/format"], ended) == (b"3", {"acme": "mended", "beta-2": "accepted"})
     assert sorted_rows(reader.read(tmp_path / "shard-0")) == expected
 
 

@@ -6,7 +6,7 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.testing.faults.crash_states import few_cuts
 from evenshard.testing.faults.exploring import Explorer
-from evenshard.testing.faults.scenarios import fail_at
+from evenshard.testing.faults.scenarios import fail_at, with_damaged_log
 from evenshard.testing.faults.story import Story
 
 
@@ -19,6 +19,25 @@ def test_a_catalog_that_a_failing_disk_does_not_give_is_not_called_damaged(kind:
         story.open()
     assert (error.value.code, error.value.details) == (refusal, {"file": "catalog.sqlite"})
     story.open()
+
+
+@pytest.mark.parametrize(("code", "refusal"), [(errno.EIO, "SHARD_UNAVAILABLE"), (errno.ENOSPC, "DISK_FULL")])
+@pytest.mark.parametrize("kind", ["begin", "statement", "commit", "checkpoint"])
+def test_a_start_that_cannot_put_damage_on_record_says_that_the_disk_fails(kind: str, code: int, refusal: str) -> None:
+    story = with_damaged_log(0)
+    story.disk.plan = fail_at(kind, "catalog", OSError(code, "made to fail"))
+    with pytest.raises(EvenshardError) as error:
+        story.open()
+    assert (error.value.code, error.value.details) == (refusal, {"file": "catalog.sqlite"})
+    story.open()
+
+
+def test_a_transaction_that_began_though_the_disk_failed_does_not_stay_open() -> None:
+    story = Story(0)
+    story.open()
+    story.disk.plan = fail_at("begin", "catalog", OSError(errno.ENOSPC, "made to fail"), "all")
+    assert story.append(story.batch("acme", 1), epoch=2) == ["DISK_FULL"]
+    assert story.append(story.batch("acme", 1), epoch=2) == [""]
 
 
 def test_segments_whose_commit_a_full_disk_refuses_do_not_fill_it_further() -> None:

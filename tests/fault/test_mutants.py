@@ -16,7 +16,7 @@ from evenshard.testing.faults.crash_states import few_cuts
 from evenshard.testing.faults.damaged_shard import CUT, NAMED, RIGHT, Damage, DamageCheck, make_shard
 from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.isolated import run
-from evenshard.testing.faults.mutants import RULES, checksum_calls, mutated, sites
+from evenshard.testing.faults.mutants import CALLS, RULES, calls, checksum_calls, mutated, sites
 from evenshard.testing.faults.scenarios import SCENARIOS, Scenario, killed
 from evenshard.testing.faults.story import SHARD
 
@@ -47,6 +47,9 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "rule:nothing is taken after a failed sync": "sync_fails",
     "rule:an epoch is kept before its rows": "append",
     "rule:a deletion is kept before its ack": "hide",
+    "rule:names are forgotten when the bytes are gone": "delete_indexed",
+    "rule:damage is on record before anything goes on": "damaged_log",
+    "rule:segment ids are reserved before there are files": "compact",
 }
 MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "log.frame:parse_file_header:check:1": ("log", "log/0000000001.log"),
@@ -98,6 +101,7 @@ def test_the_list_is_complete() -> None:
     assert len(listed) == len(set(listed))
     assert set(listed) == {*sites(), *RULES}
     assert checksum_calls() == CHECKSUMS
+    assert calls() == sum(site.kind in CALLS for site in sites().values()), "a sync or a cut that is no statement"
 
 
 def plays(scenario: str) -> Iterator[Scenario]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evenshard.cli.confirm import YesOption, check_can_ask, confirm
 from evenshard.cli.output import JsonOption, finish, print_note, print_result
 from evenshard.errors import EvenshardError, ExitStatus
 
@@ -21,20 +22,33 @@ def command(
         bool,
         typer.Option(
             "--repair",
-            help="Cut torn ends, remove leftovers, make filters again, put what cannot be read into quarantine; "
-            "then look again.",
+            help="Cut torn ends, remove leftovers, make filters again, put what cannot be read into quarantine, take "
+            "out what can be read again; then look again.",
         ),
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="After --repair, give up what is in quarantine: its files are removed, its days are answered again "
+            "without it, and every answer says so.",
+        ),
+    ] = False,
+    yes: YesOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Verifies every checksum of every file; exit status 1 where something is not as it should be."""
-    from evenshard.storage.fsck import Checked
+    from evenshard.storage.fsck import QUARANTINED, Checked
 
     total = Checked()
     places = shard_directories(directory)
+    if accept_loss:
+        check_can_ask(yes=yes)
     for place in places:
         prefix = "" if place == directory else f"{place.name}/"
-        checked = _check(place, repair=repair, prefix=prefix)
+        checked = _check(place, repair=repair or accept_loss, prefix=prefix)
+        if accept_loss and any(finding.code == QUARANTINED for finding in checked.findings):
+            checked = _given_up(place, checked, prefix=prefix, yes=yes)
         total.files, total.frames, total.rows = (
             total.files + checked.files,
             total.frames + checked.frames,
@@ -101,6 +115,27 @@ def _check(place: Path, *, repair: bool, prefix: str) -> Any:
         return check(disk, clock, shard, say)
     finally:
         disk.close()
+
+
+def _given_up(place: Path, checked: Any, *, prefix: str, yes: bool) -> Any:
+    """Accepts the loss of what is in quarantine, if that is confirmed; how the directory is then."""
+    from evenshard.ids import ShardId
+    from evenshard.runtime.clock import SystemClock
+    from evenshard.runtime.disk import LocalDisk
+    from evenshard.storage.catalog import Catalog
+    from evenshard.storage.fsck import QUARANTINED
+    from evenshard.storage.fsck_repair import give_up
+
+    lost = [finding for finding in checked.findings if finding.code == QUARANTINED]
+    lines = [f"  {prefix}{each.file} at byte {each.offset}: {each.lost_rows} rows at most" for each in lost]
+    confirm("\n".join(["these are given up for good, and files of segments among them removed:", *lines]), yes=yes)
+    disk = LocalDisk(place)
+    try:
+        shard = Catalog.owner(disk) or ShardId(place.resolve().name)
+        give_up(disk, SystemClock(), shard, lambda line: print_note(f"{prefix}{line}"))
+    finally:
+        disk.close()
+    return _check(place, repair=False, prefix=prefix)
 
 
 class _Saying:

@@ -23,9 +23,14 @@ class ServiceRecord:
     """How often the supervisor has restarted it; 0 where there is none."""
     reason: str = ""
     """Why it does not serve yet, or not wholly; empty: it does, or says nothing."""
+    note: str = ""
+    """What somebody should look at although it serves; empty, and not written then: nothing."""
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        record = asdict(self)
+        if not self.note:
+            del record["note"]
+        return json.dumps(record).encode()
 
     @staticmethod
     def from_json(data: bytes) -> "ServiceRecord":

@@ -50,6 +50,8 @@ class Done:
     cursor: str
     rows_behind: int
     """Rows that have arrived before the place of the cursor resumed from, since the export began: not in it."""
+    rows_given_up: int
+    """Rows at most that were lost, and of which the loss was accepted."""
 
 
 class _Stream:
@@ -89,7 +91,7 @@ class Exporter:
         """
         cursor = Cursor.from_text(cursor_text, query) if cursor_text else None
         async with contextlib.AsyncExitStack() as stack:
-            version, before, streams = await self._open(query, cursor, deadline, stack)
+            version, before, given_up, streams = await self._open(query, cursor, deadline, stack)
             encode = encode_arrow if query.format == "arrow" else encode_lines
             skipper = _Skipper(cursor)
             async for window in _windows(streams):
@@ -99,25 +101,25 @@ class Exporter:
                     cursor = behind(cursor, piece, version)
                     yield Piece(payload, piece.num_rows, cursor.to_text(query))
             arrived = before + skipper.skipped - skipper.emitted if before is not None else 0
-            yield Done(cursor.to_text(query) if cursor else "", max(0, arrived))
+            yield Done(cursor.to_text(query) if cursor else "", max(0, arrived), given_up)
 
     async def _open(
         self, query: ExportQuery, cursor: Cursor | None, deadline: Deadline, stack: contextlib.AsyncExitStack
-    ) -> tuple[str, int | None, list[_Stream]]:
+    ) -> tuple[str, int | None, int, list[_Stream]]:
         """The tenant's data version, the rows before the cursor's ms (None: nothing has changed since the export
-        began), and the streams with their first rows."""
+        began), the rows that are lost for good, and the streams with their first rows."""
         tenant = await self._scatter.tenant(query.tenant, deadline)
         for replans_left in reversed(range(REPLANS_MAX + 1)):
             async with contextlib.AsyncExitStack() as attempt:
                 try:
-                    version, before = await self._versions(query, tenant, cursor, deadline)
+                    version, before, given_up = await self._versions(query, tenant, cursor, deadline)
                     streams = [
                         await self._stream(query, tenant, shard, cursor, deadline, attempt)
                         for shard in tenant.placement.shards
                     ]
                     await asyncio.gather(*(stream.fill() for stream in streams))
                     stack.push_async_exit(attempt.pop_all())
-                    return version, before, streams
+                    return version, before, given_up, streams
                 except EvenshardError as error:
                     if error.code != "STALE_EPOCH" or not replans_left:
                         raise
@@ -126,19 +128,19 @@ class Exporter:
 
     async def _versions(
         self, query: ExportQuery, tenant: Tenant, cursor: Cursor | None, deadline: Deadline
-    ) -> tuple[str, int | None]:
+    ) -> tuple[str, int | None, int]:
         skip = tenant.settings.dedupe and not query.include_duplicates
         now = await self._scatter.scan(
             tenant, count_scan(query, query.start_ms, skip_duplicates=skip).to_json(), Terms(deadline)
         )
         if cursor is None or cursor.data_version == now.data_version:
-            return now.data_version, None
+            return now.data_version, None, now.stats.rows_given_up
         counted = await self._scatter.scan(
             tenant, count_scan(query, cursor.key[0], skip_duplicates=skip).to_json(), Terms(deadline)
         )
         partials = pa.concat_tables(counted.partials)
         cells = partials.column("bucket").to_numpy() >= 0
-        return now.data_version, int(partials.column("events").to_numpy()[cells].sum())
+        return now.data_version, int(partials.column("events").to_numpy()[cells].sum()), now.stats.rows_given_up
 
     async def _stream(
         self,

@@ -26,6 +26,7 @@ from evenshard.wire.funnel import funnel_query_of, funnel_response
 from evenshard.wire.query import (
     Account,
     export_query_of,
+    loss_warnings,
     refuse_undelivered,
     segmentation_query_of,
     segmentation_response,
@@ -171,10 +172,13 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                         yield query_pb2.ExportEventsResponse(
                             payload=payload, rows=rows, cursor=cursor, trace_id=call.trace_id
                         )
-                    case Done(cursor=cursor, rows_behind=rows_behind):
+                    case Done(cursor=cursor, rows_behind=rows_behind, rows_given_up=rows_given_up):
                         span.set_attributes({"evenshard.rows": rows_sent, "evenshard.bytes": bytes_sent})
                         yield query_pb2.ExportEventsResponse(
-                            cursor=cursor, complete=True, trace_id=call.trace_id, warnings=_warnings(rows_behind)
+                            cursor=cursor,
+                            complete=True,
+                            trace_id=call.trace_id,
+                            warnings=[*_warnings(rows_behind), *loss_warnings(rows_given_up)],
                         )
 
 

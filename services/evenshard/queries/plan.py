@@ -26,18 +26,21 @@ class ScanStats:
     bytes_scanned: int = 0
     hot_events_rewritten: int = 0
     """Rewritten hot events in range whose original name the query selects."""
+    rows_given_up: int = 0
+    """Rows at most of the scanned time that were lost, and of which the loss was accepted."""
 
 
 def add_stats(stats: Iterable[ScanStats]) -> ScanStats:
     """Several scans as one."""
-    log, segment, rows, size, hot = 0, 0, 0, 0, 0
+    log, segment, rows, size, hot, given_up = 0, 0, 0, 0, 0, 0
     for one in stats:
         log += one.duplicates_skipped_log
         segment += one.duplicates_skipped_segment
         rows += one.rows_scanned
         size += one.bytes_scanned
         hot += one.hot_events_rewritten
-    return ScanStats(log, segment, rows, size, hot)
+        given_up += one.rows_given_up
+    return ScanStats(log, segment, rows, size, hot, given_up)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.segmentation_parts import clock_for
 from evenshard.queries.steps import Step
 
+Rows = Parts | Iterable[ScannedRows]
 Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
@@ -177,9 +178,7 @@ def view_for(scan: bytes) -> View:
     )
 
 
-def run(
-    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None] = lambda: None
-) -> tuple[bytes, ScanStats]:
+def run(scan: bytes, rows: Rows, check: Callable[[], None] = lambda: None) -> tuple[bytes, ScanStats]:
     """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
 
     Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
@@ -196,23 +195,18 @@ def run(
     return partial, stats
 
 
-def has_cohorts(scan: bytes) -> bool:
-    """Whether a scan came with cohorts. Raises ``QUERY_INVALID``."""
-    return bool(_unwrapped(scan)[1])
-
-
 def run_with_cohorts(
-    scan: bytes, read: Callable[[bytes], Iterable[ScannedRows]], check: Callable[[], None] = lambda: None
+    scan: bytes, read: Callable[[bytes], Rows], check: Callable[[], None] = lambda: None
 ) -> tuple[bytes, ScanStats]:
     """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
-    with ``columns_needed``, its own ``distinct_id`` among them."""
+    with ``columns_needed``."""
     scan, needed = _unwrapped(scan)
     members: dict[str, pa.Array] = {}
     spent: list[ScanStats] = []
 
-    def rows_of(one: bytes) -> Iterable[ScannedRows]:
+    def rows_of(one: bytes) -> Rows:
         mine = {name: members[name] for name in cohorts_needed(one) if name in members}
-        return cohorts.marked(read(one), mine) if mine else read(one)
+        return cohorts.marked(_rows(read(one), check), mine) if mine else read(one)
 
     for cohort in needed:
         found = []
@@ -225,9 +219,7 @@ def run_with_cohorts(
     return partial, add_stats([stats, *spent])
 
 
-def _table_of(
-    scan: bytes, rows: Parts | Iterable[ScannedRows], check: Callable[[], None]
-) -> tuple[pa.Table, ScanStats]:
+def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
     watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
     rows = watch.over(rows)
@@ -255,11 +247,11 @@ def _table_of(
     return watch.noted(table), stats
 
 
-def _parts(rows: Parts | Iterable[ScannedRows]) -> Parts:
+def _parts(rows: Rows) -> Parts:
     return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
 
 
-def _rows(rows: Parts | Iterable[ScannedRows], check: Callable[[], None]) -> Iterable[ScannedRows]:
+def _rows(rows: Rows, check: Callable[[], None]) -> Iterable[ScannedRows]:
     """Only rows that are meant."""
     for some in (part.read() for part in rows.parts) if isinstance(rows, Parts) else rows:
         check()

@@ -29,7 +29,7 @@ class ServiceHealth:
     record: ServiceRecord
     status: Status
     reason: str
-    """Why not, where it is not serving."""
+    """Why not, where it is not serving; else what somebody should look at."""
     rss_bytes: int | None
     """``None``: it runs on another machine, or does not answer."""
 
@@ -85,7 +85,7 @@ class ClusterStatus:
                 if record.reason:
                     status, reason = "NOT_SERVING", record.reason
                 else:
-                    reason = "" if status == "SERVING" else f"it says {name}"
+                    reason = record.note if status == "SERVING" else f"it says {name}"
             except EvenshardError as error:
                 status, reason = failed_check(error)
         return ServiceHealth(record, status, reason, self._memory(record, status))

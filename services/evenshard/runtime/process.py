@@ -23,6 +23,7 @@ from evenshard.runtime.logs import logger, start_logs
 from evenshard.runtime.memory import keep_buffers, stay_small
 from evenshard.runtime.metrics import start_metrics, stop_metrics
 from evenshard.runtime.peers import GrpcPeers
+from evenshard.runtime.priority import share_interpreter
 from evenshard.runtime.rng import SystemRng
 from evenshard.runtime.server import Server
 from evenshard.runtime.service import Build, Ports, ServiceOptions
@@ -40,6 +41,7 @@ TELL_EVERY_S: Final = 0.5
 def run_process(options: ServiceOptions, build: Build) -> int:
     """Runs the service until a signal ends it; returns the exit status: 0 after a drain."""
     keep_buffers()
+    share_interpreter()
     if options.kind == "shard":
         stay_small()
     start_logs(options.name)
@@ -107,7 +109,8 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         stack.push_async_callback(server.drain, 0.0)
         address = f"{options.listen.rpartition(':')[0]}:{server.port}"
         registration.begin(address)
-        running = await build(Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell), options)
+        ports = Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell, registration.say)
+        running = await build(ports, options)
 
         async def close() -> None:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -152,6 +155,7 @@ class _Registration:
 
     def __init__(self, directory: Directory, options: ServiceOptions) -> None:
         self.reason = ""
+        self._note = ""
         self._directory = directory
         self._options = options
         self._key = service_key(options.name)
@@ -178,12 +182,22 @@ class _Registration:
                 os.getpid(),
                 options.restarts,
                 self.reason,
+                self._note,
             ).to_json()
             await self._directory.swap([], [Put(self._key, self._value)])
 
     def tell(self, reason: str) -> None:
         """See ``Ports.tell``."""
         self._loop.call_soon_threadsafe(self._told, reason)
+
+    def say(self, note: str) -> None:
+        """See ``Ports.note``."""
+        self._loop.call_soon_threadsafe(self._said, note)
+
+    def _said(self, note: str) -> None:
+        if note != self._note:
+            self._note = note
+            self._changed.set()
 
     def _told(self, reason: str) -> None:
         if reason != self.reason:

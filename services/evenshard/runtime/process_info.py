@@ -20,6 +20,16 @@ def rss_bytes(pid: int) -> int | None:
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def processor_s(pid: int) -> float | None:
+    """Processor time of all threads of a process so far; ``None`` where there is no such process, or no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # behind the name, which may hold anything
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_rss_bytes() -> int:
     """The most resident memory this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

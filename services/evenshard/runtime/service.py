@@ -25,6 +25,9 @@ class Ports:
     disk: Disk | None
     tell: Callable[[str], None] = lambda _: None
     """Says why the service does not serve, or not wholly, for ``evenshard status``; empty: it does. From any thread."""
+    note: Callable[[str], None] = lambda _: None
+    """Says what somebody should look at although the service serves, for ``evenshard status``; empty: nothing. From any
+    thread."""
 
 
 @dataclass(frozen=True, slots=True)

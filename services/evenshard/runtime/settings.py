@@ -24,6 +24,13 @@ class Settings(BaseSettings):
         ge=1,
     )
     compact_age_seconds: int = setting(60, "s", "age of a tenant's oldest unindexed row that starts a compaction", ge=1)
+    log_age_seconds: int = setting(
+        3600,
+        "s",
+        "a log file of a shard is gone so long after its first event, whatever the slowest tenant does; from half of "
+        "it on, pauses of compaction do not hold for whom it waits for",
+        ge=10,
+    )
     compact_mb_per_second: int = setting(
         0,
         "MB/s",

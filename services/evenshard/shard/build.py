@@ -10,7 +10,9 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
+from evenshard.runtime.memory import give_back
 from evenshard.runtime.metrics import observe_memory
+from evenshard.runtime.process_info import rss_bytes
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.tenants import TenantView
@@ -18,6 +20,7 @@ from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
+from evenshard.shard.giving_back import MemoryGiver
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
@@ -52,6 +55,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
         compact_age_ms=1000 * settings.compact_age_seconds,
+        log_age_ms=1000 * settings.log_age_seconds,
     )
 
 
@@ -78,10 +82,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
-    condition = Condition(store, ports.clock, ports.tell)
+    condition = Condition(store, ports.clock, ports.tell, ports.note)
+    giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        await giver.close()
         await condition.close()
         await purger.close()
         await compactor.close()
@@ -106,6 +112,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     for stored_rows in store.storage():
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
+    giver.start()
     placements = Placements(tenants)
     room = FairShare(stored.append_queue_bytes)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)

@@ -2,14 +2,15 @@
 
 It takes what appends and scans leave of the cores, and writes no faster than it is told to, until a tenant has several
 times as much unindexed as makes it due: from then on it competes with them, so that what is not indexed does not grow
-for ever. For the same reason a pause holds only until then. A pause ends with the process: one that was forgotten must
-not fill a disk with logs.
+for ever. For the same reason a pause holds only until then, and until the rows keep a log file too long; who keeps one
+and cannot be compacted is indexed apart. A pause ends with the process: one that was forgotten must not fill a disk
+with logs.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from evenshard.errors import EvenshardError
@@ -51,6 +52,8 @@ class CompactionState:
 class _Failing:
     times: int
     next_try_ms: float
+    apart: bool = False
+    """The last try was to index it apart."""
 
 
 class Compactor:
@@ -76,20 +79,23 @@ class Compactor:
         self._task = asyncio.create_task(self._run(), name="compaction")
         self._task.add_done_callback(_ended)
 
-    async def compact(self, tenant: TenantId, day: int | None, *, urgent: bool = True) -> Compacted:
-        """Compacts a tenant now, after what is being compacted; ``day``: only that one (days since the epoch)."""
+    async def compact(
+        self, tenant: TenantId, day: int | None, *, urgent: bool = True, apart: bool = False
+    ) -> Compacted:
+        """Compacts a tenant now, after what is being compacted; ``day``: only that one (days since the epoch).
+        ``apart``: only gets its rows out of the log."""
         with self._spans.compaction(tenant) as span:
             in_haste = urgent or self._is_urgent(tenant)
             pool = self._urgent if in_haste else self._calm
             pace = self._while_open(_as_fast_as_it_can if in_haste else self._pace.written)
-            done = await self._alone(pool, lambda: self._compact(tenant, day, pace))
+            done = await self._alone(pool, lambda: self._compact(tenant, day, pace, apart=apart))
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
 
-    def _compact(self, tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+    def _compact(self, tenant: TenantId, day: int | None, pace: Callable[[int], None], *, apart: bool) -> Compacted:
         try:
-            return self._store.compact(tenant, day, pace)
+            return self._store.compact(tenant, day, pace, apart=apart)
         finally:
             give_back()
 
@@ -170,10 +176,20 @@ class Compactor:
         while True:
             await self._clock.sleep(LOOK_EVERY_MS)
             asked, self._asked = self._asked, {}
+            keepers = await self._keepers()
             due = await asyncio.to_thread(self._store.due, self._clock.now_ms())
             unasked = ((tenant, None) for tenant in due if not self._is_held(tenant))
-            for tenant, day in dict.fromkeys([*asked, *unasked]):
-                await self._try(tenant, day)
+            for tenant, day in dict.fromkeys([*((keeper, None) for keeper in keepers), *asked, *unasked]):
+                await self._try(tenant, day, keeps_log=tenant in keepers)
+
+    async def _keepers(self) -> list[TenantId]:
+        """Whose rows keep a log file too long."""
+        try:
+            return await asyncio.to_thread(self._store.age_log, self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - logged, whatever it is; it is tried again in a second
+            known = isinstance(error, EvenshardError)
+            logger().error("no new log file was begun", exc_info=None if known else error, why=str(error))
+            return []
 
     def _is_held(self, tenant: TenantId) -> bool:
         return (self._paused or tenant in self._paused_tenants) and not self._is_urgent(tenant)
@@ -181,19 +197,24 @@ class Compactor:
     def _is_urgent(self, tenant: TenantId) -> bool:
         return self._store.backlog(tenant) >= URGENT_BACKLOG
 
-    async def _try(self, tenant: TenantId, day: int | None) -> None:
+    async def _try(self, tenant: TenantId, day: int | None, *, keeps_log: bool = False) -> None:
         failing = self._failing.get(tenant)
-        if failing is not None and self._clock.monotonic_ms() < failing.next_try_ms:
+        apart = keeps_log and failing is not None
+        waits = failing is not None and self._clock.monotonic_ms() < failing.next_try_ms
+        if waits and failing is not None and (failing.apart or not apart):
             return
         try:
-            await self.compact(tenant, day, urgent=False)
+            await self.compact(tenant, day, urgent=False, apart=apart)
         except Exception as error:  # noqa: BLE001 - logged, whatever it is; the other tenants go on
             times = failing.times + 1 if failing else 1
             wait_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(times, 10))
-            self._failing[tenant] = _Failing(times, self._clock.monotonic_ms() + wait_ms)
+            self._failing[tenant] = _Failing(times, self._clock.monotonic_ms() + wait_ms, apart)
             logger().error("compaction failed", tenant=tenant, times=times, again_in_ms=wait_ms, exc_info=error)
             return
-        self._failing.pop(tenant, None)
+        if apart and failing is not None:  # its rows are out of the log; why it fails is still to be found
+            self._failing[tenant] = replace(failing, apart=False)
+        else:
+            self._failing.pop(tenant, None)
 
 
 def _as_fast_as_it_can(_: int) -> None:

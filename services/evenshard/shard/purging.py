@@ -62,9 +62,7 @@ class Purger:
             more = await self._compactor.beside(partial(self._store.purge_step, tenant))
         except Exception as error:  # noqa: BLE001 - logged and shown, whatever it is; the other tenants go on
             known = isinstance(error, EvenshardError)
-            self._failed[tenant] = (
-                f"{error.code}: {error.message}" if isinstance(error, EvenshardError) else repr(error)
-            )
+            self._failed[tenant] = str(error) if known else repr(error)
             logger().error("purge failed", tenant=tenant, exc_info=None if known else error, why=self._failed[tenant])
             return False
         self._failed.pop(tenant, None)

@@ -61,4 +61,5 @@ def _messages(
             patience.check()
             rows += record.num_rows
             yield rows_message(record)
-        yield shard_pb2.ScanRowsResponse(stats=stats_message(ScanStats(rows_scanned=rows), snapshot.data_version))
+        stats = ScanStats(rows_scanned=rows, rows_given_up=snapshot.rows_given_up(wanted.start_ms, wanted.end_ms))
+        yield shard_pb2.ScanRowsResponse(stats=stats_message(stats, snapshot.data_version))

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,11 @@ import numpy as np
 
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
-from evenshard.events.scan import Part, Parts, ScannedRows
+from evenshard.events.scan import Part, Parts
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import columns_needed, has_cohorts, run, run_with_cohorts, user_of, view_for
+from evenshard.queries.scans import Rows, columns_needed, run_with_cohorts, user_of, view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -78,38 +77,23 @@ def _slot_of(user: str, owned: Owned) -> Owned:
 def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
     patience.check()
     store.fence(tenant, epoch)
-    needed, view = columns_needed(plan), view_for(plan)
-    if has_cohorts(plan):
-        return _scan_with_cohorts(store, tenant, owned, plan, patience)
-    if needed.properties is None:  # whole rows: they are shown once, and would drive out what is asked for again
-        user = user_of(plan)
-        here = owned if user is None else _slot_of(user, owned)
-        with store.snapshot(tenant, here) as snapshot:
-            rows = snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms)
-            partial, stats = run(plan, (view.show(some) for some in rows), patience.check)
-            return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
-    wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
-    with store.snapshot(tenant, owned) as snapshot:
-        found = snapshot.parts(wanted)
-        shown = Parts([_shown(part, view) for part in found.parts], found.people)
-        partial, stats = run(plan, shown, patience.check)
-        return Scanned(partial, replace(stats, hot_events_rewritten=view.rewritten), snapshot.data_version)
-
-
-def _scan_with_cohorts(store: Store, tenant: TenantId, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
-    """Who belongs, and then the rows, are of one snapshot."""
-    user, shown = user_of(plan), view_for(plan)
+    asked, user, views = columns_needed(plan), user_of(plan), [view_for(plan)]
     with store.snapshot(tenant, owned if user is None else _slot_of(user, owned)) as snapshot:
 
-        def read(scan: bytes) -> Iterator[ScannedRows]:
+        def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan)
-            rows = snapshot.scan_to_show(needed.fields_without_users, needed.properties, needed.start_ms, needed.end_ms)
-            for some in rows:
-                yield view.show(some)
-            shown.rewritten = view.rewritten  # the query's own scan comes last
+            views.append(view)
+            if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
+                return map(view.show, snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms))
+            wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
+            found = snapshot.parts(wanted)
+            return Parts([_shown(part, view) for part in found.parts], found.people)
 
         partial, stats = run_with_cohorts(plan, read, patience.check)
-        return Scanned(partial, replace(stats, hot_events_rewritten=shown.rewritten), snapshot.data_version)
+        rewritten = views[-1].rewritten  # the query's own scan comes last
+        given_up = snapshot.rows_given_up(asked.start_ms, asked.end_ms)
+        stats = replace(stats, hot_events_rewritten=rewritten, rows_given_up=given_up)
+        return Scanned(partial, stats, snapshot.data_version)
 
 
 def _shown(part: Part, view: View) -> Part:

@@ -152,7 +152,7 @@ def _publish(state: State, group: _Group, first_rows: Sequence[int], sync: objec
     for number, content, block, first_row in zip(group.numbers, group.contents, group.blocks, first_rows, strict=True):
         end_position = first_row + block.rows
         written.setdefault(content.tenant, []).append(replace(block, end_position=end_position))
-        state.log_files.note(state.writer.number, content.tenant, end_position, first_row)
+        state.log_files.note(state.writer.number, content.tenant, end_position, first_row, now_ms=block.appended_ms)
         outcomes[number] = Appended(block.duplicates, end_position, sync)
     with state.visible_lock:
         for tenant, blocks in written.items():

@@ -26,7 +26,9 @@ from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
 FILE = "catalog.sqlite"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""3: a quarantine may have ended, which a version that knows only such in force would refuse, or serve in silence."""
+FORMAT_DELETIONS = 2
 """2: there may be deletions, which a version that knows none would show again, and rows in quarantine, without which
 it would answer in silence."""
 FORMAT_WHOLE = 1
@@ -89,6 +91,7 @@ class Catalog:
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
         self._deletions: dict[TenantId, dict[int, Deletion]] = {}
         self._quarantined: dict[str, Quarantined] = {}
+        self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
 
@@ -206,7 +209,7 @@ class Catalog:
             raise ValueError(f"deletion {deletion.seq} of {tenant} does not follow {state.deletions}")
         horizon_ms = max(state.horizon_ms, NO_HORIZON if deletion.horizon_ms is None else deletion.horizon_ms)
         with self._transaction() as changes:
-            changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+            self._put_format(changes, FORMAT_DELETIONS)
             changes.add(_deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
             for seq in superseded:
                 changes.remove(_deletion_key(tenant, seq))
@@ -239,9 +242,10 @@ class Catalog:
         removed_ids: Iterable[int],
         mark: int,
         changed: Iterable[SegmentInfo] = (),
+        ended: Iterable[Quarantined] = (),
     ) -> None:
         """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``, and of ``changed``,
-        which stay live, what is known now. Durable at return.
+        which stay live, what is known now; quarantines that ``ended``. Durable at return.
 
         Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
         """
@@ -258,6 +262,22 @@ class Catalog:
             for info in changed:
                 changes.replace(_segment_key(info.id), to_json(info))
             changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
+            self._put_ended(changes, ended)
+
+    def end_quarantine(self, ended: Iterable[Quarantined]) -> None:
+        """Of known ones the state changes; durable at return."""
+        with self._transaction() as changes:
+            self._put_ended(changes, ended)
+
+    def _put_ended(self, changes: "_Changes", ended: Iterable[Quarantined]) -> None:
+        for each in ended:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.replace(each.key, quarantine.to_json(each))
+
+    def _put_format(self, changes: "_Changes", at_least: int) -> None:
+        """It never falls."""
+        self._format = max(self._format, at_least)
+        changes.put(_FORMAT_KEY, str(self._format).encode())
 
     @property
     def segment_ids_below(self) -> int:
@@ -270,13 +290,25 @@ class Catalog:
         return tuple(self._quarantined[key] for key in sorted(self._quarantined))
 
     def quarantine(self, found: Iterable[Quarantined]) -> None:
-        """Durable at return. What is known already stays as it is."""
-        new = [each for each in found if each.key not in self._quarantined]
+        """Durable at return. What is known already stays as it is, unless it had been mended."""
+        new = [each for each in found if not self.has_quarantine(each)]
         if new:
             with self._transaction() as changes:
-                changes.put(_FORMAT_KEY, str(FORMAT_VERSION).encode())
+                self._put_format(changes, FORMAT_DELETIONS)
                 for each in new:
                     changes.put(each.key, quarantine.to_json(each))
+
+    def has_quarantine(self, found: Quarantined) -> bool:
+        """Whether what was found is on record, and has not been mended since."""
+        known = self._quarantined.get(found.key)
+        return known is not None and known.state != "mended"
+
+    def quarantine_at_start(self, found: Iterable[Quarantined]) -> None:
+        """As ``quarantine``; a disk that fails is what ``open`` says of it."""
+        try:
+            self.quarantine(found)
+        except sqlite3.DatabaseError as error:
+            _unreadable("change", error)
 
     def next_segment_id(self) -> int:
         """An id no segment of this shard ever had, whatever crashed in between."""
@@ -340,6 +372,7 @@ class Catalog:
                 details={"file": FILE},
             )
         self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
+        self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
         infos = []
         for key, value in values.items():
             kind, _, name = key.partition("/")
@@ -368,8 +401,8 @@ class Catalog:
     def _transaction(self) -> Iterator["_Changes"]:
         """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
         changes = _Changes(self._connection, dict(self._rows), self._digest)
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield changes
             changes.write_digest()
             self._connection.execute("COMMIT")

@@ -30,7 +30,8 @@ def decide_duplicates(
     """The duplicate bits of a batch whose rows get the ordinals from ``first_ordinal`` on; bool[rows].
 
     ``known``: rows that are copies of indexed ones. ``sealed`` and ``active`` are the identities of the rows in
-    ``blocks``; the batch's originals are added to ``active`` (``active.forget(first_ordinal)`` undoes that).
+    ``blocks``; the batch is added to ``active``: its originals to be found, the hashes of all of its rows
+    (``active.forget(first_ordinal)`` undoes that).
     """
     if known is None:
         duplicates = np.zeros(batch.rows, np.bool_)
@@ -42,7 +43,7 @@ def decide_duplicates(
         found = _found_in(sealed, sealed.find(pending), batch, pending, blocks, first_ordinal)
         duplicates |= found
         pending = np.where(found, np.uint64(NO_IDENTITY), pending)
-    candidates = active.insert_or_find(pending, first_ordinal)
+    candidates = active.insert_or_find(pending, first_ordinal, identity)
     rows = np.flatnonzero(candidates != NO_CANDIDATE)
     if rows.size:
         equal = _equal_to(batch, rows, candidates[rows], blocks, first_ordinal)

@@ -41,6 +41,7 @@ Say = Callable[[str], None]
 TORN_END, LEFTOVER, FILTER_DAMAGED, QUARANTINED = "TORN_END", "LEFTOVER", "FILTER_DAMAGED", "QUARANTINED"
 """Codes beside those of errors: all of these a start, or the first use, settles by itself."""
 _REPAIR = "evenshard fsck --repair puts it into quarantine, as a start does: everything else is served"
+_ENDING = "put the file back as it was, then --repair; or import them again, then --accept-loss"
 _COPY = "copy the directory before anything else"
 
 
@@ -88,16 +89,18 @@ def check(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> Checked:
         return checked
     checked.files += 1
     checked.findings += [
-        Finding(each.file, each.offset, QUARANTINED, each.rows, f"rows of {each.days}: import them again")
+        Finding(each.file, each.offset, QUARANTINED, each.rows, f"rows of {each.days}: {_ENDING}")
         for each in catalog.quarantined
+        if each.is_in_force
     ]
     _check_log(disk, clock, shard, catalog, checked, say)
-    known = {each.file for each in catalog.quarantined}
+    in_force = [each for each in catalog.quarantined if each.is_in_force]
+    known = {each.file for each in in_force}
     for tenant, segments in catalog.segments.items():
         sound = [info for info in segments if info.parquet not in known]
-        in_force = Deletions(record for record in catalog.deletions(tenant) if not record.retired)
-        has_lost = any(tenant in lost.tenants for lost in catalog.quarantined)
-        _check_segments(disk, tenant, sound, in_force, checked, say, has_lost=has_lost)
+        deletions = Deletions(record for record in catalog.deletions(tenant) if not record.retired)
+        has_lost = any(tenant in lost.tenants for lost in in_force)
+        _check_segments(disk, tenant, sound, deletions, checked, say, has_lost=has_lost)
     return checked
 
 

@@ -1,7 +1,7 @@
 """Repairs of a shard's directory that lose nothing that is not lost already; the shard must not run.
 
-A torn end is cut, leftovers are removed, filters are made again, and what cannot be read goes into quarantine. Nothing
-else is changed.
+A torn end is cut, leftovers are removed, filters are made again, what cannot be read goes into quarantine, and what is
+in quarantine and can be read again comes out of it. Nothing else is changed.
 """
 
 from evenshard.ids import ShardId
@@ -9,6 +9,7 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.fsck import Checked, Say
+from evenshard.storage.losses import accept, mend
 from evenshard.storage.quarantine import quarantined_segment
 from evenshard.storage.recovery import recover
 from evenshard.storage.segment.filter import to_bytes
@@ -24,7 +25,7 @@ def repair(disk: Disk, clock: Clock, shard: ShardId, checked: Checked, say: Say)
     if damaged:
         catalog = Catalog.open(disk, shard)
         try:
-            catalog.quarantine([quarantined_segment(info, error) for info, error in damaged])
+            catalog.quarantine_at_start([quarantined_segment(info, error) for info, error in damaged])
         finally:
             catalog.close()
         for info, error in damaged:
@@ -32,6 +33,18 @@ def repair(disk: Disk, clock: Clock, shard: ShardId, checked: Checked, say: Say)
     for info in checked.damaged_filters:
         write_filter(disk, info)
         say(f"{info.filter}: made again from its segment")
+    mend(disk, clock, shard, say)
+    start_and_stop(disk, clock, shard, say)
+
+
+def give_up(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> None:
+    """Accepts the loss of all that is in quarantine, after ``repair``. Raises as that."""
+    accept(disk, clock, shard, say)
+    start_and_stop(disk, clock, shard, say)
+
+
+def start_and_stop(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> None:
+    """Settles what a start settles; missing files are damage like any other."""
     found = recover(disk, clock, shard, StorageSettings(), say, allow_missing=True)
     found.writer.abandon()
     found.catalog.close()

@@ -5,7 +5,7 @@ taken are always a prefix of the tenant's log, and its *mark* says where that en
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,8 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
+from evenshard.storage.compaction.settle import as_it_is, checked
+from evenshard.storage.identity import IdentitySet
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -40,20 +42,21 @@ _UNREADABLE_MAX = 8
 """So many segments may turn out to be unreadable within one compaction; the next one knows of them."""
 
 
-def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> Compacted:
+def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None, *, apart: bool = False) -> Compacted:
     """Indexes all the tenant has in the log now. Raises with everything as before.
 
-    Segments that cannot be read are left as they are, and said: the rows in the log do not wait for them.
+    Segments that turn out to be damaged go into quarantine and are left as they are: the rows in the log do not wait
+    for them. ``apart``: the rows become runs of their own, and no segment is read or merged.
     """
     rows = state.tenants.get(tenant)
     if rows is None:
         return NOTHING
     with rows.maintenance:
         with state.append_lock:
-            rows.seal()
+            identities = rows.seal()
             taken = rows.visible
         try:
-            result, removed = _write(state, rows, taken, pace)
+            result, removed = _write(state, rows, taken, identities, pace, apart=apart)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
@@ -65,22 +68,38 @@ def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None) 
     return result
 
 
-def is_unsettled(rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int) -> bool:
+def release(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> Compacted:
+    """Gets all the tenant's rows out of the log, by a compaction, or apart where something is wrong with its segments.
+    Raises what the disk, or ``pace``, keeps from being done."""
+    try:
+        return compact_tenant(state, tenant, pace)
+    except Exception as error:
+        if isinstance(error, EvenshardError) and error.code != "DATA_DAMAGED":
+            raise
+        state.report(f"{tenant}: its rows are indexed apart, since its compaction failed: {error!r}")
+    return compact_tenant(state, tenant, pace, apart=True)
+
+
+def is_unsettled(
+    rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int, unreadable: Container[int] = ()
+) -> bool:
     """Whether segments have to be merged although no rows came: a day is over, or late rows have become due. Looked
     at once a day and after each change."""
     if rows.settled is not None and rows.settled[0] == day and rows.settled[1] is segments:
         return False
-    if plan(ranges_of(segments), {}, day, spared=rows.spared):
+    if plan(ranges_of(segments), {}, day, spared=unreadable):
         return True
     rows.settled = day, segments
     return False
 
 
-def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[Compacted, Sequence[SegmentInfo]]:
+def _write(
+    state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace, *, apart: bool
+) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     with discarding(state, rows):
-        written = _compact(state, rows, taken, pace)
+        written = _compact(state, rows, taken, identities, pace, apart=apart)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
@@ -96,30 +115,35 @@ def _write(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> tuple[
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _compact(state: State, rows: TenantRows, taken: Visible, pace: Pace) -> Compaction:
-    """Sparing what cannot be read."""
+def _compact(
+    state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace, *, apart: bool
+) -> Compaction:
+    """Sparing what cannot be read, once that is on record."""
+    everything = {segment.id for segment in taken.segments}
     for tries_left in reversed(range(_UNREADABLE_MAX)):
+        unreadable = state.cache.unreadable & everything
         try:
             return compact(
                 state.disk,
                 lambda: next_segment_id(state, rows),
                 rows.tenant,
-                tables(taken.blocks),
+                tables(taken.blocks, identities),
                 taken.segments,
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,
                 deletions=taken.deletions,
                 limits=Limits(window_bytes=state.settings.window_bytes),
-                spared=rows.spared,
+                spared=everything if apart else unreadable,
+                settle=as_it_is if apart else checked,
                 pace=pace,
             )
         except EvenshardError as error:
             file = error.details.get("file")
-            damaged = {segment.id for segment in taken.segments if file in segment.files} - rows.spared
+            damaged = [each for each in taken.segments if file in each.files and each.id not in unreadable]
             if error.code != "DATA_DAMAGED" or not damaged or not tries_left:
                 raise
-            rows.spared |= damaged
-            state.report(f"{rows.tenant}: {error.message}; its segment is not merged with others any more")
+            for segment in damaged:
+                state.quarantine_segment(segment, error)
     raise AssertionError("the last try returns or raises")
 
 

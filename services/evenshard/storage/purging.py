@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
+from evenshard.storage import quarantine
 from evenshard.storage.compaction.rewrite import without_hidden
 from evenshard.storage.deletions import Deletion, Hiding
 from evenshard.storage.indexing import (
     Pace,
     catalog_committed,
-    compact_tenant,
     discarding,
     next_segment_id,
+    release,
     remove_log_files,
 )
 from evenshard.storage.log.writer import file_name
+from evenshard.storage.log_age import rotate
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER as SEGMENT_FOLDER
 from evenshard.storage.segment.info import SegmentInfo
@@ -93,7 +95,7 @@ def purge_step(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> b
         return False
     last = rows.visible.deletions.records[-1]
     if _tail_below(rows.visible, last):
-        rows.note_purged(compact_tenant(state, tenant, pace).rows)
+        rows.note_purged(release(state, tenant, pace).rows)
         return True
     try:
         if _rewrite_next(state, rows, last.seq, pace):
@@ -119,7 +121,7 @@ def _hiding(visible: Visible, segment: SegmentInfo, last: Deletion) -> Hiding | 
 
 def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> bool:
     """Writes the next segment with hidden rows anew, without them, and notes which were found to have none before it;
-    False: all are done. Raises what made segments unreadable once the others are done."""
+    False: all are done. Damaged ones go into quarantine; raises why once the others are done."""
     with rows.maintenance:
         visible = rows.visible
         seen = visible.deletions.last_seq
@@ -149,7 +151,9 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> 
             except EvenshardError as error:
                 if error.code != "DATA_DAMAGED":
                     raise
-                unreadable = unreadable or error
+                state.quarantine_segment(segment, error)
+                lost = quarantine.quarantined_segment(segment, error)
+                unreadable = unreadable or quarantine.refusal(rows.tenant, lost)
                 continue
             _commit(state, rows, added, [segment], clean)
             rows.note_purged(segment.rows)
@@ -206,11 +210,10 @@ def _give_up_log(state: State, tenant: TenantId, last: Deletion, pace: Pace) -> 
         if not holding:
             return False
         if holding[-1] == state.writer.number:
-            state.writer.rotate()
-            state.log_files.add(state.writer.number)
+            rotate(state)
         keepers = _keepers(state, tenant, last)
     if keepers:
-        compact_tenant(state, keepers[0], pace)
+        release(state, keepers[0], pace)
         with state.append_lock:
             return keepers[0] not in _keepers(state, tenant, last)
     remove_log_files(state)

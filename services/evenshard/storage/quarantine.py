@@ -2,18 +2,27 @@
 
 Queries that may need such rows fail with ``DATA_DAMAGED``, everything else goes on. An event that was lost is nobody's
 first copy: the earliest copy that is left becomes the original, and one that is imported again is stored as new.
+
+A quarantine ends in one of two ways, and stays on record: the file was *mended*, all its rows are there again; or the
+loss was *accepted*, queries are answered without them, and say so.
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from typing import Final, Literal
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo, day_of
 
-_HINT = "ask for other days, or with --allow-partial for what is left; evenshard fsck names everything that is lost"
+State = Literal["in_force", "accepted", "mended"]
+_IN_FORCE: Final[State] = "in_force"
+_HINT = (
+    "ask for other days, or with --allow-partial for what other shards have. To end it, stop the shard, then evenshard "
+    "fsck DIR --repair, once the file is as it was, or evenshard fsck DIR --accept-loss, where it is lost for good"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,21 @@ class Quarantined:
     rows: int
     """That are lost, at most."""
     reason: str
+    state: State = _IN_FORCE
+
+    @property
+    def is_in_force(self) -> bool:
+        """Queries that may need the rows are refused."""
+        return self.state == "in_force"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Queries are answered without the rows, and say so."""
+        return self.state == "accepted"
+
+    def ended(self, state: State) -> "Quarantined":
+        """As it stands on record from then on."""
+        return replace(self, state=state)
 
     @property
     def key(self) -> str:
@@ -90,12 +114,16 @@ def of_tenant(found: Iterable[Quarantined], tenant: TenantId) -> tuple[Quarantin
 
 
 def to_json(found: Quarantined) -> bytes:
-    """As the catalog stores it."""
-    return json.dumps(asdict(found), separators=(",", ":"), sort_keys=True).encode()
+    """As the catalog stores it; of one in force the state is not said."""
+    record = asdict(found)
+    if found.is_in_force:
+        del record["state"]
+    return json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
 
 
 def from_json(data: bytes) -> Quarantined:
     """What ``to_json`` wrote; raises ``KeyError`` or ``ValueError`` for anything else."""
     record = json.loads(data)
     record["tenants"] = tuple(TenantId(name) for name in record["tenants"])
+    record.setdefault("state", _IN_FORCE)
     return Quarantined(**{field.name: record[field.name] for field in fields(Quarantined)})

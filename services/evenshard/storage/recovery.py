@@ -130,6 +130,10 @@ class Replay:
         self._known = {each.key: each for each in self._catalog.quarantined}
         self._found: dict[str, Quarantined] = {}
         """What was found damaged now, by key."""
+        self._met: list[Quarantined] = []
+        """All holes of the log, those on record too."""
+        self._first_row: int | None = None
+        """Of the first log file."""
         self._promoted: dict[TenantId, int] = {}
         self._last: tuple[File, LogFileReader, int] | None = None
         """The last log file, what was read of it, its number."""
@@ -138,7 +142,7 @@ class Replay:
         """One whose end the next file tells."""
         self.log_files = LogFiles()
         for info in (info for group in self._catalog.segments.values() for info in group):
-            if any(each.file == info.parquet for each in self._known.values()):
+            if any(each.file == info.parquet and each.is_in_force for each in self._known.values()):
                 cache.unreadable.add(info.id)
         cache.on_unreadable = self._segment_unreadable
         self.tenants = {name: self._tenant_rows(name) for name in self._catalog.tenants()}
@@ -184,7 +188,7 @@ class Replay:
 
     def settled(self, catalog: Catalog, found: Directory) -> Recovered:
         """Puts on disk what was found; whoever crashes in it finds the same again."""
-        catalog.quarantine(self._found.values())
+        catalog.quarantine_at_start(self._found.values())
         for each in self._found.values():
             lost = f"{each.rows} rows at most of {', '.join(each.tenants)}" if each.rows else "no row is lost"
             self._report(f"{each.file}: in quarantine from byte {each.offset} ({lost}): {each.reason}")
@@ -208,6 +212,15 @@ class Replay:
     def found(self) -> list[Quarantined]:
         """What ``run`` found damaged that was not on record."""
         return list(self._found.values())
+
+    def has_read(self, record: Quarantined) -> bool:
+        """Whether ``run`` found all that a record of the log says is lost."""
+        if self._first_row is None or not self._first_row <= record.first_row <= record.end_row <= self._next_row:
+            return False
+        return not any(
+            hole.key == record.key or (hole.first_row < record.end_row and record.first_row < hole.end_row)
+            for hole in self._met
+        )
 
     @property
     def torn(self) -> tuple[str, int, str] | None:
@@ -254,6 +267,7 @@ class Replay:
         """Checks that the file follows the one before, and what is lost where it does not."""
         name, first_row = file_name(number), reader.first_row
         if before is None:
+            self._first_row = first_row
             if first_row > self._indexed_row:
                 gap = Hole(0, 0, self._indexed_row, first_row, None, f"rows before {name} are missing")
                 self._hole(file_name(number - 1), gap)
@@ -326,13 +340,14 @@ class Replay:
             rows if tenants else 0,
             hole.reason,
         )
-        if record.key not in self._known:
+        self._met.append(record)
+        if not self._catalog.has_quarantine(record):
             self._found[record.key] = record
 
     def _segment_unreadable(self, info: SegmentInfo, error: EvenshardError) -> None:
         self._cache.unreadable.add(info.id)
         record = quarantined_segment(info, error)
-        if record.key not in self._known:
+        if not self._catalog.has_quarantine(record):
             self._found[record.key] = record
 
     def _has_lost(self, tenant: TenantId) -> bool:
@@ -343,7 +358,7 @@ class Replay:
         return frame.end_row > self._catalog.mark(frame.tenant)
 
     def _frame(self, name: str, number: int, frame: Frame) -> None:
-        self.log_files.note(number, frame.tenant, frame.end_row, frame.first_row)
+        self.log_files.note(number, frame.tenant, frame.end_row, frame.first_row, now_ms=self._now_ms)
         mark = self._catalog.mark(frame.tenant)
         if frame.end_row <= mark:
             return

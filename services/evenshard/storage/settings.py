@@ -15,6 +15,8 @@ class StorageSettings:
 
     log_file_bytes: int = 64 << 20
     """A log file that has reached it is followed by a new one."""
+    log_age_ms: int = 3_600_000
+    """A log file is gone so long after its first frame; from half of it on nothing is written to it any more."""
     append_queue_bytes: int = _BUDGET.queue
     """Payload bytes that may wait for the log; beyond, appends are refused with ``OVERLOADED``."""
     append_group_bytes: int = APPEND_GROUP_BYTES

@@ -57,6 +57,11 @@ class Snapshot:
         """Rows of the part not yet indexed, hidden ones included."""
         return self._open().tail_rows
 
+    def rows_given_up(self, start_ms: int, end_ms: int) -> int:
+        """Rows at most of this time that were lost and of which the loss was accepted: no scan has them."""
+        lost = (each for each in self._open().quarantined if each.is_accepted)
+        return sum(each.rows for each in lost if each.touches(start_ms, end_ms))
+
     def scan(
         self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
     ) -> Iterator[ScannedRows]:
@@ -82,7 +87,7 @@ class Snapshot:
 
     def _refuse_quarantined(self, visible: Visible, start_ms: int, end_ms: int) -> None:
         for lost in visible.quarantined:
-            if lost.touches(start_ms, end_ms):
+            if lost.is_in_force and lost.touches(start_ms, end_ms):
                 raise refusal(self.tenant, lost)
 
     def _scan(

@@ -115,7 +115,7 @@ def _check_segments(
 ) -> tuple[tuple[str, ...], frozenset[int]]:
     existing = {f"{SEGMENT_FOLDER}/{name}" for name in names}
     infos = [info for group in catalog.segments.values() for info in group]
-    quarantined = {each.file for each in catalog.quarantined}
+    quarantined = {each.file for each in catalog.quarantined if each.is_in_force}
     missing = {info.id: info.parquet for info in infos if info.parquet not in existing}
     absent = sorted(name for name in missing.values() if name not in quarantined)
     if absent and not allow_missing:

@@ -16,6 +16,7 @@ from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
 from evenshard.storage.log.files import LogUsage
+from evenshard.storage.log_age import age_log
 from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
 from evenshard.storage.ownership import Owned
 from evenshard.storage.progress import OnProgress
@@ -149,14 +150,18 @@ class Store:
         compaction. ``pace`` and errors as of ``compact``."""
         return purge_step(self._state, tenant, pace)
 
-    def compact(self, tenant: TenantId, day: int | None = None, pace: Pace = lambda _: None) -> Compacted:
+    def compact(
+        self, tenant: TenantId, day: int | None = None, pace: Pace = lambda _: None, *, apart: bool = False
+    ) -> Compacted:
         """Indexes everything the tenant has in the log, and tidies its segments. ``day`` (UTC, days since the epoch) is
         indexed with it: what is indexed is always a prefix of the log. ``pace`` is told of bytes written and may wait.
+        ``apart``: its rows become runs of their own, nothing else is read or merged: whatever is wrong with the rest
+        does not keep them in the log.
 
         Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``DATA_DAMAGED``; then everything is as before.
         """
         del day
-        return compact_tenant(self._state, tenant, pace)
+        return compact_tenant(self._state, tenant, pace, apart=apart)
 
     def sort_tail(self, tenant: TenantId) -> bool:
         """Joins some of the tenant's unindexed rows into a sorted run, if it is time to; to be called every now and
@@ -181,11 +186,17 @@ class Store:
                 or visible.tail_bytes >= settings.compact_bytes
                 or age_ms >= settings.compact_age_ms
                 or rows.tenant in largest
-                or is_unsettled(rows, visible.segments, day)
+                or is_unsettled(rows, visible.segments, day, self._state.cache.unreadable)
             ):
                 overdue_ms = age_ms if age_ms >= _OVERDUE * settings.compact_age_ms else 0
                 due.append((-overdue_ms, -visible.tail_rows, rows.tenant))
         return [tenant for _, _, tenant in sorted(due)]
+
+    def age_log(self, now_ms: int) -> list[TenantId]:
+        """Ends the log file that is written to if it is old, and removes those that may go; to be called every second
+        or so. Returns the tenants that have to be indexed now, so that log files go in time: paused or not, and apart
+        where their compaction fails. Raises ``DISK_FULL`` and ``SHARD_UNAVAILABLE``; to be tried again."""
+        return age_log(self._state, now_ms)
 
     def log_usage(self) -> LogUsage:
         """The log's files, and whose rows keep the oldest."""

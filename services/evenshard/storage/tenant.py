@@ -46,7 +46,7 @@ class Visible:
     deletions: Deletions = NO_DELETIONS
     """Those that may still hide rows of ``segments``; in ``blocks`` each has its mark."""
     quarantined: tuple[Quarantined, ...] = ()
-    """What is lost of the tenant's rows."""
+    """What is lost of the tenant's rows, or was for a time."""
 
     @property
     def tail_rows(self) -> int:
@@ -60,7 +60,9 @@ class Visible:
     def version(self) -> str:
         """Changes whenever an answer from these rows may."""
         newest = max((segment.id for segment in self.segments), default=0)
-        lost = f"-q{len(self.quarantined)}" if self.quarantined else ""
+        in_force = sum(each.is_in_force for each in self.quarantined)
+        accepted = sum(each.is_accepted for each in self.quarantined)
+        lost = (f"-q{in_force}" if in_force else "") + (f"-a{accepted}" if accepted else "")
         return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}-{self.deletions.last_seq}{lost}"
 
 
@@ -95,8 +97,6 @@ class TenantRows:
         """By seq of a deletion: rows written anew or indexed so that what it hid is left out."""
         self.maintenance = threading.Lock()
         """Held by the one compaction or sorting that is at work."""
-        self.spared: set[int] = set()
-        """Segments a compaction could not read: it leaves them as they are until a restart."""
         self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
         """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
@@ -196,11 +196,12 @@ class TenantRows:
         self.visible = replace(self.visible, segments=segments)
         self.indexed = indexed
 
-    def seal(self) -> None:
-        """A compaction begins: the identities so far belong to the rows it takes."""
+    def seal(self) -> IdentitySet:
+        """A compaction begins: the identities so far, which it gets, belong to the rows it takes."""
         assert self.sealed is None
-        self.sealed = self.active
+        self.sealed = taken = self.active
         self.active = IdentitySet(hash_mask=self._hash_mask)
+        return taken
 
     def unseal(self) -> None:
         """A compaction failed: all rows are still in the log."""

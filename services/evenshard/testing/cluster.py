@@ -134,6 +134,10 @@ class MemoryCluster:
         assert disk is not None
         return disk
 
+    def put_disk(self, shard: ShardId, disk: MemoryDisk) -> None:
+        """The disk a stopped shard starts on next."""
+        self._services[shard].disk = disk
+
     # Tenants
 
     async def create_tenant(

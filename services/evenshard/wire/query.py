@@ -110,7 +110,10 @@ def meta(account: Account) -> common_pb2.Meta:
         cache="hit" if account.from_cache else "miss",
         elapsed_ms=account.elapsed_ms,
         trace_id=account.trace_id,
-        warnings=[common_pb2.Warning(code=code, message=message) for code, message in account.warnings],
+        warnings=[
+            *(common_pb2.Warning(code=code, message=message) for code, message in account.warnings),
+            *loss_warnings(account.stats.rows_given_up),
+        ],
     )
 
 
@@ -123,6 +126,14 @@ def measure_value(value: int | float | None) -> query_pb2.MeasureValue:
             return query_pb2.MeasureValue(int64_value=value)
         case float():
             return query_pb2.MeasureValue(double_value=value)
+
+
+def loss_warnings(rows_given_up: int) -> list[common_pb2.Warning]:
+    """Says that events are missing for good; for as long as the shard has them on record."""
+    if not rows_given_up:
+        return []
+    message = f"{rows_given_up:,} events at most of this time were lost on a disk, and their loss was accepted"
+    return [common_pb2.Warning(code="EVENTS_LOST", message=message, count=rows_given_up)]
 
 
 def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
@@ -165,4 +176,5 @@ def scan_stats_of(stats: shard_pb2.ScanStats) -> ScanStats:
         stats.rows_scanned,
         stats.bytes_scanned,
         stats.hot_events_rewritten,
+        stats.rows_given_up,
     )

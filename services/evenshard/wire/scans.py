@@ -49,6 +49,7 @@ def stats_message(stats: ScanStats, data_version: str) -> shard_pb2.ScanStats:
         bytes_scanned=stats.bytes_scanned,
         data_version=data_version,
         hot_events_rewritten=stats.hot_events_rewritten,
+        rows_given_up=stats.rows_given_up,
     )
 
 

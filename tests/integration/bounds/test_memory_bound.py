@@ -1,9 +1,11 @@
 """A shard stays within its memory by peak RSS: while it imports, compacts, starts again, answers, meets old events."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import evenshard
+import numpy as np
 import pyarrow as pa
 import pytest
 from evenshard.testing.bench.generator import START_MS, record_of
@@ -15,6 +17,9 @@ SEED = 20_261_125
 BATCH_ROWS = 50_000
 DAY = "2026-01-01"
 DAY_MS = 86_400_000
+HISTORY_DAYS = 3650
+HISTORY_FROM, HISTORY_TO = "2016-01-05", DAY
+HISTORY_START_MS = START_MS - (HISTORY_DAYS - 1) * DAY_MS
 
 
 def one_day(events: int) -> Iterator[pa.RecordBatch]:
@@ -36,8 +41,18 @@ def reader(records: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(first.schema, all_of())
 
 
-def total(client: evenshard.Client) -> int:
-    return sum(client.segmentation(from_date=DAY, to_date=DAY).to_arrow().column("value").to_pylist())
+def history(first: int, events: int, of: int) -> Iterator[pa.RecordBatch]:
+    """Different events, evenly spread over ``HISTORY_DAYS`` in the order of time: ``events`` from ``first`` on, as of a
+    stream of ``of``; it begins anew where that ends."""
+    for at in range(first, first + events, BATCH_ROWS):
+        record = record_of(SEED, at, min(BATCH_ROWS, first + events - at))
+        numbers = np.arange(at, at + record.num_rows) % of
+        times = HISTORY_START_MS + (numbers * (HISTORY_DAYS * DAY_MS // of))
+        yield record.set_column(record.schema.get_field_index("time"), "time", pa.array(times))
+
+
+def total(client: evenshard.Client, from_date: str = DAY, to_date: str = DAY) -> int:
+    return sum(client.segmentation(from_date=from_date, to_date=to_date).to_arrow().column("value").to_pylist())
 
 
 @pytest.mark.timeout(1800)
@@ -81,5 +96,46 @@ def test_one_tenants_day_is_imported_compacted_restarted_and_queried_within_its_
         assert all(part["bytes"] <= part["bytes_max"] for name, part in parts.items() if name != "base"), parts
         assert parts["cache"]["bytes"] > 0
         assert 0 < memory["resident_bytes"] <= memory["resident_bytes_peak"]
+    print({name: f"{size >> 20} MiB" for name, size in peaks.items()})
+    assert {name: size for name, size in peaks.items() if size > MEMORY_BYTES} == {}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "a_day", [20, pytest.param(3_000, marks=pytest.mark.slow)], ids=lambda events: f"{events} events a day"
+)
+def test_ten_years_of_one_tenant_are_imported_compacted_restarted_and_queried_within_its_memory(
+    tmp_path: Path, a_day: int
+) -> None:
+    """And so are late events, one for ten, of all days at once."""
+    events, late = HISTORY_DAYS * a_day, HISTORY_DAYS * a_day // 10
+    peaks: dict[str, int] = {}
+    with ClusterProcess(tmp_path / "c", shards=1, settings=[f"shard_memory_bytes={MEMORY_BYTES}"]) as cluster:
+        peak = Peak(cluster.pid("shard-0"))
+        with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=300) as client:
+            client.create_tenant("acme")
+            assert client.import_table(reader(history(0, events, events))).accepted == events
+            peaks["import"] = peak.take()
+            client.compact("acme", wait=True, timeout=600)
+            peaks["compaction"] = peak.take()
+            done = client.import_table(reader(history(events, late, late)))
+            assert (done.accepted, done.duplicates) == (late, 0)
+            client.compact("acme", wait=True, timeout=600)
+            peaks["late events"] = peak.take()
+            assert total(client, HISTORY_FROM, HISTORY_TO) == events + late
+            client.funnel(steps=["view", "buy"], window="1d", from_date=HISTORY_FROM, to_date=HISTORY_TO)
+            peaks["query"] = peak.take()
+            stored = client.storage("acme")
+        assert cluster.stop() == 0
+        cluster.start()
+        peak = Peak(cluster.pid("shard-0"))
+        with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=300) as client:
+            assert total(client, HISTORY_FROM, HISTORY_TO) == events + late
+            peaks["restart and query"] = peak.take()
+            some = list(islice(history(0, events, events), 10))
+            again = client.import_table(reader(iter(some)))
+            assert again.duplicates == sum(record.num_rows for record in some)
+            peaks["events of before"] = peak.take()
+    print(stored)
     print({name: f"{size >> 20} MiB" for name, size in peaks.items()})
     assert {name: size for name, size in peaks.items() if size > MEMORY_BYTES} == {}

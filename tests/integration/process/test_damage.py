@@ -1,6 +1,7 @@
 """Real processes on damaged and foreign directories: what ``up`` says, and what a cluster with a quarantine answers."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -8,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evenshard.ids import ShardId
+from evenshard.ids import ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.store import Store
+from evenshard.testing.clock import ManualClock
+from evenshard.testing.events import Event, append_of
 from evenshard.testing.processes import ClusterProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -68,6 +73,24 @@ def test_a_damaged_shard_starts_and_its_other_tenants_and_shards_serve(tmp_path:
         assert (document["meta"]["complete"], document["meta"]["missing_shards"]) == (False, ["shard-1"])
         assert 0 < document["series"][0]["overall"] < 800
         assert cluster.run("import", "-", "--tenant", "acme", stdin=lines(5)).document["accepted"] == 400
+        shard = cluster.services()["shard-1"]
+        assert shard["status"] == "SERVING"
+        assert shard["reason"].startswith("in quarantine: log/0000000001.log (acme, any day); see docs/operations.md")
+        assert cluster.run("status").exit_status == 0
+    given_up = cluster.run("fsck", str(cluster.data_dir), "--accept-loss", "--yes")
+    assert (given_up.exit_status, given_up.document["ok"]) == (0, True)
+    with cluster:
+        status, document = total(cluster, "acme")
+        assert status == 0
+        assert 800 < document["series"][0]["overall"] < 1200
+        assert [each["code"] for each in document["meta"]["warnings"]] == ["EVENTS_LOST"]
+        assert "were lost on a disk, and their loss was accepted" in document["meta"]["warnings"][0]["message"]
+        exported = cluster.run("export", "--tenant", "acme", "--start", "0", "--end", str(START_MS + 10_000))
+        assert "EVENTS_LOST" in exported.stderr
+        assert total(cluster, "other")[1]["meta"]["warnings"] == []
+        again = cluster.run("import", "-", "--tenant", "acme", stdin=lines(0)).document
+        assert (again["accepted"], total(cluster, "acme")[1]["series"][0]["overall"]) == (400, 1200)
+        assert cluster.services()["shard-1"]["reason"] is None
 
 
 def of_a_newer_format(root: Path) -> None:
@@ -93,25 +116,47 @@ def without_a_catalog(root: Path) -> None:
     (root / "log" / "0000000001.log").write_bytes(b"x" * 200)
 
 
+def half_copied_among_foreign_files(root: Path) -> None:
+    """The copy came as far as the catalog and the log; segments it had none yet, but somebody's notes."""
+    disk = LocalDisk(root)
+    store = Store.open(disk, ManualClock(), ShardId(root.name), StorageSettings(), lambda _: None)
+    store.append([append_of([Event("view", "user", START_MS, "x")])])
+    store.compact(TenantId("acme"))
+    store.close()
+    disk.close()
+    shutil.rmtree(root / "segments")
+    (root / "log" / "notes.txt").write_text("somebody's")
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder with its time stamp and bytes."""
+    return {
+        str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in sorted([root, *root.rglob("*")])
+    }
+
+
 @pytest.mark.parametrize(
-    ("made", "code"),
+    ("made", "code", "file"),
     [
-        (of_a_newer_format, "FORMAT_TOO_NEW"),
-        (without_a_catalog, "DATA_DAMAGED"),
-        pytest.param(of_another_shard, "DATA_DAMAGED", marks=pytest.mark.slow),
+        (of_a_newer_format, "FORMAT_TOO_NEW", FILE),
+        pytest.param(of_another_shard, "DATA_DAMAGED", FILE, marks=pytest.mark.slow),
+        (without_a_catalog, "DATA_DAMAGED", FILE),
+        (half_copied_among_foreign_files, "DATA_DAMAGED", "segments/0000000001.parquet"),
     ],
 )
-def test_up_reports_a_directory_it_cannot_start_on_and_leaves_it_alone(tmp_path: Path, made: Any, code: str) -> None:
+def test_up_reports_a_directory_it_cannot_start_on_and_leaves_it_alone(
+    tmp_path: Path, made: Any, code: str, file: str
+) -> None:
     root = tmp_path / "data" / "shard-0"
     made(root)
-    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
+    before = tree(root)
     status, error = up(ClusterProcess(tmp_path / "data", shards=1))
     assert (status, error["code"]) == (5, code)
     assert error["details"]["service"] == "shard-0"
-    assert error["details"]["file"] == FILE
+    assert error["details"]["file"] == file
     assert error["hint"]
-    after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
-    assert after == before
+    assert tree(root) == before
 
 
 def test_up_does_not_take_a_shards_own_directory_for_a_whole_one(tmp_path: Path) -> None:

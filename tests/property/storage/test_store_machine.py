@@ -118,6 +118,10 @@ class StoreMachine(RuleBasedStateMachine):
     def compact(self, tenant: str) -> None:
         self.store.compact(TenantId(tenant))
 
+    @rule(tenant=st.sampled_from(TENANTS))
+    def compact_apart(self, tenant: str) -> None:
+        self.store.compact(TenantId(tenant), apart=True)
+
     @rule(
         tenant=st.sampled_from(TENANTS), group=groups, at=st.sampled_from(["create", "write", "sync", "sync_directory"])
     )
@@ -388,5 +392,7 @@ TestDeletionMachine = DeletionMachine.TestCase
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("machine", [StoreMachine, DeletionMachine])
-def test_many_and_long_interleavings(machine: type[StoreMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=2_000, stateful_step_count=50))
+@pytest.mark.parametrize("twentieth", range(20))
+def test_many_and_long_interleavings(machine: type[StoreMachine], twentieth: int) -> None:
+    del twentieth  # in pieces, so that others get their turn between
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=100, stateful_step_count=50))

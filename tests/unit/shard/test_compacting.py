@@ -51,7 +51,12 @@ class FakeStore:
     def storage(self, tenant: TenantId | None = None) -> list[TenantStorage]:
         return [TenantStorage(name, 10, 0, 0, 0, 0, 0) for name in (A, B)]
 
-    def compact(self, tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+    def age_log(self, now_ms: int) -> list[TenantId]:
+        return []
+
+    def compact(
+        self, tenant: TenantId, day: int | None, pace: Callable[[int], None], *, apart: bool = False
+    ) -> Compacted:
         self.paces.append(pace)
         with self._lock:
             self.running += 1
@@ -225,7 +230,7 @@ async def test_who_stops_waiting_leaves_the_compaction_in_its_place() -> None:
     entered, go_on = threading.Event(), threading.Event()
     compact = store.compact
 
-    def stuck(tenant: TenantId, day: int | None, pace: Callable[[int], None]) -> Compacted:
+    def stuck(tenant: TenantId, day: int | None, pace: Callable[[int], None], *, apart: bool = False) -> Compacted:
         if tenant == A:
             entered.set()
             assert go_on.wait(30)

@@ -1,4 +1,4 @@
-"""What a shard says of itself after a failed sync."""
+"""What a shard says of itself after a failed sync, and with something in quarantine."""
 
 import errno
 
@@ -47,4 +47,26 @@ async def test_after_a_failed_sync_it_is_said_until_a_restart_that_reads_go_on()
     store.close()
     store = Store.open(disk, clock, SHARD, StorageSettings(), print)
     assert store.refuses_changes is None
+    store.close()
+
+
+async def test_damage_that_a_compaction_finds_is_named_although_the_shard_serves() -> None:
+    disk, clock, noted, told = MemoryDisk(), ManualClock(), list[str](), list[str]()
+    store = Store.open(disk, clock, SHARD, StorageSettings(), print)
+    condition = Condition(store, clock, told.append, noted.append)
+    condition.start()
+    tenant = TenantId("acme")
+    store.append([append_of([Event("click", "u1", 1, "x")])])
+    store.compact(tenant)
+    await clock.advance(LOOK_EVERY_MS)
+    assert (told[-1], noted[-1]) == ("", "")
+    disk.flip("segments/0000000001.parquet", 10)
+    store.append([append_of([Event("click", "u2", 2, "y")])])
+    assert store.compact(tenant).rows == 1
+    await clock.advance(LOOK_EVERY_MS)
+    assert told[-1] == ""
+    assert noted[-1] == (
+        "in quarantine: segments/0000000001.parquet (acme, 1970-01-01); see docs/operations.md, or evenshard fsck"
+    )
+    await condition.close()
     store.close()

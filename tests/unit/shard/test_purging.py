@@ -14,6 +14,7 @@ from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
 
 A, B = TenantId("a"), TenantId("b")
+TOLD = "DISK_FULL: as told (free disk space on the shard; reads go on)"
 
 
 class FakeStore:
@@ -71,9 +72,9 @@ async def test_a_failure_is_told_and_tried_again_when_it_is_asked_for_again() ->
     purger.start()
     await purged(purger, B)
     async with asyncio.timeout(5):
-        while (status := await purger.purge(A, "")).waits_for != "DISK_FULL: as told":
+        while (status := await purger.purge(A, "")).waits_for != TOLD:
             continue
-    assert status == Purge(False, 1, 0, "DISK_FULL: as told")
+    assert status == Purge(False, 1, 0, TOLD)
     store.broken.clear()
     assert await purged(purger, A) == PURGED
     await purger.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.storage.append import Appended
 from evenshard.storage.catalog import Catalog
@@ -156,7 +157,10 @@ def test_a_segment_that_cannot_be_read_does_not_keep_rows_in_the_log() -> None:
     done = shard.store.compact(ACME)
     assert (done.rows, done.backlog_rows) == (3, 0)
     assert shard.log_files() == 1
-    assert [report for report in shard.reports if damaged.parquet in report and "not merged" in report]
+    assert [report for report in shard.reports if report.startswith(f"{damaged.parquet}: in quarantine (30 rows of")]
+    assert [record.file for record in shard.store.quarantined] == [damaged.parquet]
+    with pytest.raises(EvenshardError, match=r"rows of acme of .* are lost"):
+        shard.all()
     with shard.store.snapshot(ACME) as snapshot:
         assert damaged in snapshot.segments
         assert sum(segment.rows for segment in snapshot.segments) == 33

@@ -9,8 +9,11 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.append import Append, Appended
 from evenshard.storage.log.frame import Content, checksum, encode_frame
+from evenshard.storage.segment.identities import read_filter
+from evenshard.storage.segment.writer import identity_of
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
+from evenshard.storage.tail.runs import tables
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.disk import MemoryDisk
 from evenshard.testing.events import Event, all_events, append_of
@@ -69,12 +72,12 @@ def operations(shard: Shard) -> list[tuple[str, str]]:
     return seen
 
 
-def fail(shard: Shard, operation: str, code: int = errno.EIO, times: int = 1) -> None:
-    """The next such operations on the log fail."""
+def fail(shard: Shard, operation: str, code: int = errno.EIO, times: int = 1, folder: str = "log") -> None:
+    """The next such operations on the log, or in another folder, fail."""
     left = [times]
 
     def hook(seen: str, name: str) -> None:
-        if seen == operation and name.startswith("log") and left[0]:
+        if seen == operation and name.startswith(folder) and left[0]:
             left[0] -= 1
             raise OSError(code, "made to fail")
 
@@ -533,6 +536,37 @@ def test_many_small_batches_become_sorted_runs_and_stay_exact() -> None:
     assert sorted(shard.all(), key=str) == sorted(expected, key=str)
     assert shard.store.compact(ACME).rows == 300
     assert sorted(shard.all(), key=str) == sorted(expected, key=str)
+
+
+def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_what_is_not_sorted() -> None:
+    """Copies, hidden rows and those of a failed append among them; a compaction that failed before."""
+    shard = Shard()
+    random = np.random.default_rng(4)
+    for number in range(150):
+        numbers = random.integers(0, 400, 1 + number % 4).tolist()
+        shard.add(*(click(each, "x" if each % 7 else None) for each in numbers))
+        if number == 60:
+            shard.store.hide_users(ACME, Epoch(1), "op", [f"u{each}" for each in range(40)])
+        if number == 90:
+            fail(shard, "write", errno.ENOSPC)
+            assert shard.refused(append_of([click(500), click(501)])) == "DISK_FULL"
+            while shard.store.sort_tail(ACME):
+                pass
+            fail(shard, "create", errno.ENOSPC, folder="segments")
+            with pytest.raises(EvenshardError, match="DISK_FULL"):
+                shard.store.compact(ACME)
+        if number == 120:
+            shard.store.hide_users(ACME, Epoch(1), "op-2", [f"u{each}" for each in range(40, 80)])
+    rows = shard.store._state.tenants[ACME]
+    given = list(tables(rows.visible.blocks, rows.active))
+    assert {block.is_run for block in rows.visible.blocks} == {True, False}
+    for table in given:
+        assert table.column("identity_hash").to_pylist() == identity_of(ACME, table).tolist()
+    held = sum(table.num_rows for table in given)
+    assert shard.store.compact(ACME).rows == held == len(shard.all())
+    (segment,) = rows.visible.segments
+    hashes = np.concatenate([identity_of(ACME, table) for table in given])
+    assert read_filter(shard.disk, segment).may_contain(hashes[hashes != 0]).all()
 
 
 def test_a_scan_gives_the_time_range_and_the_columns_asked_for() -> None:

@@ -1,7 +1,10 @@
 """A directory a shard must not start on: refused with a sentence that says what to do, and nothing in it touched."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +173,38 @@ def test_a_directory_in_use_is_refused_and_not_touched(directory: Path) -> None:
     assert caught.value.code == "DATA_DIR_LOCKED"
     assert tree(directory) == before
     first.close()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from evenshard.runtime.disk import LocalDisk
+disk = LocalDisk(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_directory_another_process_has_is_refused_and_not_touched_until_that_is_killed(directory: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        before = tree(directory)
+        with pytest.raises(EvenshardError) as caught:
+            LocalDisk(directory)
+        assert (caught.value.code, str(directory) in caught.value.message) == ("DATA_DIR_LOCKED", True)
+        assert "stop that one, or choose another --data-dir" in caught.value.hint
+        assert tree(directory) == before
+        holder.kill()
+    disk = LocalDisk(directory)
+    open_store(disk).close()
+    disk.close()
 
 
 def test_foreign_files_that_cannot_be_mistaken_are_left_and_named(directory: Path) -> None:

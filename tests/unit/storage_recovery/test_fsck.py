@@ -219,3 +219,31 @@ def test_an_event_that_was_deleted_and_came_again_has_one_original(
     store.close()
     disk.close()
     assert fsck(capsys, tmp_path / "shard-0")[1]["findings"] == []
+
+
+def test_a_loss_is_accepted_only_by_who_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = (root / PARQUET).read_bytes()
+    flip(PARQUET, 10)(root)
+    status, document = fsck(capsys, root, "--repair")
+    assert (status, [each["code"] for each in document["findings"]]) == (1, ["QUARANTINED"])
+    assert "--accept-loss" in document["findings"][0]["next"]
+    status, document = fsck(capsys, root, "--accept-loss")  # there is no terminal to ask on
+    assert (status, document["error"]["code"]) == (2, "USAGE")
+    assert events_of(root, ACME) == "DATA_DAMAGED"
+    assert fsck(capsys, root, "--accept-loss", "--yes")[0] == 0
+    assert not (root / PARQUET).exists()
+    assert events_of(root, ACME) == [click(1), click(3)]  # of the first a copy was in the log
+    assert fsck(capsys, root)[0] == 0
+    (root / PARQUET).write_bytes(sound)
+    assert events_of(root, ACME) == [click(1), click(3)]
+
+
+def test_what_was_mended_is_served_again_by_a_repair(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flip(PARQUET, 10)(root)
+    assert fsck(capsys, root, "--repair")[0] == 1
+    assert fsck(capsys, root, "--repair")[0] == 1
+    flip(PARQUET, 10)(root)
+    status, document = fsck(capsys, root, "--repair")
+    assert (status, document["findings"]) == (0, [])
+    assert events_of(root, ACME) == ALL_OF_ACME
+    assert fsck(capsys, root)[0] == 0

@@ -85,6 +85,35 @@ def test_keys_that_crowd_into_one_bucket_are_all_found(crowd: int) -> None:
         assert built.may_contain(keys).all()
 
 
+def mixed(keys: np.ndarray) -> np.ndarray:
+    """MurmurHash3's finaliser."""
+    keys = keys ^ (keys >> np.uint64(33))
+    keys = keys * np.uint64(0xFF51AFD7ED558CCD)
+    keys = keys ^ (keys >> np.uint64(33))
+    keys = keys * np.uint64(0xC4CEB9FE1A85EC53)
+    return keys ^ (keys >> np.uint64(33))
+
+
+@pytest.mark.parametrize("keys", [
+    hashes(1), hashes(40), hashes(30_000), np.tile(hashes(1)[:1], 3), np.tile(hashes(2), 32), np.tile(hashes(2), 33),
+    np.tile(hashes(2), 20_000), np.concatenate([np.tile(hashes(2), 63), hashes(40_000, 7)]),
+], ids=lambda keys: f"{np.unique(keys).size} of {keys.size}")  # fmt: skip
+def test_its_bytes_are_those_of_a_builder_that_sorts(keys: np.ndarray) -> None:
+    """Keys in a few buckets only too, for which parts have no room."""
+    built = build_filter(keys)
+    kept = mixed(keys[np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))])
+    buckets = max(1, round(keys.size / 17.6)) * 16
+    bucket = ((kept >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32)
+    order = np.argsort(bucket, kind="stable")
+    counts = np.bincount(bucket.astype(np.int64), minlength=buckets)
+    bits = "".join("1" * count + "0" for count in counts.tolist())
+    sizes = np.packbits(np.array([*bits, *"0" * (64 * built.sizes.size - len(bits))], np.uint8), bitorder="little")
+    assert built.buckets == buckets
+    assert built.sizes.tobytes() == sizes.tobytes()
+    assert built.starts.tolist() == (np.cumsum(counts) - counts)[::16].tolist()
+    assert built.remainders.tolist() == [*(kept[order] & np.uint64(0xFFFF)).tolist(), 0, 0]
+
+
 def test_a_filter_of_the_first_format_is_read() -> None:
     read = from_bytes(b85decode("".join(FIRST_FORMAT)), "f")
     assert read.may_contain(hashes(40)).all()

@@ -60,20 +60,22 @@ class ScanRequest(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ..., known_tag: _Optional[str] = ...) -> None: ...
 
 class ScanStats(_message.Message):
-    __slots__ = ("duplicates_skipped_log", "duplicates_skipped_segment", "rows_scanned", "bytes_scanned", "data_version", "hot_events_rewritten")
+    __slots__ = ("duplicates_skipped_log", "duplicates_skipped_segment", "rows_scanned", "bytes_scanned", "data_version", "hot_events_rewritten", "rows_given_up")
     DUPLICATES_SKIPPED_LOG_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_SKIPPED_SEGMENT_FIELD_NUMBER: _ClassVar[int]
     ROWS_SCANNED_FIELD_NUMBER: _ClassVar[int]
     BYTES_SCANNED_FIELD_NUMBER: _ClassVar[int]
     DATA_VERSION_FIELD_NUMBER: _ClassVar[int]
     HOT_EVENTS_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     duplicates_skipped_log: int
     duplicates_skipped_segment: int
     rows_scanned: int
     bytes_scanned: int
     data_version: str
     hot_events_rewritten: int
-    def __init__(self, duplicates_skipped_log: _Optional[int] = ..., duplicates_skipped_segment: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., data_version: _Optional[str] = ..., hot_events_rewritten: _Optional[int] = ...) -> None: ...
+    rows_given_up: int
+    def __init__(self, duplicates_skipped_log: _Optional[int] = ..., duplicates_skipped_segment: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., data_version: _Optional[str] = ..., hot_events_rewritten: _Optional[int] = ..., rows_given_up: _Optional[int] = ...) -> None: ...
 
 class ScanResponse(_message.Message):
     __slots__ = ("partial", "stats", "tag", "unchanged")

@@ -13,16 +13,17 @@ from evenshard.events.scan import DUPLICATE
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.compaction.inputs import Input, SegmentInput, TailInput, count_days
-from evenshard.storage.compaction.merge import check_originals, merge_sorted, merged_schema, row_bytes
+from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
 from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import SHARED_ROWS_MAX, Task, cut_days, plan, ranges_of
+from evenshard.storage.compaction.settle import Settle, checked
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.deletions import NO_DELETIONS, Deletions
 from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace
+from evenshard.storage.segment.writer import SegmentPlace, with_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class _Work:
     limits: Limits
     deletions: Deletions
     pace: Callable[[int], None]
+    settle: Settle
 
 
 def compact(
@@ -76,23 +78,28 @@ def compact(
     limits: Limits = _LIMITS,
     deletions: Deletions = NO_DELETIONS,
     spared: Container[int] = (),
+    tasks: Sequence[Task] | None = None,
+    settle: Settle = checked,
     pace: Callable[[int], None] = lambda _: None,
 ) -> Compaction:
-    """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order.
+    """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order; and
+    ``identity_hash``, where it is known.
 
     ``existing`` are all live segments of ``tenant``; ``now_day`` is the UTC day it is. Without tail rows it merges what
-    has become due. ``spared``: segments that are not read. Rows of segments that ``deletions`` hide are left out; the
-    tail has none of them, and all its rows were stored before any later one. ``pace`` is told of the bytes written,
-    every now and then, and may wait.
+    has become due. ``spared``: segments that are not read. ``tasks``: what to do instead of what is planned.
+    ``settle``: what becomes of merged rows before they are written. Rows of segments that ``deletions`` hide are left
+    out; the tail has none of them, and all its rows were stored before any later one. ``pace`` is told of the bytes
+    written, every now and then, and may wait.
 
     Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
-    inputs = [TailInput.of_table(table) for table in tail if table.num_rows]
+    inputs = [TailInput.of_table(with_identities(tenant, table)) for table in tail if table.num_rows]
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
-    tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
-    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace)
+    if tasks is None:
+        tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
+    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace, settle)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []
     try:
@@ -142,8 +149,7 @@ def _carry_out(
         parts = [part for item in inputs if (part := item.slice(first_hash, last_hash)) is not None]
         if not parts:
             continue
-        merged = merge_sorted(parts, schema)
-        check_originals(merged, work.tenant)
+        merged = work.settle(merge_sorted(parts, schema), work.tenant)
         for (first, last), writer in zip(pieces, writers, strict=True):
             written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))

@@ -1,4 +1,4 @@
-"""What a merge reads: sorted tail tables and segments, sliced by placement hash."""
+"""What a merge reads: sorted tail tables and segments, sliced by placement hash, with the identity hash of each row."""
 
 from typing import Protocol
 
@@ -9,9 +9,11 @@ from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.compaction.windows import Weights
 from evenshard.storage.deletions import Hiding
+from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.info import DAY_MS
 from evenshard.storage.segment.order import Int64, UInt64, only_chunk
 from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.writer import with_identities
 
 _PIECE_ROWS = 8192
 
@@ -42,7 +44,7 @@ class SegmentInput:
 
     @property
     def schema(self) -> pa.Schema:
-        return self._reader.schema
+        return self._reader.schema.append(pa.field(IDENTITY_HASH, pa.uint64()))
 
     def weights(self) -> Weights:
         groups = self._reader.row_groups
@@ -51,7 +53,7 @@ class SegmentInput:
     def slice(self, first: int, last: int) -> pa.Table | None:
         table = self._reader.read_hashes(first, last)
         if table is None or self._hiding is None:
-            return table
+            return self._identified(table)
         ids = table.column("distinct_id")
         hidden = self._hiding.rows(
             table.column(PLACEMENT_HASH).to_numpy(),
@@ -60,9 +62,12 @@ class SegmentInput:
             in_order=True,
         )
         if hidden is None:
-            return table
+            return self._identified(table)
         self.hidden += int(np.count_nonzero(hidden))
-        return None if hidden.all() else table.filter(pa.array(~hidden))
+        return None if hidden.all() else self._identified(table.filter(pa.array(~hidden)))
+
+    def _identified(self, table: pa.Table | None) -> pa.Table | None:
+        return None if table is None else with_identities(self._reader.info.tenant, table)
 
     def times(self) -> Int64:
         return self._reader.times()

@@ -11,10 +11,10 @@ from evenshard.events.hashing import string_buffers
 from evenshard.events.properties import fold_into_rest, most_frequent
 from evenshard.events.scan import DUPLICATE
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.weave import number_users, second_original, weave
+from evenshard.storage.compaction.weave import gather, number_users, rows_of_one_moment, second_original, weave
 from evenshard.storage.rows import take_rows, take_strings
-from evenshard.storage.segment.format import column_rank, repeats
-from evenshard.storage.segment.order import Int64, event_ranks, in_order, only_chunk, order_of, sort_keys
+from evenshard.storage.segment.format import IDENTITY_HASH, column_rank, repeats
+from evenshard.storage.segment.order import Int64, UInt64, in_order, name_ranks, only_chunk, order_of, sort_keys
 
 _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
@@ -78,7 +78,7 @@ def row_bytes(schema: pa.Schema) -> int:
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """``table`` with exactly the columns of ``schema``: absent ones null, superfluous ones in ``rest``, strings encoded
     or decoded."""
-    table = _folded(table, set(schema.names))
+    table = _folded(table, {*schema.names, IDENTITY_HASH})
     present = set(table.column_names)
     columns = []
     for field in schema:
@@ -107,7 +107,8 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """All rows of sorted ``tables`` in segment order; of equal rows those of the earlier table first.
 
     ``distinct_id`` is dictionary-encoded, its values in the order of the rows."""
-    whole = _one_chunk(pa.concat_tables([conformed(table, schema) for table in tables]))
+    written = pa.schema([field for field in schema if field.name != IDENTITY_HASH])
+    whole = _one_chunk(pa.concat_tables([conformed(table, written) for table in tables]))
     keys = sort_keys(whole)
     order = weave(keys, [table.num_rows for table in tables])
     codes, firsts = number_users(order, keys.placement, keys.ids)
@@ -115,22 +116,41 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     others = whole.drop_columns(["distinct_id"])
     if len(tables) > 1:
         others = _taken(others, order)
-    return others.add_column(schema.get_field_index("distinct_id"), "distinct_id", users)
+    merged = others.add_column(written.get_field_index("distinct_id"), "distinct_id", users)
+    if IDENTITY_HASH not in schema.names:
+        return merged
+    return merged.append_column(IDENTITY_HASH, pa.array(woven_identities(tables, order)))
+
+
+def woven_identities(tables: Sequence[pa.Table], order: Int64) -> UInt64:
+    """The identity hashes of all rows, in that order."""
+    hashes: list[UInt64] = [only_chunk(table.column(IDENTITY_HASH)).to_numpy() for table in tables]
+    if len(hashes) == 1:
+        return hashes[0]
+    woven = np.empty(order.size, np.uint64)
+    gather(np.concatenate(hashes), order, woven)
+    return woven
 
 
 def check_originals(table: pa.Table, tenant: TenantId) -> None:
     """Two originals of one identity cannot be: raises ``DATA_DAMAGED``, so that the evidence is not replaced.
     ``table`` is what ``merge_sorted`` gives."""
-    duplicate = np.ascontiguousarray(only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False))
+    users = only_chunk(table.column("distinct_id")).indices.to_numpy()
+    times = only_chunk(table.column("time")).to_numpy()
+    found = np.empty(times.size, np.int64)
+    rows = found[: rows_of_one_moment(users, times, found)]
+    if not rows.size:
+        return
+    events = only_chunk(table.column("event").unify_dictionaries())
     inserts = string_buffers(only_chunk(table.column("insert_id")))
     row = second_original(
-        only_chunk(table.column("distinct_id")).indices.to_numpy(),
-        only_chunk(table.column("time")).to_numpy(),
-        event_ranks(only_chunk(table.column("event").unify_dictionaries())),
+        rows,
+        events.indices.to_numpy(),
+        name_ranks(events.dictionary),
         inserts.offsets,
         inserts.data,
         inserts.valid,
-        duplicate,
+        only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False),
     )
     if row >= 0:
         event = table.select(["event", "distinct_id", "time", "insert_id"]).slice(row, 1).to_pylist()[0]

@@ -184,18 +184,38 @@ def number_users(order: Int64, placement: UInt64, ids: StringBuffers) -> tuple[I
     return codes, firsts[:users]
 
 
+@kernel(f"int64({view('int32')}, {view('int64')}, int64[::1])")
+def rows_of_one_moment(users, times, rows):  # type: ignore[no-untyped-def]
+    """Fills ``rows`` with those that have user and time of the row before them; returns how many they are."""
+    count = 0
+    for row in range(1, users.size):
+        if times[row] == times[row - 1] and users[row] == users[row - 1]:
+            rows[count] = row
+            count += 1
+    return count
+
+
+@kernel(f"void({view('uint64')}, {view('int64')}, uint64[::1])")
+def gather(values, rows, out):  # type: ignore[no-untyped-def]
+    """``out[i] = values[rows[i]]``, twice as fast as numpy, which looks at each index first."""
+    for i in range(np.uint64(rows.size)):
+        out[i] = values[np.uint64(rows[i])]
+
+
 @kernel(
-    f"int64({view('int32')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
+    f"int64({view('int64')}, {view('int32')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
     f"{view('boolean')})"
 )
-def second_original(users, times, ranks, inserts, insert_data, has_insert, duplicate):  # type: ignore[no-untyped-def]
-    """In sorted rows: the first row that is an original although an equal event before it is one too; -1: none."""
+def second_original(rows, events, rank_of_event, inserts, insert_data, has_insert, duplicate):  # type: ignore[no-untyped-def]
+    """Of sorted rows: the first that is an original although an equal event before it is one too; -1: none. ``rows``:
+    those that have user and time of the row before them, ascending."""
     original_before = False
-    for row in range(1, users.size):
+    for at in range(rows.size):
+        row = rows[at]
+        if at == 0 or rows[at - 1] != row - 1:
+            original_before = False
         equal = (
-            users[row] == users[row - 1]
-            and times[row] == times[row - 1]
-            and ranks[row] == ranks[row - 1]
+            rank_of_event[events[row]] == rank_of_event[events[row - 1]]
             and has_insert[row]
             and has_insert[row - 1]
             and equal_bytes(insert_data, inserts[row], inserts[row + 1], insert_data, inserts[row - 1], inserts[row])

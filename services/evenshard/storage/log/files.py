@@ -15,20 +15,33 @@ class LogUsage:
 
 
 class LogFiles:
-    """For each log file, the position after the last row of every tenant in it, and that of the first."""
+    """For each log file, the position after the last row of every tenant in it, that of the first, and when it was
+    begun: what a start finds counts as begun then."""
 
     def __init__(self) -> None:
         self._ends: dict[int, dict[TenantId, int]] = {}
         self._starts: dict[int, dict[TenantId, int]] = {}
+        self._begun_ms: dict[int, int] = {}
 
     def add(self, number: int) -> None:
         """A file without rows yet."""
         self._ends.setdefault(number, {})
 
-    def note(self, number: int, tenant: TenantId, end_position: int, first_position: int = 0) -> None:
+    def note(
+        self, number: int, tenant: TenantId, end_position: int, first_position: int = 0, *, now_ms: int = 0
+    ) -> None:
         """Rows of ``tenant`` from ``first_position`` up to ``end_position`` are in the file."""
+        self._begun_ms.setdefault(number, now_ms)
         self._ends.setdefault(number, {})[tenant] = end_position
         self._starts.setdefault(number, {}).setdefault(tenant, first_position)
+
+    def begun_ms(self, number: int) -> int | None:
+        """When the first rows came into a file; None: there are none."""
+        return self._begun_ms.get(number)
+
+    def begun_before(self, limit_ms: int) -> list[int]:
+        """The files with rows that came at ``limit_ms`` or earlier, in order."""
+        return sorted(number for number, begun_ms in self._begun_ms.items() if begun_ms <= limit_ms)
 
     def holding(self, tenant: TenantId, below: int) -> list[int]:
         """The files with rows of ``tenant`` at positions lower than ``below``, in order."""
@@ -64,3 +77,4 @@ class LogFiles:
         """The file is gone."""
         del self._ends[number]
         self._starts.pop(number, None)
+        self._begun_ms.pop(number, None)

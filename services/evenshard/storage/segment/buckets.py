@@ -7,6 +7,8 @@ sizes in unary (P. Elias, "Efficient Storage and Retrieval by Content and Addres
 it is a counting sort, four times as fast as peeling a binary fuse filter of the same size.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +48,13 @@ def parts_of(buckets: int) -> int:
     return ((buckets - 1) >> _PART_BUCKETS_SHIFT) + 1
 
 
+def part_keys_max(buckets: int, keys: int) -> int:
+    """Keys that a part has at most, as good as surely, where hashes are of different events: eight times the deviation
+    beyond the average."""
+    average = keys * min(1.0, (1 << _PART_BUCKETS_SHIFT) / buckets)
+    return int(average + 8 * math.sqrt(average)) + 1
+
+
 @kernel(inline=True)
 def mixed_hash(key):  # type: ignore[no-untyped-def]
     """A bijection of 64-bit integers: MurmurHash3's finaliser."""
@@ -61,61 +70,81 @@ def _bucket(mixed, buckets):  # type: ignore[no-untyped-def]
     return (mixed >> _32) * buckets >> _32
 
 
-@kernel(f"int64({view('uint64')}, uint64, uint64[::1], uint32[::1])")
-def deal_keys(hashes, buckets, mixed, ends):  # type: ignore[no-untyped-def]
-    """Writes the mixed keys, dealt into parts of ``2 ** 13`` buckets; ``ends``: where each part ends, from its second
-    place on. Hash 0 is no key, and one equal to that before it is the same key. Returns how many keys there are."""
+@kernel(f"void({view('uint64')}, uint64, uint32[::1])")
+def count_parts(hashes, buckets, counts):  # type: ignore[no-untyped-def]
+    """``counts[part]``: how many keys ``deal_keys`` puts there; zeros before."""
     shift = np.uint64(_PART_BUCKETS_SHIFT)
     before = _ZERO
     for i in range(hashes.size):
         key = hashes[i]
         if key != _ZERO and key != before:
-            ends[(_bucket(mixed_hash(key), buckets) >> shift) + _ONE] += np.uint32(1)
+            counts[_bucket(mixed_hash(key), buckets) >> shift] += np.uint32(1)
         before = key
-    for part in range(1, ends.size):
-        ends[part] += ends[part - 1]
-    keys = np.int64(ends[ends.size - 1])
-    for part in range(ends.size - 1, 0, -1):
-        ends[part] = ends[part - 1]
+
+
+@kernel(f"int64({view('uint64')}, uint64, uint64[::1], {view('uint32')}, uint32[::1])")
+def deal_keys(hashes, buckets, mixed, limits, ends):  # type: ignore[no-untyped-def]
+    """Writes the mixed keys, dealt into parts of ``2 ** 13`` buckets, each from where ``ends`` says on; afterwards
+    ``ends`` says where each part ends. Hash 0 is no key, and one equal to that before it is the same key. Returns how
+    many keys there are; -1: a part reached its limit."""
+    shift = np.uint64(_PART_BUCKETS_SHIFT)
     before = _ZERO
+    keys = np.int64(0)
     for i in range(hashes.size):
         key = hashes[i]
         if key != _ZERO and key != before:
             value = mixed_hash(key)
-            part = (_bucket(value, buckets) >> shift) + _ONE
-            mixed[ends[part]] = value
-            ends[part] += np.uint32(1)
+            part = _bucket(value, buckets) >> shift
+            at = ends[part]
+            if at == limits[part]:
+                return np.int64(-1)
+            mixed[np.uint64(at)] = value
+            ends[part] = at + np.uint32(1)
+            keys += 1
         before = key
     return keys
 
 
-@kernel(f"void({view('uint64')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
-def fill_buckets(mixed, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
-    """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order."""
+@kernel(f"void({view('uint64')}, {view('uint32')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
+def fill_buckets(mixed, firsts, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
+    """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order.
+
+    Sizes are gathered in a word and without a branch for each bucket: how many keys it has nobody can foretell."""
     width = _ONE << np.uint64(_PART_BUCKETS_SHIFT)
     places = np.empty(width, np.uint32)
-    bit = _ZERO
-    for part in range(ends.size - 1):
-        first, end = np.uint64(ends[part]), np.uint64(ends[part + 1])
+    at, word, gathered, shift = _ZERO, _ZERO, _ZERO, _ZERO
+    for part in range(ends.size):
+        first, end = np.uint64(firsts[part]), np.uint64(ends[part])
         base = np.uint64(part) * width
         places[:] = 0
         for key in range(first, end):
             places[_bucket(mixed[key], buckets) - base] += np.uint32(1)
-        at = first
-        for bucket in range(base, min(base + width, buckets)):
-            if bucket % _BLOCK == _ZERO:
-                starts[bucket // _BLOCK] = at
-            count = np.uint64(places[bucket - base])
-            places[bucket - base] = at
-            at += count
-            for _ in range(count):
-                sizes[bit >> _SIX] |= _ONE << (bit & _63)
-                bit += _ONE
-            bit += _ONE
+        for block in range(_ZERO, min(width, buckets - base), _BLOCK):
+            starts[(base + block) // _BLOCK] = at
+            for bucket in range(block, block + _BLOCK):
+                count = np.uint64(places[bucket])
+                places[bucket] = at
+                at += count
+                while count >= _64:
+                    sizes[word] = gathered | (~_ZERO << shift)
+                    word += _ONE
+                    count -= _64 - shift
+                    gathered = shift = _ZERO
+                ones = (_ONE << count) - _ONE
+                gathered |= ones << shift
+                after = shift + count + _ONE
+                if after >= _64:
+                    sizes[word] = gathered
+                    word += _ONE
+                    gathered = (ones >> _ONE) >> (_63 - shift)
+                shift = after & _63
         for key in range(first, end):
-            bucket = _bucket(mixed[key], buckets) - base
-            remainders[np.uint64(places[bucket])] = np.uint16(mixed[key] & _REMAINDER)
-            places[bucket] += np.uint32(1)
+            value = mixed[key]
+            bucket = _bucket(value, buckets) - base
+            place = places[bucket]
+            remainders[np.uint64(place)] = np.uint16(value & _REMAINDER)
+            places[bucket] = place + np.uint32(1)
+    sizes[word] = gathered
 
 
 @kernel(inline=True)

@@ -22,9 +22,11 @@ from evenshard.storage.segment.buckets import (
     UInt16,
     UInt32,
     UInt64,
+    count_parts,
     deal_keys,
     fill_buckets,
     find_keys,
+    part_keys_max,
     parts_of,
 )
 from evenshard.storage.segment.checksum import checksum_of
@@ -88,16 +90,35 @@ def build_filter(identity: UInt64) -> BucketFilter:
         raise ValueError(f"a filter has at most {_KEYS_MAX} keys")
     blocks = max(1, round(identity.size / (KEYS_A_BUCKET * BLOCK_BUCKETS)))
     buckets = blocks * BLOCK_BUCKETS
-    mixed = np.empty(identity.size, np.uint64)
-    ends = np.zeros(parts_of(buckets) + 1, np.uint32)
-    keys = deal_keys(identity, np.uint64(buckets), mixed, ends)
+    mixed, firsts, ends, keys = _dealt(identity, buckets)
     if not keys:
         return BucketFilter(0, np.zeros(SPARE_KEYS, np.uint16), np.zeros(0, np.uint64), np.zeros(0, np.uint32))
     remainders = np.zeros(keys + SPARE_KEYS, np.uint16)
     sizes = np.zeros(_words(buckets, keys), np.uint64)
     starts = np.zeros(blocks, np.uint32)
-    fill_buckets(mixed, ends, np.uint64(buckets), remainders, sizes, starts)
+    fill_buckets(mixed, firsts, ends, np.uint64(buckets), remainders, sizes, starts)
     return BucketFilter(buckets, remainders, sizes, starts)
+
+
+def _dealt(identity: UInt64, buckets: int) -> tuple[UInt64, UInt32, UInt32, int]:
+    """The mixed keys, where each part of them begins and ends, how many there are. In one pass, into parts with room to
+    spare; where a part has more, as with hashes that are alike, they are counted first."""
+    parts, room = parts_of(buckets), part_keys_max(buckets, identity.size)
+    if parts * room < _KEYS_MAX:
+        mixed = np.empty(parts * room, np.uint64)
+        firsts = np.arange(parts, dtype=np.uint32) * np.uint32(room)
+        ends = firsts.copy()
+        keys = deal_keys(identity, np.uint64(buckets), mixed, firsts + np.uint32(room), ends)
+        if keys >= 0:
+            return mixed, firsts, ends, int(keys)
+    counts = np.zeros(parts, np.uint32)
+    count_parts(identity, np.uint64(buckets), counts)
+    limits = np.cumsum(counts, dtype=np.uint32)
+    firsts = limits - counts
+    ends = firsts.copy()
+    mixed = np.empty(int(limits[-1]), np.uint64)
+    keys = deal_keys(identity, np.uint64(buckets), mixed, limits, ends)
+    return mixed, firsts, ends, int(keys)
 
 
 def _words(buckets: int, keys: int) -> int:

@@ -31,6 +31,8 @@ STORAGE_FIELDS = (
     pa.field(DUPLICATE, pa.bool_(), nullable=False),
     pa.field(HOT, pa.bool_(), nullable=False),
 )
+IDENTITY_HASH = "identity_hash"
+"""uint64: a column of rows on their way into a segment, of which its filter is made; never written."""
 KEY_FORMAT, KEY_TENANT, KEY_SHARD = "evenshard.format", "evenshard.tenant", "evenshard.shard"
 KEY_HAS_DUPLICATES, KEY_HASH_VERSION = "evenshard.has_duplicates", "evenshard.hash_version"
 KEY_BLOCKS = "evenshard.block_checksums"
@@ -115,4 +117,4 @@ def column_rank(name: str) -> tuple[int, str]:
         return FIELD_NAMES.index(name), ""
     if property_of(name) is not None:
         return len(FIELD_NAMES), name
-    return len(FIELD_NAMES) + 1 + ("rest", PLACEMENT_HASH, DUPLICATE, HOT).index(name), ""
+    return len(FIELD_NAMES) + 1 + ("rest", PLACEMENT_HASH, DUPLICATE, HOT, IDENTITY_HASH).index(name), ""

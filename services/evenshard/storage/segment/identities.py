@@ -14,6 +14,7 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import NO_IDENTITY, EventHashes, UInt64, slots_of
+from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
@@ -148,9 +149,9 @@ def rebuilt_filter(reader: SegmentReader) -> BucketFilter:
 
 def stored_identities(reader: SegmentReader) -> UInt64:
     """The identity hash of each row of a segment, from its fields."""
-    columns = ("event", "distinct_id", "time", "insert_id")
+    columns = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
     groups = [reader.read_group(group, columns) for group in range(len(reader.row_groups))]
-    return np.concatenate([identity_of(reader.info.tenant, record) for record in groups])
+    return np.concatenate([identity_of(reader.info.tenant, pa.Table.from_batches([record])) for record in groups])
 
 
 def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:

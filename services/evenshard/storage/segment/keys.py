@@ -21,7 +21,7 @@ _COLUMNS = (PLACEMENT_HASH, "distinct_id", "time", "event", "insert_id")
 
 @kernel(
     f"void({view('int64')}, {view('uint64')}, {view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')},"
-    f"{view('int32')}, {view('uint8')},"
+    f"{view('int32')}, {view('int32')}, {view('uint8')},"
     f"{view('uint64')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')},"
     f"{view('int32')}, {view('uint8')}, {view('boolean')}, boolean[::1])"
 )
@@ -31,7 +31,8 @@ def _find(  # type: ignore[no-untyped-def]
     ids,
     id_data,
     times,
-    ranks,
+    events,
+    rank_of_event,
     inserts,
     insert_data,
     page_placement,
@@ -49,7 +50,8 @@ def _find(  # type: ignore[no-untyped-def]
     for i in range(wanted.size):
         row = wanted[i]
         found[i] = False
-        if ranks[row] < 0:
+        rank = rank_of_event[events[row]]
+        if rank < 0:
             continue
         low, high = np.int64(0), np.int64(page_placement.size)
         while low < high:
@@ -64,8 +66,8 @@ def _find(  # type: ignore[no-untyped-def]
                 )
             if verdict == 0 and page_times[middle] != times[row]:
                 verdict = -1 if page_times[middle] < times[row] else 1
-            if verdict == 0 and page_ranks[middle] != ranks[row]:
-                verdict = -1 if page_ranks[middle] < ranks[row] else 1
+            if verdict == 0 and page_ranks[middle] != rank:
+                verdict = -1 if page_ranks[middle] < rank else 1
             if verdict == 0:
                 verdict = -1
                 if page_has_insert[middle]:
@@ -125,7 +127,6 @@ class KeyPage:
     def contains(self, keys: BatchKeys, rows: Int64) -> npt.NDArray[np.bool_]:
         """Of the given rows of a batch, all with an insert_id: whether an equal event is in the page."""
         ranks = pc.fill_null(pc.index_in(keys.events.dictionary, value_set=self.names), -1)
-        rank_of_code = ranks.to_numpy().astype(np.int32)
         found = np.empty(rows.size, np.bool_)
         _find(
             rows,
@@ -133,7 +134,8 @@ class KeyPage:
             keys.ids.offsets,
             keys.ids.data,
             keys.times,
-            rank_of_code[keys.events.indices.to_numpy()],
+            keys.events.indices.to_numpy(),
+            ranks.to_numpy().astype(np.int32),
             keys.inserts.offsets,
             keys.inserts.data,
             self.placement,

@@ -252,12 +252,16 @@ def plain_strings(column: pa.ChunkedArray | pa.Array) -> pa.StringArray:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def event_ranks(events: pa.DictionaryArray) -> npt.NDArray[np.int32]:
-    """For each row the rank of its event name among the names of the dictionary, bytewise; equal names rank equal."""
-    names = events.dictionary.to_pylist()
+def name_ranks(dictionary: pa.StringArray) -> npt.NDArray[np.int32]:
+    """For each name of a dictionary its rank among them, bytewise; equal names rank equal."""
+    names = dictionary.to_pylist()
     rank_of = {name: rank for rank, name in enumerate(sorted(set(names), key=str.encode))}
-    ranks = np.array([rank_of[name] for name in names] or [0], np.int32)
-    result: npt.NDArray[np.int32] = ranks[events.indices.to_numpy()]
+    return np.array([rank_of[name] for name in names] or [0], np.int32)
+
+
+def event_ranks(events: pa.DictionaryArray) -> npt.NDArray[np.int32]:
+    """For each row the rank of its event name among the names of the dictionary."""
+    result: npt.NDArray[np.int32] = name_ranks(events.dictionary)[events.indices.to_numpy()]
     return result
 
 

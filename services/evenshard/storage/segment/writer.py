@@ -28,6 +28,7 @@ from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.filter import build_filter, to_bytes
 from evenshard.storage.segment.format import (
     FORMAT_VERSION,
+    IDENTITY_HASH,
     KEY_BLOCKS,
     KEY_FORMAT,
     KEY_HAS_DUPLICATES,
@@ -121,7 +122,8 @@ class SegmentWriter:
         return self._stream.tell()
 
     def append(self, table: pa.Table) -> None:
-        """Rows in segment order that follow those before; at least one."""
+        """Rows in segment order that follow those before; at least one. Their identity hashes may be with them."""
+        identities, table = _apart(self._place.tenant, table)
         self._totals.add(table)
         if self._writer is None:
             self._writer = self._open_writer(table)
@@ -129,7 +131,7 @@ class SegmentWriter:
         step = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // bytes_per_row))
         for start in range(0, table.num_rows, step):
             self._writer.write_table(_with_own_dictionaries(table.slice(start, step)), row_group_size=step)
-        self._identities.append(identity_of(self._place.tenant, table))
+        self._identities.append(identities)
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -145,7 +147,9 @@ class SegmentWriter:
         if size - len(footer) != data_bytes:
             raise AssertionError("the Parquet writer wrote more than the footer at the end")
         self._file.close()
-        filter_bytes = to_bytes(build_filter(np.concatenate(self._identities)))
+        identities = np.concatenate(self._identities)
+        self._identities.clear()  # what building takes is enough beside one copy
+        filter_bytes = to_bytes(build_filter(identities))
         filter_file = self._disk.open(self._names[1], create=True)
         try:
             filter_file.write([filter_bytes])
@@ -224,18 +228,6 @@ def _rises(codes: Int32) -> bool:
     return bool(codes.size and steps.min(initial=0) >= 0 and steps.max(initial=0) <= 1)
 
 
-def _identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
-    placement = only_chunk(table.column(PLACEMENT_HASH)).to_numpy()
-    return identity_hashes(
-        tenant,
-        only_chunk(table.column("event").unify_dictionaries()),
-        placement,
-        _is_empty(only_chunk(table.column("distinct_id"))),
-        only_chunk(table.column("time")).to_numpy(),
-        plain_strings(table.column("insert_id")),
-    )
-
-
 def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
     """For each string whether it is empty."""
     if not pa.types.is_dictionary(column.type):
@@ -245,18 +237,42 @@ def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
     return empty[column.indices.to_numpy()] if empty.any() else np.zeros(len(column), np.bool_)
 
 
-def identity_of(tenant: TenantId, table: pa.Table | pa.RecordBatch) -> UInt64:
-    """The identity hash of each row, from its fields."""
-    return hashes_of(tenant, pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table).identity
+def identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
+    """The identity hash of each row, from its fields and its placement hash."""
+    return identity_hashes(
+        tenant,
+        _encoded_events(table),
+        only_chunk(table.column(PLACEMENT_HASH)).to_numpy(),
+        _is_empty(only_chunk(table.column("distinct_id"))),
+        only_chunk(table.column("time")).to_numpy(),
+        plain_strings(table.column("insert_id")),
+    )
+
+
+def with_identities(tenant: TenantId, table: pa.Table) -> pa.Table:
+    """The table with ``identity_hash``, computed where it is not there."""
+    if IDENTITY_HASH in table.column_names:
+        return table
+    return table.append_column(IDENTITY_HASH, pa.array(identity_of(tenant, table)))
+
+
+def _apart(tenant: TenantId, table: pa.Table) -> tuple[UInt64, pa.Table]:
+    """The identity hashes, and the columns that are written."""
+    whole = with_identities(tenant, table)
+    return only_chunk(whole.column(IDENTITY_HASH)).to_numpy(), whole.drop_columns([IDENTITY_HASH])
+
+
+def _encoded_events(table: pa.Table) -> pa.DictionaryArray:
+    events = table.column("event")
+    if not pa.types.is_dictionary(events.type):
+        events = events.dictionary_encode()
+    return only_chunk(events.unify_dictionaries())
 
 
 def hashes_of(tenant: TenantId, table: pa.Table) -> EventHashes:
     """The hashes of each row, from its fields."""
-    events = table.column("event")
-    if not pa.types.is_dictionary(events.type):
-        events = events.dictionary_encode()
     columns = [
-        only_chunk(events.unify_dictionaries()),
+        _encoded_events(table),
         plain_strings(table.column("distinct_id")),
         only_chunk(table.column("time")),
         plain_strings(table.column("insert_id")),

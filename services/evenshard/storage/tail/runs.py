@@ -7,14 +7,25 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.batch import REST, EventBatch, property_of, schema_of
+from evenshard.events.hashing import UInt64
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.kernels import kernel, view
+from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
+from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.order import order_of, sort_keys
 from evenshard.storage.tail.block import Block, hot_of
 
 RUN_ROWS_MAX = 256 * 1024
 LOOSE_BLOCKS_MAX = 64
 """So many blocks that are in no run yet are made one, however few rows they hold."""
+
+
+@kernel(f"void({view('uint64')}, {view('int32')}, uint64[::1])")
+def _scatter(values, rows, out):  # type: ignore[no-untyped-def]
+    """``out[rows[i]] = values[i]``."""
+    for i in range(np.uint64(rows.size)):
+        out[np.uint64(rows[i])] = values[i]
 
 
 class _Group:
@@ -55,20 +66,20 @@ def next_run(blocks: Sequence[Block]) -> range | None:
     return range(first, end)
 
 
-def tables(blocks: Sequence[Block]) -> Iterator[pa.Table]:
+def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Table]:
     """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
-    ``duplicate`` and ``hot``, for compaction. Rows of a run come in its order."""
+    ``duplicate``, ``hot`` and ``identity_hash``, for compaction. Rows of a run come in its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
         end = start
         while end < len(blocks) and group.take(blocks[end]):
             end += 1
-        yield _table(blocks[start:end])
+        yield _table(blocks[start:end], identities)
         start = end
 
 
-def _table(blocks: Sequence[Block]) -> pa.Table:
+def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
     record = joined([block.batch for block in blocks]).record
     duplicates = np.concatenate([block.duplicates for block in blocks])
     table = pa.Table.from_batches([record])
@@ -76,10 +87,28 @@ def _table(blocks: Sequence[Block]) -> pa.Table:
     table = table.append_column(DUPLICATE, pa.array(duplicates))
     hot = hot_of(blocks)
     table = table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+    table = table.append_column(IDENTITY_HASH, pa.array(identities_of(blocks, identities)))
     if all(block.hidden is None for block in blocks):
         return table
     shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
     return table.filter(pa.array(np.concatenate(shown)))
+
+
+def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
+    """The identity hashes of the rows of blocks that follow one another."""
+    hashes = identities.hashes(blocks[0].first_ordinal, sum(block.rows for block in blocks))
+    if all(block.row_of_ordinal is None for block in blocks):
+        return hashes
+    of_rows = np.empty_like(hashes)
+    at = 0
+    for block in blocks:
+        end = at + block.rows
+        if block.row_of_ordinal is None:
+            of_rows[at:end] = hashes[at:end]
+        else:
+            _scatter(hashes[at:end], block.row_of_ordinal, of_rows[at:end])
+        at = end
+    return of_rows
 
 
 def sorted_run(blocks: Sequence[Block]) -> Block:

@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 
 from evenshard.client.batches import encode_record
 from evenshard.storage.compaction import compact as compact_module
+from evenshard.storage.compaction import merge as merge_module
 from evenshard.storage.segment import writer as writer_module
 from evenshard.storage.segment.filter import IdentityFilter, from_bytes
 from evenshard.storage.settings import StorageSettings
+from evenshard.storage.tail import runs as runs_module
 from evenshard.testing.bench.dataset import BATCH_ROWS, COPIES_SHARE, Dataset, write_dataset
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.generator import sessions_of
@@ -35,7 +37,8 @@ EVENTS_DEFAULT: Final = 2_000_000
 ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
-DEDUPE_PARTS: Final = ((compact_module, "check_originals"), (writer_module, "_identity_of"),
+DEDUPE_PARTS: Final = ((compact_module, "check_originals"), (runs_module, "identities_of"),
+                       (merge_module, "woven_identities"), (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 

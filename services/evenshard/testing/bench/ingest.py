@@ -8,7 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from evenshard.client.batches import Batch, encode_record
 from evenshard.client.import_result import ImportResult
 from evenshard.client.insert_ids import InsertIds, add_to_lines
 from evenshard.client.sources import LINES_PER_BATCH
+from evenshard.runtime.process_info import processor_s
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.generator import BAD_SHARE, FROM_DATE, TO_DATE, lines_of, record_of
 from evenshard.testing.bench.options import Options
@@ -83,7 +84,8 @@ def _lines(events: int, bad_share: float) -> Load:
 
 
 def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
-    rates = [load.events / _round_s(load, options.folder) for _ in range(options.rounds or ROUNDS_DEFAULT)]
+    rounds = [_round(load, options.folder) for _ in range(options.rounds or ROUNDS_DEFAULT)]
+    rates = [load.events / each.took_s for each in rounds]
     return Figure(
         name,
         round(statistics.median(rates), 1),
@@ -96,25 +98,49 @@ def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
             "bytes_sent": sum(len(batch.payload) for batch in load.batches),
             "bad_events": load.bad,
             "seed": SEED,
+            "processor_ns": _processor_ns(rounds, load.events),
+            "cores_busy": [round(sum(each.processor_s.values()) / each.took_s, 2) for each in rounds],
             "rounds": [round(rate) for rate in rates],
         },
     )
 
 
-def _round_s(load: Load, folder: Path | None) -> float:
-    """One import into a new cluster, in seconds; raises where its answers are wrong."""
+@dataclass(frozen=True, slots=True)
+class _Round:
+    took_s: float
+    processor_s: Mapping[str, float]
+    """Of the client and of each service, while the clock ran."""
+
+
+def _processor_ns(rounds: Sequence[_Round], events: int) -> dict[str, int]:
+    """An event's, by process and in all: what a loaded machine does not change as it does the rate."""
+    each = {
+        name: round(1e9 * statistics.median(of.processor_s[name] for of in rounds) / events)
+        for name in rounds[0].processor_s
+    }
+    return {**each, "all": sum(each.values())}
+
+
+def _spent(pids: Mapping[str, int]) -> dict[str, float]:
+    return {"client": time.process_time(), **{name: processor_s(pid) or 0.0 for name, pid in pids.items()}}
+
+
+def _round(load: Load, folder: Path | None) -> _Round:
+    """One import into a new cluster; raises where its answers are wrong."""
     place = Path(tempfile.mkdtemp(prefix="evenshard-bench-", dir=folder))
     try:
         with ClusterProcess(place / "data", shards=SHARDS) as cluster:
             with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
                 client.create_tenant(TENANT)
-            started_s = time.perf_counter()
+            pids = {name: int(service["pid"]) for name, service in cluster.services().items() if service.get("pid")}
+            before, started_s = _spent(pids), time.perf_counter()
             result = send(cluster.router, iter(load), strict=load.strict)
             took_s = time.perf_counter() - started_s
+            spent = {name: after_s - before[name] for name, after_s in _spent(pids).items()}
             _check(cluster, load, result)
     finally:
         shutil.rmtree(place)
-    return took_s
+    return _Round(took_s, spent)
 
 
 def _check(cluster: ClusterProcess, load: Load, result: ImportResult) -> None:

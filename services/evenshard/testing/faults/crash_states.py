@@ -1,7 +1,8 @@
 """What a power cut may leave of a disk, systematically: every state the journal allows, up to stated bounds. Pure.
 
 A file keeps what was synced; of its unsynced changes any prefix, or all with the last torn at the bytes ``cuts`` names,
-what is missing of it absent, zeros, or noise (an earlier one was torn likewise at its own moment). What a failed sync
+what is missing of it absent, or zeros or noise in turns (both at boundaries; an earlier one was torn likewise at its
+own moment). What a failed sync
 dropped reads as zeros, whatever is synced later. Of the unsynced changes of names any subset happened (all subsets of
 up to ``NAME_CHANGES_ALL`` changes; of more: every prefix, suffix, one alone, all but one). One file at a time takes all
 its contents while the others have lost everything unsynced, or nothing. Databases have what was committed.
@@ -106,13 +107,16 @@ class _File:
                 yield f"{number} changes, then zeros", content + bytes(missing)
                 yield f"{number} changes, then noise", content + _noise(missing)
         if isinstance(self.last, Wrote):
-            for cut in cuts(name, self.last):
+            boundaries = frozenset(boundary + off for boundary in self.last.boundaries for off in (-1, 0, 1))
+            for number, cut in enumerate(cuts(name, self.last)):
                 how = f"the last change torn at {cut} of {len(self.last.data)}"
                 torn = self.contents[-2] + self.last.data[:cut]
                 lost = len(self.last.data) - cut
                 yield how, torn
-                yield f"{how}, then zeros", torn + bytes(lost)
-                yield f"{how}, then noise", torn + _noise(lost)
+                if number % 2 == 0 or cut in boundaries:
+                    yield f"{how}, then zeros", torn + bytes(lost)
+                if number % 2 or cut in boundaries:
+                    yield f"{how}, then noise", torn + _noise(lost)
 
     def _without_dropped(self, content: bytes) -> bytes:
         for start, end in self.dropped:

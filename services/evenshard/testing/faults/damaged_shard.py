@@ -2,9 +2,10 @@
 
 import contextlib
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,15 +13,17 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
+from evenshard.storage.catalog import FILE as CATALOG_FILE
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.events import Event, all_events, append_of
 from evenshard.testing.faults.mutants import mutated
-from evenshard.testing.faults.oracle import Acked, Batch, Oracle, Sent, Served, batches_in
-from evenshard.testing.faults.story import SHARD
+from evenshard.testing.faults.oracle import Acked, Batch, Oracle, Sent, Served, batches_in, ordered, rows_of
+from evenshard.testing.faults.story import SHARD, events_left
 
 TENANT = "acme"
+RETRY = Batch(9, TENANT, (1, 2, 3, 4, 5, 6))
 End = Literal["clean", "killed"]
 DETECTED = frozenset({"DATA_DAMAGED", "FORMAT_TOO_NEW"})
 RIGHT, NAMED, CUT = "right", "named", "cut"
@@ -45,23 +48,35 @@ class Shard:
         return oracle
 
 
-def make_shard(seed: int, *, indexed: bool, end: End) -> Shard:
-    """Three batches of a tenant; with ``indexed`` the first two are in a segment."""
-    batches = (Batch(1, TENANT, (1, 2, 1)), Batch(2, TENANT, (3, 4, 2)), Batch(3, TENANT, (5, 1)))
+def make_shard(seed: int, *, indexed: bool, end: End, small: bool = False) -> Shard:
+    """Three batches of a tenant; with ``indexed`` all but the last are in a segment. ``small``: two batches, and the
+    catalog in small pages: fewer bytes that mean the same, or nothing."""
+    batches: tuple[Batch, ...] = (Batch(1, TENANT, (1, 2, 1)), Batch(2, TENANT, (3, 4, 2)), Batch(3, TENANT, (5, 1)))
+    batches = (batches[0], replace(batches[2], number=2)) if small else batches
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         disk = LocalDisk(Path(folder))
         store = Store.open(disk, ManualClock(), SHARD, StorageSettings(), lambda _: None)
         for batch in batches:
             (outcome,) = store.append([append_of(batch.rows(seed), TENANT)])
             assert isinstance(outcome, Appended)
-            if indexed and batch.number == 2:
+            if indexed and batch.number == len(batches) - 1:
                 store.compact(TenantId(TENANT))
         if end == "killed":
             store._state.catalog.close()  # SQLite would write its files anew behind our back
         else:
             store.close()
         disk.close()
+        if small:
+            _in_small_pages(Path(folder) / CATALOG_FILE)
         return Shard(read_files(Path(folder)), seed, batches, end)
+
+
+def _in_small_pages(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("journal_mode=DELETE", "page_size=512"):
+            connection.execute(f"PRAGMA {statement}")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -113,12 +128,12 @@ class DamageCheck:
         outcome, lost = self._lived(disk, damage)
         if outcome != NAMED or not lost:
             return outcome
-        again, still_lost = self._lived(disk, damage)
+        again, still_lost = self._lived(disk, damage, again=True)
         if again != NAMED or not lost <= still_lost:
             return f"wrong: {sorted(lost)} in quarantine, then {sorted(still_lost)}, and the next start: {again}"
         return NAMED
 
-    def _lived(self, disk: LocalDisk, damage: Damage) -> tuple[str, frozenset[str]]:
+    def _lived(self, disk: LocalDisk, damage: Damage, *, again: bool = False) -> tuple[str, frozenset[str]]:
         """How a start and what is asked of it end, and what is on record as lost then."""
         reports: list[str] = []
         lost: frozenset[str] = frozenset()
@@ -126,6 +141,10 @@ class DamageCheck:
             store = Store.open(disk, ManualClock(), SHARD, StorageSettings(), reports.append)
             try:
                 return self._answers(store, damage, reports), lost
+            except EvenshardError:
+                if store.quarantined and (fault := self._left(disk, store, damage, again=again)):
+                    return f"wrong: besides what is lost: {fault}", lost
+                raise
             finally:
                 lost = frozenset(each.key for each in store.quarantined)
                 store.close()
@@ -154,17 +173,30 @@ class DamageCheck:
                 return f"wrong: {fault}, reported {reports}"
             oracle.note(Served(frozenset(numbers)))
             outcome = CUT
-        retry = Batch(9, TENANT, (1, 2, 3, 4, 5, 6))
-        oracle.note(Sent((retry,)))
-        (appended,) = store.append([append_of(retry.rows(shard.seed), TENANT)])
+        oracle.note(Sent((RETRY,)))
+        (appended,) = store.append([append_of(RETRY.rows(shard.seed), TENANT)])
         if isinstance(appended, EvenshardError):
             raise appended
-        if appended.duplicates.tolist() != (bits := oracle.bits(retry)):
+        if appended.duplicates.tolist() != (bits := oracle.bits(RETRY)):
             return f"wrong: bits of a retry are {appended.duplicates.tolist()}, not {bits}"
-        oracle.note(Acked(retry))
+        oracle.note(Acked(RETRY))
         store.compact(TenantId(TENANT))
         after = oracle.fault({TENANT: _rows(store)})
         return outcome if after is None else f"wrong: after a retry and a compaction: {after}"
+
+    def _left(self, disk: LocalDisk, store: Store, damage: Damage, *, again: bool) -> str:
+        """What is wrong with the rows besides those that are lost: whole batches, and nothing that never was. From
+        the next start on the first copies that are left are no duplicates."""
+        shard = self.shards[damage.shard]
+        with store.snapshot(TenantId(TENANT)) as snapshot:
+            found = events_left(disk, snapshot, {each.file for each in store.quarantined})
+        numbers = batches_in({TENANT: found})
+        batches = [batch for batch in (*shard.batches, RETRY) if batch.number in numbers]
+        expected = rows_of(shard.seed, batches).get(TENANT, [])
+        if not again:
+            found, expected = ([(event, False) for event, _ in rows] for rows in (found, expected))
+        have, want = ordered(found), ordered(expected)
+        return "" if have == want else f"{have}, not {want}"
 
 
 def _rows(store: Store) -> list[tuple[Event, bool]]:

@@ -1,12 +1,12 @@
 """Recovers from every state a power cut may leave at every moment of a story, and checks what is then there."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from evenshard.errors import EvenshardError
 from evenshard.testing.faults.crash_states import CrashModel, CrashState, Cuts, few_cuts
 from evenshard.testing.faults.journal import Noted
-from evenshard.testing.faults.oracle import Found, Oracle
+from evenshard.testing.faults.oracle import Found, Oracle, ordered
 from evenshard.testing.faults.story import Story
 
 
@@ -29,11 +29,25 @@ class Counts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a shard shows that starts on a disk."""
+
+    found: Found
+    epochs: Mapping[str, int]
+    """By tenant the one it knows."""
+
+    def key(self) -> Hashable:
+        """Equal for those between which no oracle sees a difference."""
+        rows = tuple((tenant, tuple(ordered(self.found[tenant]))) for tenant in sorted(self.found))
+        return rows, tuple(sorted(self.epochs.items()))
+
+
 @dataclass(slots=True)
 class Explorer:
     """``recover_every``: of so many different states one is recovered from, of which one of ``follow_up_every`` is used
     further; ``depth``: power is cut again so often while the shard recovers, in one of ``cut_again_every`` recoveries
-    that change the disk."""
+    that change the disk. A state met before, in an earlier story too, is only held against what is promised now."""
 
     cuts: Cuts
     recover_every: int = 1
@@ -42,35 +56,40 @@ class Explorer:
     cut_again_every: int = 1
     counts: Counts = field(default_factory=Counts)
     _met: int = 0
+    _known: dict[Hashable, Recovered] = field(default_factory=dict)
+    """By the state that was recovered from."""
+    _shown: dict[Hashable, Recovered] = field(default_factory=dict)
+    """Those that differ."""
 
     def explore(self, story: Story, *, only_the_end: bool = False) -> Counts:
         """Raises ``WrongAfterCrashError`` at the first state that is not recovered from."""
-        self._explore(story, self.cuts, self.depth, {}, only_the_end)
+        self._explore(story, self.cuts, self.depth, only_the_end)
         return self.counts
 
-    def _explore(
-        self, story: Story, cuts: Cuts, depth: int, known: dict[Hashable, Found], only_the_end: bool = False
-    ) -> None:
-        for moment, oracle, state in moments(story, cuts, self.counts, only_the_end):
-            key = state.disk.key()
-            found = known.get(key)
-            try:
-                back = sorted(oracle.gone & state.disk.files.keys())
-                if back:
-                    raise AssertionError(f"{back} were said to be gone for good")
-                if found is None:
-                    self._met += 1
-                    if self._met % self.recover_every:
-                        continue
-                    found = known[key] = self._recovered(story, oracle, state, depth, known)
-                elif (fault := oracle.fault(found)) is not None:
-                    raise AssertionError(fault)
-            except (AssertionError, EvenshardError, OSError) as error:
-                raise WrongAfterCrashError(f"at {moment}; {state.how}: {error!r}"[:4000]) from error
+    def _explore(self, story: Story, cuts: Cuts, depth: int, only_the_end: bool = False) -> None:
+        size = story.settings.log_file_bytes
+        for moment, oracle, states in moments(story, cuts, self.counts, only_the_end):
+            right: set[int] = set()
+            for state in states:
+                key = size, state.disk.key()
+                try:
+                    back = sorted(oracle.gone & state.disk.files.keys())
+                    if back:
+                        raise AssertionError(f"{back} were said to be gone for good")
+                    known = self._known.get(key)
+                    if known is None:
+                        self._met += 1
+                        if self._met % self.recover_every:
+                            continue
+                        known = self._recovered(story, oracle, state, depth)
+                        self._known[key] = known = self._shown.setdefault(known.key(), known)
+                    elif id(known) not in right and (fault := oracle.fault(known.found, known.epochs)) is not None:
+                        raise AssertionError(fault)
+                    right.add(id(known))
+                except (AssertionError, EvenshardError, OSError) as error:
+                    raise WrongAfterCrashError(f"at {moment}; {state.how}: {error!r}"[:4000]) from error
 
-    def _recovered(
-        self, story: Story, oracle: Oracle, state: CrashState, depth: int, known: dict[Hashable, Found]
-    ) -> Found:
+    def _recovered(self, story: Story, oracle: Oracle, state: CrashState, depth: int) -> Recovered:
         self.counts.recovered = number = self.counts.recovered + 1
         after = Story(
             story.seed,
@@ -79,22 +98,21 @@ class Explorer:
             next_batch=oracle.last_number,
             log_file_bytes=story.settings.log_file_bytes,
         )
-        after.open()
-        found = after.found()
+        shown = Recovered(after.open(), after.epochs())
         changed = any(not isinstance(entry, Noted) for entry in after.disk.journal)
         if depth and changed and number % self.cut_again_every == 0:
             self.counts.recoveries_cut += 1
-            self._explore(after, few_cuts, depth - 1, known)
+            self._explore(after, few_cuts, depth - 1)
         if number % self.follow_up_every == 0:
             self.counts.followed_up += 1
             after.follow_up()
-        return found
+        return shown
 
 
 def moments(
     story: Story, cuts: Cuts, counts: Counts, only_the_end: bool = False
-) -> Iterator[tuple[str, Oracle, CrashState]]:
-    """Every state at every moment of a story, with what is promised then."""
+) -> Iterator[tuple[str, Oracle, Iterator[CrashState]]]:
+    """Every moment of a story, what is promised then (to be looked at before the next), and all states there may be."""
     model, oracle = CrashModel(story.disk.start), story.begin.copy()
     journal = list(story.disk.journal)
     for number, entry in enumerate([None, *journal]):
@@ -106,6 +124,10 @@ def moments(
             continue
         counts.moments += 1
         name = "the beginning" if entry is None else f"{number} of {len(journal)}, {type(entry).__name__}"
-        for state in model.states(cuts):
-            counts.states += 1
-            yield name, oracle.copy(), state
+        yield name, oracle, _counted(model.states(cuts), counts)
+
+
+def _counted(states: Iterator[CrashState], counts: Counts) -> Iterator[CrashState]:
+    for state in states:
+        counts.states += 1
+        yield state

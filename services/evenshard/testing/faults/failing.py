@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from evenshard.errors import EvenshardError
 from evenshard.testing.disk import Operation
 from evenshard.testing.faults.crash_states import few_cuts
-from evenshard.testing.faults.exploring import Explorer
-from evenshard.testing.faults.oracle import event_of
+from evenshard.testing.faults.exploring import Counts, Explorer
+from evenshard.testing.faults.oracle import DAY_MS, FIRST_DAY, event_of
 from evenshard.testing.faults.recording_disk import CHANGING, SPACE_TAKING, Done, Fault
+from evenshard.testing.faults.scenarios import with_damaged_log
 from evenshard.testing.faults.story import Story
 
 LOG_FILE_BYTES = 1200
@@ -31,22 +32,26 @@ class Failing:
     failed: tuple[Operation, str] | None = None
     after: list[str] = field(default_factory=list)
     """What came of each step from the fault on: ``""``, or how it was refused."""
+    damaged: bool = False
+    """Whether a frame of the log is damaged before the life begins."""
     power_is_cut: bool = False
     """Whether all states that a power cut at the end may leave are recovered from, too."""
     stopped: bool = False
     """A restart was needed."""
     seen: list[tuple[Operation, str]] = field(default_factory=list)
-    """All of them."""
+    """All operations."""
+    cuts: Counts = field(default_factory=Counts)
+    """What was recovered from with ``power_is_cut``."""
 
     def __post_init__(self) -> None:
-        self.story = Story(self.seed, log_file_bytes=LOG_FILE_BYTES)
+        self.story = with_damaged_log(self.seed) if self.damaged else Story(self.seed, log_file_bytes=LOG_FILE_BYTES)
         self._left = self.operations_failing
 
     def play(self) -> "Failing":
         story = self.story
         story.disk.plan = self._plan
         self._open()
-        for step in _life(story):
+        for step in _damaged_life() if self.damaged else _life():
             before = self.failed
             code = self._tried(step)
             if self.failed is not None:
@@ -61,7 +66,7 @@ class Failing:
         self._check_leftovers()
         self._check_healed()
         if self.power_is_cut:
-            Explorer(few_cuts, follow_up_every=4, depth=0).explore(story, only_the_end=True)
+            self.cuts = Explorer(few_cuts, follow_up_every=4, depth=0).explore(story, only_the_end=True)
         self._restart()
         return self
 
@@ -73,8 +78,8 @@ class Failing:
             return None
         self._left -= 1
         self.failed = self.failed or (operation, name)
-        whole = operation not in CHANGING or operation == "create" or (operation == "commit" and self._full)
-        return Fault(OSError(self.code, "made to fail"), "nothing" if whole else self.done)
+        done = "nothing" if operation == "commit" and self._full else self.done
+        return Fault(OSError(self.code, "made to fail"), done if in_part(operation) else "nothing")
 
     @property
     def _full(self) -> bool:
@@ -88,8 +93,12 @@ class Failing:
                     self.story.compact()
                 case "restart":
                     self._restart()
+                case "age":
+                    self.story.age()
                 case "delete":
                     return self.story.delete("acme", *{event_of(self.seed, number).distinct_id for number in events})
+                case "retain":
+                    return self.story.delete("acme", horizon_ms=FIRST_DAY * DAY_MS + DAY_MS // 4 * events[0])
                 case "purge":
                     self.story.purge("acme")
                 case _:
@@ -153,8 +162,14 @@ class Failing:
         raise AssertionError("the shard does not start") from fault
 
 
-def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Steps: a group at an epoch, a compaction, a restart, a deletion of the users of events, a purge."""
+def in_part(operation: Operation) -> bool:
+    """Whether one that fails may have been done in part, or wholly; others change nothing, or are there or not."""
+    return operation in CHANGING and operation != "create"
+
+
+def _life() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Steps: a group at an epoch, a compaction, a restart, an old log, a deletion of the users of events, a horizon in
+    quarters of days, a purge (of rows in the log and in segments, of rows within segments, of whole segments)."""
     yield "1", (1, 2, 1)
     yield "1", (2, 3)
     yield "2", (3, 4)
@@ -163,12 +178,31 @@ def _life(story: Story) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "2", (5, 6, 6)
     yield "restart", ()
     yield "2", (6, 2, 7)
+    yield "age", ()
     yield "delete", (1, 5)
     yield "2", (5, 1)
     yield "purge", ()
     yield "2", (7, 8)
+    yield "compact", ()
+    yield "delete", (2,)
+    yield "purge", ()
+    yield "retain", (3,)
+    yield "2", (9, 2)
+    yield "purge", ()
+    yield "retain", (8,)
+    yield "purge", ()
+    yield "2", (10,)
 
 
-def operations_of_a_life(seed: int) -> list[tuple[Operation, str]]:
+def _damaged_life() -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "1", (3, 5, 1)
+    yield "compact", ()
+    yield "2", (1, 2, 6)
+    yield "restart", ()
+    yield "delete", (5,)
+    yield "2", (5, 6)
+
+
+def operations_of_a_life(seed: int, *, damaged: bool = False) -> list[tuple[Operation, str]]:
     """All operations of the disk it has."""
-    return Failing(seed, errno.EIO, 1 << 60).play().seen
+    return Failing(seed, errno.EIO, 1 << 60, damaged=damaged).play().seen

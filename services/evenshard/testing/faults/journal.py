@@ -1,6 +1,7 @@
 """What changed a disk, in order: enough to say at every moment what a power cut may leave."""
 
-from collections.abc import Hashable, Mapping
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -74,9 +75,15 @@ class DiskState:
     files: Mapping[str, bytes]
     databases: Mapping[str, bytes]
 
-    def key(self) -> Hashable:
-        """Equal for equal states only."""
-        return frozenset(self.files.items()), frozenset(self.databases.items())
+    def key(self) -> bytes:
+        """Equal for equal states only; short, since many are remembered."""
+        digest = hashlib.blake2b(digest_size=16)
+        for kind in (self.files, self.databases):
+            for name in sorted(kind):
+                digest.update(f"{name} {len(kind[name])} ".encode())
+                digest.update(kind[name])
+            digest.update(b"\0")
+        return digest.digest()
 
 
 NOTHING = DiskState({}, {})

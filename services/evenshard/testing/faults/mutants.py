@@ -52,6 +52,13 @@ def sites() -> Mapping[str, Site]:
     return found
 
 
+def calls() -> int:
+    """How many calls there are of those that sync or cut, wherever they stand."""
+    nodes = (node for path in _ROOT.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    called = (node.func for node in nodes if isinstance(node, ast.Call))
+    return sum(isinstance(func, ast.Attribute) and func.attr in CALLS for func in called)
+
+
 def checksum_calls() -> Mapping[str, int]:
     """How often each function of storage computes a checksum, by name."""
     counts: dict[str, int] = {}
@@ -268,6 +275,50 @@ def _deletions_are_not_kept() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _damage_is_not_kept() -> Iterator[None]:
+    """What is damaged is in quarantine, but in memory only."""
+    from evenshard.storage.catalog import Catalog
+
+    def forgetful(self: Catalog, found: Any) -> None:
+        self._quarantined |= {each.key: each for each in found}
+
+    with mock.patch.object(Catalog, "quarantine", forgetful):
+        yield
+
+
+@contextmanager
+def _segment_ids_are_not_kept() -> Iterator[None]:
+    """They are counted, but reserved in memory only."""
+    from evenshard.storage.catalog import Catalog
+
+    def forgetful(self: Catalog) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    with mock.patch.object(Catalog, "next_segment_id", forgetful):
+        yield
+
+
+@contextmanager
+def _names_are_forgotten_first() -> Iterator[None]:
+    """A purge forgets whom it is for, then removes the bytes."""
+    from evenshard.storage import purging
+
+    step = purging.purge_step
+
+    def hasty(state: Any, tenant: Any, *rest: Any) -> bool:
+        rows = state.tenants[tenant]
+        seqs = [record.seq for record in rows.visible.deletions.records]
+        if seqs:
+            with state.changing_catalog() as catalog:
+                catalog.retire_deletions(tenant, seqs)
+        return step(state, tenant, *rest)
+
+    with mock.patch("evenshard.storage.store.purge_step", hasty):
+        yield
+
+
 RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:sync before ack": _acked_before_written,
     "rule:commit before the replaced segments go": _segments_go_before_the_commit,
@@ -277,4 +328,7 @@ RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:nothing is taken after a failed sync": _the_log_goes_on_after_a_failed_sync,
     "rule:an epoch is kept before its rows": _epochs_are_not_kept,
     "rule:a deletion is kept before its ack": _deletions_are_not_kept,
+    "rule:names are forgotten when the bytes are gone": _names_are_forgotten_first,
+    "rule:damage is on record before anything goes on": _damage_is_not_kept,
+    "rule:segment ids are reserved before there are files": _segment_ids_are_not_kept,
 }

@@ -110,6 +110,16 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Damaged:
+    """While the shard was down a file was damaged: these batches of a tenant are lost, by number, and what is asked of
+    the tenant is refused from then on."""
+
+    file: str
+    tenant: str
+    batches: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A store opened and showed exactly these batches and deletions, by number: from now on they are promised, and no
     others are."""
@@ -131,6 +141,8 @@ class Oracle:
     """By tenant the least epoch the shard must know."""
     gone: frozenset[str] = frozenset()
     """Files that must never be there again."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """By tenant the file that was."""
 
     def copy(self) -> "Oracle":
         return Oracle(
@@ -141,6 +153,7 @@ class Oracle:
             dict(self.doubtful_deletions),
             dict(self.epochs),
             self.gone,
+            dict(self.damaged),
         )
 
     @property
@@ -165,6 +178,9 @@ class Oracle:
                 del self.doubtful_deletions[deletion.number]
             case Purged(files):
                 self.gone |= files
+            case Damaged(file, tenant, batches):
+                self.damaged[tenant] = file
+                self.promised = {number: self.promised[number] for number in self.promised.keys() - batches}
             case Served(numbers, deletions):
                 self.promised |= {number: self.doubtful[number] for number in self.doubtful.keys() & numbers}
                 self.deletions |= {n: self.doubtful_deletions[n] for n in self.doubtful_deletions.keys() & deletions}
@@ -181,8 +197,11 @@ class Oracle:
             seen.add(event.identity)
         return bits
 
-    def fault(self, found: Found) -> str | None:
-        """Why what was found cannot be; None: it is right."""
+    def fault(self, found: Found, epochs: Mapping[str, int] | None = None) -> str | None:
+        """Why what was found, and the epochs known with it, cannot be; None: it is right."""
+        for tenant, epoch in self.epochs.items():
+            if epochs is not None and epochs.get(tenant, 0) < epoch:
+                return f"epoch {epoch} of {tenant} became {epochs.get(tenant, 0)}"
         return self._explained(found)[0]
 
     def served(self, found: Found) -> Served:

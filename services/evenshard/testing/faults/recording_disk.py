@@ -174,6 +174,11 @@ class RecordingDisk(MemoryDisk):
         disk.operations = 0
         return disk
 
+    def state(self) -> DiskState:
+        """As it is after a switch-off: everything durable."""
+        files = {name: bytes(inode.data) for name, inode in self._names.items()}
+        return DiskState(files, {name: database.serialize() for name, database in self._databases.items()})
+
     def open(self, name: str, *, create: bool = False) -> RecordingFile:
         with self.operation("create" if create else "open", name) as fault:
             if fault is None or fault.done == "all":

@@ -8,19 +8,28 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from evenshard.errors import EvenshardError
+from evenshard.ids import TenantId
+from evenshard.storage import fsck, fsck_repair
+from evenshard.storage.log.frame import FILE_HEADER_BYTES
 from evenshard.testing.disk import Operation
 from evenshard.testing.faults.oracle import DAY_MS, FIRST_DAY, event_of
 from evenshard.testing.faults.recording_disk import CHANGING, Done, Fault, FaultPlan, ProcessKilledError
-from evenshard.testing.faults.story import Story
+from evenshard.testing.faults.story import SHARD, Story
 
 LASTING: Final = CHANGING - {"begin", "statement"}
 """Operations at which it matters to die: an open transaction is nothing yet."""
+
+IN_FIRST_FRAME: Final = FILE_HEADER_BYTES + 200
+"""A byte of what the first batch of a log holds, behind what says whose it is."""
+IN_FILTER: Final = 40
 
 Scenario = Callable[[int], Story]
 """Plays it with a seed and returns the story."""
 
 
-def fail_at(kind: Operation, folder: str, error: OSError, done: Done = "nothing", times: int = 1) -> FaultPlan:
+def fail_at(
+    kind: Operation, folder: str, error: OSError | ProcessKilledError, done: Done = "nothing", times: int = 1
+) -> FaultPlan:
     """The next operations of a kind in a folder fail."""
     left = [times]
 
@@ -107,6 +116,18 @@ def remove_one_log(seed: int) -> Story:
     return story
 
 
+def age(seed: int) -> Story:
+    """A log file grows old: it is ended, and gone once all its rows are indexed, apart from segments there are."""
+    story = Story(seed)
+    story.open()
+    story.send("acme", 1, 2)
+    story.compact("acme")
+    story.append(story.batch("acme", 2, 3), story.batch("globex", 1))
+    story.age()
+    story.send("acme", 3, 4)
+    return story
+
+
 def stop_and_start(seed: int) -> Story:
     """Clean stops, and starts behind them."""
     story = Story(seed)
@@ -169,6 +190,67 @@ def retain(seed: int) -> Story:
     story.delete("acme", horizon_ms=(FIRST_DAY + 1) * DAY_MS + DAY_MS // 2)
     assert story.purge("acme")
     story.send("acme", 1, 8)
+    return story
+
+
+def with_damaged_log(seed: int) -> Story:
+    """Not begun: a frame of the log is damaged, with copies of its events behind it."""
+    before = Story(seed, log_file_bytes=2000)
+    before.open()
+    first = before.batch("acme", 1, 2, 3)
+    before.append(first)
+    before.append(before.batch("acme", 2, 1, 4), before.batch("globex", 1, 2))
+    before.send("acme", 3, 1)
+    return before.after_flip("log/0000000001.log", IN_FIRST_FRAME, first)
+
+
+def damaged_log(seed: int) -> Story:
+    """What is damaged goes into quarantine, copies of it become originals, its file goes, and nothing is answered as if
+    it had never been."""
+    story = with_damaged_log(seed)
+    story.open()
+    story.append(story.batch("acme", 3, 5, 1), story.batch("globex", 2, 3))
+    story.compact("globex", "acme")
+    story.send("acme", 1, 2, 5)
+    story.close()
+    story.open()
+    return story
+
+
+def damaged_segment(seed: int) -> Story:
+    """A segment is found damaged by the first who reads it; what it held comes in again."""
+    before = Story(seed, log_file_bytes=700)
+    before.open()
+    lost = before.batch("acme", *range(6))
+    before.append(lost)
+    before.compact("acme")
+    before.append(before.batch("acme", 6, 7), before.batch("globex", 1, 2))
+    (info,) = before.store._state.catalog.segments[TenantId("acme")]
+    story = before.after_flip(info.parquet, info.bytes // 3, lost)
+    story.open()
+    story.send("acme", 0, 6, 8, 0)
+    story.compact("acme", "globex")
+    story.send("acme", 0, 7)
+    story.close()
+    story.open()
+    return story
+
+
+def repair(seed: int) -> Story:
+    """What ``evenshard fsck --repair`` does to a filter that is damaged and to the rest of a compaction."""
+    before = Story(seed)
+    before.open()
+    before.send("acme", 1, 2, 3)
+    before.compact("acme")
+    before.send("acme", 2, 4)
+    before.with_plan(fail_at("sync", "segments", ProcessKilledError(), "nothing"), lambda: before.compact("acme"))
+    (info,) = before.store._state.catalog.segments[TenantId("acme")]
+    story = before.after_flip(info.filter, IN_FILTER)
+    checked = fsck.check(story.disk, story.clock, SHARD, story.reports.append)
+    assert [finding.code for finding in checked.findings] == [fsck.LEFTOVER, fsck.FILTER_DAMAGED], checked.findings
+    fsck_repair.repair(story.disk, story.clock, SHARD, checked, story.reports.append)
+    story.open()
+    story.send("acme", 1, 5)
     return story
 
 
@@ -273,11 +355,15 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "compact": compact,
     "remove_logs": remove_logs,
     "remove_one_log": remove_one_log,
+    "age": age,
     "stop_and_start": stop_and_start,
     "delete": delete,
     "hide": hide,
     "delete_indexed": delete_indexed,
     "retain": retain,
+    "damaged_log": damaged_log,
+    "damaged_segment": damaged_segment,
+    "repair": repair,
     "writes_fail": writes_fail,
     "rotation_fails": rotation_fails,
     "sync_fails": sync_fails,

@@ -1,18 +1,22 @@
 """A store on a recording disk, driven by a scenario; what is sent and answered goes into the disk's journal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.ports.disk import Disk
 from evenshard.storage.append import Appended
 from evenshard.storage.settings import StorageSettings
+from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
-from evenshard.testing.events import all_events, append_of
+from evenshard.testing.events import Event, all_events, append_of
 from evenshard.testing.faults.journal import NOTHING, DiskState
 from evenshard.testing.faults.oracle import (
     Acked,
     Batch,
+    Damaged,
     Deleted,
     Deleting,
     Deletion,
@@ -29,6 +33,13 @@ TENANTS = ("acme", "globex")
 SHARD = ShardId("shard-0")
 NOT_STORED = frozenset({"DISK_FULL", "STALE_EPOCH", "OVERLOADED"})
 """Codes of refusals after which a batch is not stored for certain; others leave it in doubt."""
+
+
+def events_left(disk: Disk, snapshot: Snapshot, damaged: Collection[str]) -> list[tuple[Event, bool]]:
+    """What is left of a tenant besides damaged files, and would be refused for their sake."""
+    segments = tuple(each for each in snapshot.segments if each.parquet not in damaged)
+    left = replace(snapshot._open(), quarantined=(), segments=segments)
+    return all_events(Snapshot(disk, snapshot.tenant, snapshot.epoch, left, lambda _: None))
 
 
 class Story:
@@ -59,14 +70,33 @@ class Story:
         assert self._store is not None
         return self._store
 
-    def open(self) -> None:
+    def open(self) -> Found:
         """Starts the shard; what it shows then must be right, and is promised from then on. Neither a power cut nor a
         disk that fails is damage: nothing goes into quarantine."""
         self._store = Store.open(self.disk, self.clock, SHARD, self.settings, self.reports.append)
-        assert self._store.quarantined == (), self._store.quarantined
+        strange = [each for each in self._store.quarantined if each.file not in self.oracle.damaged.values()]
+        assert strange == [], strange
         found = self.found()
         self.expect(found)
         self._note(self.oracle.served(found))
+        return found
+
+    def after_flip(self, file: str, offset: int, *lost: Batch) -> "Story":
+        """The story of the next process, on a disk on which one bit of a file was flipped meanwhile, which loses these
+        batches of one tenant."""
+        state = self.disk.state()
+        content = bytearray(state.files[file])
+        content[offset] ^= 1
+        oracle = self.oracle.copy()
+        if lost:
+            oracle.note(Damaged(file, lost[0].tenant, frozenset(batch.number for batch in lost)))
+        return Story(
+            self.seed,
+            start=replace(state, files={**state.files, file: bytes(content)}),
+            oracle=oracle,
+            next_batch=self._next_batch,
+            log_file_bytes=self.settings.log_file_bytes,
+        )
 
     def close(self) -> None:
         """Stops the shard cleanly."""
@@ -101,6 +131,12 @@ class Story:
     def compact(self, *tenants: str) -> None:
         for tenant in tenants or TENANTS:
             self.store.compact(TenantId(tenant))
+
+    def age(self) -> None:
+        """The log file that is written to has grown old: another is begun, and whose rows keep it are indexed apart."""
+        self.clock.jump_wall(self.settings.log_age_ms)
+        for tenant in self.store.age_log(self.clock.now_ms()):
+            self.store.compact(tenant, apart=True)
 
     def delete(self, tenant: str, *users: str, horizon_ms: int = 0) -> str:
         """Deletes users, or what is older than a horizon. Returns the code of the refusal, or ``""``."""
@@ -137,19 +173,32 @@ class Story:
         return frozenset(self.disk._names)  # not an operation of the disk's
 
     def found(self) -> Found:
-        """All rows of all tenants."""
+        """All rows of all tenants; of one with a damaged file, which must be refused, those that are left."""
         rows = {}
         for tenant in TENANTS:
             with self.store.snapshot(TenantId(tenant)) as snapshot:
-                rows[tenant] = all_events(snapshot)
+                damaged = self.oracle.damaged.get(tenant)
+                rows[tenant] = all_events(snapshot) if damaged is None else self._left(snapshot, damaged)
         return rows
+
+    def _left(self, snapshot: Snapshot, damaged: str) -> list[tuple[Event, bool]]:
+        try:
+            all_events(snapshot)
+        except EvenshardError as error:
+            if (error.code, error.details.get("file")) != ("DATA_DAMAGED", damaged):
+                raise
+        else:
+            raise AssertionError(f"{snapshot.tenant} was answered as if {damaged} were whole")
+        return events_left(self.disk, snapshot, {damaged})
+
+    def epochs(self) -> dict[str, int]:
+        """What the shard knows of each tenant."""
+        return {tenant: self.store.epoch(TenantId(tenant)) for tenant in TENANTS}
 
     def expect(self, found: Found | None = None) -> None:
         """What is visible is what was promised, or may be."""
-        fault = self.oracle.fault(self.found() if found is None else found)
+        fault = self.oracle.fault(self.found() if found is None else found, self.epochs())
         assert fault is None, fault
-        for tenant, epoch in self.oracle.epochs.items():
-            assert (seen := self.store.epoch(TenantId(tenant))) >= epoch, f"epoch {epoch} of {tenant} became {seen}"
 
     def with_plan(self, plan: FaultPlan, act: Callable[[], object]) -> bool:
         """Runs ``act`` under a fault plan; False: the process was killed in it."""

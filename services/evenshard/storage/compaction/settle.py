@@ -1,0 +1,85 @@
+"""What becomes of merged rows of which more than one, or none, is the original of its event. Pure.
+
+Usually each event has one original among all rows of its range, and anything else is a defect. Where rows were lost, or
+came back, it need not have: the earliest original stays one; where there is none, the earliest copy becomes it.
+"""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from evenshard.events.hashing import string_buffers
+from evenshard.events.scan import DUPLICATE
+from evenshard.ids import TenantId
+from evenshard.kernels import kernel, view
+from evenshard.storage.compaction.merge import check_originals
+from evenshard.storage.segment.order import equal_bytes, event_ranks, only_chunk
+
+Settle = Callable[[pa.Table, TenantId], pa.Table]
+"""Of what ``merge_sorted`` gives; equal rows stand in the order in which they were stored."""
+
+
+def checked(table: pa.Table, tenant: TenantId) -> pa.Table:
+    """As it is. Raises ``DATA_DAMAGED`` where an event has two originals."""
+    check_originals(table, tenant)
+    return table
+
+
+def as_it_is(table: pa.Table, tenant: TenantId) -> pa.Table:
+    """Unchecked: for rows that replace nothing, so that no evidence is lost."""
+    del tenant
+    return table
+
+
+def with_one_original(table: pa.Table, tenant: TenantId) -> pa.Table:
+    """Each event with one original; a range's rows of an event must all be there."""
+    del tenant
+    column = table.column_names.index(DUPLICATE)
+    duplicate = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False).copy()
+    inserts = string_buffers(only_chunk(table.column("insert_id")))
+    changed = _settle(
+        only_chunk(table.column("distinct_id")).indices.to_numpy(),
+        only_chunk(table.column("time")).to_numpy(),
+        event_ranks(only_chunk(table.column("event").unify_dictionaries())),
+        inserts.offsets,
+        inserts.data,
+        inserts.valid,
+        duplicate,
+    )
+    return table.set_column(column, table.schema.field(column), pa.array(duplicate)) if changed else table
+
+
+@kernel(
+    f"int64({view('int32')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
+    "boolean[::1])"
+)
+def _settle(users, times, ranks, inserts, insert_data, has_insert, duplicate):  # type: ignore[no-untyped-def]
+    """Sets ``duplicate`` of sorted rows anew where events have not one original; returns how many bits changed."""
+    changed = 0
+    start = 0
+    while start < users.size:
+        end = start + 1
+        while (
+            end < users.size
+            and users[end] == users[start]
+            and times[end] == times[start]
+            and ranks[end] == ranks[start]
+            and has_insert[end]
+            and has_insert[start]
+            and equal_bytes(
+                insert_data, inserts[end], inserts[end + 1], insert_data, inserts[start], inserts[start + 1]
+            )
+        ):
+            end += 1
+        original = start
+        for row in range(start, end):
+            if not duplicate[row]:
+                original = row
+                break
+        for row in range(start, end):
+            wanted = row != original
+            if duplicate[row] != wanted:
+                duplicate[row] = wanted
+                changed += 1
+        start = end
+    return changed
