@@ -83,10 +83,15 @@ def plan_segmentation(query: SegmentationQuery, zone: ZoneInfo, *, dedupe: bool)
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
     table = pa.concat_tables(partials, promote_options="default")
+    values: list[pa.Table] = []
+    if "amount" in table.schema.names:  # rows of numbers need not be added up to mean the same
+        numbered = table.column("amount").is_valid()
+        values = [table.filter(numbered)]
+        table = table.filter(pc.invert(numbered)).drop_columns(["whole", "exact", "amount"])
     names = table.schema.names
-    sums = [name for name in ("events", "users", "amount") if name in names]
-    summed = table.group_by([name for name in names if name not in sums]).aggregate([(name, "sum") for name in sums])
-    return summed.select([f"{name}_sum" if name in sums else name for name in names]).rename_columns(names)
+    summed = table.group_by(names[:-2]).aggregate([("events", "sum"), ("users", "sum")])
+    counts = summed.select([*names[:-2], "events_sum", "users_sum"]).rename_columns(names)
+    return pa.concat_tables([counts, *values], promote_options="default")
 
 
 def groups_to_keep(plan: SegmentationPlan, merged: pa.Table) -> list[Group] | None:

@@ -1,7 +1,8 @@
 """What a shard keeps of the rows of each cell for a measure beyond counts and users; shards add up.
 
 **Rows of the partial**, besides those of ``segmentation``: of a cell a ``whole`` (int64), an ``exact`` (float64), at
-most one of them set, and an ``amount`` (int64). Partials are merged by adding the amounts of equal rows.
+most one of them set, and an ``amount`` (int64). Partials are merged by putting these behind one another; equal rows
+mean what one of the sum of their amounts would.
 
 | measure | a row |
 |---|---|
@@ -31,6 +32,7 @@ from evenshard.queries.numbers import (
     limbs_of_doubles,
     limbs_of_integers,
     numbers_of,
+    order_by_cell,
     sortable,
 )
 from evenshard.queries.values import encoded
@@ -220,23 +222,17 @@ class PairCounts:
             cells, keys, counts = (
                 np.concatenate([part[at] for part in (self._sums, *self._waiting)]) for at in range(3)
             )
-            order = np.lexsort((keys, cells))
-            cells, keys = cells[order], keys[order]
-            first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (keys[1:] != keys[:-1])))
-            self._sums = cells[first], keys[first], np.add.reduceat(counts[order], first)
+            self._sums = _added_up(cells, keys, counts)
             self._waiting, self._waiting_rows = [], 0
         return self._sums
 
 
 def _counted_pairs(cells: Int64, keys: Int64) -> tuple[Int64, Int64, Int64]:
-    """Distinct pairs and how often each occurs, packed into one integer where that has room."""
+    """Distinct pairs and how often each occurs; counted by a table, or in one integer, where these have room."""
     low_cell, low = int(cells.min()), int(keys.min())
     span_cells, span = int(cells.max()) - low_cell + 1, int(keys.max()) - low + 1
-    distinct: Int64 | None = None
     if span_cells * span > _TABLE_ROOM:
-        encoded_keys = pa.array(keys).dictionary_encode()
-        distinct = encoded_keys.dictionary.to_numpy()
-        keys, low, span = encoded_keys.indices.to_numpy().astype(np.int64), 0, len(distinct)
+        return _added_up(cells, keys, np.ones(len(keys), np.int64))
     packed = (cells - low_cell) * span + (keys - low)
     if span_cells * span <= 8 * len(packed) + 1024:
         counts = np.bincount(packed)
@@ -244,8 +240,15 @@ def _counted_pairs(cells: Int64, keys: Int64) -> tuple[Int64, Int64, Int64]:
         counts = counts[found]
     else:
         found, counts = np.unique(packed, return_counts=True)
-    keys = found % span + low
-    return found // span + low_cell, keys if distinct is None else distinct[keys], counts
+    return found // span + low_cell, found % span + low, counts
+
+
+def _added_up(cells: Int64, keys: Int64, counts: Int64) -> tuple[Int64, Int64, Int64]:
+    """Distinct pairs, sorted, with the sums of their counts; at least one."""
+    order = order_by_cell(cells, np.argsort(keys))
+    cells, keys = cells[order], keys[order]
+    first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (keys[1:] != keys[:-1])))
+    return cells[first], keys[first], np.add.reduceat(counts[order], first)
 
 
 def _no_pairs() -> tuple[Int64, Int64]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from evenshard.queries.groups import Integers
 from evenshard.queries.values import columns_of
 
 Int64 = npt.NDArray[np.int64]
@@ -59,6 +60,18 @@ def sortable(doubles: Doubles) -> Int64:
 def doubles_of(keys: Int64) -> Doubles:
     """The inverse of ``sortable``."""
     return _flipped(keys).view(np.float64)
+
+
+def order_by_cell(cells: Integers, by_value: Int64) -> Int64:
+    """The order of rows by (cell, value). ``by_value``: their order by value alone. Packing both into one integer, cell
+    and place, and sorting that is several times as fast as sorting by two keys."""
+    rows = len(by_value)
+    if not rows:
+        return by_value
+    packed = (cells[by_value] - cells.min()) * rows + np.arange(rows)
+    packed.sort()
+    result: Int64 = by_value[packed % rows]
+    return result
 
 
 def _flipped(bits: Int64) -> Int64:

@@ -44,6 +44,23 @@ def segmentation_query_of(request: query_pb2.QuerySegmentationRequest) -> Segmen
     )
 
 
+def segmentation_request(tenant: str, query: SegmentationQuery) -> query_pb2.QuerySegmentationRequest:
+    """The inverse of ``segmentation_query_of``, with nothing left to defaults."""
+    return query_pb2.QuerySegmentationRequest(
+        tenant=tenant,
+        from_date=query.from_date.isoformat(),
+        to_date=query.to_date.isoformat(),
+        events=query.events,
+        unit=query.unit,
+        measure=query.measure,
+        property=query.measured_property,
+        where=query.where,
+        by=query.by,
+        limit=query.limit,
+        options=query_pb2.QueryOptions(include_duplicates=query.include_duplicates),
+    )
+
+
 def refuse_undelivered(options: query_pb2.QueryOptions) -> None:
     """Raises ``QUERY_INVALID`` for what nobody computes yet: it would be another answer than was asked for."""
     if options.restore_hot:

@@ -279,6 +279,55 @@ def test_tenants_imports_queries_exports_and_storage(call: Call, tmp_path: Path)
     assert call("query", "segmentation", *DAYS, shape=one)["meta"]["duplicates_skipped"] == {"log": 0, "segment": 1}
 
 
+def test_measures_schema_and_timeline(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(*range(10)))
+    imported = {**IMPORTED, "errors": Empty, "warnings": Empty}
+    call("import", str(path), "--tenant", "asked", "--create-tenant", shape=imported)
+    days = ("--tenant", "asked", *DAYS[2:])
+    one = {"buckets": [str], "series": [{"by": Empty, "values": [(int, float, NULL)], "overall": (int, float)}]}
+    for measure, values, overall in (("average", [2.0, None], 2.0), ("unique", [5, 0], 5)):
+        answer = call("query", "segmentation", *days, "--measure", measure, shape={**one, "meta": META})
+        assert (answer["series"][0]["values"], answer["series"][0]["overall"]) == (values, overall)
+    of_time = ("--property", "$time", "--where", 'shop matches "^s[01]$" and $time >= "2026-01-01T00:00:01Z"')
+    for measure, overall in (("min", TIME_MS + 1000), ("p50", TIME_MS + 5000.0), ("max", TIME_MS + 9000)):
+        answer = call("query", "segmentation", *days, "--measure", measure, *of_time, shape={**one, "meta": META})
+        assert answer["series"][0]["overall"] == overall
+    warned = {**META, "warnings": [{"code": str, "message": str}]}
+    answer = call("query", "segmentation", *days, "--event", "veiw", shape={**one, "meta": warned})
+    assert [each["code"] for each in answer["meta"]["warnings"]] == ["UNKNOWN_EVENT"]
+    assert "is 'view' meant?" in answer["meta"]["warnings"][0]["message"]
+
+    named = {"name": str, "display_name": str}
+    schema = {
+        "events": [{**named, "count": int, "hidden": bool}],
+        "properties": [{**named, "types": [str], "top_values": [str]}],
+        "meta": META,
+    }
+    for compacted in (False, True):
+        if compacted:
+            call("admin", "compact", "--tenant", "asked", "--wait", shape=COMPACTED)
+        found = call("query", "schema", *days, shape=schema)
+        assert [(each["name"], each["count"]) for each in found["events"]] == [("buy", 5), ("view", 5)]
+        assert [(each["name"], each["types"], each["top_values"]) for each in found["properties"]] == [
+            ("shop", ["string"], ["s0", "s1", "s2"])
+        ]
+        page = {"events": [ROW], "next_page_token": str, "meta": META}
+        first = call("query", "timeline", *days, "--user", "u3", "--page-size", "1", shape=page)
+        rest = call(
+            "query", "timeline", *days, "--user", "u3", "--page-token", first["next_page_token"],
+            shape={**page, "next_page_token": NULL},
+        )  # fmt: skip
+        seconds = [(each["properties"]["time"] - TIME_MS) // 1000 for each in first["events"] + rest["events"]]
+        assert (seconds, first["meta"]["shards"]) == ([6, 7], 1)
+    fields = {"code": str, "message": str, "hint": str, "retryable": bool, "trace_id": str,
+              "details": {"fields": [{"field": str, "description": str}]}}  # fmt: skip
+    call("query", "timeline", *days, shape=ERROR, status=2, code="USAGE")
+    wrong = ("--user", "u3", "--page-token", "x")
+    call("query", "timeline", *days, *wrong, shape={"error": fields}, status=2, code="QUERY_INVALID")
+    call("query", "segmentation", *days, "--measure", "sum", shape={"error": fields}, status=2, code="QUERY_INVALID")
+
+
 def test_users_are_deleted_by_an_operation_and_compaction_is_paused(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_bytes(lines(*range(10)))

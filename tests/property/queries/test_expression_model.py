@@ -168,6 +168,8 @@ def test_and_binds_tighter_than_or_and_not_tighter_than_both() -> None:
         ("not", 4, "the name of a property is expected, not the end"),
         ("3 == a", 1, "the name of a property is expected, not 3"),
         ("(" * 101 + "a == 1", 101, "nested deeper than 100"),
+        ("(" * 1000 + "a == 1" + ")" * 1000, 101, "nested deeper than 100"),
+        ("not (" * 3000 + "a == 1" + ")" * 3000, 251, "nested deeper than 100"),
         ("not " * 101 + "a == 1", 401, "nested deeper than 100"),
     ],
 )
@@ -250,6 +252,16 @@ def test_deep_but_allowed_nesting_is_evaluated() -> None:
 def test_numbers_compare_by_value_and_types_apart(text: str, expected: list[bool]) -> None:
     record = event_record([_row({"x": value}) for value in (3, 3.0, 3.5, 2**53 + 1, float(2**53), True, "3")])
     assert evaluate(parse(text), record).tolist() == expected
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_numbers_around_the_places_where_doubles_end_compare_exactly(operator: str) -> None:
+    some: list[int | float] = [2**53, 2**53 + 1, 2**53 + 3, 2**63 - 1, -(2**63)]
+    some += [float(2**53), float(2**53 + 4), 2.0**63, -(2.0**63), -(2.0**63) - 2048.0, 0.5, -0.5]
+    rows = [_row({"x": value}) for value in some]
+    for literal in [*some, 2**63, 2**64 + 1, -(2**63) - 1, 10**390, -(10**390)]:
+        expected = [compare(row, "x", operator, literal) for row in rows]
+        assert evaluate(parse(f"x {operator} {literal}"), event_record(rows)).tolist() == expected, literal
 
 
 def test_not_set_is_unequal_to_nothing() -> None:

@@ -167,6 +167,22 @@ def test_a_slice_by_placement_hash_is_exact() -> None:
         assert found == [h for h in hashes if first <= h <= last]
 
 
+def test_row_groups_outside_the_placement_hashes_are_not_read() -> None:
+    disk, rows = MemoryDisk(), some_rows()
+    reader = SegmentReader(disk, write(disk, rows))
+
+    def found(hashes: tuple[int, int] | None) -> tuple[list[int], int]:
+        parts = list(reader.scan(("placement_hash",), (), 0, 1 << 62, None, hashes))
+        return [h for part in parts for h in part.record.column(0).to_pylist()], sum(part.bytes_read for part in parts)
+
+    everything, whole = found(None)
+    for wanted in (everything[0], everything[365], everything[-1]):
+        some, read = found((wanted, wanted))
+        assert [h for h in some if h == wanted] == [h for h in everything if h == wanted]
+        assert 0 < read < whole / 2
+    assert found((everything[-1] + 1, (1 << 64) - 1)) == ([], 0)
+
+
 def test_rows_that_do_not_follow_are_refused() -> None:
     disk = MemoryDisk()
     table = sort_table(tail_table(ACME, some_rows(50)))
