@@ -72,7 +72,7 @@ STEP = {
     "step": int, "name": str, "count": int, "conversion_from_previous": MAYBE_NUMBER,
     "conversion_from_first": MAYBE_NUMBER, "avg_seconds_from_previous": MAYBE_NUMBER,
     "median_seconds_from_previous": MAYBE_NUMBER, "avg_seconds_from_first": MAYBE_NUMBER,
-    "median_seconds_from_first": MAYBE_NUMBER,
+    "median_seconds_from_first": MAYBE_NUMBER, "histogram": list,
 }  # fmt: skip
 COHORT = {"start": str, "size": int, "returned": [int], "incomplete": [bool]}
 SAVED_COHORT = {"name": str, "version": int, "definition": dict, "users": int}
