@@ -65,7 +65,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
     zone = pick(sorted(ZONES))
     from_date, to_date, middle_ms = ZONES[zone]
     unit = pick(["day", "day", "week", "month"])
-    spread = pick([2, 30, 80, 3 * UNIT_HOURS[unit]])
+    spread = pick([0, 0, 2, 30, 80, 3 * UNIT_HOURS[unit]])
     events, filters = [*EVENTS, "view", "*"], [*[""] * 10, *FILTERS]
     return {
         "zone": zone,

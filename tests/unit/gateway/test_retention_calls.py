@@ -120,6 +120,7 @@ WORKED = [("born", 10), ("open", 11), ("open", 24 + 9)]
         # The birth is no return of its own; another event of its ms is, whatever its name.
         ([("born", 0), ("born", 0)], {}, 1, [1, 0]),
         ([("born", 0), ("aaa", 0)], {}, 1, [1, 0]),
+        ([("aaa", 0), ("born", 0)], {}, 1, [1, 0]),
         # An exact unit later is the next bucket, a ms before it is not.
         ([("born", 0), ("open", 24)], {}, 1, [0, 1]),
         ([("born", 0), ("open", 24 - 1 / HOUR_MS)], {}, 1, [1, 0]),
