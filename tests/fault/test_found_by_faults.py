@@ -5,6 +5,7 @@ import errno
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.testing.faults.crash_states import few_cuts
+from evenshard.testing.faults.damaged_shard import NAMED, Damage, DamageCheck, make_shard
 from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.scenarios import fail_at, with_damaged_log
 from evenshard.testing.faults.story import Story
@@ -30,6 +31,15 @@ def test_a_start_that_cannot_put_damage_on_record_says_that_the_disk_fails(kind:
         story.open()
     assert (error.value.code, error.value.details) == (refusal, {"file": "catalog.sqlite"})
     story.open()
+
+
+@pytest.mark.parametrize("byte", [18, 19])
+@pytest.mark.parametrize("bit", range(8))
+def test_a_catalog_that_its_damaged_header_makes_read_only_is_refused_at_the_start(byte: int, bit: int) -> None:
+    shard = make_shard(0, indexed=True, end="clean")
+    hurt = bytearray(shard.files["catalog.sqlite"])
+    hurt[byte] ^= 1 << bit
+    assert DamageCheck({"shard": shard})(Damage("shard", "catalog.sqlite", bytes(hurt), "")) == NAMED
 
 
 def test_a_transaction_that_began_though_the_disk_failed_does_not_stay_open() -> None:

@@ -12,8 +12,9 @@ from evenshard.errors import EvenshardError
 
 _BUFFERS_PER_WRITE = 1024  # IOV_MAX of Linux
 _DATABASE_BUSY_TIMEOUT_S = 5.0
-_WAL_MODE_AT, _NO_WAL = 18, b"\x01\x01"
-"""A database in memory has no write-ahead log: its header must not ask for one."""
+_WAL_MODE_AT, _WAL, _NO_WAL = 18, b"\x02\x02", b"\x01\x01"
+"""A database in memory has no write-ahead log: its header must not ask for one. With any other bytes there SQLite opens
+it, but says at the first change that it cannot be written."""
 
 
 class LocalFile:
@@ -144,6 +145,8 @@ class LocalDisk:
             return None
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         content = path.read_bytes()
+        if content and content[_WAL_MODE_AT : _WAL_MODE_AT + len(_WAL)] not in (_WAL, _NO_WAL):
+            raise sqlite3.DatabaseError(f"its header is damaged at byte {_WAL_MODE_AT}")
         if log.is_file() and log.stat().st_size:  # the process before this one was killed in a change
             with tempfile.TemporaryDirectory() as folder:
                 twin = Path(folder, path.name)

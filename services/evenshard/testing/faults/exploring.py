@@ -61,14 +61,15 @@ class Explorer:
     _shown: dict[Hashable, Recovered] = field(default_factory=dict)
     """Those that differ."""
 
-    def explore(self, story: Story, *, only_the_end: bool = False) -> Counts:
-        """Raises ``WrongAfterCrashError`` at the first state that is not recovered from."""
-        self._explore(story, self.cuts, self.depth, only_the_end)
+    def explore(self, story: Story, *, only_the_end: bool = False, since: int = 0) -> Counts:
+        """From a moment on: the number of an entry of the journal. Raises ``WrongAfterCrashError`` at the first state
+        that is not recovered from."""
+        self._explore(story, self.cuts, self.depth, len(story.disk.journal) if only_the_end else since)
         return self.counts
 
-    def _explore(self, story: Story, cuts: Cuts, depth: int, only_the_end: bool = False) -> None:
+    def _explore(self, story: Story, cuts: Cuts, depth: int, since: int = 0) -> None:
         size = story.settings.log_file_bytes
-        for moment, oracle, states in moments(story, cuts, self.counts, only_the_end):
+        for moment, oracle, states in moments(story, cuts, self.counts, since):
             right: set[int] = set()
             for state in states:
                 key = size, state.disk.key()
@@ -110,7 +111,7 @@ class Explorer:
 
 
 def moments(
-    story: Story, cuts: Cuts, counts: Counts, only_the_end: bool = False
+    story: Story, cuts: Cuts, counts: Counts, since: int = 0
 ) -> Iterator[tuple[str, Oracle, Iterator[CrashState]]]:
     """Every moment of a story, what is promised then (to be looked at before the next), and all states there may be."""
     model, oracle = CrashModel(story.disk.start), story.begin.copy()
@@ -120,7 +121,7 @@ def moments(
             model.apply(entry)
             if isinstance(entry, Noted):
                 oracle.note(entry.what)
-        if only_the_end and number < len(journal):
+        if number < since:
             continue
         counts.moments += 1
         name = "the beginning" if entry is None else f"{number} of {len(journal)}, {type(entry).__name__}"

@@ -341,6 +341,7 @@ def killed(moment: int, done: Done) -> Scenario:
     def play(seed: int) -> Story:
         story = Story(seed, log_file_bytes=700)
         assert not story.with_plan(kill_at(moment, done), lambda: _life(story)), "the life was over before"
+        story.restarted_at = len(story.disk.journal)
         story.restart()
         story.send("acme", 3, 4)
         story.send("acme", 4, 5)

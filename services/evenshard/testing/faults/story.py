@@ -61,6 +61,8 @@ class Story:
         self.begin = Oracle(seed) if oracle is None else oracle.copy()
         """What was promised before the journal begins."""
         self.oracle = self.begin.copy()
+        self.restarted_at = 0
+        """The moment in the journal after which another process began; 0: none did."""
         self.reports: list[str] = []
         self._next_batch = next_batch
         self._store: Store | None = None
