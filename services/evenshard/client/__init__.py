@@ -4,7 +4,8 @@ import os
 from typing import Literal
 
 from evenshard.client.async_client import AsyncClient
-from evenshard.client.client import Client, Export
+from evenshard.client.blocking_export import Export
+from evenshard.client.client import Client
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import FORMATS, Format
 from evenshard.client.flows import FlowsResult

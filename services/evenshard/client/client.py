@@ -1,16 +1,13 @@
 """The blocking client: ``AsyncClient`` run on a shared loop, so that there is one implementation."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import orjson
+from typing import Any, Literal
 
 from evenshard.client.async_client import AsyncClient
+from evenshard.client.blocking_export import Export
 from evenshard.client.browse import SchemaResult, TimelineResult
-from evenshard.client.exports import AsyncExport
 from evenshard.client.files import Format
 from evenshard.client.flows import FlowsResult
 from evenshard.client.funnels import FunnelResult
@@ -20,8 +17,6 @@ from evenshard.client.loop import run_blocking
 from evenshard.client.requests import Time
 from evenshard.client.results import SegmentationResult
 from evenshard.client.retentions import RetentionResult
-
-Item = TypeVar("Item")
 
 
 class Client:
@@ -363,90 +358,3 @@ class Client:
 
     def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:
         return run_blocking(self._client.cancel_operation(operation, dry_run=dry_run))
-
-
-class Export:
-    """An export in progress: iterating gives rows as dicts, in order. See ``AsyncExport``."""
-
-    def __init__(self, export: AsyncExport) -> None:
-        self._export = export
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        if self._export.format == "arrow":
-            for batch in self.batches():
-                yield from batch.to_pylist()
-        else:
-            for payload in self.payloads():
-                yield from map(orjson.loads, payload.splitlines())
-
-    def payloads(self) -> Iterator[bytes]:
-        """As they come: whole NDJSON lines, or a whole Arrow IPC stream each."""
-        return _blocking(self._export.payloads())
-
-    def batches(self) -> Iterator[Any]:
-        """Record batches; needs ``format="arrow"``."""
-        return _blocking(self._export.batches())
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Writes all rows to a file as they come; needs ``format="ndjson"``."""
-        run_blocking(self._export.save(path))
-
-    def to_arrow(self) -> Any:
-        """Everything, as one table; needs ``format="arrow"``."""
-        return run_blocking(self._export.to_arrow())
-
-    def to_pandas(self) -> Any:
-        """Everything, as a data frame; needs pandas and ``format="arrow"``."""
-        return run_blocking(self._export.to_pandas())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document of ``evenshard export --out``."""
-        return self._export.to_dict()
-
-    @property
-    def format(self) -> str:
-        return self._export.format
-
-    @property
-    def rows(self) -> int:
-        return self._export.rows
-
-    @property
-    def bytes(self) -> int:
-        return self._export.bytes
-
-    @property
-    def cursor(self) -> str:
-        return self._export.cursor
-
-    @property
-    def complete(self) -> bool:
-        return self._export.complete
-
-    @property
-    def warnings(self) -> list[dict[str, Any]]:
-        return self._export.warnings
-
-    @property
-    def trace_id(self) -> str:
-        return self._export.trace_id
-
-
-def _blocking(items: AsyncGenerator[Item, None]) -> Iterator[Item]:
-    """An async iterator, read by waiting for each item; closing this closes that."""
-
-    async def following() -> tuple[bool, Any]:
-        try:
-            return True, await anext(items)
-        except StopAsyncIteration:
-            return False, None
-
-    try:
-        while (found := run_blocking(following()))[0]:
-            yield found[1]
-    finally:
-        run_blocking(_close(items))
-
-
-async def _close(items: AsyncGenerator[Any, None]) -> None:
-    await items.aclose()
