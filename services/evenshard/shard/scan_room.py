@@ -11,7 +11,7 @@ from typing import Final
 from evenshard.errors import EvenshardError
 
 SCAN_BYTES: Final = 8 << 20
-"""What a query's scan holds decoded at a time: a row group's columns that it needs."""
+"""What a query's scan holds decoded at a time, beside the cache of columns: a part's that found no room there."""
 EXPORT_BYTES: Final = 16 << 20
 """What an export holds: a window of whole rows."""
 RETRY_AFTER_MS: Final = 1000

@@ -79,7 +79,7 @@ class Snapshot:
 
     def parts(self, wanted: Wanted) -> Parts:
         """The same rows as ``scan`` gives, each once, hot ones with ``SHOWN_NEEDS``, as parts that are read when they
-        are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``LIMIT_EXCEEDED`` for too many users."""
+        are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``QUERY_INVALID`` for too many users."""
         visible = self._open()
         self._refuse_quarantined(visible, wanted.start_ms, wanted.end_ms)
         scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._owned, self._reading)

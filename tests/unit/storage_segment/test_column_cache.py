@@ -1,6 +1,12 @@
 """The cache of columns stays within its bytes, and a scan larger than it throws out none of its own parts."""
 
+import pyarrow as pa
+import pytest
+from evenshard.errors import EvenshardError
+from evenshard.ids import TenantId
 from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.runs import own_runs
+from evenshard.storage.columns.users import Source, users_of
 
 
 def asked(cache: ColumnCache, keys: str, scan: int, size: int = 10) -> str:
@@ -40,3 +46,19 @@ def test_what_is_larger_than_the_cache_is_not_held_and_a_new_value_takes_the_pla
     assert (cache.get("a", 1), cache.bytes) == ("other", 25)
     cache.drop("a")
     assert (cache.get("a", 1), cache.bytes) == (None, 0)
+
+
+def test_more_users_than_fit_are_refused_with_the_reason_and_not_as_something_to_wait_for() -> None:
+    ids = pa.array([f"user-{number}" for number in range(100)])
+    source = Source("block", lambda: own_runs(ids, pa.array(range(100)).to_numpy()))
+
+    def numbered(bytes_max: int) -> int:
+        cache = ColumnCache(bytes_max)
+        found = users_of(cache, cache.begin(), TenantId("acme"), [source], lambda _: True, 0)
+        assert cache.bytes == found.bytes <= bytes_max
+        return len(found.people)
+
+    assert numbered(10_000) == 100
+    with pytest.raises(EvenshardError, match="the 100 users of acme on this shard need") as refused:
+        numbered(1_000)
+    assert (refused.value.code, refused.value.retryable) == ("QUERY_INVALID", False)

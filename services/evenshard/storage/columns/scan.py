@@ -61,7 +61,7 @@ class ColumnScan:
     def parts(self, wanted: Wanted) -> Parts:
         """Each row once; segments first. Ids are decoded here, all else as the parts are read.
 
-        Raises ``LIMIT_EXCEEDED`` for more users than can be held."""
+        Raises ``QUERY_INVALID`` for more users than can be held."""
         sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
         if not wanted.users:
             return Parts([part for source in sources for part in source.parts(None)])

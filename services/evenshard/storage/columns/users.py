@@ -48,7 +48,7 @@ def users_of(
     """The users of ``sources`` at least. ``live``: whether a source is still there; others are forgotten. ``seq``: of
     the last deletion; users known before it are forgotten, for they may be deleted ones.
 
-    Raises ``LIMIT_EXCEEDED`` where they do not fit into the cache.
+    Raises ``QUERY_INVALID`` where they do not fit into the cache.
     """
     key = ("users", tenant)
     held: Users | None = cache.get(key, scan)
@@ -71,7 +71,7 @@ def users_of(
     users = Users(found.people, runs, seq)
     if users.bytes > cache.bytes_max:
         raise EvenshardError(
-            "LIMIT_EXCEEDED",
+            "QUERY_INVALID",
             f"the {len(users.people)} users of {tenant} on this shard need {users.bytes} bytes of memory, of "
             f"{cache.bytes_max} that there are",
             hint="ask for fewer days, spread the tenant over more shards, or raise shard_memory_bytes",
