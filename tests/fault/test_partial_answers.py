@@ -59,7 +59,7 @@ async def asked(cluster: MemoryCluster, *, allow_partial: bool) -> Answer:
     answer = await cluster.segmentation(
         ACME, FROM, TO, by=["$distinct_id"], options={"allow_partial": allow_partial, "include_duplicates": True}
     )
-    counts = {line.by[0].string_value: line.overall for line in answer.series}
+    counts = {line.by[0].string_value: line.overall.int64_value for line in answer.series}
     return answer.meta.complete, list(answer.meta.missing_shards), counts
 
 

@@ -1,7 +1,7 @@
 """Which of the names a question asks for occur at all, so that a misspelt one can be told from one that did nothing.
 
-A scan looks at dictionaries and columns, not at rows: an event that stands in a file's dictionary, and a property with
-a value among the rows read, has been seen. What was seen travels in the metadata of the partial's schema.
+A scan looks at columns, and only until a name has been seen in a row that is meant: so what was seen does not depend on
+where rows are. What was seen travels in the metadata of the partial's schema.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -10,15 +10,16 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.batch import REST, property_of
 from evenshard.events.properties import property_values
-from evenshard.events.scan import Part, Parts, ScannedRows
+from evenshard.events.scan import Bools, Part, Parts, ScannedRows
 from evenshard.queries.expression import COHORT_PREFIX
-from evenshard.queries.values import FIELD_OF_NAME
+from evenshard.queries.values import FIELD_OF_NAME, encoded
 
 NAMES_SEEN: Final = b"names_seen"
 NEAR_MAX: Final = 3
@@ -65,36 +66,44 @@ class Watch:
         return self._looked_at(part.read())
 
     def _looked_at(self, some: ScannedRows) -> ScannedRows:
-        self.look(some.record)
+        if some.record.num_rows:
+            self._look_for_events(some)
+            self._look_for_properties(some)
         return some
 
-    def look(self, record: pa.RecordBatch) -> None:
-        if not record.num_rows:
-            return
+    def _look_for_events(self, some: ScannedRows) -> None:
         missing = self.names.events - self.events
-        if missing and "event" in record.schema.names:
-            column = record.column("event")
-            names = column.dictionary if pa.types.is_dictionary(column.type) else column
-            there = pc.is_in(pa.array(sorted(missing), pa.utf8()), value_set=names)
-            self.events.update(name for name, found in zip(sorted(missing), there.to_pylist(), strict=True) if found)
-        unseen = self.names.properties - self.properties
-        if unseen:
-            self._look_for_properties(record, unseen)
+        if not missing or "event" not in some.record.schema.names:
+            return
+        codes, names = encoded(some.record.column("event"))
+        there = pc.is_in(names, value_set=pa.array(sorted(missing), names.type)).to_numpy(zero_copy_only=False)
+        for code in np.flatnonzero(there).tolist():
+            if _any_of(codes == code, some.keep):
+                self.events.add(names[code].as_py())
 
-    def _look_for_properties(self, record: pa.RecordBatch, unseen: Collection[str]) -> None:
+    def _look_for_properties(self, some: ScannedRows) -> None:
+        unseen = self.names.properties - self.properties
+        if not unseen:
+            return
+        record = some.record
         for column in record.schema.names:
             held = property_of(column)
-            if held is not None and held[0] in unseen and record.column(column).null_count < record.num_rows:
-                self.properties.add(held[0])
+            if held is not None and held[0] in unseen:
+                valid = record.column(column).is_valid().to_numpy(zero_copy_only=False)
+                if _any_of(valid, some.keep):
+                    self.properties.add(held[0])
         if REST in record.schema.names:
-            self.properties.update(
-                name for name in unseen if name not in self.properties and property_values(record, name).arrays
-            )
+            meant = record if some.keep is None else record.filter(pa.array(some.keep))
+            self.properties.update(name for name in unseen - self.properties if property_values(meant, name).arrays)
 
     def noted(self, table: pa.Table) -> pa.Table:
         """The partial that tells what was seen."""
         seen = orjson.dumps([sorted(self.events), sorted(self.properties)])
         return table.replace_schema_metadata({**(table.schema.metadata or {}), NAMES_SEEN: seen})
+
+
+def _any_of(rows: Bools, keep: Bools | None) -> bool:
+    return bool((rows if keep is None else rows & keep).any())
 
 
 def seen_in(partials: Sequence[pa.Table]) -> Names:

@@ -21,7 +21,7 @@ def lines(first: int, rows: int, *tenants: str) -> bytes:
 
 async def total(cluster: MemoryCluster, tenant: str) -> int:
     answer = await cluster.segmentation(tenant, "2026-01-01", "2026-01-01")
-    return sum(int(value) for series in answer.series for value in series.values)
+    return sum(value.int64_value for series in answer.series for value in series.values)
 
 
 async def test_a_call_over_the_limit_of_one_tenant_stores_nothing_of_any_and_passes_when_told_to_come() -> None:

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenshard.client.batches import encode_record
-from evenshard.storage.compaction import compact as compact_module
 from evenshard.storage.compaction import merge as merge_module
+from evenshard.storage.compaction import settle as settle_module
 from evenshard.storage.segment import writer as writer_module
 from evenshard.storage.segment.filter import IdentityFilter, from_bytes
 from evenshard.storage.settings import StorageSettings
@@ -37,7 +37,7 @@ EVENTS_DEFAULT: Final = 2_000_000
 ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
-DEDUPE_PARTS: Final = ((compact_module, "check_originals"), (runs_module, "identities_of"),
+DEDUPE_PARTS: Final = ((settle_module, "check_originals"), (runs_module, "identities_of"),
                        (merge_module, "woven_identities"), (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
