@@ -9,6 +9,7 @@ import typer
 
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import account, flag, read_request
+from evenshard.cli.query_options import NoCacheOption
 from evenshard.cli.values import duration_s, shown, table
 from evenshard.errors import EvenshardError, ExitStatus
 
@@ -35,6 +36,7 @@ def schema(
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Reserved events too.")] = False,
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
+    no_cache: NoCacheOption = False,
     timeout: TimeoutOption = "30s",
     query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
@@ -45,7 +47,7 @@ def schema(
 
     flags = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "include_hidden": include_hidden,
-        "include_duplicates": include_duplicates, "allow_partial": allow_partial,
+        "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given, timeout_s = _given(flags, query, "tenant"), duration_s(timeout)
     with connect(gateway=gateway) as client:
@@ -66,6 +68,7 @@ def timeline(
     page_token: Annotated[str | None, typer.Option(metavar="T", help="The next_page_token of the page before.")] = None,
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
+    no_cache: NoCacheOption = False,
     timeout: TimeoutOption = "30s",
     query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
@@ -77,7 +80,7 @@ def timeline(
     flags = {
         "tenant": tenant, "user": user, "from_date": from_date, "to_date": to_date, "where": where,
         "page_size": page_size, "page_token": page_token, "include_duplicates": include_duplicates,
-        "allow_partial": allow_partial,
+        "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given, timeout_s = _given(flags, query, "tenant", "user"), duration_s(timeout)
     with connect(gateway=gateway) as client:

@@ -10,6 +10,7 @@ from evenshard.cli.query_flags import account, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     DuplicatesOption,
+    NoCacheOption,
     PartialOption,
     QueryOption,
     TenantOption,
@@ -44,6 +45,7 @@ def flows(
     where: WhereOption = None,
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
+    no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
     query: QueryOption = None,
     by: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
@@ -60,7 +62,7 @@ def flows(
     flags: dict[str, Any] = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "anchor": anchor, "direction": direction,
         "steps": steps, "window": window, "top": top, "collapse_repeats": collapse_repeats, "where": where,
-        "include_duplicates": include_duplicates, "allow_partial": allow_partial,
+        "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
     with connect(gateway=gateway) as client:

@@ -7,6 +7,7 @@ import typer
 from evenshard.cli.funnel_text import funnel_text
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import answer_of
+from evenshard.cli.query_options import NoCacheOption
 from evenshard.cli.values import duration_s
 from evenshard.errors import ExitStatus
 
@@ -60,6 +61,7 @@ def funnel(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
     ] = False,
+    no_cache: NoCacheOption = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "30s",
     query: Annotated[
         str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
@@ -76,6 +78,7 @@ def funnel(
         "attempt": attempt, "count": count, "strict_increase": strict_increase, "exclude": exclude,
         "exclude_user": exclude_user, "hold": hold, "by": by, "by_step": by_step, "explain_user": explain_user,
         "where": where, "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial,
+        "no_cache": no_cache,
     }  # fmt: skip
     with connect(gateway=gateway) as client:
         result = answer_of(

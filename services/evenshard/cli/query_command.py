@@ -9,6 +9,7 @@ from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import answer_of
+from evenshard.cli.query_options import NoCacheOption
 from evenshard.cli.retention_command import retention
 from evenshard.cli.segmentation_table import segmentation_table
 from evenshard.cli.values import duration_s
@@ -50,6 +51,7 @@ def segmentation(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
     ] = False,
+    no_cache: NoCacheOption = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "30s",
     query: Annotated[
         str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
@@ -65,7 +67,7 @@ def segmentation(
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "event": event, "unit": unit, "measure": measure,
         "property": property_,
         "where": where, "by": by, "limit": limit, "include_duplicates": include_duplicates,
-        "allow_partial": allow_partial,
+        "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     with connect(gateway=gateway) as client:
         result = answer_of(

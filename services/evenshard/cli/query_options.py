@@ -12,6 +12,9 @@ DuplicatesOption = Annotated[bool, typer.Option("--include-duplicates", help="Co
 PartialOption = Annotated[
     bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
 ]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Compute anew what gateways may know from a question before.")
+]
 TimeoutOption = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")]
 TIMEOUT_DEFAULT: Final = "30s"
 QueryOption = Annotated[

@@ -12,6 +12,7 @@ from evenshard.cli.query_options import (
     ByOption,
     DuplicatesOption,
     LimitOption,
+    NoCacheOption,
     PartialOption,
     QueryOption,
     TenantOption,
@@ -49,6 +50,7 @@ def retention(
     limit: LimitOption = None,
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
+    no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
     query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
@@ -61,7 +63,7 @@ def retention(
     flags: dict[str, Any] = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "birth": birth, "return_": return_, "unit": unit,
         "buckets": buckets, "mode": mode, "align": align, "birth_scope": birth_scope, "where": where, "by": by,
-        "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial,
+        "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None and value is not False and value != []}
     with connect(gateway=gateway) as client:

@@ -40,6 +40,7 @@ class AsyncQueries(AsyncCalls):
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> SegmentationResult:
@@ -59,6 +60,7 @@ class AsyncQueries(AsyncCalls):
             limit=limit,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            no_cache=no_cache,
         )
         return await self._segmentation(request, timeout)
 
@@ -92,6 +94,7 @@ class AsyncQueries(AsyncCalls):
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         explain_user: str | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
@@ -124,6 +127,7 @@ class AsyncQueries(AsyncCalls):
             limit=limit,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            no_cache=no_cache,
             explain_user=explain_user,
         )
         return await self._funnel(request, timeout)
@@ -144,6 +148,7 @@ class AsyncQueries(AsyncCalls):
         include_hidden: bool = False,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> SchemaResult:
@@ -154,7 +159,9 @@ class AsyncQueries(AsyncCalls):
             from_date=str(from_date or ""),
             to_date=str(to_date or ""),
             include_hidden=include_hidden,
-            options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+            options=query_pb2.QueryOptions(
+                include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            ),
         )
         return schema_result(await self._call(self._gateway, rpcs.GET_SCHEMA, request, timeout))
 
@@ -173,6 +180,7 @@ class AsyncQueries(AsyncCalls):
         page_token: str | None = None,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> TimelineResult:
@@ -186,7 +194,9 @@ class AsyncQueries(AsyncCalls):
             where=where or "",
             page_size=page_size,
             page_token=page_token or "",
-            options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+            options=query_pb2.QueryOptions(
+                include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            ),
         )
         return timeline_result(await self._call(self._gateway, rpcs.GET_TIMELINE, request, timeout))
 
@@ -211,6 +221,7 @@ class AsyncQueries(AsyncCalls):
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> RetentionResult:
@@ -234,6 +245,7 @@ class AsyncQueries(AsyncCalls):
             limit=limit,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            no_cache=no_cache,
         )
         return await self._retention(request, timeout)
 
@@ -259,6 +271,7 @@ class AsyncQueries(AsyncCalls):
         where: str | None = None,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> FlowsResult:
@@ -278,6 +291,7 @@ class AsyncQueries(AsyncCalls):
             where=where,
             include_duplicates=include_duplicates,
             allow_partial=allow_partial,
+            no_cache=no_cache,
         )
         return await self._flows(request, timeout)
 

@@ -70,6 +70,7 @@ class Client:
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> SegmentationResult:
@@ -86,6 +87,7 @@ class Client:
                 limit=limit,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 tenant=tenant,
                 timeout=timeout,
             )
@@ -114,6 +116,7 @@ class Client:
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         explain_user: str | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
@@ -137,6 +140,7 @@ class Client:
                 limit=limit,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 explain_user=explain_user,
                 tenant=tenant,
                 timeout=timeout,
@@ -154,6 +158,7 @@ class Client:
         include_hidden: bool = False,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> SchemaResult:
@@ -164,6 +169,7 @@ class Client:
                 include_hidden=include_hidden,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 tenant=tenant,
                 timeout=timeout,
             )
@@ -183,6 +189,7 @@ class Client:
         page_token: str | None = None,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> TimelineResult:
@@ -196,6 +203,7 @@ class Client:
                 page_token=page_token,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 tenant=tenant,
                 timeout=timeout,
             )
@@ -221,6 +229,7 @@ class Client:
         limit: int = 60,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> RetentionResult:
@@ -240,6 +249,7 @@ class Client:
                 limit=limit,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 tenant=tenant,
                 timeout=timeout,
             )
@@ -262,6 +272,7 @@ class Client:
         where: str | None = None,
         include_duplicates: bool = False,
         allow_partial: bool = False,
+        no_cache: bool = False,
         tenant: str | None = None,
         timeout: float | None = None,
     ) -> FlowsResult:
@@ -278,6 +289,7 @@ class Client:
                 where=where,
                 include_duplicates=include_duplicates,
                 allow_partial=allow_partial,
+                no_cache=no_cache,
                 tenant=tenant,
                 timeout=timeout,
             )

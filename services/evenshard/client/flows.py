@@ -68,6 +68,7 @@ def flows_request(
     where: str | None,
     include_duplicates: bool,
     allow_partial: bool,
+    no_cache: bool,
 ) -> query_pb2.QueryFlowsRequest:
     """Raises ``QUERY_INVALID`` for a step or a window that cannot be read."""
     session = window == SESSION
@@ -83,7 +84,9 @@ def flows_request(
         top=at_least_one("top", top),
         collapse_repeats=collapse_repeats,
         where=where or "",
-        options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        options=query_pb2.QueryOptions(
+            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+        ),
     )
 
 

@@ -84,6 +84,7 @@ def funnel_request(
     limit: int,
     include_duplicates: bool,
     allow_partial: bool,
+    no_cache: bool,
     explain_user: str | None,
 ) -> query_pb2.QueryFunnelRequest:
     """Raises ``QUERY_INVALID`` for steps, exclusions and windows that cannot be read."""
@@ -114,7 +115,9 @@ def funnel_request(
         by_step=str(by_step),
         where=where or "",
         limit=limit,
-        options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        options=query_pb2.QueryOptions(
+            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+        ),
         explain_user=explain_user or "",
     )
 

@@ -27,6 +27,7 @@ def segmentation_request(
     limit: int,
     include_duplicates: bool,
     allow_partial: bool,
+    no_cache: bool,
 ) -> query_pb2.QuerySegmentationRequest:
     return query_pb2.QuerySegmentationRequest(
         tenant=tenant,
@@ -39,7 +40,9 @@ def segmentation_request(
         where=where or "",
         by=names(by),
         limit=limit,
-        options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        options=query_pb2.QueryOptions(
+            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+        ),
     )
 
 

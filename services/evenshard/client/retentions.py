@@ -87,6 +87,7 @@ def retention_request(
     limit: int,
     include_duplicates: bool,
     allow_partial: bool,
+    no_cache: bool,
 ) -> query_pb2.QueryRetentionRequest:
     """Raises ``QUERY_INVALID`` for steps that cannot be read."""
     returning = {} if return_ is None else {"return": step_message(return_, "return")}
@@ -103,7 +104,9 @@ def retention_request(
         by=names(by),
         where=where or "",
         limit=limit,
-        options=query_pb2.QueryOptions(include_duplicates=include_duplicates, allow_partial=allow_partial),
+        options=query_pb2.QueryOptions(
+            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+        ),
         **returning,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from evenshard.api.v1 import admin_pb2
 from evenshard.cli.main import run
-from evenshard.client import async_client
+from evenshard.client import async_admin
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_cluster import FakeCluster
 
@@ -142,7 +142,7 @@ def test_a_deletion_in_doubt_names_its_operation(ask: Ask, cluster: FakeCluster)
 
 
 def test_waiting_ends_with_the_operation(ask: Ask, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_client, "WAIT_MAX_S", 0.05)
+    monkeypatch.setattr(async_admin, "WAIT_MAX_S", 0.05)
     ask(*DELETE, "--yes")
     cluster.waits = ["", "", "complete"]
     status, document = ask("admin", "wait", "op-0")
@@ -157,7 +157,7 @@ def test_waiting_ends_with_the_operation(ask: Ask, cluster: FakeCluster, monkeyp
 def test_waiting_has_an_end_and_says_how_to_go_on(
     ask: Ask, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_client, "WAIT_MAX_S", 0.05)
+    monkeypatch.setattr(async_admin, "WAIT_MAX_S", 0.05)
     ask(*DELETE, "--yes")
     cluster.waits = [""] * 100
     cluster.operations["op-0"].error = "shard-1 waits"

@@ -18,7 +18,7 @@ _NAMES: Final = ", ".join(f"'{name}'" for name in STEPS)
 
 def _ask(client: evenshard.Client) -> Answer:
     """How many users reached each level and no further one."""
-    answer = client.funnel(steps=list(STEPS), window=WINDOW, from_date=FROM_DATE, to_date=TO_DATE)
+    answer = client.funnel(steps=list(STEPS), window=WINDOW, from_date=FROM_DATE, to_date=TO_DATE, no_cache=True)
     counts = [step["count"] for step in answer.overall["steps"]]
     left = [count - after for count, after in zip(counts, [*counts[1:], 0], strict=True)]
     return [(level, users) for level, users in enumerate(left, 1) if users]

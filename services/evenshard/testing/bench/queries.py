@@ -29,7 +29,14 @@ WARM_ROUNDS_DEFAULT: Final = 7
 COLD_ROUNDS_DEFAULT: Final = 3
 UNMERGED_PARTS: Final = 8
 TIMEOUT_S: Final = 120.0
-NEVER_COMPACT: Final = ("compact_rows=1000000000000", "compact_bytes=1000000000000", "compact_age_seconds=1000000")
+NEVER_COMPACT: Final = (
+    "compact_rows=1000000000000",
+    "compact_bytes=1000000000000",
+    "compact_age_seconds=1000000",
+    "log_age_seconds=1000000",
+    "shard_memory_bytes=4294967296",
+)
+"""Half of the events stay in the tail: the default memory would have it compacted when it is half full."""
 
 
 @dataclass(frozen=True, slots=True)

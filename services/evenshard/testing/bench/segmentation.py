@@ -17,17 +17,17 @@ _COUNTRY: Final = COUNTRIES[7].as_py()
 
 def ask_total(client: evenshard.Client) -> Answer:
     """Events of each day that has any."""
-    return _by_day(client.segmentation(from_date=FROM_DATE, to_date=TO_DATE))
+    return _by_day(client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, no_cache=True))
 
 
 def _ask_unique(client: evenshard.Client) -> Answer:
     """Day 0 holds the users of all days together."""
-    answer = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, measure="unique")
+    answer = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, measure="unique", no_cache=True)
     return [*_by_day(answer), (0, answer.series[0]["overall"])]
 
 
 def _ask_by(client: evenshard.Client) -> Answer:
-    answer = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, by="country")
+    answer = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, by="country", no_cache=True)
     return [
         (_FIRST_DAY + day, series["by"][0], value)
         for series in answer.series
@@ -37,7 +37,9 @@ def _ask_by(client: evenshard.Client) -> Answer:
 
 
 def _ask_where(client: evenshard.Client) -> Answer:
-    return _by_day(client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, where=f'country == "{_COUNTRY}"'))
+    return _by_day(
+        client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, where=f'country == "{_COUNTRY}"', no_cache=True)
+    )
 
 
 def _by_day(answer: SegmentationResult) -> Answer:
