@@ -52,7 +52,7 @@ class _Did:
 
     def __init__(self, plan: DidScan) -> None:
         self.plan = plan
-        self.matcher = StepMatcher(plan.steps)
+        self.matcher = StepMatcher(enumerate(plan.steps))
         self.ids: list[pa.Array] = []
         self.counts: list[Integers] = []
         self.held = 0

@@ -1,8 +1,8 @@
 """Flows on a shard: one pass over rows, then a kernel over each user's; the result is a table that adds up.
 
 **Partial**: ``step`` (int32), ``from`` and ``to`` (utf8, names of events) and ``users`` (int64): how many hopped so;
-step 0 is the anchor, from nowhere (``""``). The schema's metadata ``seen`` lists the names asked for that occur at all,
-``cut_short`` says how many sessions may go on beyond the rows that were read. All of a user's events are on one shard,
+step 0 is the anchor, from nowhere (``""``). The schema's metadata ``cut_short`` says how many sessions may go on beyond
+the rows that were read. All of a user's events are on one shard,
 so the partials of shards simply add.
 
 Duplicates skipped are those that the filter selects. Order within a ms needs no insert_ids where the anchor has no
@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,7 +23,6 @@ from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import parse
 from evenshard.queries.flows_kernel import PART, flow_hops, order_by_name
 from evenshard.queries.flows_plan import FlowsScan
-from evenshard.queries.funnel import SEEN
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps
@@ -84,7 +82,7 @@ class _Scan:
     def __init__(self, plan: FlowsScan) -> None:
         self.plan = plan
         self.where = parse(plan.where) if plan.where else None
-        self.matcher = StepMatcher((plan.anchor,))
+        self.matcher = StepMatcher([(0, plan.anchor)])
         self.names = _Names()
         self.needed = ["time", "distinct_id", "event", *(["insert_id"] if plan.anchor.where else [])]
         self.gatherer = UserRowGatherer(self._codes_of, "all" if plan.anchor.where else "any")
@@ -136,8 +134,7 @@ class _Scan:
             "to": shown.take(pa.array(keys % count)),
             "users": pa.array(users),
         }
-        seen = orjson.dumps(sorted(self.matcher.seen))
-        return pa.table(columns).replace_schema_metadata({SEEN: seen, CUT_SHORT: str(cut_short).encode()})
+        return pa.table(columns).replace_schema_metadata({CUT_SHORT: str(cut_short).encode()})
 
     def stats(self) -> ScanStats:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError, FieldFault
@@ -19,7 +18,6 @@ from evenshard.queries.buckets import days_ms
 from evenshard.queries.flows import CUT_SHORT
 from evenshard.queries.flows_model import SESSION, FlowsQuery
 from evenshard.queries.flows_plan import FlowsScan
-from evenshard.queries.funnel import SEEN
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import END_OF_TIME_MS
 
@@ -58,8 +56,6 @@ class FlowsAnswer:
     anchors: int
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
-    unknown_events: tuple[str, ...]
-    """Names asked for of which no event was met."""
 
 
 def plan_flows(query: FlowsQuery, zone: ZoneInfo, *, dedupe: bool, margin: int = 0) -> FlowsScan:
@@ -83,15 +79,13 @@ def plan_flows(query: FlowsQuery, zone: ZoneInfo, *, dedupe: bool, margin: int =
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
-    seen: set[str] = set()
     cut_short = 0
     for partial in partials:
-        seen.update(orjson.loads(partial.schema.metadata[SEEN]))
         cut_short += int(partial.schema.metadata[CUT_SHORT])
     table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
     summed = table.group_by(["step", "from", "to"]).aggregate([("users", "sum")])
     summed = summed.select(["step", "from", "to", "users_sum"]).rename_columns(table.schema.names)
-    return summed.replace_schema_metadata({SEEN: orjson.dumps(sorted(seen)), CUT_SHORT: str(cut_short).encode()})
+    return summed.replace_schema_metadata({CUT_SHORT: str(cut_short).encode()})
 
 
 def is_cut_short(merged: pa.Table) -> bool:
@@ -120,7 +114,6 @@ def finish(query: FlowsQuery, merged: pa.Table) -> FlowsAnswer:
     ends[query.steps] = 0
     slots, shown = _cut(counts, query.top)
     labels = [[*(names[at] for at in step), REST] for step in shown]
-    seen = set(orjson.loads(merged.schema.metadata[SEEN]))
     return FlowsAnswer(
         int(counts[0].sum()),
         tuple(
@@ -130,7 +123,6 @@ def finish(query: FlowsQuery, merged: pa.Table) -> FlowsAnswer:
             if counts[step][slots[step] == slot].any()
         ),
         _edges(steps[hop], slots[steps[hop] - 1, before[hop]], slots[steps[hop], after[hop]], users[hop], labels),
-        tuple(dict.fromkeys(name for name in query.anchor.events if name not in seen)),
     )
 
 

@@ -2,19 +2,17 @@
 
 **Partial**: ``by_0`` … (utf8, the tags of a group), ``level`` (int32), ``users`` (int64) and ``times``
 (large_list<int64>): of ``users`` attempts that count, one after the other, the ms from step 1 to steps 2 … level. Users
-without an entry are left out. The schema's metadata ``seen`` lists the names of events that occur at all, and
-``explained`` what became of the events of the user who is explained. All of a user's events are on one shard, so the
-partials of shards are simply put behind one another.
+without an entry are left out. The schema's metadata ``explained`` lists what became of the events of the user who is
+explained. All of a user's events are on one shard, so the partials of shards are simply put behind one another.
 
 Duplicates skipped are those that match a step or an exclusion, entries and completions alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.evaluate import evaluate
@@ -25,11 +23,11 @@ from evenshard.queries.funnel_holds import held_values, hold_codes
 from evenshard.queries.funnel_moment import EXCLUSION_BIT
 from evenshard.queries.groups import Groups, Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
+from evenshard.queries.step_masks import StepMatcher
 from evenshard.queries.steps import Step
 from evenshard.queries.user_rows import Masks, UserRowGatherer, UserRows
-from evenshard.queries.values import FIELD_OF_NAME, NULL_TAG, columns_holding, encoded
+from evenshard.queries.values import FIELD_OF_NAME, NULL_TAG, columns_holding
 
-SEEN = b"seen"
 EXPLAINED = b"explained"
 NO_GROUP = 0
 """The number of the group whose values are all unset."""
@@ -87,10 +85,8 @@ class _Scan:
     def __init__(self, plan: FunnelScan) -> None:
         self.plan = plan
         self.where = parse(plan.where) if plan.where else None
-        self.selectors = _selectors(plan)
-        self.wheres = [parse(step.where) if step.where else None for _, step in self.selectors]
-        self.names = {name for _, step in self.selectors for name in step.events}
-        self.seen: set[str] = set()
+        self.matcher = StepMatcher(_selectors(plan))
+        """Of steps and exclusions."""
         self.groups = Groups(plan.by)
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
@@ -113,7 +109,7 @@ class _Scan:
         record = some.record
         self.rows += record.num_rows
         self.bytes += some.bytes_read
-        masks = self._masks(record)
+        masks = self.matcher.masks(record)
         alive = np.ones(record.num_rows, np.bool_)
         if self.plan.skip_duplicates:
             duplicate = duplicates_of(record)
@@ -147,33 +143,14 @@ class _Scan:
             codes[_GROUP] = groups
         return codes
 
-    def _masks(self, record: pa.RecordBatch) -> Masks:
-        """The steps and exclusions that each row matches, but for the filter of all; one bit each."""
-        codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        if self.names:
-            codes, names = encoded(record.column("event"))
-            unseen = pc.is_in(names, value_set=pa.array(sorted(self.names - self.seen), names.type))
-            for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
-                if (codes == code).any():
-                    self.seen.add(names[code].as_py())
-        plain = [selector for selector, where in zip(self.selectors, self.wheres, strict=True) if where is None]
-        masks = bits_of(plain, names)[codes]
-        for selector, where in zip(self.selectors, self.wheres, strict=True):
-            if where is not None:
-                named = bits_of([selector], names)
-                if named.any():
-                    masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
-        return masks
-
     def partial(self) -> pa.Table:
         """What the pass found."""
         rows = self.gatherer.gathered()
         attempts = attempts_that_count(self.plan, rows, hold_codes(self.plan, rows))
         table = self._table(rows, attempts)
-        about = {SEEN: orjson.dumps(sorted(self.seen))}
         if self.explained is not None:
-            about[EXPLAINED] = orjson.dumps(self.explained.lines())
-        return table.replace_schema_metadata(about)
+            table = table.replace_schema_metadata({EXPLAINED: orjson.dumps(self.explained.lines())})
+        return table
 
     def _table(self, rows: UserRows, attempts: Attempts) -> pa.Table:
         levels, filled, starts = attempts.levels, attempts.filled, attempts.starts
@@ -210,18 +187,6 @@ class _Scan:
 
     def stats(self) -> ScanStats:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
-
-
-def bits_of(selectors: Sequence[tuple[int, Step]], names: pa.Array) -> Masks:
-    """For each name the bits of those whose events it is one of; a last entry for no name."""
-    bits = np.zeros(len(names) + 1, np.uint64)
-    for bit, step in selectors:
-        matches = np.ones(len(bits), np.bool_)
-        if step.events:
-            found = pc.is_in(names, value_set=pa.array(step.events, names.type))
-            matches = np.append(found.to_numpy(zero_copy_only=False), False)
-        bits[matches] |= np.uint64(1 << bit)
-    return bits
 
 
 def _ranges(starts: Integers, lengths: Integers) -> Integers:

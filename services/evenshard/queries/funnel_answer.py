@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from evenshard.queries.buckets import OUTSIDE, buckets
-from evenshard.queries.funnel import EXPLAINED, SEEN
+from evenshard.queries.funnel import EXPLAINED
 from evenshard.queries.funnel_histogram import Bar, histogram
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.groups import Integers
@@ -54,8 +54,6 @@ class FunnelAnswer:
 
     overall: tuple[StepResult, ...]
     groups: tuple[FunnelGroup, ...]
-    unknown_events: tuple[str, ...]
-    """Names asked for of which no event was met."""
     explained: tuple[dict[str, Any], ...]
     """Of each event of the user who is explained, in order, what ``funnel_explain.Explained.lines`` tells."""
 
@@ -95,13 +93,11 @@ def plan_funnel(query: FunnelQuery, zone: ZoneInfo, *, dedupe: bool) -> FunnelSc
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
-    seen: set[str] = set()
     explained: list[dict[str, Any]] = []
     for partial in partials:
-        seen.update(orjson.loads(partial.schema.metadata[SEEN]))
-        explained += orjson.loads(partial.schema.metadata.get(EXPLAINED, b"[]"))
+        explained += orjson.loads((partial.schema.metadata or {}).get(EXPLAINED, b"[]"))
     table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
-    return table.replace_schema_metadata({SEEN: orjson.dumps(sorted(seen)), EXPLAINED: orjson.dumps(explained)})
+    return table.replace_schema_metadata({EXPLAINED: orjson.dumps(explained)})
 
 
 def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
@@ -117,11 +113,8 @@ def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
         if len(ranked) > query.limit:
             shown.append((value_of_tag(OTHER),) * len(query.by))
         groups = [FunnelGroup(by, users.steps(np.flatnonzero(of_row == at), names)) for at, by in enumerate(shown)]
-    seen = set(orjson.loads(merged.schema.metadata[SEEN]))
-    asked = (*query.steps, *(each.step for each in query.exclusions))
-    unknown = dict.fromkeys(name for step in asked for name in step.events if name not in seen)
-    explained = orjson.loads(merged.schema.metadata.get(EXPLAINED, b"[]"))
-    return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(unknown), tuple(explained))
+    explained = orjson.loads(merged.schema.metadata[EXPLAINED])
+    return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(explained))
 
 
 class _Users:

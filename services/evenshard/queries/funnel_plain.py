@@ -6,18 +6,16 @@ Partial and account are those of ``funnel``.
 from collections.abc import Callable
 
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from evenshard.events.scan import Bools, Parts, ScannedRows
+from evenshard.events.scan import Parts, ScannedRows
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import parse
-from evenshard.queries.funnel import SEEN, bits_of
 from evenshard.queries.funnel_kernel import best_attempts
 from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, since_entry
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
+from evenshard.queries.step_masks import bits_of
 from evenshard.queries.user_chunks import Choice, Chunk, Coded, UInt8, UserChunks
 from evenshard.queries.user_rows import Masks
 from evenshard.queries.values import encoded
@@ -42,7 +40,6 @@ class _Scan:
         self.where = parse(plan.where) if plan.where else None
         self.step_wheres = [parse(step.where) if step.where else None for step in plan.steps]
         self.names = {name for step in plan.steps for name in step.events}
-        self.seen: set[str] = set()
         self.apart = all(step.events for step in plan.steps) and len(self.names) == sum(
             len(set(step.events)) for step in plan.steps
         )
@@ -57,7 +54,6 @@ class _Scan:
         record, steps = some.record, self.plan.steps
         if self.names:
             codes, names = encoded(record.column("event"))
-            self._see(codes, names, some.keep)
         else:
             codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         every = bits_of(list(enumerate(steps)), names)
@@ -97,14 +93,6 @@ class _Scan:
                     masks |= np.where(evaluate(where, record), own[codes], np.uint64(0))
         return masks
 
-    def _see(self, codes: Integers, names: pa.Array, keep: Bools | None) -> None:
-        """Notes which of the names occur."""
-        unseen = pc.is_in(names, value_set=pa.array(sorted(self.names - self.seen), names.type))
-        for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
-            occurs = codes == code
-            if (occurs if keep is None else occurs & keep).any():
-                self.seen.add(names[code].as_py())
-
     def follow(self, rows: Chunk) -> None:
         """Follows each user of a chunk."""
         levels, times = np.empty(len(rows.starts) - 1, np.int8), np.empty(len(rows.times), np.int64)
@@ -137,4 +125,4 @@ class _Scan:
                 pa.array(np.concatenate([np.zeros(0, np.int64), *flat])),
             ),
         }
-        return pa.table(columns).replace_schema_metadata({SEEN: orjson.dumps(sorted(self.seen))})
+        return pa.table(columns)

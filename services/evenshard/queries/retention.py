@@ -2,8 +2,7 @@
 
 **Partial**: ``by_0`` … (utf8, the tags of a group, by the values of the birth event), ``cohort`` (int32), ``bucket``
 (int32, ``BORN``: the birth itself) and ``users`` (int64): how many returned in that bucket; with ``on_or_after`` whose
-last it is. The schema's metadata ``seen`` lists the names of events that occur at all. All of a user's events are on
-one shard, so the partials of shards simply add.
+last it is. All of a user's events are on one shard, so the partials of shards simply add.
 
 Duplicates skipped are those that match the birth or the return. Before the range only births are looked at.
 """
@@ -12,14 +11,12 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from evenshard.events.scan import ScannedRows, duplicates_of
 from evenshard.queries.counting import counted
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import parse
-from evenshard.queries.funnel import SEEN
 from evenshard.queries.groups import Groups, Integers
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.retention_kernel import BIRTH, retention_cells
@@ -65,7 +62,7 @@ class _Scan:
     def __init__(self, plan: RetentionScan) -> None:
         self.plan = plan
         self.where = parse(plan.where) if plan.where else None
-        self.matcher = StepMatcher((plan.birth, plan.returning))
+        self.matcher = StepMatcher(enumerate((plan.birth, plan.returning)))
         self.groups = Groups(plan.by)
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
@@ -117,7 +114,7 @@ class _Scan:
         columns["cohort"] = pa.array((keys // width % max(1, plan.cohorts)).astype(np.int32))
         columns["bucket"] = pa.array((keys % width + BORN).astype(np.int32))
         columns["users"] = pa.array(users)
-        return pa.table(columns).replace_schema_metadata({SEEN: orjson.dumps(sorted(self.matcher.seen))})
+        return pa.table(columns)
 
     def _cells(self, rows: UserRows) -> Integers:
         """See ``retention_cells``."""

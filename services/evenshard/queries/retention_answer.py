@@ -17,12 +17,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.buckets import OUTSIDE, Buckets, buckets
-from evenshard.queries.funnel import SEEN
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import END_OF_TIME_MS
 from evenshard.queries.retention import BORN
@@ -66,8 +64,6 @@ class RetentionAnswer:
 
     overall: Triangle
     groups: tuple[RetentionGroup, ...]
-    unknown_events: tuple[str, ...]
-    """Names asked for of which no event was met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +121,10 @@ def plan_retention(query: RetentionQuery, zone: ZoneInfo, *, dedupe: bool) -> Re
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:
     """Several partials as one; associative."""
-    seen: set[str] = set()
-    for partial in partials:
-        seen.update(orjson.loads(partial.schema.metadata[SEEN]))
     table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
     keys = table.schema.names[:-1]
     summed = table.group_by(keys).aggregate([("users", "sum")]).select([*keys, "users_sum"])
-    return summed.rename_columns(table.schema.names).replace_schema_metadata({SEEN: orjson.dumps(sorted(seen))})
+    return summed.rename_columns(table.schema.names)
 
 
 def finish(plan: RetentionPlan, merged: pa.Table, now_ms: int) -> RetentionAnswer:
@@ -152,12 +145,9 @@ def finish(plan: RetentionPlan, merged: pa.Table, now_ms: int) -> RetentionAnswe
     shown = [tuple(map(value_of_tag, group)) for group in ranked[: query.limit]]
     if len(ranked) > query.limit:
         shown.append((value_of_tag(OTHER),) * len(query.by))
-    seen = set(orjson.loads(merged.schema.metadata[SEEN]))
-    unknown = dict.fromkeys(name for name in (*query.birth.events, *query.returning.events) if name not in seen)
     return RetentionAnswer(
         _triangle(plan, cells[lines], incomplete),
         tuple(RetentionGroup(by, _triangle(plan, cells[at], incomplete)) for at, by in enumerate(shown)),
-        tuple(unknown),
     )
 
 

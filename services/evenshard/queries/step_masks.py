@@ -1,6 +1,6 @@
 """Which of several steps the rows of a batch match: one bit a step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,44 +16,37 @@ Masks = npt.NDArray[np.uint64]
 
 
 class StepMatcher:
-    """Matches batches against the same steps, and notes which of their names it has met."""
+    """Matches batches against the same steps, each with its bit."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
-        self.seen: set[str] = set()
-        """Names of the steps' events that occur, whatever else is true of these."""
-        self._wheres = [parse(step.where) if step.where else None for step in steps]
-        self._names = {name for step in steps for name in step.events}
+    def __init__(self, selectors: Iterable[tuple[int, Step]]) -> None:
+        self._selectors = [(bit, step, parse(step.where) if step.where else None) for bit, step in selectors]
+        self._by_name = any(step.events for _, step, _ in self._selectors)
 
     def masks(self, record: pa.RecordBatch) -> Masks:
-        """For each row: bit s is set where it matches step s (from 0). ``record`` has ``event`` if any step names
-        events, and the columns of every property that filters look at."""
+        """For each row the bits of the steps it matches. ``record`` has ``event`` if any step names events, and the
+        columns of every property that filters look at."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        if self._names:
+        if self._by_name:
             codes, names = encoded(record.column("event"))
-            self._note(codes, names)
-        masks = self._bits(names, [number for number, where in enumerate(self._wheres) if where is None])[codes]
-        for number, where in enumerate(self._wheres):
+        masks = bits_of([(bit, step) for bit, step, where in self._selectors if where is None], names)[codes]
+        for bit, step, where in self._selectors:
             if where is not None:
-                named = self._bits(names, [number])
+                named = bits_of([(bit, step)], names)
                 if named.any():
                     masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
         return masks
 
-    def _note(self, codes: npt.NDArray[np.int32], names: pa.Array) -> None:
-        unseen = pc.is_in(names, value_set=pa.array(sorted(self._names - self.seen), names.type))
-        for code in np.flatnonzero(unseen.to_numpy(zero_copy_only=False)).tolist():
-            if (codes == code).any():
-                self.seen.add(names[code].as_py())
 
-    def _bits(self, names: pa.Array, wanted: Sequence[int]) -> Masks:
-        """For each name the steps (of those wanted) whose events it is one of."""
-        bits = np.zeros(len(names), np.uint64)
-        for number in wanted:
-            events = self.steps[number].events
-            found = pc.is_in(names, value_set=pa.array(events, names.type)).to_numpy(zero_copy_only=False)
-            bits[found if events else slice(None)] |= np.uint64(1 << number)
-        return bits
+def bits_of(selectors: Iterable[tuple[int, Step]], names: pa.Array) -> Masks:
+    """For each name the bits of those whose events it is one of; a last entry for no name."""
+    bits = np.zeros(len(names) + 1, np.uint64)
+    for bit, step in selectors:
+        matches = np.ones(len(bits), np.bool_)
+        if step.events:
+            found = pc.is_in(names, value_set=pa.array(step.events, names.type))
+            matches = np.append(found.to_numpy(zero_copy_only=False), False)
+        bits[matches] |= np.uint64(1 << bit)
+    return bits
 
 
 def columns_of_steps(steps: Sequence[Step], where: str, others: Sequence[str]) -> tuple[set[str], set[str]]:

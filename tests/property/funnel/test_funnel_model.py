@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from evenshard.errors import EvenshardError
-from evenshard.queries import funnel_answer, scans, user_rows
+from evenshard.queries import funnel_answer, names, scans, user_rows
 from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
@@ -103,8 +103,8 @@ def as_dicts(steps: Any) -> list[dict[str, Any]]:
     return [{**asdict(step), "histogram": list(map(asdict, step.histogram))} for step in steps]
 
 
-def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]:
-    """The answer, from shards that are lists."""
+def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats, set[str]]:
+    """The answer, from shards that are lists; and the names of events that were not met."""
     shards, size, rest, dictionaries = case["layout"]
     homes: list[list[Row]] = [[] for _ in range(shards)]
     for row in reference.rows:
@@ -129,7 +129,8 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]
         partial, one = scans.run(scan, given_rows)
         partials.append(scans.read_partial(partial))
         stats.append(one)
-    return funnel_answer.finish(query, funnel_answer.merge(partials)), add_stats(stats)
+    unknown = set(scans.events_of(scan)) - names.seen_in(partials).events
+    return funnel_answer.finish(query, funnel_answer.merge(partials)), add_stats(stats), unknown
 
 
 def reference_answer(case: dict[str, Any], reference: Reference) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def check(case: dict[str, Any]) -> None:
     reference = Reference()
     reference.import_events(case["rows"])
     expected = reference_answer(case, reference)
-    got, stats = scanned(case, reference)
+    got, stats, _ = scanned(case, reference)
     assert as_dicts(got.overall) == expected["overall"]["steps"]
     assert [(comparable(group.by), as_dicts(group.steps)) for group in got.groups] == [
         (comparable(group["by"]), group["steps"]) for group in expected["groups"]
@@ -201,7 +202,7 @@ def base(**fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def answer_to(case: dict[str, Any]) -> tuple[Any, ScanStats]:
+def answer_to(case: dict[str, Any]) -> tuple[Any, ScanStats, set[str]]:
     reference = Reference()
     reference.import_events(case["rows"])
     return scanned(case, reference)
@@ -219,10 +220,10 @@ def test_duplicates_are_skipped_and_counted_where_they_match_a_step() -> None:
         ("click", 1, {}, "c"),
     ]
     case = base(rows=[*copies, ("click", 1, {}, "c")], steps=[("view", ""), ("view", "")])
-    answer, stats = answer_to(case)
+    answer, stats, _ = answer_to(case)
     assert [step.count for step in answer.overall] == [1, 0]
     assert (stats.duplicates_skipped_log, stats.duplicates_skipped_segment, stats.rows_scanned) == (0, 1, 6)
-    answer, stats = answer_to(case | {"query": case["query"] | {"include_duplicates": True}})
+    answer, stats, _ = answer_to(case | {"query": case["query"] | {"include_duplicates": True}})
     assert [step.count for step in answer.overall] == [1, 1]
     assert stats.duplicates_skipped_segment == 0
 
@@ -236,22 +237,22 @@ def test_a_tie_is_filled_by_the_first_in_order_of_name_and_insert_id() -> None:
     # What matches step 1 comes before what does not.
     for step, plan in (("view", 4), ("view|buy", 4), ("buy|click", 3), ("view where plan in [1, 2]", 2)):
         name, _, where = step.partition(" where ")
-        answer, _ = answer_to(base(rows=rows, steps=[("view", ""), (name, where)], query=query))
+        answer, _, _ = answer_to(base(rows=rows, steps=[("view", ""), (name, where)], query=query))
         assert [group.by for group in answer.groups] == [(plan,)], step
 
 
 def test_unknown_events_are_named_and_answer_nothing() -> None:
     rows = [("view", 0, {}, "a"), ("buy", 1, {}, "b")]
-    answer, _ = answer_to(base(rows=rows, steps=[("nothing", ""), ("buy", "")]))
-    assert ([step.count for step in answer.overall], answer.unknown_events) == ([0, 0], ("nothing",))
+    answer, _, unknown = answer_to(base(rows=rows, steps=[("nothing", ""), ("buy", "")]))
+    assert ([step.count for step in answer.overall], unknown) == ([0, 0], {"nothing"})
     assert answer.overall[0].conversion_from_first is None
-    answer, _ = answer_to(base(rows=rows, steps=A_B))
-    assert (answer.overall[1].count, answer.unknown_events) == (1, ())
+    answer, _, unknown = answer_to(base(rows=rows, steps=A_B))
+    assert (answer.overall[1].count, unknown) == (1, set())
 
 
 def test_completions_count_up_to_the_window_after_the_range() -> None:
     rows = [("view", 47, {}, "a"), ("buy", 58, {}, "b"), ("view", 48, {}, "c", "bob"), ("buy", 49, {}, "d", "bob")]
-    answer, _ = answer_to(base(rows=rows, steps=A_B))
+    answer, _, _ = answer_to(base(rows=rows, steps=A_B))
     assert [step.count for step in answer.overall] == [1, 1]
     assert answer.overall[1].median_seconds_from_first == 11 * 3600
 
@@ -260,7 +261,7 @@ def test_a_day_the_clock_never_showed_has_no_entries() -> None:
     rows = [("view", 0, {}, "a"), ("buy", 1, {}, "b")]
     case = base(rows=rows, steps=A_B, query={"from_date": "2011-12-30", "to_date": "2011-12-30"})
     case["rows"] = [row | {"time": 1_325_239_200_000 + at} for at, row in enumerate(case["rows"])]
-    answer, _ = answer_to(case | {"zone": "Pacific/Apia"})
+    answer, _, _ = answer_to(case | {"zone": "Pacific/Apia"})
     assert [step.count for step in answer.overall] == [0, 0]
 
 
