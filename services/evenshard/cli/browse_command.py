@@ -9,24 +9,24 @@ import typer
 
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import account, flag, read_request
-from evenshard.cli.query_options import NoCacheOption
+from evenshard.cli.query_options import (
+    TIMEOUT_DEFAULT,
+    NoCacheOption,
+    PartialOption,
+    QueryOption,
+    TenantOption,
+    TimeoutOption,
+    WhereOption,
+)
 from evenshard.cli.values import duration_s, shown, table
 from evenshard.errors import EvenshardError, ExitStatus
 
 _WIDTH: Final = 100
 """Characters of values a line."""
 
-TenantOption = Annotated[str | None, typer.Option(help="Whose events.")]
 FromOption = Annotated[str | None, typer.Option("--from", metavar="D", help="First day, YYYY-MM-DD; none: any.")]
 ToOption = Annotated[str | None, typer.Option("--to", metavar="D", help="Last day, inclusive; none: any.")]
 DuplicatesOption = Annotated[bool, typer.Option("--include-duplicates", help="Copies too.")]
-PartialOption = Annotated[
-    bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
-]
-TimeoutOption = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")]
-QueryOption = Annotated[
-    str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
-]
 
 
 def schema(
@@ -37,7 +37,7 @@ def schema(
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
-    timeout: TimeoutOption = "30s",
+    timeout: TimeoutOption = TIMEOUT_DEFAULT,
     query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,
@@ -63,13 +63,13 @@ def timeline(
     user: Annotated[str | None, typer.Option(metavar="ID", help="The user's distinct_id.")] = None,
     from_date: FromOption = None,
     to_date: ToOption = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext == ".py"')] = None,
+    where: WhereOption = None,
     page_size: Annotated[int | None, typer.Option(min=1, help="Events a page; default 100, at most 10,000.")] = None,
     page_token: Annotated[str | None, typer.Option(metavar="T", help="The next_page_token of the page before.")] = None,
     include_duplicates: DuplicatesOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
-    timeout: TimeoutOption = "30s",
+    timeout: TimeoutOption = TIMEOUT_DEFAULT,
     query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,

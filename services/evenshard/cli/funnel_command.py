@@ -7,13 +7,24 @@ import typer
 from evenshard.cli.funnel_text import funnel_text
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import answer_of
-from evenshard.cli.query_options import NoCacheOption
+from evenshard.cli.query_options import (
+    TIMEOUT_DEFAULT,
+    ByOption,
+    DuplicatesOption,
+    LimitOption,
+    NoCacheOption,
+    PartialOption,
+    QueryOption,
+    TenantOption,
+    TimeoutOption,
+    WhereOption,
+)
 from evenshard.cli.values import duration_s
 from evenshard.errors import ExitStatus
 
 
 def funnel(
-    tenant: Annotated[str | None, typer.Option(help="Whose events.")] = None,
+    tenant: TenantOption = None,
     from_date: Annotated[str | None, typer.Option("--from", metavar="D", help="First day of entries.")] = None,
     to_date: Annotated[str | None, typer.Option("--to", metavar="D", help="Last day of entries, inclusive.")] = None,
     step: Annotated[
@@ -47,7 +58,7 @@ def funnel(
     hold: Annotated[
         list[str] | None, typer.Option(metavar="PROP", help="All steps share the value of this property; up to 3.")
     ] = None,
-    by: Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")] = None,
+    by: ByOption = None,
     by_step: Annotated[
         str | None,
         typer.Option(metavar="first|last|N", help="The step whose values count; default the first with any."),
@@ -55,17 +66,13 @@ def funnel(
     explain_user: Annotated[
         str | None, typer.Option(metavar="ID", help="Tell which of this user's events filled which step, and why.")
     ] = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext in [".py", ".pyi"]')] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')] = None,
-    include_duplicates: Annotated[bool, typer.Option("--include-duplicates", help="Count copies too.")] = False,
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
-    ] = False,
+    where: WhereOption = None,
+    limit: LimitOption = None,
+    include_duplicates: DuplicatesOption = False,
+    allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "30s",
-    query: Annotated[
-        str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
-    ] = None,
+    timeout: TimeoutOption = TIMEOUT_DEFAULT,
+    query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:

@@ -9,7 +9,18 @@ from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
 from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
 from evenshard.cli.query_flags import answer_of
-from evenshard.cli.query_options import NoCacheOption
+from evenshard.cli.query_options import (
+    TIMEOUT_DEFAULT,
+    ByOption,
+    DuplicatesOption,
+    LimitOption,
+    NoCacheOption,
+    PartialOption,
+    QueryOption,
+    TenantOption,
+    TimeoutOption,
+    WhereOption,
+)
 from evenshard.cli.retention_command import retention
 from evenshard.cli.segmentation_table import segmentation_table
 from evenshard.cli.values import duration_s
@@ -32,7 +43,7 @@ app.command()(flows)
 
 @app.command()
 def segmentation(
-    tenant: Annotated[str | None, typer.Option(help="Whose events.")] = None,
+    tenant: TenantOption = None,
     from_date: Annotated[str | None, typer.Option("--from", metavar="D", help="First day, YYYY-MM-DD.")] = None,
     to_date: Annotated[str | None, typer.Option("--to", metavar="D", help="Last day, inclusive.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Any of these; none: any event.")] = None,
@@ -44,18 +55,14 @@ def segmentation(
         typer.Option(help="Default total; average: events a user; from sum on: of the numbers of --property."),
     ] = None,
     property_: Annotated[str | None, typer.Option("--property", metavar="PROP", help="Whose numbers.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext == ".py"')] = None,
-    by: Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')] = None,
-    include_duplicates: Annotated[bool, typer.Option("--include-duplicates", help="Count copies too.")] = False,
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
-    ] = False,
+    where: WhereOption = None,
+    by: ByOption = None,
+    limit: LimitOption = None,
+    include_duplicates: DuplicatesOption = False,
+    allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait.")] = "30s",
-    query: Annotated[
-        str | None, typer.Option(metavar="F.json", help="The whole request as proto3 JSON, instead of flags.")
-    ] = None,
+    timeout: TimeoutOption = TIMEOUT_DEFAULT,
+    query: QueryOption = None,
     gateway: GatewayOption = GATEWAY_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
