@@ -29,14 +29,16 @@ from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
 from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
+from evenshard.queries.expression_model import Comparison
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.measures import OF_USERS
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.segmentation_parts import clock_for
+from evenshard.queries.split import Matching, Rows
 from evenshard.queries.steps import Step
 
-Rows = Parts | Iterable[ScannedRows]
 Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
@@ -118,6 +120,51 @@ def _columns_of(plan: Scan) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
             return funnel.columns_of(plan.funnel)
 
 
+def scans_within(scan: bytes) -> list[bytes]:
+    """The scan itself, and those of the cohorts it needs, in the order in which they run."""
+    scan, needed = _unwrapped(scan)
+    return [*(one for cohort in needed for one in cohort.scans), scan]
+
+
+def concerns_users(scan: bytes) -> bool:
+    """Whether it matters to ``scan`` which rows are of one user; else rows add up wherever they are."""
+    match _read(scan):
+        case SegmentationScan(measure=measure) if measure in OF_USERS:
+            return True
+        case SegmentationScan() | SchemaScan() | TimelineScan():
+            return bool(cohorts_needed(scan))
+    return True
+
+
+def matching(scan: bytes) -> Matching:
+    """Which rows of a user decide what ``scan`` makes of that user."""
+    plan = _read(scan)
+    match plan:
+        case SegmentationScan(events=events, where=where):
+            pass
+        case FunnelScan() | ReachedScan():
+            funnel_plan = plan if isinstance(plan, FunnelScan) else plan.funnel
+            events, where = _names(_steps_of(funnel_plan)), funnel_plan.where
+            if funnel_plan.count_mode == "session":  # a run of all events
+                events, where = (), ""
+            elif funnel_plan.order == "strict":  # any event breaks it
+                events = ()
+        case RetentionScan(where=where):
+            events = _names((plan.birth, plan.returning))
+        case FlowsScan(where=where, window_ms=window_ms):
+            events, where = (), where if window_ms >= 0 else ""
+        case DidScan():
+            events, where = _names(plan.steps) if plan.did else (), ""  # else any event makes a member
+        case TimelineScan(user=user):
+            return Matching(where=Comparison("$distinct_id", "==", user))
+        case SchemaScan():
+            return Matching()
+    filtered = parse(where) if where else None
+    if filtered is not None and cohorts_named(sorted(names_in(filtered))):
+        filtered = None  # who belongs is known where rows meet
+    return Matching(events, filtered)
+
+
 def user_of(scan: bytes) -> str | None:
     """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
     plan = _read(scan)
@@ -152,8 +199,7 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            steps = [*plan.steps, *(each.step for each in plan.exclusions)]
-            events = () if plan.order == "strict" else _names(steps)  # there any event breaks it
+            events = () if plan.order == "strict" else _names(_steps_of(plan))  # there any event breaks it
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case SchemaScan() | TimelineScan():
             events = ()
@@ -179,50 +225,53 @@ def view_for(scan: bytes) -> View:
 
 
 def run(scan: bytes, rows: Rows, check: Callable[[], None] = lambda: None) -> tuple[bytes, ScanStats]:
-    """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
+    """As ``run_with_cohorts``, of a scan that needs none, over ``rows``."""
+    return run_with_cohorts(scan, lambda _: rows, check)
 
-    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+
+def run_with_cohorts(
+    scan: bytes,
+    read: Callable[[bytes], Rows],
+    check: Callable[[], None] = lambda: None,
+    without_split: Callable[[bytes, Rows], Rows] = lambda _, rows: rows,
+) -> tuple[bytes, ScanStats]:
+    """Goes once through the rows of a scan, and returns the partial and the account of the scan; of one that needs
+    cohorts, who belongs is found first, by scans of their own.
+
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. ``read``
+    gives the rows of one scan, with ``columns_needed``; ``without_split`` those of a scan that count here. Raises
     ``QUERY_INVALID`` where the answer would exceed a bound.
     """
-    table, stats = _table_of(scan, rows, check)
-    partial = write_partial(table)
+    scan, needed = _unwrapped(scan)
+    members: dict[str, pa.Array] = {}
+    spent: list[ScanStats] = []
+
+    def counted(one: bytes, rows: Rows) -> Rows:
+        rows = without_split(one, rows)
+        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
+        return cohorts.marked(_rows(rows, check), mine) if mine else rows
+
+    for cohort in needed:
+        found = []
+        for one in cohort.scans:
+            table, stats = _table_of(one, counted(one, read(one)), check)
+            found.append(table.column("user").combine_chunks())
+            spent.append(stats)
+        members[cohort.name] = cohorts.in_all(found)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    table, stats = _table_of(scan, counted(scan, watch.over(read(scan))), check)
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",
             f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
             hint="ask for fewer days, a shorter window, or filter with where",
         )
-    return partial, stats
-
-
-def run_with_cohorts(
-    scan: bytes, read: Callable[[bytes], Rows], check: Callable[[], None] = lambda: None
-) -> tuple[bytes, ScanStats]:
-    """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
-    with ``columns_needed``."""
-    scan, needed = _unwrapped(scan)
-    members: dict[str, pa.Array] = {}
-    spent: list[ScanStats] = []
-
-    def rows_of(one: bytes) -> Rows:
-        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
-        return cohorts.marked(_rows(read(one), check), mine) if mine else read(one)
-
-    for cohort in needed:
-        found = []
-        for one in cohort.scans:
-            table, stats = _table_of(one, rows_of(one), check)
-            found.append(table.column("user").combine_chunks())
-            spent.append(stats)
-        members[cohort.name] = cohorts.in_all(found)
-    partial, stats = run(scan, rows_of(scan), check)
     return partial, add_stats([stats, *spent])
 
 
 def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
-    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
-    rows = watch.over(rows)
     match plan:
         case SegmentationScan() if (clock := clock_for(plan)) is not None:
             table, stats = segmentation_parts.scan_parts(plan, clock, _parts(rows), check)
@@ -244,7 +293,7 @@ def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Ta
             table, stats = cohorts.scan_did(plan, _rows(rows, check))
         case ReachedScan():
             table, stats = cohorts.scan_reached(plan, _rows(rows, check))
-    return watch.noted(table), stats
+    return table, stats
 
 
 def _parts(rows: Rows) -> Parts:
@@ -284,6 +333,11 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
+
+
+def _steps_of(plan: FunnelScan) -> list[Step]:
+    """Its steps, and what it excludes."""
+    return [*plan.steps, *(each.step for each in plan.exclusions)]
 
 
 def _names(steps: Sequence[Step]) -> tuple[str, ...]:

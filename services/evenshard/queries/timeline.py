@@ -9,9 +9,9 @@ whether there are others behind.
 
 import base64
 import binascii
-from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -127,6 +127,31 @@ class _Scan:
 
     def stats(self) -> ScanStats:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
+
+
+def merge(plan: TimelineScan, partials: Sequence[pa.Table]) -> pa.Table:
+    """The page of ``plan`` out of those that several shards gave to ``of_shards(plan)``."""
+    running = _Scan(replace(plan, where="", skip_duplicates=False))  # that was done
+    bounds = []
+    for partial in partials:
+        for record in partial.combine_chunks().to_batches():
+            running.add(ScannedRows(record, False, 0))
+            if partial.schema.metadata[MORE] == b"1":
+                bounds.append(_order(key_at(record, record.num_rows - 1)))
+    merged = running.partial()
+    rows = concat(merged.to_batches())
+    known = rows.num_rows
+    if bounds:  # what a shard left out comes behind its last row
+        known = bisect_right(range(rows.num_rows), min(bounds), key=lambda at: _order(key_at(rows, at)))
+        if not known:
+            raise EvenshardError("QUERY_INVALID", "events of one ms that are shown already fill a page by themselves")
+    more = bool(bounds) or merged.schema.metadata[MORE] == b"1"
+    return pa.Table.from_batches([rows.slice(0, known)]).replace_schema_metadata({MORE: b"1" if more else b"0"})
+
+
+def of_shards(plan: TimelineScan) -> TimelineScan:
+    """What to ask several shards, any of which may have had the rows that are to be skipped."""
+    return replace(plan, limit=plan.limit + plan.skip, skip=0)
 
 
 def _ordered(rows: pa.RecordBatch) -> pa.RecordBatch:

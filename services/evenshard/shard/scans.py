@@ -3,8 +3,9 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,20 +14,12 @@ from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.events.scan import Part, Parts
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
-from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import Rows, columns_needed, run_with_cohorts, user_of, view_for
+from evenshard.queries.reunion import ShardAnswer, answer
+from evenshard.queries.scans import columns_needed, user_of, view_for
+from evenshard.queries.split import Rows, Split
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """The partial answer of this shard."""
-
-    partial: bytes
-    stats: ScanStats
-    data_version: str
 
 
 class Patience:
@@ -53,14 +46,16 @@ async def scan(
     epoch: Epoch,
     owned: Owned,
     plan: bytes,
+    split_at: Callable[[], Split | None],
     remaining_s: float,
-) -> Scanned:
-    """Runs ``plan`` over everything acknowledged by now in the slots ``owned``. Raises ``STALE_EPOCH``,
-    ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
+) -> tuple[ShardAnswer, str]:
+    """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
+    data. ``split_at`` tells what is known of split users. Raises ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``,
+    ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
     try:
         return await asyncio.get_running_loop().run_in_executor(
-            pool, _scan, store, tenant, epoch, owned, plan, patience
+            pool, _scan, store, tenant, epoch, owned, plan, split_at, patience
         )
     finally:
         patience.give_up()
@@ -74,7 +69,15 @@ def _slot_of(user: str, owned: Owned) -> Owned:
     return found
 
 
-def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
+def _scan(
+    store: Store,
+    tenant: TenantId,
+    epoch: Epoch,
+    owned: Owned,
+    plan: bytes,
+    split_at: Callable[[], Split | None],
+    patience: Patience,
+) -> tuple[ShardAnswer, str]:
     patience.check()
     store.fence(tenant, epoch)
     asked, user, views = columns_needed(plan), user_of(plan), [view_for(plan)]
@@ -86,14 +89,14 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
                 return map(view.show, snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms))
             wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
-            found = snapshot.parts(wanted)
-            return Parts([_shown(part, view) for part in found.parts], found.people)
+            stored = snapshot.parts(wanted)
+            return Parts([_shown(part, view) for part in stored.parts], stored.people)
 
-        partial, stats = run_with_cohorts(plan, read, patience.check)
+        found = answer(plan, read, split_at(), patience.check)
         rewritten = views[-1].rewritten  # the query's own scan comes last
         given_up = snapshot.rows_given_up(asked.start_ms, asked.end_ms)
-        stats = replace(stats, hot_events_rewritten=rewritten, rows_given_up=given_up)
-        return Scanned(partial, stats, snapshot.data_version)
+        stats = replace(found.stats, hot_events_rewritten=rewritten, rows_given_up=given_up)
+        return replace(found, stats=stats), snapshot.data_version
 
 
 def _shown(part: Part, view: View) -> Part:
