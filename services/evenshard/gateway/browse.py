@@ -14,7 +14,7 @@ from evenshard.queries import schema, schema_answer
 from evenshard.queries.browse_model import SchemaQuery, TimelineQuery, ranges_ms
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.schema_answer import SchemaAnswer
-from evenshard.queries.timeline import MORE, PageToken, merge, of_shards
+from evenshard.queries.timeline import MORE, PageToken, merge
 
 Warnings = tuple[tuple[str, str], ...]
 """Codes and messages."""
@@ -87,10 +87,9 @@ async def answer_timeline(scatter: Scatter, name: str, query: TimelineQuery, ter
     async def attempt(tenant: Tenant) -> AnsweredTimeline:
         scan = await asyncio.to_thread(_timeline_scan, tenant, query, token)
         shards = tenant.placement.shards_of(query.user)
-        asked = scan if len(shards) == 1 else of_shards(scan)
-        scattered = await scatter.scan(tenant, asked.to_json(), terms, only=shards)
+        scattered = await scatter.scan(tenant, scan.to_json(), terms, only=shards)
         pages = scattered.partials
-        if len(shards) > 1:
+        if len(pages) > 1:
             pages = [await asyncio.to_thread(merge, scan, pages)]
         events, following = await asyncio.to_thread(_page, name, query, token, pages)
         return AnsweredTimeline(tenant, events, following, scattered)

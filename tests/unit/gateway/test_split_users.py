@@ -12,6 +12,7 @@ from evenshard.directory.placement import even_placement
 from evenshard.errors import EvenshardError
 from evenshard.gateway.reunion import Reunion
 from evenshard.ids import Epoch, ShardId
+from evenshard.queries import timeline
 from evenshard.runtime.settings import Settings
 from evenshard.testing.gateway_world import TENANT, GatewayWorld, ListShard
 from evenshard.testing.reference import Row
@@ -281,3 +282,19 @@ async def test_a_split_users_timeline_has_all_rows_in_order_page_by_page(how: in
             expected = there.reference.timeline("acme", "hot", where=wanted, include_duplicates=include_duplicates)
             assert pages == expected
             assert len(expected) > 5
+
+
+@pytest.mark.parametrize("how", SPLIT)
+async def test_pages_that_shards_cut_by_bytes_leave_out_nobody_elses_rows(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "BYTES_MAX", 5_000)
+    rows = [row("hot", "view", at, text="x" * (3_000 if at % 3 else 10)) for at in range(60)]
+    async with GatewayWorld(shard_count=6) as there:
+        await there.spread(rows, how)
+        hours, token = [], ""
+        while not hours or token:
+            page = await there.timeline("hot", page_size=40, page_token=token)
+            hours += [(orjson.loads(line)["properties"]["time"] - START_MS) // HOUR_MS for line in page.events]
+            token = page.next_page_token
+        assert hours == list(range(60))
