@@ -38,8 +38,7 @@ class Layout(NamedTuple):
     spread: int | str
     """One of ``SPREADS``; or how many shards."""
     piece_rows: int
-    """Every other piece is from a segment; where there is an even number of rows in each, it is known whose they are.
-    """
+    """The older half is of segments. Where there is an even number of rows in each, it is known whose they are."""
     rest: bool
     """Every other piece has no columns for properties."""
     dictionaries: bool
@@ -123,7 +122,7 @@ def _reader(home: Sequence[Row], laid: Layout) -> Callable[[bytes], Rows]:
         pieces = [
             scanned_rows(
                 mine[at : at + laid.piece_rows],
-                indexed=number % 2 == 0,
+                indexed=2 * at < len(mine),
                 rest=laid.rest and number % 2 == 1,
                 dictionaries=laid.dictionaries,
             )

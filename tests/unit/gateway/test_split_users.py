@@ -252,6 +252,26 @@ async def test_an_answer_accounts_for_all_that_was_read_and_left_out() -> None:
 
 
 @pytest.mark.parametrize("how", SPREADS)
+async def test_what_lies_between_matters_wherever_it_is(how: int | str) -> None:
+    """An event that a question does not ask for holds a session together, and breaks a strict order."""
+    rows = [
+        row(f"user-{number}", event, number + minutes / 60, **properties)
+        for number in range(20)
+        for event, minutes, properties in (("view", 0, {"plan": 1}), ("click", 20, {}), ("buy", 40, {"plan": 1}))
+    ]
+    async with GatewayWorld(shard_count=7) as there:
+        await there.spread(rows, how)
+        asked = {**RANGE, "where": "plan is set"}
+        session = await there.funnel(["view", "buy"], **asked, count_mode="session")
+        assert [step.count for step in session.overall.steps] == [20, 20]
+        flows = await there.flows("view", **asked, session=True)
+        assert [(edge.to, edge.count) for edge in flows.edges] == [("buy", 20)]
+        for where, converted in (("", 0), ("plan is set", 20)):
+            strict = await there.funnel(["view", "buy"], **RANGE, where=where, order="strict")
+            assert [step.count for step in strict.overall.steps] == [20, converted]
+
+
+@pytest.mark.parametrize("how", SPREADS)
 async def test_one_users_explanation_is_the_same_wherever_the_rows_are(how: int | str) -> None:
     rows = some_rows(3)
     asked = {**RANGE, "explain_user": "hot", "count_mode": "total", "by": ["plan"]}
