@@ -17,6 +17,7 @@ from evenshard.ids import ShardId
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.scans import (
     PARTIAL_BYTES_MAX,
+    Rows,
     columns_needed,
     concerns_users,
     matching,
@@ -25,7 +26,7 @@ from evenshard.queries.scans import (
     scans_within,
     write_partial,
 )
-from evenshard.queries.split import Apart, Room, Rows, Split, from_elsewhere, scanned_rows, too_many_rows
+from evenshard.queries.split import Apart, Room, Split, from_elsewhere, scanned_rows, too_many_rows
 
 DAY_MS = 86_400_000
 SplitRows = Sequence[bytes]

@@ -29,17 +29,15 @@ from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
 from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
-from evenshard.queries.expression_model import Comparison
 from evenshard.queries.flows_plan import FlowsScan
-from evenshard.queries.measures import OF_USERS
+from evenshard.queries.matching import Matching, Scan, follows_users, matching_rows
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.segmentation_parts import clock_for
-from evenshard.queries.split import Matching, Rows
 from evenshard.queries.steps import Step
 
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
+Rows = Parts | Iterable[ScannedRows]
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
 
@@ -128,41 +126,12 @@ def scans_within(scan: bytes) -> list[bytes]:
 
 def concerns_users(scan: bytes) -> bool:
     """Whether it matters to ``scan`` which rows are of one user; else rows add up wherever they are."""
-    match _read(scan):
-        case SegmentationScan(measure=measure) if measure in OF_USERS:
-            return True
-        case SegmentationScan() | SchemaScan() | TimelineScan():
-            return bool(cohorts_needed(scan))
-    return True
+    return follows_users(_read(scan)) or bool(cohorts_needed(scan))
 
 
 def matching(scan: bytes) -> Matching:
     """Which rows of a user decide what ``scan`` makes of that user."""
-    plan = _read(scan)
-    match plan:
-        case SegmentationScan(events=events, where=where):
-            pass
-        case FunnelScan() | ReachedScan():
-            funnel_plan = plan if isinstance(plan, FunnelScan) else plan.funnel
-            events, where = _names(_steps_of(funnel_plan)), funnel_plan.where
-            if funnel_plan.count_mode == "session":  # a run of all events
-                events, where = (), ""
-            elif funnel_plan.order == "strict":  # any event breaks it
-                events = ()
-        case RetentionScan(where=where):
-            events = _names((plan.birth, plan.returning))
-        case FlowsScan(where=where, window_ms=window_ms):
-            events, where = (), where if window_ms >= 0 else ""
-        case DidScan():
-            events, where = _names(plan.steps) if plan.did else (), ""  # else any event makes a member
-        case TimelineScan(user=user):
-            return Matching(where=Comparison("$distinct_id", "==", user))
-        case SchemaScan():
-            return Matching()
-    filtered = parse(where) if where else None
-    if filtered is not None and cohorts_named(sorted(names_in(filtered))):
-        filtered = None  # who belongs is known where rows meet
-    return Matching(events, filtered)
+    return matching_rows(_read(scan))
 
 
 def user_of(scan: bytes) -> str | None:
@@ -199,7 +168,8 @@ def view_for(scan: bytes) -> View:
             ]
             ranges_ms = _joined(inside)
         case FunnelScan():
-            events = () if plan.order == "strict" else _names(_steps_of(plan))  # there any event breaks it
+            steps = [*plan.steps, *(each.step for each in plan.exclusions)]
+            events = () if plan.order == "strict" else _names(steps)  # there any event breaks it
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case SchemaScan() | TimelineScan():
             events = ()
@@ -333,11 +303,6 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
-
-
-def _steps_of(plan: FunnelScan) -> list[Step]:
-    """Its steps, and what it excludes."""
-    return [*plan.steps, *(each.step for each in plan.exclusions)]
 
 
 def _names(steps: Sequence[Step]) -> tuple[str, ...]:

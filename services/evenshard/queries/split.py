@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,13 +20,11 @@ from evenshard.events.hashing import SLOT_SHIFT, hash_strings, slots_of, string_
 from evenshard.events.scan import Bools, Part, Parts, ScannedRows
 from evenshard.events.user_runs import UserRuns
 from evenshard.events.users import UNKNOWN, People
-from evenshard.queries.evaluate import evaluate
-from evenshard.queries.expression_model import Expression
 from evenshard.queries.groups import Integers
+from evenshard.queries.matching import Matching, picked
+from evenshard.queries.scans import Rows
 from evenshard.queries.user_codes import user_codes
-from evenshard.queries.values import encoded
 
-Rows = Parts | Iterable[ScannedRows]
 INDEXED: Final = "indexed"
 """bool, never null: of a row given back, whether it is from a segment."""
 _SHIFT: Final = np.uint64(SLOT_SHIFT)
@@ -45,25 +42,6 @@ class Split:
     """Users at home here of whom others have rows."""
     bytes_max: int
     """Memory of rows given back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matching:
-    """Which rows a scan may look at."""
-
-    events: tuple[str, ...] = ()
-    """Any of them; none: any event."""
-    where: Expression | None = None
-
-    def rows(self, record: pa.RecordBatch) -> pa.RecordBatch:
-        """Those that match."""
-        if self.events and record.num_rows:
-            codes, names = encoded(record.column("event"))
-            wanted = pc.is_in(names, value_set=pa.array(self.events, names.type)).to_numpy(zero_copy_only=False)
-            record = _picked(record, wanted[codes])
-        if self.where is not None and record.num_rows:
-            record = _picked(record, evaluate(self.where, record))
-        return record
 
 
 class Room:
@@ -163,7 +141,7 @@ class Apart:
         split = self._split_ids(ids)[codes]
         if not split.any():
             return some, None
-        return replace(some, record=_picked(some.record, ~split)), _picked(some.record, split)
+        return replace(some, record=picked(some.record, ~split)), picked(some.record, split)
 
     def _split_people(self, people: People) -> Bools | None:
         """For each user whether they are split; None: nobody is, which is seen without a look at everybody, for they
@@ -248,10 +226,6 @@ def scanned_rows(table: pa.Table) -> list[ScannedRows]:
         mine = table.filter(pc.equal(table.column(INDEXED), indexed)).drop_columns([INDEXED])
         found += [ScannedRows(record, indexed, 0) for record in mine.combine_chunks().to_batches()]
     return found
-
-
-def _picked(record: pa.RecordBatch, rows: npt.NDArray[np.bool_]) -> pa.RecordBatch:
-    return record if rows.all() else record.take(pa.array(np.flatnonzero(rows)))
 
 
 def _plain(record: pa.RecordBatch) -> pa.RecordBatch:

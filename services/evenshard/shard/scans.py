@@ -15,8 +15,8 @@ from evenshard.events.scan import Part, Parts
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import columns_needed, user_of, view_for
-from evenshard.queries.split import Rows, Split
+from evenshard.queries.scans import Rows, columns_needed, user_of, view_for
+from evenshard.queries.split import Split
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store

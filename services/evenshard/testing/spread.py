@@ -21,8 +21,7 @@ from evenshard.events.users import united
 from evenshard.ids import ShardId
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.reunion import ShardAnswer, answer, reunited, split_at, untold
-from evenshard.queries.scans import columns_needed, read_partial
-from evenshard.queries.split import Rows
+from evenshard.queries.scans import Rows, columns_needed, read_partial
 from evenshard.storage.columns.runs import own_runs
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import event_record, scanned_rows
