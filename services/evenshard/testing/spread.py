@@ -128,12 +128,12 @@ def _reader(home: Sequence[Row], laid: Layout) -> Callable[[bytes], Rows]:
             for number, at in enumerate(range(0, len(mine), laid.piece_rows))
         ]
         known = needed.users and laid.piece_rows % 2 == 0
-        return _with_known_users(pieces, needed.fields) if known else iter(pieces)
+        return with_known_users(pieces, needed.fields) if known else iter(pieces)
 
     return read
 
 
-def _with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Parts:
+def with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Parts:
     """As storage gives them to scans that go through rows user by user."""
     own = [own_runs(some.record.column("distinct_id"), some.record.column("time").to_numpy()) for some in pieces]
     if not own:
