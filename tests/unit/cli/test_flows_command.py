@@ -118,12 +118,12 @@ def test_people_see_a_tree_of_bars(cluster: FakeCluster, capfd: pytest.CaptureFi
     lines = capfd.readouterr().out.splitlines()
     assert lines[:7] == [
         "8 users",
-        "0  view       8  ████████████████████████",
-        "   ├─ a       5  ███████████████            62.5 %",
-        "   ├─ $other  2  ██████                     25.0 %",
-        "   └─ (end)   1  ███                        12.5 %",
-        "1  a          5  ███████████████",
-        "1  $other     2  ██████",
+        "0  view       8  ██████████████████████████████",
+        "   ├─ a       5  ██████████████████▊             62.5 %",
+        "   ├─ $other  2  ███████▌                        25.0 %",
+        "   └─ (end)   1  ███▊                            12.5 %",
+        "1  a          5  ██████████████████▊",
+        "1  $other     2  ███████▌",
     ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import evenshard
 import pytest
 from evenshard.cli.main import run
-from evenshard.client.retention_text import triangle_text
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.text.paint import paint
+from evenshard.text.retention import triangle
 
 RETENTION = ["query", "retention", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-02"]
 BIRTH = ["--birth", 'view|sign up where plan in ["a"]']
@@ -118,7 +119,7 @@ def test_people_see_a_shaded_triangle(cluster: FakeCluster, capfd: pytest.Captur
         "            users           0           1           2",
         "2026-01-01      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %",
         "2026-01-02      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %+",
-        "average        16   █ 100.0 %   ▒  50.0 %",
+        "average        16  █ 100.0 %   ▒  50.0 %",
         "+ not over yet",
     ]
     assert lines[6] == "plan = x"
@@ -130,7 +131,7 @@ def test_a_long_triangle_is_cut_and_says_so() -> None:
         {"start": f"c{number:03}", "size": number, "returned": [0] * 20, "incomplete": [number > 190] * 20}
         for number in range(200)
     ]
-    lines = triangle_text(cohorts, [0.0] * 20).splitlines()
+    lines = paint([triangle(cohorts, [0.0] * 20)]).splitlines()
     assert [lines[1].split()[0], lines[30].split()[0], lines[31], lines[32].split()[0], lines[61].split()[0]] == [
         "c000", "c029", "…", "c170", "c199",
     ]  # fmt: skip
