@@ -2,10 +2,17 @@
 
 from typing import Any, Final
 
-from evenshard.client import FlowsResult, FunnelResult, ImportResult, RetentionResult, SegmentationResult
+from evenshard.client import (
+    CohortsResult,
+    FlowsResult,
+    FunnelResult,
+    ImportResult,
+    RetentionResult,
+    SchemaResult,
+    SegmentationResult,
+    TimelineResult,
+)
 from evenshard.client.answer import Answer
-from evenshard.client.browse import SchemaResult, TimelineResult
-from evenshard.client.cohorts import CohortsResult
 
 META: Final[dict[str, Any]] = {
     "complete": True, "missing_shards": [], "rows_scanned": 9, "shards": 2, "elapsed_ms": 1.5,

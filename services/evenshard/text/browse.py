@@ -1,10 +1,9 @@
 """A schema, a timeline and cohorts for people."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evenshard.text.cells import cut, printable, shown
+from evenshard.text.cells import cut, printable, value_text
 from evenshard.text.moment import moment
 from evenshard.text.table import Block, Column, Lines, Table, table_of
 
@@ -19,7 +18,7 @@ def schema_blocks(document: Mapping[str, Any]) -> list[Block]:
         for each in document["events"]
     ]
     properties = [
-        [each["name"], ", ".join(each["types"]), _cut(", ".join(map(_value, each["top_values"])))]
+        [each["name"], ", ".join(each["types"]), _cut(", ".join(map(value_text, each["top_values"])))]
         for each in document["properties"]
     ]
     return [
@@ -37,7 +36,7 @@ def timeline_blocks(document: Mapping[str, Any]) -> list[Block]:
             for name, value in event["properties"].items()
             if name not in ("distinct_id", "time", "$insert_id")
         }
-        texts = [f"{name}={_value(value)}" for name, value in properties.items()]
+        texts = [f"{name}={value_text(value)}" for name, value in properties.items()]
         mark = "duplicate" if event.get("duplicate") else ""
         rows.append([moment(event["properties"]["time"]), event["event"], _cut("  ".join(texts)), mark])
     blocks: list[Block] = [table_of(["time (UTC)", "event", "properties", ""], rows)]
@@ -72,10 +71,6 @@ def _step(step: Mapping[str, Any]) -> str:
     where = step.get("where")
     events: Sequence[str] = step.get("events", ())
     return ("|".join(events) or "*") + (f" where {where}" if where else "")
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | float) else shown(value)
 
 
 def _cut(text: str) -> str:

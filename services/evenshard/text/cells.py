@@ -1,5 +1,6 @@
 """Values as people read them, and how much room they take on a terminal."""
 
+import json
 from typing import Any, Final
 
 NOT_SET: Final = "(not set)"
@@ -10,7 +11,8 @@ _HARMLESS: Final = frozenset("\u00a0\u200d")
 
 
 def shown(value: Any) -> str:
-    """A value for people, safe to print: what would move a cursor, ring a bell or turn a line round is escaped."""
+    """A number or text of an answer for people, safe to print: what would move a cursor, ring a bell or turn a line
+    round is escaped."""
     match value:
         case None:
             return NOT_SET
@@ -19,8 +21,18 @@ def shown(value: Any) -> str:
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:,.2f}" if abs(value) >= 100 or value == round(value, 2) else f"{value:.5g}"
+            return f"{value:,.2f}" if abs(value) >= 1 or value == round(value, 2) else f"{value:.5g}"
     return printable(str(value))
+
+
+def value_text(value: Any) -> str:
+    """A property's value as it is: a number of a customer's may be a year or an id, and has no thousands."""
+    match value:
+        case None:
+            return NOT_SET
+        case str():
+            return printable(value)
+    return printable(json.dumps(value, ensure_ascii=False))
 
 
 def printable(text: str) -> str:

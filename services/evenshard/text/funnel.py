@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evenshard.text.cells import duration, percent, shown
+from evenshard.text.cells import duration, percent, shown, value_text
 from evenshard.text.moment import moment
 from evenshard.text.table import Bar, Block, Cell, Column, Table
 
@@ -59,7 +59,7 @@ def _everybody(steps: Sequence[Mapping[str, Any]], what: str) -> Table:
 def _groups(groups: Sequence[Mapping[str, Any]], by: Sequence[str]) -> Table:
     rows: list[list[Cell]] = [
         [
-            *map(shown, group["by"]),
+            *map(value_text, group["by"]),
             percent(group["steps"][-1]["conversion_from_first"]),
             Bar(group["steps"][-1]["conversion_from_first"]),
             *(step["count"] for step in group["steps"]),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evenshard.text.cells import shown
+from evenshard.text.cells import value_text
 from evenshard.text.paint import OPEN
 from evenshard.text.table import Block, Column, Heat, Table
 
@@ -15,7 +15,7 @@ def retention_blocks(document: Mapping[str, Any], by: Sequence[str]) -> list[Blo
     """The document of ``query retention``: everybody's triangle, then one of each group."""
     blocks: list[Block] = [triangle(document["cohorts"], document["average"])]
     for group in document["groups"]:
-        title = ", ".join(f"{name} = {shown(value)}" for name, value in zip(by, group["by"], strict=True))
+        title = ", ".join(f"{name} = {value_text(value)}" for name, value in zip(by, group["by"], strict=True))
         blocks.append(triangle(group["cohorts"], group["average"], title))
     return blocks
 
@@ -31,7 +31,7 @@ def triangle(cohorts: Sequence[Mapping[str, Any]], average: Sequence[float | Non
     if any(isinstance(each, Heat) and each.is_open for row in rows for each in row):
         notes.append(f"{OPEN} not over yet")
     if buckets < len(average):
-        notes.append(f"{len(average) - buckets} more buckets: --json shows all")
+        notes.append(f"{len(average) - buckets} more buckets: --json, in Python to_dict(), has all")
     rows.append(["average", sum(cohort["size"] for cohort in cohorts), *map(Heat, average[:buckets])])
     columns = [Column(), Column("users", True), *(Column(str(bucket), True) for bucket in range(buckets))]
     return Table(columns, rows, title, notes, foot=1, lead=2)

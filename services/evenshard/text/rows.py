@@ -8,7 +8,7 @@ from evenshard.text.table import Cell, Table
 def rows_shown(table: Table, rows_max: int | None) -> list[Sequence[Cell] | int]:
     """The rows in order; a number stands for so many that are left out."""
     rows = list(table.rows)
-    if rows_max is None or len(rows) <= rows_max:
+    if rows_max is None or len(rows) <= rows_max + 1:  # a line for one row says less than the row
         return list(rows)
     head = -(-(rows_max - table.foot) // 2)
     tail = rows_max - head

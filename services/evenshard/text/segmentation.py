@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evenshard.text.cells import UNDEFINED, percent, shown
+from evenshard.text.cells import UNDEFINED, percent, value_text
 from evenshard.text.paint import OPEN
 from evenshard.text.table import Bar, Block, Cell, Column, Spark, Table
 
@@ -68,7 +68,7 @@ def _groups(series: Sequence[Series], buckets: Sequence[str], by: Sequence[str],
     adds_up = measure == "total"
     rows: list[list[Cell]] = [
         [
-            *map(shown, line["by"]),
+            *map(value_text, line["by"]),
             _number(line["overall"]),
             percent((line["overall"] or 0) / total) if adds_up and total else "",
             Bar((line["overall"] or 0) / largest if largest else 0),
@@ -82,7 +82,7 @@ def _groups(series: Sequence[Series], buckets: Sequence[str], by: Sequence[str],
 
 
 def _side_by_side(series: Sequence[Series], buckets: Sequence[str], incomplete: int) -> Table:
-    columns = [Column(), *(Column(" / ".join(map(shown, line["by"])), True) for line in series)]
+    columns = [Column(), *(Column(" / ".join(map(value_text, line["by"])), True) for line in series)]
     rows = [
         [label, *(_number(line["values"][at]) for line in series)]
         for at, label in enumerate(_labels(buckets, incomplete))

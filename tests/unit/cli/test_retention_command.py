@@ -137,7 +137,7 @@ def test_a_long_triangle_is_cut_and_says_so() -> None:
     ]  # fmt: skip
     assert lines[62].split()[:2] == ["average", "19,900"]
     assert lines[61].split() == ["c199", "199"]
-    assert lines[-1] == "4 more buckets: --json shows all"
+    assert lines[-1] == "4 more buckets: --json, in Python to_dict(), has all"
 
 
 def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:

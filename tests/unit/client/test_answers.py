@@ -79,7 +79,7 @@ def test_a_notebook_gets_html_in_which_names_are_only_text(answer: Answer) -> No
 def huge_segmentation() -> SegmentationResult:
     labels = [f"2026-01-01T00:{at:05}" for at in range(20_000)]
     values = list(range(20_000))
-    series = [{"by": [f"group {at}"], "values": values, "overall": 1} for at in range(61)]
+    series = [{"by": [f"group {at}"], "values": values, "overall": 1} for at in range(62)]
     return answers.segmentation(buckets=labels, series=series, by=("p",))
 
 

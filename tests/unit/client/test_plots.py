@@ -4,9 +4,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from evenshard.client import FlowsResult, RetentionResult
 from evenshard.client.plots.days import TICKS_MAX, ticks
+from evenshard.client.plots.events import BUCKETS_MAX, draw_events
 from evenshard.client.plots.sankey import LABEL_HEIGHT, lay_out
 from evenshard.testing import answers
 from evenshard.text.cells import printable
@@ -211,3 +213,25 @@ def test_many_buckets_have_few_ticks() -> None:
         places, _ = ticks(["2026-01-01"] * count, "day")
         assert places[0] == 0
         assert len(places) <= TICKS_MAX
+
+
+def test_exported_events_are_stacked_by_name_over_time() -> None:
+    hour_ms = 3_600_000
+    names = [f"e{at:02}" for at in range(12) for _ in range(12 - at)]
+    times = [1_767_225_600_000 + at * hour_ms for at in range(len(names))]
+    ax = draw_events(pa.table({"event": names, "time": times}), None)
+    heights = np.array([[bar.get_height() for bar in bars] for bars in ax.containers])
+    assert heights.sum(axis=1).tolist() == [12, 11, 10, 9, 8, 7, 6, 5, 10]
+    assert heights.sum() == len(names)
+    assert heights.shape[1] <= BUCKETS_MAX
+    assert [text.get_text() for text in ax.get_legend().get_texts()][-2:] == ["e07", "… 4 more"]
+    assert ax.get_xticklabels()[0].get_text() == "00:00\nJan 1"
+    drawn(ax)
+
+
+@pytest.mark.parametrize("times", [[], [0], [0, 2**41], [1, 2, 3]])
+def test_any_range_of_exported_events_can_be_drawn(times: list[int]) -> None:
+    table = pa.table({"event": pa.array(["a"] * len(times), pa.utf8()), "time": pa.array(times, pa.int64())})
+    ax = draw_events(table, None)
+    assert sum(bar.get_height() for bars in ax.containers for bar in bars) == len(times)
+    drawn(ax)

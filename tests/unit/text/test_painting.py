@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from evenshard.cli.output import terminal_look
 from evenshard.testing import answers
-from evenshard.text.cells import cut, duration, length, printable, shown
+from evenshard.text.cells import cut, duration, length, printable, shown, value_text
 from evenshard.text.layout import BAR_WIDTH_MIN, Room, fit, in_turn, total
 from evenshard.text.look import Look
 from evenshard.text.paint import paint
+from evenshard.text.rows import rows_shown
 from evenshard.text.table import Bar, Column, Heat, Lines, Spark, Table, table_of
 
 
@@ -27,6 +28,16 @@ def test_nothing_that_moves_a_cursor_is_printed() -> None:
     table = table_of(["\x1b"], [["\x07"], [b"x"]])
     assert "\x1b" not in paint([table, Lines(["\r"])])
     assert shown("\x9b") == "\\x9b"
+
+
+def test_numbers_of_answers_have_thousands_and_values_of_properties_are_as_they_came() -> None:
+    values = [None, True, 2026, 1234.5, 0.125, 0.123456, 2.7598, "a", [1, "é"], {"a": None}]
+    assert [value_text(value) for value in values] == [
+        "(not set)", "true", "2026", "1234.5", "0.125", "0.123456", "2.7598", "a", '[1, "é"]', '{"a": null}',
+    ]  # fmt: skip
+    assert [shown(value) for value in values[:7]] == [
+        "(not set)", "true", "2,026", "1,234.50", "0.125", "0.12346", "2.76",
+    ]  # fmt: skip
 
 
 def test_durations_are_in_the_largest_unit_of_which_there_is_one() -> None:
@@ -137,3 +148,20 @@ def test_a_file_gets_everything(kind: str) -> None:
     text = paint(answer.blocks())
     assert printable(answers.EVIL) in text or kind in ("segmentation", "funnel", "retention")
     assert "…" not in text
+
+
+def test_of_many_rows_the_first_and_the_last_are_shown_and_those_of_all() -> None:
+    rows = [[str(at)] for at in range(100)]
+    table = Table([Column("x")], [*rows, ["overall"]], "caption", ["note"], foot=1)
+    assert rows_shown(table, None) == rows_shown(table, 101) == rows_shown(table, 100) == table.rows
+    found = rows_shown(table, 8)
+    assert found == [["0"], ["1"], ["2"], ["3"], 93, ["97"], ["98"], ["99"], ["overall"]]
+    assert paint([table], Look(rows_max=8)).splitlines() == [
+        "caption", "x", "0", "1", "2", "3", "… 93 more", "97", "98", "99", "overall", "note",
+    ]  # fmt: skip
+    many = paint([table] * 9, Look(rows_max=8)).splitlines()
+    assert (many.count("note"), many[-1]) == (6, "… 3 more tables")
+
+
+def test_titles_captions_and_notes_are_safe_to_print_too() -> None:
+    assert "\x1b" not in paint([Table([Column("\x1b")], [[Heat(1.0)]], "\x1b", ["\x1b"])], Look(width=9, color=False))

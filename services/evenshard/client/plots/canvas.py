@@ -26,6 +26,13 @@ def axes(ax: Any, width_inch: float, height_inch: float) -> Any:
     return pyplot.subplots(figsize=(width_inch, height_inch), layout="constrained")[1] if ax is None else ax
 
 
+def size_inch(ax: Any) -> tuple[float, float]:
+    """Width and height, before names beside the axes are made room for."""
+    width, height = ax.figure.get_size_inches()
+    place = ax.get_position()
+    return float(width * place.width), float(height * place.height)
+
+
 def bare(ax: Any, *, keep: Sequence[str] = ()) -> None:
     """Takes away the frame but for the sides to ``keep``, and the marks of ticks."""
     for side, spine in ax.spines.items():

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from evenshard.client.flows import FlowsResult
-from evenshard.client.plots.canvas import GREY, INK, LIGHT, PALETTE, QUIET, axes, bare, legend, named
+from evenshard.client.plots.canvas import GREY, INK, LIGHT, PALETTE, QUIET, axes, bare, legend, named, size_inch
 from evenshard.client.plots.sankey import OTHER, Band, Box, Sankey, lay_out
 from evenshard.text.cells import percent
 
@@ -11,6 +11,8 @@ _BOX_WIDTH: Final = 0.045
 _STUB_WIDTH: Final = 0.09
 """Of what stands for users whose path ends."""
 _LABEL_GAP: Final = 0.012
+_TWO_LINES_INCH, _ONE_LINE_INCH = 0.26, 0.13
+"""How high an event's place must be for its name above its number, and for both in a line."""
 
 
 def draw_flows(result: FlowsResult, ax: Any) -> Any:
@@ -22,8 +24,10 @@ def draw_flows(result: FlowsResult, ax: Any) -> Any:
     side = -1 if result.direction == "backward" else 1
     for band in laid.bands:
         ax.add_patch(_curve(band, side, colors[band.target if side > 0 else band.source]))
+    inch = size_inch(ax)[1] / laid.bottom
     for box in laid.boxes:
-        _draw_box(ax, box, side, colors[box.name], result.anchors)
+        _draw_box(ax, box, side, colors[box.name])
+        _name_box(ax, box, side, result.anchors, box.place * inch)
     _frame(ax, laid, steps, side)
     if any(box.dropoff for box in laid.boxes):
         _explain_stubs(ax, side)
@@ -38,7 +42,7 @@ def _colors(result: FlowsResult) -> dict[str, str]:
     return colors
 
 
-def _draw_box(ax: Any, box: Box, side: int, color: str, anchors: int) -> None:
+def _draw_box(ax: Any, box: Box, side: int, color: str) -> None:
     from matplotlib.patches import Rectangle
 
     left = side * box.step - _BOX_WIDTH / 2
@@ -48,9 +52,15 @@ def _draw_box(ax: Any, box: Box, side: int, color: str, anchors: int) -> None:
         top = box.top + box.height - box.dropoff
         ax.add_patch(Rectangle((stub, top), _STUB_WIDTH, box.dropoff, facecolor=LIGHT, hatch="////", edgecolor="white"))
     ax.add_patch(Rectangle((left, box.top), _BOX_WIDTH, box.height, facecolor=color, edgecolor="none"))
+
+
+def _name_box(ax: Any, box: Box, side: int, anchors: int, place_inch: float) -> None:
+    if place_inch < _ONE_LINE_INCH:
+        return
     share = percent(box.count / anchors) if anchors else ""
+    left, between = side * box.step - _BOX_WIDTH / 2, "\n" if place_inch >= _TWO_LINES_INCH else "  "
     text = ax.annotate(
-        f"{named(box.name)}\n{box.count:,}  ({share})",
+        f"{named(box.name)}{between}{box.count:,}  ({share})",
         (left + _BOX_WIDTH + _LABEL_GAP, box.top + min(box.height, 0.05) / 2),
         va="center", ha="left", color=INK, fontsize=8, linespacing=1.15, parse_math=False,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from evenshard.client.plots.canvas import (
     named,
     rising_from_zero,
 )
-from evenshard.text.cells import duration, percent, printable, shown
+from evenshard.text.cells import duration, percent, printable, value_text
 from evenshard.text.funnel import counted, step_name
 
 GROUPS_MAX: Final = 8
@@ -74,7 +74,7 @@ def _grouped(ax: Any, result: FunnelResult, is_ours: bool) -> None:
             share = step["conversion_from_first"]
             ax.annotate("" if share is None else f"{share * 100:.0f}%", (place, step["count"]), (0, 2),
                         textcoords="offset points", ha="center", va="bottom", color=QUIET, fontsize=7)  # fmt: skip
-    labels = [named(" / ".join(map(shown, group["by"]))) for group in groups]
+    labels = [named(" / ".join(map(value_text, group["by"]))) for group in groups]
     if len(groups) < len(result.groups):
         from matplotlib.patches import Patch
 

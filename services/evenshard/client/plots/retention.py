@@ -3,15 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evenshard.client.plots.canvas import INK, NOT_OVER, PALETTE, QUIET, axes, bare, legend, named, rising_from_zero
+from evenshard.client.plots.canvas import (
+    INK,
+    NOT_OVER,
+    PALETTE,
+    QUIET,
+    axes,
+    bare,
+    legend,
+    named,
+    rising_from_zero,
+    size_inch,
+)
 from evenshard.client.plots.trend import SERIES_MAX, explain, lines
 from evenshard.client.retentions import RetentionResult
-from evenshard.text.cells import shown
+from evenshard.text.cells import value_text
 from evenshard.text.retention import cell
+from evenshard.text.table import Heat
 
-_WRITTEN_ROWS_MAX: Final = 45
-_WRITTEN_BUCKETS_MAX: Final = 20
-"""In larger triangles cells are too small for a number."""
+_TENTHS_INCH, _WRITTEN_INCH, _WRITTEN_ROW_INCH = 0.42, 0.3, 0.15
+"""Cells must be so wide for a share with tenths, and for one without, and so high."""
+_WRITTEN_CELLS_MAX: Final = 800
 _NAMED_ROWS_MAX: Final = 60
 _GAP: Final = 0.35
 """Between the last cohort and the average, of a row's height."""
@@ -37,12 +49,16 @@ def draw_triangle(result: RetentionResult, ax: Any) -> Any:
         ax.pcolormesh(range(buckets + 1), edges, _masked([result.average]), **style)
     open_cells = [(row, at) for row, line in enumerate(shares) for at, each in enumerate(line) if each.is_open]
     _hatch(ax, open_cells)
-    if rows <= _WRITTEN_ROWS_MAX and buckets <= _WRITTEN_BUCKETS_MAX:
+    width_inch, height_inch = size_inch(ax)
+    cell_inch = width_inch / (buckets + 1)
+    fits = cell_inch >= _WRITTEN_INCH and height_inch / (rows + 2) >= _WRITTEN_ROW_INCH
+    if fits and rows * buckets <= _WRITTEN_CELLS_MAX:
+        digits = int(cell_inch >= _TENTHS_INCH)
         for row, line in enumerate(shares):
             for at, each in enumerate(line):
-                _write(ax, at, row, each.share, darkest, is_open=each.is_open)
+                _write(ax, at, row, each, darkest, digits)
         for at, share in enumerate(result.average):
-            _write(ax, at, rows + _GAP, share, darkest, is_open=False)
+            _write(ax, at, rows + _GAP, Heat(share), darkest, digits)
     _name_rows(ax, result.cohorts, rows)
     _name_buckets(ax, buckets, result.unit)
     return ax
@@ -63,7 +79,7 @@ def draw_curves(result: RetentionResult, ax: Any) -> Any:
     ax.set_xticks(places)
     ax.set_xlabel(result.unit, color=QUIET)
     ax.set_ylabel("returned", color=QUIET)
-    labels = [named(" / ".join(map(shown, group["by"]))) for group in groups]
+    labels = [named(" / ".join(map(value_text, group["by"]))) for group in groups]
     title = " / ".join(map(named, result.by))
     left_out = len(result.groups) - len(groups)
     explain(ax, handles if labels else [], labels, title, left_out, has_open=False, beside=is_ours and bool(labels))
@@ -95,12 +111,13 @@ def _hatch(ax: Any, cells: Sequence[tuple[int, int]]) -> None:
     legend(ax, [key], [NOT_OVER], place="below")
 
 
-def _write(ax: Any, at: int, row: float, share: float | None, darkest: float, *, is_open: bool) -> None:
+def _write(ax: Any, at: int, row: float, cell: Heat, darkest: float, digits: int) -> None:
+    share = cell.share
     if share is None:
         return
     color = "white" if share > 0.55 * darkest else INK
-    ax.text(at + 0.5, row + 0.5, f"{share * 100:.1f}%" if share < 0.995 else "100%", ha="center", va="center",
-            color=color, fontsize=8, style="italic" if is_open else "normal")  # fmt: skip
+    ax.text(at + 0.5, row + 0.5, f"{share * 100:.{digits}f}%" if share < 0.995 else "100%", ha="center", va="center",
+            color=color, fontsize=8, style="italic" if cell.is_open else "normal")  # fmt: skip
 
 
 def _name_rows(ax: Any, cohorts: Sequence[Cohort], rows: int) -> None:

@@ -26,6 +26,11 @@ class Box:
     height: float
     dropoff: float
 
+    @property
+    def place(self) -> float:
+        """How high its place is, what lies between it and the next one included."""
+        return max(self.height, LABEL_HEIGHT) + _GAP
+
 
 @dataclass(frozen=True, slots=True)
 class Band:
@@ -59,7 +64,7 @@ def lay_out(anchors: int, nodes: Sequence[Row], edges: Sequence[Row]) -> Sankey:
         top = down.get(step, 0.0)
         box = Box(step, node["name"], node["count"], top, height, node["dropoff"] / whole)
         boxes[step, node["name"]] = box
-        down[step] = top + max(height, LABEL_HEIGHT) + _GAP
+        down[step] = top + box.place
     return Sankey(list(boxes.values()), _bands(boxes, edges, whole), max(down.values(), default=1.0))
 
 

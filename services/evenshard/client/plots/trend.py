@@ -6,7 +6,7 @@ from typing import Any, Final
 from evenshard.client.plots.canvas import NOT_OVER, PALETTE, QUIET, axes, legend, named, rising_from_zero
 from evenshard.client.plots.days import ticks
 from evenshard.client.results import SegmentationResult
-from evenshard.text.cells import shown
+from evenshard.text.cells import value_text
 
 SERIES_MAX: Final = len(PALETTE)
 DASHES: Final = (0, (3, 2))
@@ -22,7 +22,7 @@ def draw_trend(result: SegmentationResult, ax: Any) -> Any:
     over = len(result.buckets) - result.incomplete
     for line, color in zip(drawn, PALETTE, strict=False):
         handles.append(lines(ax, line["values"], over, color))
-    labels = [named(" / ".join(map(shown, line["by"]))) for line in drawn] if result.by else []
+    labels = [named(" / ".join(map(value_text, line["by"]))) for line in drawn] if result.by else []
     places, names = ticks(result.buckets, result.unit)
     ax.set_xticks(places, names)
     ax.set_ylabel(_AXIS.get(result.measure, result.measure), color=QUIET)
