@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.text.ascii import for_encoding
 from evenshard.text.look import Look
 from evenshard.text.paint import paint
 from evenshard.text.table import Block
@@ -52,6 +53,7 @@ def terminal_look(environment: Mapping[str, str]) -> Look:
 def print_line(text: str) -> None:
     """A line on stdout, there at once. What the terminal's encoding cannot show is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
+    text = for_encoding(text, encoding)
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 

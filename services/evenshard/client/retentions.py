@@ -75,8 +75,13 @@ class RetentionResult(Answer):
         ``Axes``: ``ax``, or those of a new figure; needs matplotlib (``evenshard[plot]``)."""
         from evenshard.client.plots.retention import draw_curves, draw_triangle
 
-        chosen = kind or ("curves" if self.by else "triangle")
-        return draw_curves(self, ax) if chosen == "curves" else draw_triangle(self, ax)
+        match kind or ("curves" if self.by else "triangle"):
+            case "curves":
+                return draw_curves(self, ax)
+            case "triangle":
+                return draw_triangle(self, ax)
+            case _:
+                raise ValueError(f"kind is triangle or curves, not {kind!r}")
 
 
 def retention_request(

@@ -6,6 +6,9 @@ from typing import Any, Final
 NOT_SET: Final = "(not set)"
 UNDEFINED: Final = "–"
 """A number that is none, as an average of nothing."""
+_LATIN_LAST: Final = "\u02ff"
+_NARROW: Final = frozenset("…–├└─")
+"""What tables are made of."""
 _HARMLESS: Final = frozenset("\u00a0\u200d")
 """Not printable by Unicode's word, but of no effect on what stands around them: a space, a joiner of emoji."""
 
@@ -59,7 +62,7 @@ def duration(seconds: float | None) -> str:
 
 def length(text: str) -> int:
     """Columns of a terminal: ideographs and most emoji take two."""
-    if text.isascii():
+    if text.isascii() or all(each <= _LATIN_LAST or each in _NARROW for each in text):
         return len(text)
     from rich.cells import cell_len  # only where it is needed: importing it takes as long as a small command
 

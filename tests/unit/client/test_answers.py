@@ -3,6 +3,8 @@
 import builtins
 import html.parser
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -135,3 +137,12 @@ def test_a_funnel_shows_who_dropped_out() -> None:
     lines = paint(answers.funnel().blocks()).splitlines()
     assert lines[0].split()[-5:] == ["previous", "dropped", "median", "time", "average"]
     assert lines[2].split()[-9:] == ["50.0", "%", "50.0", "%", "4", "1.0", "min", "1.5", "min"]
+
+
+def test_charts_and_frames_are_imported_only_when_they_are_asked_for() -> None:
+    program = (
+        "import sys, evenshard.client, evenshard.testing.answers as answers; repr(answers.funnel());"
+        "print([name for name in ('matplotlib', 'pandas', 'polars', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -144,6 +144,8 @@ def test_curves_end_where_no_bucket_is_over() -> None:
     whole = answers.retention_by().plot(kind="triangle")
     assert len(whole.collections) == 3
     assert len(answers.retention().plot(kind="curves").get_lines()) == 1
+    with pytest.raises(ValueError, match="triangle or curves, not 'pie'"):
+        answers.retention().plot(kind="pie")  # type: ignore[arg-type]
 
 
 def test_bands_are_as_high_as_their_users_are_many() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from evenshard.cli.output import terminal_look
 from evenshard.testing import answers
+from evenshard.text.ascii import for_encoding
 from evenshard.text.cells import cut, duration, length, printable, shown, value_text
 from evenshard.text.layout import BAR_WIDTH_MIN, Room, fit, in_turn, total
 from evenshard.text.look import Look
@@ -165,3 +166,13 @@ def test_of_many_rows_the_first_and_the_last_are_shown_and_those_of_all() -> Non
 
 def test_titles_captions_and_notes_are_safe_to_print_too() -> None:
     assert "\x1b" not in paint([Table([Column("\x1b")], [[Heat(1.0)]], "\x1b", ["\x1b"])], Look(width=9, color=False))
+
+
+def test_a_terminal_without_block_characters_gets_others_as_wide() -> None:
+    for kind, answer in answers.every_kind().items():
+        text = paint(answer.blocks())
+        assert for_encoding(text, "utf-8") == text
+        found = for_encoding(text, "ascii")
+        assert len(found) == len(text)
+        assert found.isascii() or kind == "segmentation_by"  # a name is what it is
+    assert for_encoding("█▌▏ ░▒▓ ▁▄█ ├─└─ …", "latin-1") == "##- .:= _:# |-`- ~"
