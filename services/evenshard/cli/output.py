@@ -33,12 +33,16 @@ GATEWAY_DEFAULT = "127.0.0.1:7401"
 
 def print_result(document: Mapping[str, Any], *, as_json: bool, human: Callable[[Mapping[str, Any]], str]) -> None:
     """Prints ``document`` as one line of JSON, or what ``human`` makes of it."""
-    print_line(json.dumps(document, ensure_ascii=False) if as_json else human(document))
+    print_line(_json(document) if as_json else human(document))
 
 
 def print_blocks(document: Mapping[str, Any], blocks: Iterable[Block], *, as_json: bool) -> None:
     """Prints ``document`` as one line of JSON, or the blocks as the terminal is wide and colourful."""
-    print_result(document, as_json=as_json, human=lambda _: paint(blocks, terminal_look(os.environ)))
+
+    def human(_: Mapping[str, Any]) -> str:
+        return for_encoding(paint(blocks, terminal_look(os.environ)), sys.stdout.encoding or "utf-8")
+
+    print_result(document, as_json=as_json, human=human)
 
 
 def terminal_look(environment: Mapping[str, str]) -> Look:
@@ -53,9 +57,18 @@ def terminal_look(environment: Mapping[str, str]) -> Look:
 def print_line(text: str) -> None:
     """A line on stdout, there at once. What the terminal's encoding cannot show is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
-    text = for_encoding(text, encoding)
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """Characters stand as they are where stdout can show them all: what ``print_line`` makes of others is no JSON."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document)
+    return text
 
 
 def print_note(text: str) -> None:
@@ -72,7 +85,7 @@ def finish(status: ExitStatus) -> NoReturn:
 def print_error(error: EvenshardError, *, as_json: bool) -> None:
     """One document on stdout, or a few lines for people on stderr."""
     if as_json:
-        print_line(json.dumps(error_document(error), ensure_ascii=False))
+        print_line(_json(error_document(error)))
         return
     print_note(f"error {error.code}: {error.message}")
     for fault in error.fields:

@@ -1,13 +1,16 @@
 """What each kind of question prints on terminals of any width, with colours and without, and into a pipe."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
 
 import evenshard
 import pytest
 from evenshard.cli.main import run
+from evenshard.cli.output import print_blocks
 from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.text.table import Bar, Column, Table, table_of
 
 DAYS = ["--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-02"]
 QUESTIONS = {
@@ -87,3 +90,18 @@ def test_a_pipe_gets_no_colours_and_nothing_is_cut(
     assert "…" not in text
     assert text == ESCAPE.sub("", text)
     assert printed(kind, cluster, monkeypatch, 500, TERM="dumb") == text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_and_tables_are_whole_on_a_terminal_of_any_encoding(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+    document = {"name": "é … 東京 \ud800"}
+    print_blocks(document, [table_of(["é"], [["東"]]), table_of(["█"], [["└─"]])], as_json=True)
+    assert json.loads(raw.getvalue().decode(encoding)) == document
+    raw.truncate(0)
+    raw.seek(0)
+    print_blocks(document, [Table([Column()], [[Bar(0.5)]])], as_json=False)
+    assert raw.getvalue().decode(encoding) == ("█" if encoding == "utf-8" else "#") * 15 + "\n"
