@@ -6,6 +6,8 @@ from typing import Any, Final
 NOT_SET: Final = "(not set)"
 UNDEFINED: Final = "–"
 """A number that is none, as an average of nothing."""
+_CHARACTERS_MAX: Final = 1_000
+"""Of a value that are looked at: it may have a million, and no table shows so many."""
 _LATIN_LAST: Final = "\u02ff"
 _NARROW: Final = frozenset("…–├└─")
 """What tables are made of."""
@@ -25,7 +27,7 @@ def shown(value: Any) -> str:
             return f"{value:,}"
         case float():
             return f"{value:,.2f}" if abs(value) >= 1 or value == round(value, 2) else f"{value:.5g}"
-    return printable(str(value))
+    return printable(str(value)[:_CHARACTERS_MAX])
 
 
 def value_text(value: Any) -> str:
@@ -34,8 +36,8 @@ def value_text(value: Any) -> str:
         case None:
             return NOT_SET
         case str():
-            return printable(value)
-    return printable(json.dumps(value, ensure_ascii=False))
+            return printable(value[:_CHARACTERS_MAX])
+    return printable(json.dumps(value, ensure_ascii=False)[:_CHARACTERS_MAX])
 
 
 def printable(text: str) -> str:

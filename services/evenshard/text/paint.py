@@ -13,6 +13,8 @@ from evenshard.text.table import Bar, Block, Cell, Heat, Lines, Spark, Table
 
 OPEN: Final = "+"
 """Behind what may still grow."""
+_CELL_WIDTH_MAX: Final = 300
+"""Of a text, even in a file: a property may hold a megabyte, and every row of its column is as wide."""
 TABLES_MAX: Final = 6
 """Where rows are left out, tables are too."""
 _TITLE_WIDTH_MIN: Final = 12
@@ -128,7 +130,7 @@ def _text(cell: Cell, *, compact: bool) -> str:
             return (
                 f"{shade(share)} {share * 100:.0f}%{mark}" if compact else f"{shade(share)} {share * 100:5.1f} %{mark}"
             )
-    return shown(cell)
+    return cut(shown(cell), _CELL_WIDTH_MAX)
 
 
 def is_number(cell: Cell) -> bool:

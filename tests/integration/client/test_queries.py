@@ -55,6 +55,7 @@ def test_a_segmentation_has_the_fields_of_its_json(cluster: FakeCluster, filled:
         "NoneType": [None], "bool": [True], "int": [7], "float": [2.5], "str": ["x"],
     }  # fmt: skip
     assert list(result.to_dict()) == ["buckets", "series", "meta"]
+    assert (result.unit, result.measure, result.by, result.incomplete) == ("month", "unique", ("n",), 0)
     assert result.meta["complete"] is False
     assert sorted(result.to_arrow().column("n").to_pylist(), key=str) == ['"x"', "2.5", "7", None, "true"]
 

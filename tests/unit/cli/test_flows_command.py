@@ -138,6 +138,8 @@ def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
             {"step": 1, "from": "a", "to": None, "count": 1},
         ]
         assert repr(result).splitlines()[0] == "8 users"
+        back = client.flows("a", **asked, steps=1, direction="backward")
+        assert repr(back).splitlines()[0] == "8 users, by what they did before"
         with pytest.raises(EvenshardError, match="window"):
             client.flows("a", **asked, window="tomorrow")
         cluster.query_script.append(EvenshardError("QUERY_INVALID", "steps: 11 is not between 1 and 10"))

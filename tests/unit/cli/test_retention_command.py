@@ -149,6 +149,7 @@ def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
             "plan": "x", "start": "2026-01-02", "size": 8, "bucket": 1, "returned": 4, "share": 0.5, "incomplete": True,
         }  # fmt: skip
         assert client.retention("a", **asked).to_arrow().num_rows == 16
+        assert (result.unit, client.retention("a", **asked, unit="week").unit) == ("day", "week")
         assert repr(result).splitlines()[1] == "2026-01-01      8  █ 100.0 %   ▒  50.0 %"
         with pytest.raises(EvenshardError, match="buckets: -1 is less than 1"):
             client.retention("a", **asked, buckets=-1)

@@ -41,6 +41,13 @@ def test_numbers_of_answers_have_thousands_and_values_of_properties_are_as_they_
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("letter", ["a", "東", "\x07", "é"])
+def test_a_megabyte_in_a_cell_makes_no_wide_table(letter: str) -> None:
+    text = letter * 1_000_000
+    table = table_of(["x", "y", "z"], [[text, value_text(text), value_text([text])] for _ in range(10)])
+    assert max(map(len, paint([table]).splitlines())) < 910
+
+
 def test_durations_are_in_the_largest_unit_of_which_there_is_one() -> None:
     assert [duration(seconds) for seconds in (None, 0, 0.25, 59, 60, 5400, 90_000)] == [
         "", "0 ms", "250 ms", "59.0 s", "1.0 min", "1.5 h", "1.0 d",
