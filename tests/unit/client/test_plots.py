@@ -17,6 +17,8 @@ matplotlib = pytest.importorskip("matplotlib", reason="SKIPPED: NO MATPLOTLIB (p
 matplotlib.use("agg")
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 NAME = printable(answers.EVIL)[:31] + "…"
 
 
@@ -87,6 +89,7 @@ def test_a_funnels_bars_are_as_high_as_their_counts_with_who_dropped_out_above()
         "1 users\n25.0 % of previous\n3 dropped\navg 1.5 min",
     ]  # fmt: skip
     assert ax.get_xticklabels()[0].get_text() == "1  view"
+    assert not any(label.get_parse_math() for label in ax.get_xticklabels())
     assert ax.get_xticklabels()[1].get_text().replace("\n", "").startswith("2  <script>")
     assert drawn(ax) == drawn(answers.funnel().plot())
 
@@ -225,6 +228,8 @@ def test_exported_events_are_stacked_by_name_over_time() -> None:
     heights = np.array([[bar.get_height() for bar in bars] for bars in ax.containers])
     assert heights.sum(axis=1).tolist() == [12, 11, 10, 9, 8, 7, 6, 5, 10]
     assert heights.sum() == len(names)
+    bottoms = np.array([[bar.get_y() for bar in bars] for bars in ax.containers])
+    assert (bottoms == np.cumsum(heights, axis=0) - heights).all()
     assert heights.shape[1] <= BUCKETS_MAX
     assert [text.get_text() for text in ax.get_legend().get_texts()][-2:] == ["e07", "… 4 more"]
     assert ax.get_xticklabels()[0].get_text() == "00:00\nJan 1"

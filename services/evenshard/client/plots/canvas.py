@@ -81,19 +81,8 @@ def legend(
     title: str = "",
     place: Literal["inside", "beside", "below"] = "inside",
 ) -> None:
-    """Outside of the axes it is where a figure of ours makes room. Names are shown as they are: no mathematics between
-    dollar signs, and none is left out because it begins with an underscore."""
-    numbers = [str(at) for at in range(len(handles))]
-    made = ax.legend(handles, numbers, frameon=False, title=" " if title else None, **_PLACES[place])
-    for text, label in zip(made.get_texts(), labels, strict=True):
-        as_it_is(text, label)
-    if title:
-        as_it_is(made.get_title(), title)
-        made.get_title().set_color(QUIET)
-        made.set_alignment("left")
-
-
-def as_it_is(text: Any, words: str) -> None:
-    """Sets a text without reading it as mathematics."""
-    text.set_parse_math(False)
-    text.set_text(words)
+    """Outside of the axes it is where a figure of ours makes room."""
+    made = ax.legend(handles, list(labels), frameon=False, title=title or None, alignment="left", **_PLACES[place])
+    made.get_title().set_color(QUIET)
+    for text in (*made.get_texts(), made.get_title()):
+        text.set_parse_math(False)

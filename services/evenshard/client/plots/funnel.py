@@ -10,7 +10,6 @@ from evenshard.client.plots.canvas import (
     LIGHT,
     PALETTE,
     QUIET,
-    as_it_is,
     axes,
     legend,
     named,
@@ -97,9 +96,7 @@ def _details(before: Step | None, step: Step, what: str) -> str:
 
 def _name_steps(ax: Any, steps: Sequence[Step], details: Sequence[str]) -> None:
     names = [_wrapped(f"{step['step']}  {printable(step_name(step))}") for step in steps]
-    ax.set_xticks(range(len(steps)), names, fontweight="bold", fontsize=9)
-    for label, name in zip(ax.get_xticklabels(), names, strict=True):
-        as_it_is(label, name)
+    ax.set_xticks(range(len(steps)), names, fontweight="bold", fontsize=9, parse_math=False)
     below = -8 - _LINE_POINTS * max(name.count("\n") + 1 for name in names)
     for place, text in enumerate(details):
         ax.annotate(text, (place, 0), (0, below), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
