@@ -39,6 +39,7 @@ from evenshard.queries.steps import Step
 Rows = Parts | Iterable[ScannedRows]
 Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
+_COMPRESSED_ABOVE_BYTES = 4 << 20
 """Less than services send each other in one message."""
 
 
@@ -261,9 +262,10 @@ def _rows(rows: Rows, check: Callable[[], None]) -> Iterable[ScannedRows]:
 
 
 def write_partial(table: pa.Table) -> bytes:
-    """A partial as it travels."""
+    """A partial as it travels: compressing one of usual size takes longer than sending what it saves."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes > _COMPRESSED_ABOVE_BYTES else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     result: bytes = sink.getvalue().to_pybytes()
     return result
