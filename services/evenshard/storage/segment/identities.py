@@ -19,12 +19,22 @@ from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.filter import BucketFilter, IdentityFilter, build_filter, from_bytes
+from evenshard.storage.segment.filter import (
+    PREFIX_BYTES,
+    BucketFilter,
+    IdentityFilter,
+    build_filter,
+    from_bytes,
+    has_values,
+    identity_bytes,
+)
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import identity_of
+from evenshard.storage.segment.value_filter import lacks, read_trailer
+from evenshard.storage.segment.value_keys import ValueKeys
+from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
 CACHE_BYTES = 64 << 20
 _METADATA_OVERHEAD = 4
@@ -154,6 +164,29 @@ def stored_identities(reader: SegmentReader) -> UInt64:
     return np.concatenate([identity_of(reader.info.tenant, pa.Table.from_batches([record])) for record in groups])
 
 
+def stored_values(reader: SegmentReader) -> ValueKeys:
+    """The values of a segment's columns."""
+    keys = ValueKeys(reader.info.id)
+    for group in range(len(reader.row_groups)):
+        table = pa.Table.from_batches([reader.read_group(group, reader.columns)])
+        keys.add(with_own_dictionaries(table))
+    return keys
+
+
+def fault_of_values(disk: Disk, reader: SegmentReader) -> str:
+    """What is wrong with the value filter beside a segment; empty: nothing, or there is none, as in older files."""
+    file = disk.open(reader.info.filter)
+    try:
+        if not has_values(file.read(0, PREFIX_BYTES)):
+            return ""
+        trailer = read_trailer(file, reader.info.filter)
+        if trailer is None:
+            return "where its values are cannot be told"
+        return lacks(file, trailer, stored_values(reader).finish()[0])
+    finally:
+        file.close()
+
+
 def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
     """The filter beside a segment. Raises ``DATA_DAMAGED`` where it is damaged or missing."""
     try:
@@ -163,6 +196,7 @@ def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
             "DATA_DAMAGED", f"{info.filter}: the file is missing", details={"file": info.filter}
         ) from error
     try:
-        return from_bytes(file.read(0, file.size()), info.filter)
+        length = identity_bytes(file.read(0, PREFIX_BYTES), file.size())
+        return from_bytes(file.read(0, length), info.filter)
     finally:
         file.close()
