@@ -12,7 +12,7 @@ from evenshard.storage.columns.lookups import Lookups, SegmentHeld
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.filter import PREFIX_BYTES, build_filter, identity_bytes, to_bytes
-from evenshard.storage.segment.identities import fault_of_values, read_filter, stored_identities
+from evenshard.storage.segment.identities import read_filter, stored_identities, values_are_whole
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.value_filter import PLACE_BYTES, read_trailer
@@ -144,7 +144,7 @@ def test_filters_of_before_there_were_values_are_read_and_rule_nothing_out() -> 
     alone[-8:] = checksum_of(bytes(alone[:-8])).to_bytes(8, "little")
     rewrite(disk, info.filter, lambda _: bytes(alone))
     assert read_filter(disk, info).may_contain(identities).all()
-    assert fault_of_values(disk, reader) == ""
+    assert values_are_whole(disk, reader)
     assert held_by(disk, info)[1].may_hold_field("insert_id", "insert 400")
 
 

@@ -1,6 +1,7 @@
 """The value filter of a segment: rules out nothing that is there, most of what is not, and trusts no damaged byte."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_of
 from evenshard.storage.segment import value_keys
 from evenshard.storage.segment.checksum import checksum_of
-from evenshard.storage.segment.value_filter import lacks, read_page, read_trailer, values_bytes
+from evenshard.storage.segment.value_filter import lacks_any, read_page, read_trailer, values_bytes
 from evenshard.storage.segment.value_keys import (
     ValueKeys,
     bits_of,
@@ -40,18 +41,27 @@ class Bytes:
         return self.data[offset : offset + length]
 
 
+def unless_damaged(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except EvenshardError as error:
+        if error.code != "DATA_DAMAGED":
+            raise
+        return None
+
+
 class Filter:
     """Looks up as a scan does; None: nothing can be told."""
 
     def __init__(self, data: bytes) -> None:
         self.file: Any = Bytes(data)
-        self.trailer = read_trailer(self.file, "f")
+        self.trailer = unless_damaged(lambda: read_trailer(self.file, "f"))
 
     def may_hold(self, column: str, hashed: int) -> bool | None:
         if self.trailer is None:
             return None
         key = self.trailer.key_of(hash_of(column) ^ hashed)
-        page = read_page(self.file, self.trailer, self.trailer.page_of(key))
+        page = unless_damaged(lambda: read_page(self.file, self.trailer, self.trailer.page_of(key), "f"))
         return None if page is None else self.trailer.holds(page, key)
 
     def has_text(self, column: str, text: str) -> bool | None:
@@ -180,9 +190,10 @@ def test_a_page_that_stands_in_place_of_another_is_not_taken_for_it() -> None:
     found = Filter(data)
     assert found.trailer is not None
     places = found.trailer.ends_at
-    assert read_page(found.file, found.trailer, 0) is not None
+    read_page(found.file, found.trailer, 0, "f")
     moved: Any = Bytes(data[:places] + data[places + 4 : places + 12] + data[places + 8 :])
-    assert read_page(moved, found.trailer, 0) is None
+    with pytest.raises(EvenshardError, match="DATA_DAMAGED: f: page 0 of its values is not where it should be"):
+        read_page(moved, found.trailer, 0, "f")
 
 
 def test_what_one_segment_lets_by_another_does_not() -> None:
@@ -208,7 +219,7 @@ def test_a_newer_format_is_refused() -> None:
     data = bytearray(filter_of(table_of(10)))
     data[-32:-30] = (2).to_bytes(2, "little")
     data[-8:] = checksum_of(bytes(data[-40:-8])).to_bytes(8, "little")
-    with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):
+    with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW: f has values of format 2, newer than 1"):
         Filter(bytes(data))
 
 
@@ -249,7 +260,8 @@ def test_a_filter_that_lacks_a_value_is_told() -> None:
     mine, other = ValueKeys(7), ValueKeys(7)
     mine.add(table_of(500))
     other.add(table_of(501))
-    assert lacks(file, trailer, mine.finish()[0]) == ""
-    assert lacks(file, trailer, other.finish()[0]) == "it lacks values of its segment"
+    assert not lacks_any(file, trailer, mine.finish()[0], "f")
+    assert lacks_any(file, trailer, other.finish()[0], "f")
     broken: Any = Bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
-    assert lacks(broken, trailer, mine.finish()[0]) == "page 0 of its values is damaged"
+    with pytest.raises(EvenshardError, match="DATA_DAMAGED: f: page 0 of its values is damaged"):
+        lacks_any(broken, trailer, mine.finish()[0], "f")

@@ -4,14 +4,15 @@ Trailers and pages are kept in the cache of columns; the account says what was l
 What is damaged, or was written before there were such filters, rules nothing out.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_of
 from evenshard.ports.disk import Disk, File
 from evenshard.storage.columns.cache import ColumnCache
@@ -36,6 +37,8 @@ from evenshard.storage.segment.value_pages import CHECKSUM_BYTES
 
 Reading = Callable[[SegmentInfo], AbstractContextManager[None]]
 """Around all that reads a segment: its errors become those of the scan."""
+
+T = TypeVar("T")
 
 _NOTHING: Final = object()
 """Stands for what a file does not have."""
@@ -81,17 +84,20 @@ class Lookups:
             self._cache.put(key, found, size + _ENTRY_BYTES, self._scan)
         return None if found is _NOTHING else found
 
-    @contextmanager
-    def opened(self, info: SegmentInfo) -> Iterator[File | None]:
-        """The file with the filter; None: there is none."""
+    def read(self, info: SegmentInfo, what: Callable[[File, str], T | None]) -> T | None:
+        """What is in the file with the filter; None: it is missing or damaged. Nothing is lost by that: it is made
+        again from its segment when that is rewritten, or by ``fsck``, which names it."""
         with self._reading(info):
             try:
                 file = self._disk.open(info.filter)
-            except FileNotFoundError:  # as a damaged one: it is made again from its segment, and fsck names it
-                yield None
-                return
+            except FileNotFoundError:
+                return None
             try:
-                yield file
+                return what(file, info.filter)
+            except EvenshardError as error:
+                if error.code != "DATA_DAMAGED":
+                    raise
+                return None
             finally:
                 file.close()
 
@@ -134,8 +140,7 @@ class _ValueFilter:
 
     def _trailer(self) -> Trailer | None:
         def load() -> tuple[Trailer | None, int]:
-            with self.lookups.opened(self._info) as file:
-                return (None if file is None else read_trailer(file, self._info.filter)), TRAILER_BYTES
+            return self.lookups.read(self._info, read_trailer), TRAILER_BYTES
 
         found: Trailer | None = self.lookups.kept((self._info.id, "values"), load)
         self._count(-1, TRAILER_BYTES)
@@ -143,9 +148,8 @@ class _ValueFilter:
 
     def _page(self, trailer: Trailer, number: int) -> npt.NDArray[np.uint8] | None:
         def load() -> tuple[npt.NDArray[np.uint8] | None, int]:
-            with self.lookups.opened(self._info) as file:
-                page = None if file is None else read_page(file, trailer, number)
-                return page, 0 if page is None else page.nbytes
+            page = self.lookups.read(self._info, lambda file, name: read_page(file, trailer, number, name))
+            return page, 0 if page is None else page.nbytes
 
         found: npt.NDArray[np.uint8] | None = self.lookups.kept((self._info.id, "values", number), load)
         self._count(number, PLACE_BYTES + (0 if found is None else found.nbytes + CHECKSUM_BYTES))

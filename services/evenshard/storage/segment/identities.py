@@ -32,7 +32,7 @@ from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.value_filter import lacks, read_trailer
+from evenshard.storage.segment.value_filter import lacks_any, read_trailer
 from evenshard.storage.segment.value_keys import ValueKeys
 from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
@@ -173,16 +173,16 @@ def stored_values(reader: SegmentReader) -> ValueKeys:
     return keys
 
 
-def fault_of_values(disk: Disk, reader: SegmentReader) -> str:
-    """What is wrong with the value filter beside a segment; empty: nothing, or there is none, as in older files."""
-    file = disk.open(reader.info.filter)
+def values_are_whole(disk: Disk, reader: SegmentReader) -> bool:
+    """Whether the value filter beside a segment has all its values; in older files there is none. Raises
+    ``DATA_DAMAGED``."""
+    name = reader.info.filter
+    file = disk.open(name)
     try:
         if not has_values(file.read(0, PREFIX_BYTES)):
-            return ""
-        trailer = read_trailer(file, reader.info.filter)
-        if trailer is None:
-            return "where its values are cannot be told"
-        return lacks(file, trailer, stored_values(reader).finish()[0])
+            return True
+        trailer = read_trailer(file, name)
+        return trailer is not None and not lacks_any(file, trailer, stored_values(reader).finish()[0], name)
     finally:
         file.close()
 

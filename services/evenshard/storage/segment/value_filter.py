@@ -15,6 +15,7 @@ import numpy.typing as npt
 from evenshard.errors import EvenshardError
 from evenshard.ports.disk import File
 from evenshard.storage.segment.checksum import checksum_of
+from evenshard.storage.segment.format import damaged
 from evenshard.storage.segment.value_keys import ValueKeys, key_of
 from evenshard.storage.segment.value_pages import (
     CHECKSUM_BYTES,
@@ -80,44 +81,41 @@ PLACE_BYTES: Final = 2 * _END.size
 
 
 def read_trailer(file: File, name: str) -> Trailer | None:
-    """None: the file has no value filter, as those of before there were any, or it cannot be told. Raises
+    """None: the file has no value filter, as those of before there were any. Raises ``DATA_DAMAGED`` or
     ``FORMAT_TOO_NEW`` naming it."""
     size = file.size()
     data = file.read(max(0, size - TRAILER_BYTES), TRAILER_BYTES)
-    if len(data) < TRAILER_BYTES:
+    if len(data) < TRAILER_BYTES or not data.startswith(_MAGIC):
         return None
-    magic, version, flags, pages, salt, start, checksum = _TRAILER.unpack(data)
-    if magic != _MAGIC or checksum != checksum_of(data[: _BODY.size]):
-        return None
+    _, version, flags, pages, salt, start, checksum = _TRAILER.unpack(data)
+    if checksum != checksum_of(data[: _BODY.size]):
+        raise damaged(name, "where its values are cannot be told")
     if version > FORMAT_VERSION:
         raise EvenshardError("FORMAT_TOO_NEW", f"{name} has values of format {version}, newer than {FORMAT_VERSION}")
     ends_at = size - TRAILER_BYTES - _END.size * (pages + 1)
     return Trailer(salt, start, pages, ends_at, bool(flags & _HAS_REST), bool(flags & _HAS_OPEN))
 
 
-def read_page(file: File, trailer: Trailer, number: int) -> npt.NDArray[np.uint8] | None:
-    """A page without its checksum; None: it is damaged."""
+def read_page(file: File, trailer: Trailer, number: int, name: str) -> npt.NDArray[np.uint8]:
+    """A page, without its checksum. Raises ``DATA_DAMAGED`` naming the file."""
     places = file.read(trailer.ends_at + number * _END.size, PLACE_BYTES)
-    first, end = (int.from_bytes(places[at : at + 4], "little") for at in (0, 4))
-    size = end - first
-    if not HEADER_BYTES + CHECKSUM_BYTES < size <= trailer.ends_at - trailer.start - first:
-        return None
+    first, end = (int.from_bytes(places[at : at + _END.size], "little") for at in (0, _END.size))
+    size = min(max(0, end - first), trailer.ends_at - trailer.start)
     data = file.read(trailer.start + first, size)
     content = data[:-CHECKSUM_BYTES]
-    if len(data) < size or int.from_bytes(data[-CHECKSUM_BYTES:], "little") != checksum_of(content):
-        return None
-    if int.from_bytes(content[:4], "little") != number:
-        return None
+    checksum = int.from_bytes(data[-CHECKSUM_BYTES:], "little")
+    if len(content) < HEADER_BYTES or int.from_bytes(content[:4], "little") != number:
+        raise damaged(name, f"page {number} of its values is not where it should be")
+    if checksum != checksum_of(content):
+        raise damaged(name, f"page {number} of its values is damaged")
     return np.frombuffer(content, np.uint8)
 
 
-def lacks(file: File, trailer: Trailer, keys: UInt32) -> str:
-    """Why the filter is not that of a segment with these keys, ascending; empty: it is."""
+def lacks_any(file: File, trailer: Trailer, keys: UInt32, name: str) -> bool:
+    """Whether a key of a segment, ascending, is not in its filter. Raises as ``read_page``, of every page."""
     numbers = keys.astype(np.uint64) * np.uint64(trailer.pages) >> np.uint64(32)
     for number in range(trailer.pages):
-        page = read_page(file, trailer, number)
-        if page is None:
-            return f"page {number} of its values is damaged"
+        page = read_page(file, trailer, number, name)
         if not all(trailer.holds(page, int(key)) for key in keys[numbers == number].tolist()):
-            return "it lacks values of its segment"
-    return ""
+            return True
+    return False
