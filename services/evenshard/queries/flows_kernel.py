@@ -4,13 +4,13 @@ import numpy as np
 
 from evenshard.kernels import kernel, view
 
-ANCHOR, PART = np.uint64(1), np.uint64(2)
+ANCHOR, PART = np.uint8(1), np.uint8(2)
 """Bits of a row's mask: it may be the anchor; it may be on a path. Sessions look at rows without either, too."""
 _FEW = 16
 """As many are sorted by insertion."""
 
 
-@kernel(f"void({view('int64')}, {view('int64')}, int32[::1], uint64[::1])")
+@kernel(f"void({view('int64')}, {view('int64')}, int32[::1], uint8[::1])")
 def order_by_name(starts, times, names, masks):  # type: ignore[no-untyped-def]
     """Puts rows of one user and ms in the order of their ``names`` (ranks); those that agree keep theirs.
 
@@ -51,7 +51,7 @@ def _anchor_of(first, end, times, masks, anchors_ms):  # type: ignore[no-untyped
     return -1
 
 
-_ROWS = ", ".join([view("int64"), view("int64"), view("int32"), view("uint64"), view("int64")])
+_ROWS = ", ".join([view("int64"), view("int64"), view("int32"), view("uint8"), view("int64")])
 
 
 @kernel(f"UniTuple(int64, 2)({_ROWS}, int64, int64, int64, int64, boolean, boolean, int64, int64, int64[::1])")

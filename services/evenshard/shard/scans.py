@@ -84,8 +84,9 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
             needed, view = columns_needed(scan), view_for(scan)
             views.append(view)
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
-                return map(view.show, snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms))
-            wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
+                fields = needed.fields_without_users
+                return map(view.show, snapshot.scan_to_show(fields, None, needed.start_ms, needed.end_ms))
+            wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, needed.late)
             found = snapshot.parts(wanted)
             return Parts([_shown(part, view) for part in found.parts], found.people)
 
