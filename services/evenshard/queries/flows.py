@@ -21,29 +21,17 @@ from evenshard.events.scan import Parts, ScannedRows
 from evenshard.queries.cells import CellCounts
 from evenshard.queries.columns import Columns
 from evenshard.queries.counting import counted
-from evenshard.queries.flows_kernel import PART, flow_hops, order_by_name
+from evenshard.queries.flows_kernel import NAME_SHIFT, PART, flow_hops, order_by_name
 from evenshard.queries.flows_plan import FlowsScan
-from evenshard.queries.groups import Integers
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import (
-    SESSION_GAP_MS,
-    AnyMasks,
-    Choice,
-    Int32,
-    Kept,
-    Matched,
-    Needs,
-    UserRows,
-    Valued,
-)
+from evenshard.queries.user_rows import SESSION_GAP_MS, Choice, Coded, Int32, Matched, Needs, UserRows
 from evenshard.queries.values import encoded
 
 CUT_SHORT: Final = b"cut_short"
 NAMES_MAX: Final = 100_000
 """Names of events on a shard."""
-_NAME: Final = "name"
 
 
 def columns_of(plan: FlowsScan) -> Columns:
@@ -60,7 +48,7 @@ def scan_parts(plan: FlowsScan, parts: Parts, check: Callable[[], None]) -> tupl
     """
     running = _Scan(plan)
     chunks = UserChunks(
-        running.choose, np.uint8, skip_duplicates=plan.skip_duplicates, check=check, needs=running.needs
+        running.choose, np.uint64, skip_duplicates=plan.skip_duplicates, check=check, needs=running.needs
     )
     for rows in chunks.of(parts):
         running.follow(rows)
@@ -77,10 +65,8 @@ class _Names:
 
     def __init__(self) -> None:
         self.values: pa.Array = pa.array([], pa.utf8())
-        self.order: Integers = np.zeros(0, np.int64)
-        """Numbers, by name."""
         self.ranks: Int32 = np.zeros(0, np.int32)
-        """The place of each number in ``order``."""
+        """The place of each number in the order of names."""
 
     def number(self, names: pa.Array) -> Int32:
         """Raises ``QUERY_INVALID`` for more names than can be held."""
@@ -99,9 +85,8 @@ class _Names:
                 f"more than {NAMES_MAX} names of events on a shard",
                 hint="filter with where, or ask for fewer days",
             )
-        self.order = pc.sort_indices(self.values).to_numpy().astype(np.int64)
-        self.ranks = np.empty(len(self.order), np.int32)
-        self.ranks[self.order] = np.arange(len(self.order), dtype=np.int32)
+        self.ranks = np.empty(len(self.values), np.int32)
+        self.ranks[pc.sort_indices(self.values).to_numpy()] = np.arange(len(self.values), dtype=np.int32)
 
 
 class _Scan:
@@ -109,40 +94,40 @@ class _Scan:
 
     def __init__(self, plan: FlowsScan) -> None:
         self.plan = plan
-        self.matcher = StepMatcher([(0, plan.anchor)], plan.where, np.uint8, other=int(PART))
+        self.matcher = StepMatcher([(0, plan.anchor)], plan.where, other=int(PART))
         self.names = _Names()
-        self.needs = Needs(self._codes_of, "all" if plan.anchor.where else "any")
+        self.needs = Needs(ties="all" if plan.anchor.where else "any")
         self.anchors = np.array(plan.anchors_ms, np.int64)
         self.hops = CellCounts()
         self.cut_short = 0
 
     def choose(self, some: ScannedRows) -> Choice | Matched:
-        """What each row may be; for sessions all rows are looked at."""
+        """What each row may be, and its name; for sessions all rows are looked at."""
         choice = self.matcher.choice(some.record)
+        codes, names = encoded(some.record.column("event"))
+        numbers = self.names.number(names).astype(np.uint64) << NAME_SHIFT
+        if isinstance(choice, Coded):
+            bits = choice.bits[:-1] if self.matcher.by_name else choice.bits[:1]
+            choice = Coded(codes, bits | numbers)
+        else:
+            choice = np.where(choice != 0, choice | numbers[codes], np.uint64(0))
         return choice if self.plan.window_ms >= 0 else Matched(choice, None)
-
-    def _codes_of(self, record: pa.RecordBatch, masks: AnyMasks, wanted: Kept) -> dict[str, Int32 | Valued]:
-        codes, names = encoded(record.column("event"))
-        return {_NAME: self.names.number(names)[codes]}
 
     def follow(self, rows: UserRows) -> None:
         """Follows each user; see ``flow_hops``."""
         plan, count = self.plan, len(self.names.values)
         if not len(rows.times):
             return
-        names = self.names.ranks[rows.codes[_NAME]]
         if not plan.anchor.where:
-            order_by_name(rows.starts, rows.times, names, rows.masks)
+            order_by_name(rows.starts, rows.times, self.names.ranks, rows.masks)
         hops = np.empty(len(rows.times), np.int64)
         found, cut_short = flow_hops(
-            rows.starts, rows.times, names, rows.masks, self.anchors, count, plan.steps, plan.window_ms,
-            SESSION_GAP_MS, plan.backward, plan.collapse_repeats, plan.start_ms, plan.end_ms, hops,
+            rows.starts, rows.times, rows.masks, self.anchors, count, plan.steps, plan.window_ms, SESSION_GAP_MS,
+            plan.backward, plan.collapse_repeats, plan.start_ms, plan.end_ms, hops,
         )  # fmt: skip
         self.cut_short += cut_short
         keys, users = counted(hops[:found])
-        order = self.names.order
-        steps, before, to = keys // count // count, order[keys // count % count], order[keys % count]
-        before = np.where(steps == 0, 0, before)
+        steps, before, to = keys // count // count, keys // count % count, keys % count
         self.hops.add((steps * NAMES_MAX + before) * NAMES_MAX + to, users)
 
     def partial(self) -> pa.Table:

@@ -32,7 +32,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, matches_any
 from evenshard.queries.steps import Step
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Matched, Needs, UserRows, Valued
+from evenshard.queries.user_rows import Choice, Int32, Matched, Needs, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
 EXPLAINED = b"explained"
@@ -102,7 +102,7 @@ class _Scan:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
         steps_mask = (1 << len(plan.steps)) - 1
         one_step = plan.by_step > 0 and plan.order != "any"
-        self.group_mask = np.uint64(1 << (plan.by_step - 1) if one_step else steps_mask)
+        self.group_mask = 1 << (plan.by_step - 1) if one_step else steps_mask
         self.sessions = plan.count_mode == "session"
         self.needs = Needs(sessions=self.sessions)
         if not plan.is_plain:
@@ -128,12 +128,11 @@ class _Scan:
             return choice if self.sessions or matches_any(choice) else None
         return Matched(choice, None if self.where is None else evaluate(self.where, some.record))
 
-    def _codes_of(self, record: pa.RecordBatch, masks: AnyMasks, wanted: Kept) -> dict[str, Int32 | Valued]:
+    def _codes_of(self, record: pa.RecordBatch, wanted: Wanted) -> dict[str, Int32 | Valued]:
         """The group of each row that may group its user, and what it holds."""
         codes = held_values(record, self.plan.hold)
         if self.plan.by:
-            grouping = np.flatnonzero(wanted & (masks & self.group_mask != 0))
-            codes[_GROUP] = groups_of_rows(self.groups, record, grouping, NO_GROUP)
+            codes[_GROUP] = groups_of_rows(self.groups, record, wanted.rows(self.group_mask), NO_GROUP)
         return codes
 
     def follow(self, rows: UserRows) -> None:

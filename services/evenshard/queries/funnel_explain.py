@@ -21,7 +21,7 @@ from evenshard.queries.funnel_holds import held_values, hold_codes
 from evenshard.queries.funnel_moment import EXCLUSION_BIT
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
-from evenshard.queries.user_rows import AnyMasks, Int32, Kept, Needs, UserRows, Valued
+from evenshard.queries.user_rows import Int32, Needs, UserRows, Valued, Wanted
 
 Holds = npt.NDArray[np.int32]
 EVENTS_EXPLAINED_MAX: Final = 10_000
@@ -92,7 +92,7 @@ class Explained:
         self.needs = Needs(self._codes_of, "all", rank_mask=steps_mask, sessions=plan.count_mode == "session")
         self._texts: list[pa.Table] = []
 
-    def _codes_of(self, record: pa.RecordBatch, masks: AnyMasks, wanted: Kept) -> dict[str, Int32 | Valued]:
+    def _codes_of(self, record: pa.RecordBatch, wanted: Wanted) -> dict[str, Int32 | Valued]:
         """What each row holds, and its place in ``_texts``."""
         before = sum(table.num_rows for table in self._texts)
         names = ("event", "insert_id")

@@ -1,6 +1,5 @@
 """Rows picked out of parts for one chunk of users, and what a query wants to know of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,30 +46,34 @@ class Opened:
     """All rows that are USED are picked; else those with a mask."""
     states: SmallMasks
     times: Int64
-    codes: Mapping[str, Int32 | Valued]
+    codes: dict[str, Int32 | Valued] = field(default_factory=dict)
     late: dict[str, pa.Array] = field(default_factory=dict)
     """Columns that were read to order rows of one ms."""
 
     @staticmethod
     def of(some: ScannedRows, chosen: Choice | Matched, states: SmallMasks, needs: Needs) -> "Opened":
         """``states``: as kernels take them, of all rows."""
+        choice, kept = (chosen.masks, chosen.kept) if isinstance(chosen, Matched) else (chosen, None)
         every = isinstance(chosen, Matched)
-        choice = chosen.masks if isinstance(chosen, Matched) else chosen
-        kept = chosen.kept if isinstance(chosen, Matched) else None
         codes: dict[str, Int32 | Valued] = {}
         if every and needs.sessions:
             codes[_KEPT] = np.ones(some.record.num_rows, np.int32) if kept is None else kept.astype(np.int32)
         elif kept is not None:
             left_out = np.where(kept, np.uint8(USED), np.uint8(LEFT_OUT))
             states = np.maximum(states, left_out) if len(states) else left_out
-        if needs.codes_of is not None:
-            masks = choice.bits[choice.codes] if isinstance(choice, Coded) else choice
-            wanted: Kept = np.ones(len(masks), np.bool_) if every else masks != 0
-            for others in (kept, states == USED if len(states) else None):
-                wanted = wanted if others is None else wanted & others
-            codes.update(needs.codes_of(some.record, masks, wanted))
         times = some.record.column("time").to_numpy()
-        return Opened(some, choice, every or needs.sessions, states, times, codes)
+        opened = Opened(some, choice, every or needs.sessions, states, times, codes)
+        if needs.codes_of is not None:
+            codes.update(needs.codes_of(some.record, opened))
+        return opened
+
+    def rows(self, bits: int) -> Integers:
+        """Rows that are picked and have any of ``bits``."""
+        choice = self.choice
+        looked_at = choice.bits if isinstance(choice, Coded) else choice
+        found: Kept = looked_at & looked_at.dtype.type(bits) != 0
+        found = found[choice.codes] if isinstance(choice, Coded) else found
+        return np.flatnonzero(found & (self.states == USED) if len(self.states) else found)
 
 
 class Picked:

@@ -23,7 +23,7 @@ from evenshard.queries.retention_kernel import BIRTH, retention_cells
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, masks_of, matches_any
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Needs, UserRows, Valued
+from evenshard.queries.user_rows import Choice, Int32, Needs, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
 BORN: Final = -1
@@ -88,10 +88,9 @@ class _Scan:
                 choice[before] &= BIRTH
         return choice if matches_any(choice) else None
 
-    def _codes_of(self, record: pa.RecordBatch, masks: AnyMasks, wanted: Kept) -> dict[str, Int32 | Valued]:
+    def _codes_of(self, record: pa.RecordBatch, wanted: Wanted) -> dict[str, Int32 | Valued]:
         """The group of each row that may be a birth."""
-        births = np.flatnonzero(wanted & (masks & BIRTH != 0))
-        return {_GROUP: groups_of_rows(self.groups, record, births, _NO_GROUP)}
+        return {_GROUP: groups_of_rows(self.groups, record, wanted.rows(int(BIRTH)), _NO_GROUP)}
 
     def follow(self, rows: UserRows) -> None:
         """Follows each user; see ``retention_cells``."""

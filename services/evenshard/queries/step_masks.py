@@ -22,7 +22,8 @@ class StepMatcher:
     ) -> None:
         """``kind``: of masks, uint64 or uint8. ``other``: bits of every row, whatever it matches."""
         self._selectors = [(bit, step, parse(step.where) if step.where else None) for bit, step in selectors]
-        self._by_name = any(step.events for _, step, _ in self._selectors)
+        self.by_name = any(step.events for _, step, _ in self._selectors)
+        """Whether names of events are looked at."""
         self._where = parse(where) if where else None
         self._kind = kind
         self._other = np.uint64(other)
@@ -31,7 +32,7 @@ class StepMatcher:
         """For each row the bits of the steps it matches. ``record`` has ``event`` if any step names events, and the
         columns of every property that filters look at."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        if self._by_name:
+        if self.by_name:
             codes, names = encoded(record.column("event"))
         bits = bits_of([(bit, step) for bit, step, where in self._selectors if where is None], names) | self._other
         if self._where is None and all(where is None for _, _, where in self._selectors):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +60,17 @@ class Valued:
     values: pa.Array
 
 
-CodesOf = Callable[[pa.RecordBatch, AnyMasks, Kept], Mapping[str, "Int32 | Valued"]]
-"""For rows, their masks and which of them are wanted, codes of each row by name, the same names each time: numbers of
-one numbering, or values, which are numbered for each chunk of users."""
+class Wanted(Protocol):
+    """Which rows of a batch are wanted."""
+
+    def rows(self, bits: int) -> Integers:
+        """Those that have any of ``bits``."""
+        ...
+
+
+CodesOf = Callable[[pa.RecordBatch, Wanted], Mapping[str, "Int32 | Valued"]]
+"""For rows and which of them are wanted codes of each row by name, the same names each time: numbers of one numbering,
+or values, which are numbered for each chunk of users."""
 
 
 @dataclass(frozen=True, slots=True)

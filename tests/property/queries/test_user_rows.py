@@ -80,11 +80,12 @@ def parts_of(batches: list[list[Row]], known: int, late: bool, dictionaries: boo
     return Parts(parts, union.people if union else NO_PEOPLE)
 
 
-def codes_of(record: pa.RecordBatch, masks: Any, wanted: Any) -> Mapping[str, Any]:
+def codes_of(record: pa.RecordBatch, wanted: Any) -> Mapping[str, Any]:
     held = record.column("held")
     held = held if pa.types.is_dictionary(held.type) else held.dictionary_encode()
-    # Only what is wanted is told; values of one text may have two codes.
-    groups = np.where(wanted, record.column("group").to_numpy(), np.int32(-1)).astype(np.int32)
+    # Only what is wanted and matches is told; values of one text may have two codes.
+    groups, rows = np.full(len(held), -1, np.int32), wanted.rows((1 << 64) - 1)
+    groups[rows] = record.column("group").to_numpy()[rows]
     twice = held.indices.to_numpy() + np.int32(len(held.dictionary)) * (np.arange(len(held)) % 2).astype(np.int32)
     return {"group": groups, "held": Valued(twice, pa.concat_arrays([held.dictionary, held.dictionary]))}
 
@@ -135,7 +136,8 @@ def expected_lists(
             before = row["time"]
             if row["keep"]:
                 same = held.setdefault(row["held"], len(held))
-                shown = (row["time"], row["mask"], row["group"], same, session if needs.sessions else 0)
+                group = row["group"] if row["mask"] else -1
+                shown = (row["time"], row["mask"], group, same, session if needs.sessions else 0)
                 found.setdefault(who, []).append(shown)
     return found
 
