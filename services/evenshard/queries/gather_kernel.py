@@ -102,13 +102,6 @@ def pick_masked(  # type: ignore[no-untyped-def]
 def _sort_by_time(first, end, times, masks, places):  # type: ignore[no-untyped-def]
     """Sorts some rows; those of one time keep their order. places: may be empty."""
     placed = places.size > 0
-    rising = True
-    for row in range(first + 1, end):
-        if times[row] < times[row - 1]:
-            rising = False
-            break
-    if rising:
-        return
     if end - first > _INSERTED_MAX:
         order = np.argsort(times[first:end], kind="mergesort")
         times[first:end] = times[first:end][order]
@@ -154,12 +147,19 @@ def join_runs(users, counts, times, masks, starts, out_times, out_masks, out_pla
         home = np.uint64(filled[whose])
         stop = row + np.uint64(counts[run])
         filled[whose] += counts[run]
+        if placed:
+            for place in range(row, stop):
+                out_places[home + (place - row)] = np.int32(place)
         while row < stop:
             out_times[home] = times[row]
             out_masks[home] = masks[row]
-            if placed:
-                out_places[home] = np.int32(row)
             home += np.uint64(1)
             row += np.uint64(1)
     for user in range(starts.size - 1):
-        _sort_by_time(starts[user], starts[user + 1], out_times, out_masks, out_places)
+        rising = True
+        for place in range(starts[user] + 1, starts[user + 1]):
+            if out_times[place] < out_times[place - 1]:
+                rising = False
+                break
+        if not rising:
+            _sort_by_time(starts[user], starts[user + 1], out_times, out_masks, out_places)
