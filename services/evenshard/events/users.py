@@ -176,6 +176,12 @@ class People:
         """Memory."""
         return int(self.hashes.nbytes + self.offsets.nbytes + self.data.nbytes)
 
+    def ids(self, users: Int32) -> pa.StringArray:
+        """The ids of some users."""
+        offsets, data = _ids_of(users, self.offsets, self.data)
+        found = pa.LargeStringArray.from_buffers(len(users), pa.py_buffer(offsets), pa.py_buffer(data))
+        return found.cast(pa.utf8())
+
     def find(self, ids: pa.StringArray) -> Int32:
         """The number of each of ``ids``, or ``UNKNOWN``."""
         strings = string_buffers(ids)
@@ -283,8 +289,13 @@ def united(known: People, others: Sequence[People]) -> United:
 
 
 def _people_at(users: Int32, hashes: UInt64, offsets: Int64, data: UInt8) -> People:
+    return People(hashes[users], *_ids_of(users, offsets, data))
+
+
+def _ids_of(users: Int32, offsets: Int64, data: UInt8) -> tuple[Int64, UInt8]:
+    """The ids of some users, one behind the other: where each begins, and the end of all; their bytes."""
     lengths = (offsets[1:] - offsets[:-1])[users]
     new_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     new_data = np.empty(int(new_offsets[-1]), np.uint8)
     _copy_ids(users, offsets, data, new_offsets, new_data)
-    return People(hashes[users], new_offsets, new_data)
+    return new_offsets, new_data
