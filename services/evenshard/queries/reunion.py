@@ -20,7 +20,7 @@ from evenshard.queries.scans import (
     Rows,
     columns_needed,
     concerns_users,
-    matching,
+    deciding,
     read_partial,
     run_with_cohorts,
     scans_within,
@@ -73,7 +73,7 @@ def answer(
     aparts: list[Apart] = []
 
     def without_split(one: bytes, rows: Rows) -> Rows:
-        aparts.append(Apart(split, matching(one), room))
+        aparts.append(Apart(split, deciding(one), columns_needed(one).fields_without_users, room))
         return aparts[-1].over(rows)
 
     partial, stats = run_with_cohorts(scan, read, check, without_split)

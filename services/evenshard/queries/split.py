@@ -19,9 +19,10 @@ from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_strings, slots_of, string_buffers
 from evenshard.events.scan import Bools, Part, Parts, ScannedRows
 from evenshard.events.user_runs import UserRuns
-from evenshard.events.users import UNKNOWN, People
+from evenshard.events.users import UNKNOWN, Int32, People
+from evenshard.queries.evaluate import evaluate
+from evenshard.queries.expression_model import Expression
 from evenshard.queries.groups import Integers
-from evenshard.queries.matching import Matching, picked
 from evenshard.queries.scans import Rows
 from evenshard.queries.user_codes import user_codes
 
@@ -30,6 +31,11 @@ INDEXED: Final = "indexed"
 _SHIFT: Final = np.uint64(SLOT_SHIFT)
 NAMED_MAX: Final = 3
 """Users whom a refusal names."""
+
+Taken = Callable[[], tuple[pa.RecordBatch, int]]
+"""Rows of split users, and how many bytes more are read for them."""
+Without = Callable[[ScannedRows], tuple[ScannedRows, Taken | None]]
+"""What is left of some rows, and what is taken out of them; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +78,13 @@ def too_many_rows(users: Sequence[str], bytes_max: int) -> EvenshardError:
 class Apart:
     """Takes split users' rows out of what one scan reads."""
 
-    def __init__(self, split: Split, matching: Matching, room: Room) -> None:
+    def __init__(self, split: Split, deciding: Expression | None, fields: Sequence[str], room: Room) -> None:
+        """``deciding``: which rows match; None: all. ``fields``: those that a scan needs of rows of which it is not
+        known whose they are."""
         self._split = split
         self._told = pa.array(split.told, pa.utf8())
-        self._matching = matching
+        self._deciding = deciding
+        self._fields = fields
         self._room = room
         self._parts: dict[int, pa.RecordBatch] = {}
         """What was taken, by the place of the part it was taken from."""
@@ -93,7 +102,7 @@ class Apart:
             if part.users is None:
                 parts.append(self._wrapped(place, part, self._without))
             elif split is not None and (chosen := split[part.users.numbers]).any():
-                parts.append(self._wrapped(place, part, _OfRuns(self, rows.people, part.users, chosen).without))
+                parts.append(self._wrapped(place, part, _OfRuns(rows.people, part.users, chosen, self._fields).without))
             else:
                 parts.append(part)
         return replace(rows, parts=parts)
@@ -105,43 +114,44 @@ class Apart:
         records = [self._parts[place] for place in sorted(self._parts)]
         return pa.concat_tables(map(_as_table, records), promote_options="default") if records else None
 
-    def take(self, place: int, some: ScannedRows, record: pa.RecordBatch) -> None:
-        """``record``: split users' rows of what was read there."""
+    def _take(self, place: int, some: ScannedRows, taken: Taken) -> int:
+        """Split users' rows of what was read there; how many bytes more were read for it."""
+        record, size = taken()
         self.rows += record.num_rows
-        record = self._matching.rows(record)
+        if self._deciding is not None and record.num_rows:
+            record = picked(record, evaluate(self._deciding, record))
         if record.num_rows:
             record = _plain(record).append_column(INDEXED, pa.array(np.full(record.num_rows, some.indexed)))
             self._room.take(record)
             self._parts[place] = record
+        return size
 
     def _each(self, rows: Iterable[ScannedRows]) -> Iterator[ScannedRows]:
         for place, some in enumerate(rows):
-            without, taken = self._without(some)
+            rest, taken = self._without(some)
             if taken is not None:
-                self.take(place, some, taken)
-            yield without
+                self._take(place, some, taken)
+            yield rest
 
-    def _wrapped(
-        self, place: int, part: Part, without: Callable[[ScannedRows], tuple[ScannedRows, pa.RecordBatch | None]]
-    ) -> Part:
+    def _wrapped(self, place: int, part: Part, without: Without) -> Part:
         def read() -> ScannedRows:
             some = part.read()
             rest, taken = without(some)
             if self._unread.pop(place, None) is not None and taken is not None:
-                self.take(place, some, taken)
+                rest = replace(rest, bytes_read=rest.bytes_read + self._take(place, some, taken))
             return rest
 
         self._unread[place] = read
         return replace(part, read=read)
 
-    def _without(self, some: ScannedRows) -> tuple[ScannedRows, pa.RecordBatch | None]:
+    def _without(self, some: ScannedRows) -> tuple[ScannedRows, Taken | None]:
         """Of rows with ``distinct_id``: the others, and those of split users."""
         some = some.kept()
         codes, ids = user_codes(some.record.column("distinct_id"))
         split = self._split_ids(ids)[codes]
         if not split.any():
             return some, None
-        return replace(some, record=picked(some.record, ~split)), picked(some.record, split)
+        return replace(some, record=picked(some.record, ~split)), lambda: (picked(some.record, split), 0)
 
     def _split_people(self, people: People) -> Bools | None:
         """For each user whether they are split; None: nobody is, which is seen without a look at everybody, for they
@@ -178,12 +188,12 @@ class Apart:
 class _OfRuns:
     """Split users' runs of a part of which it is known whose its rows are; ``chosen``: which runs."""
 
-    apart: Apart
     people: People
     users: UserRuns
     chosen: Bools
+    fields: Sequence[str]
 
-    def without(self, some: ScannedRows) -> tuple[ScannedRows, pa.RecordBatch | None]:
+    def without(self, some: ScannedRows) -> tuple[ScannedRows, Taken | None]:
         """The part with their rows passed over, and these rows."""
         users = self.users
         starts, numbers = users.starts[self.chosen], users.numbers[self.chosen]
@@ -196,17 +206,22 @@ class _OfRuns:
         rows, numbers = rows[meant], numbers[meant]
         if not len(rows):
             return some, None
-        in_order = np.argsort(rows, kind="stable")  # as they are stored
-        record = some.record.take(pa.array(rows[in_order]))
-        if "distinct_id" not in record.schema.names:
-            record = record.add_column(0, "distinct_id", ids_of(self.people, numbers[in_order]))
-        return replace(some, keep=keep), record
+        return replace(some, keep=keep), lambda: self._taken(some, rows, numbers)
 
-
-def ids_of(people: People, numbers: Integers) -> pa.StringArray:
-    """The id of each user."""
-    all_ids = pa.LargeStringArray.from_buffers(len(people), pa.py_buffer(people.offsets), pa.py_buffer(people.data))
-    return all_ids.take(pa.array(numbers)).cast(pa.utf8())
+    def _taken(self, some: ScannedRows, rows: Integers, numbers: Int32) -> tuple[pa.RecordBatch, int]:
+        order = np.argsort(rows, kind="stable")  # as they are stored
+        places, size = pa.array(rows[order]), 0
+        record = some.record.take(places)
+        for field in self.fields:
+            if field in record.schema.names:
+                continue
+            if field == "distinct_id":
+                column = self.people.ids(numbers[order])
+            else:
+                stored, more = some.column(field)
+                column, size = stored.take(places), size + more
+            record = record.append_column(field, column)
+        return record, size
 
 
 def from_elsewhere(ids: pa.StringArray, home: Bools) -> Bools:
@@ -226,6 +241,11 @@ def scanned_rows(table: pa.Table) -> list[ScannedRows]:
         mine = table.filter(pc.equal(table.column(INDEXED), indexed)).drop_columns([INDEXED])
         found += [ScannedRows(record, indexed, 0) for record in mine.combine_chunks().to_batches()]
     return found
+
+
+def picked(record: pa.RecordBatch, rows: Bools) -> pa.RecordBatch:
+    """Some rows, copied; all of them are the record itself."""
+    return record if rows.all() else record.take(pa.array(np.flatnonzero(rows)))
 
 
 def _plain(record: pa.RecordBatch) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ order by nothing but how it was stored.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -142,10 +143,14 @@ def with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Pa
     parts = []
     for some, each, numbers in zip(pieces, own, found.numbers[1:], strict=True):
         assert numbers is not None
-        if "distinct_id" not in fields:
-            some = replace(some, record=some.record.drop_columns(["distinct_id"]))
-        parts.append(Part(some.record.num_rows, _giving(some), replace(each.runs, numbers=numbers[each.runs.numbers])))
+        later = [name for name in FIELD_NAMES if name not in fields]
+        early = replace(some, record=some.record.drop_columns(later), late=partial(_late, some))
+        parts.append(Part(some.record.num_rows, _giving(early), replace(each.runs, numbers=numbers[each.runs.numbers])))
     return Parts(parts, found.people)
+
+
+def _late(some: ScannedRows, field: str) -> tuple[pa.Array, int]:
+    return some.record.column(field), 0
 
 
 def _giving(some: ScannedRows) -> Callable[[], ScannedRows]:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from evenshard.errors import EvenshardError
-from evenshard.queries import funnel_answer, names, scans, user_rows
+from evenshard.queries import funnel_answer, names, scans, user_chunks, user_rows
 from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
@@ -281,8 +281,9 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
     assert FunnelScan.from_json(scan.to_json()) == scan
     needed = scans.columns_needed(scan.to_json())
     assert needed == (
-        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, False
+        ("event", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, True, ("insert_id",)
     )  # fmt: skip
+    assert needed.fields_without_users == ("distinct_id", "event", "insert_id", "time")
     query = funnel_query(from_date="2024-01-01", to_date="2024-01-02", steps=[parse_step("*"), parse_step("*")])
     scan = funnel_answer.plan_funnel(query, ZoneInfo("UTC"), dedupe=True)
     needed = scans.columns_needed(scan.to_json())
@@ -291,6 +292,15 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
 
 def test_more_rows_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
-    with pytest.raises(EvenshardError, match="more than 3 events of a shard take part") as failed:
+    with pytest.raises(EvenshardError, match="more than 3 events of one user take part") as failed:
         answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B, query={"by": ["plan"]}))
+    assert failed.value.code == "QUERY_INVALID"
+
+
+def test_more_events_of_steps_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
+    monkeypatch.setattr(user_chunks, "CHUNK_ROWS", 1)
+    stream = [(name, at, {}, name, who) for who in ("ann", "bob") for at, name in enumerate(["view", "buy"])]
+    with pytest.raises(EvenshardError, match="more than 3 events of a shard fill steps") as failed:
+        answer_to(base(rows=stream, steps=A_B, query={"by": ["plan"]}))
     assert failed.value.code == "QUERY_INVALID"

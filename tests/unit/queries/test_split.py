@@ -8,13 +8,14 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_COUNT, SLOT_SHIFT, hash_of
 from evenshard.events.scan import Parts
-from evenshard.queries.matching import Matching
+from evenshard.queries.expression import parse
 from evenshard.queries.split import Apart, Room, Split
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import scanned_rows
 from evenshard.testing.spread import with_known_users
 
 ALL_BYTES = 1 << 30
+FIELDS = ("distinct_id", "event", "insert_id", "time")
 
 
 def some_rows(chance: random.Random, count: int) -> list[Row]:
@@ -52,9 +53,9 @@ def test_foreign_users_and_those_told_of_are_taken_and_nobody_else(seed: int) ->
         return user != "" and (split.home is None or user in told or not home[hash_of(user) >> SLOT_SHIFT])
 
     pieces = [scanned_rows(rows[at : at + 90], indexed=at < 200) for at in range(0, 400, 90)]
-    fields = ("event", "time", "insert_id")
+    fields = ("event", "time")
     for known in (False, True):
-        apart = Apart(split, Matching(events=("view",)), Room(ALL_BYTES))
+        apart = Apart(split, parse('$event == "view"'), FIELDS, Room(ALL_BYTES))
         rest = apart.over(with_known_users(pieces, fields) if known else iter(pieces))
         read = [part.read() for part in rest.parts] if isinstance(rest, Parts) else list(rest)
         left = [time for some in read for time in some.kept().record.column("time").to_pylist()]
@@ -66,13 +67,14 @@ def test_foreign_users_and_those_told_of_are_taken_and_nobody_else(seed: int) ->
         if taken is not None:
             assert taken.column("time").to_pylist() == [row["time"] for row in wanted]
             assert taken.column("distinct_id").to_pylist() == [row["distinct_id"] for row in wanted]
+            assert taken.column("insert_id").to_pylist() == [row["insert_id"] for row in wanted]
             assert taken.column("i:plan").to_pylist() == [row["properties"]["plan"] for row in wanted]
             assert taken.column("indexed").to_pylist() == [row["time"] // 90 * 90 < 200 for row in wanted]
 
 
 def test_where_all_are_at_home_parts_are_left_as_they_are() -> None:
     parts = with_known_users([scanned_rows(some_rows(random.Random(1), 50))], ("event", "time"))
-    apart = Apart(Split(np.ones(SLOT_COUNT, np.bool_), (), 0), Matching(), Room(0))
+    apart = Apart(Split(np.ones(SLOT_COUNT, np.bool_), (), 0), None, FIELDS, Room(0))
     rest = apart.over(parts)
     assert isinstance(rest, Parts)
     assert all(given is stored for given, stored in zip(rest.parts, parts.parts, strict=True))
@@ -82,7 +84,7 @@ def test_where_all_are_at_home_parts_are_left_as_they_are() -> None:
 def test_parts_that_a_scan_does_not_read_give_their_rows_back_all_the_same_and_once() -> None:
     rows = some_rows(random.Random(2), 60)
     parts = with_known_users([scanned_rows(rows[:30]), scanned_rows(rows[30:])], ("event", "time"))
-    apart = Apart(Split(None, (), ALL_BYTES), Matching(), Room(ALL_BYTES))
+    apart = Apart(Split(None, (), ALL_BYTES), None, FIELDS, Room(ALL_BYTES))
     rest = apart.over(parts)
     assert isinstance(rest, Parts)
     for _ in range(2):
@@ -94,7 +96,7 @@ def test_parts_that_a_scan_does_not_read_give_their_rows_back_all_the_same_and_o
 
 def test_more_rows_than_there_is_room_for_are_refused_and_users_named() -> None:
     rows = [{**row, "distinct_id": f"u{number % 5}"} for number, row in enumerate(some_rows(random.Random(3), 60))]
-    apart = Apart(Split(None, (), 500), Matching(), Room(500))
+    apart = Apart(Split(None, (), 500), None, FIELDS, Room(500))
     with pytest.raises(EvenshardError) as failed:
         list(apart.over(iter([scanned_rows(rows)])))
     assert (failed.value.code, failed.value.message) == (
