@@ -1,6 +1,6 @@
 """Who belongs to a cohort, on a shard; and rows that say of their users whether they do.
 
-All of a user's events are on one shard, so who belongs is known there, and membership is a bool of each row like any
+All of a user's events come to one scan, so who belongs is known there, and membership is a bool of each row like any
 property: false for nobody's events.
 """
 

@@ -2,7 +2,7 @@
 
 **Partial**: ``step`` (int32), ``from`` and ``to`` (utf8, names of events) and ``users`` (int64): how many hopped so;
 step 0 is the anchor, from nowhere (``""``). The schema's metadata ``cut_short`` says how many sessions may go on beyond
-the rows that were read. All of a user's events are on one shard,
+the rows that were read. All of a user's events come to one scan,
 so the partials of shards simply add.
 
 Duplicates skipped are those that the filter selects. Order within a ms needs no insert_ids where the anchor has no

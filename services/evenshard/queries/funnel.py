@@ -3,7 +3,7 @@
 **Partial**: ``by_0`` … (utf8, the tags of a group), ``level`` (int32), ``users`` (int64) and ``times``
 (large_list<int64>): of ``users`` attempts that count, one after the other, the ms from step 1 to steps 2 … level. Users
 without an entry are left out. The schema's metadata ``explained`` lists what became of the events of the user who is
-explained. All of a user's events are on one shard, so the partials of shards are simply put behind one another.
+explained. All of a user's events come to one scan, so the partials of shards are simply put behind one another.
 
 Duplicates skipped are those that match a step or an exclusion, entries and completions alike.
 """

@@ -2,7 +2,7 @@
 
 **Partial**: ``by_0`` … (utf8, the tags of a group, by the values of the birth event), ``cohort`` (int32), ``bucket``
 (int32, ``BORN``: the birth itself) and ``users`` (int64): how many returned in that bucket; with ``on_or_after`` whose
-last it is. All of a user's events are on one shard, so the partials of shards simply add.
+last it is. All of a user's events come to one scan, so the partials of shards simply add.
 
 Duplicates skipped are those that match the birth or the return. Before the range only births are looked at.
 """

@@ -30,6 +30,7 @@ from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
 from evenshard.queries.columns import Columns
 from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
+from evenshard.queries.expression_model import Comparison, Expression, Membership
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.measures import OF_USERS
 from evenshard.queries.members import Members, in_all
@@ -114,6 +115,36 @@ def _columns_of(plan: Scan) -> Columns:
             return funnel.columns_of(plan.funnel)
 
 
+def scans_within(scan: bytes) -> list[bytes]:
+    """The scan itself, and those of the cohorts it needs, in the order in which they run."""
+    scan, needed = _unwrapped(scan)
+    return [*(one for cohort in needed for one in cohort.scans), scan]
+
+
+def concerns_users(scan: bytes) -> bool:
+    """Whether it matters to ``scan`` which rows are of one user; else rows add up wherever they are."""
+    match _read(scan):
+        case SegmentationScan(measure=measure) if measure in OF_USERS:
+            return True
+        case SegmentationScan() | SchemaScan() | TimelineScan():
+            return bool(cohorts_needed(scan))
+    return True
+
+
+def deciding(scan: bytes) -> Expression | None:
+    """Which rows of a user decide what ``scan`` makes of that user; None: any may. Who belongs to a cohort is known
+    only where they meet: then names alone choose."""
+    plan = _read(scan)
+    if isinstance(plan, TimelineScan):
+        return Comparison("$distinct_id", "==", plan.user)
+    matter = rows_that_matter(plan)
+    if matter is None:
+        return None
+    if not cohorts_needed(scan):
+        return matter.condition
+    return Membership("$event", True, matter.events) if matter.events else None
+
+
 def user_of(scan: bytes) -> str | None:
     """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
     plan = _read(scan)
@@ -175,50 +206,57 @@ def view_for(scan: bytes) -> View:
 
 
 def run(scan: bytes, rows: Rows, check: Callable[[], None] = lambda: None) -> tuple[bytes, ScanStats]:
-    """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
+    """As ``run_with_cohorts``, of a scan that needs none, over ``rows``."""
+    return run_with_cohorts(scan, lambda _: rows, check)
 
-    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+
+def run_with_cohorts(
+    scan: bytes,
+    read: Callable[[bytes], Rows],
+    check: Callable[[], None] = lambda: None,
+    without_split: Callable[[bytes, Rows], Rows] = lambda _, rows: rows,
+) -> tuple[bytes, ScanStats]:
+    """Goes once through the rows of a scan, and returns the partial and the account of the scan; of one that needs
+    cohorts, who belongs is found first, by scans of their own.
+
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. ``read``
+    gives the rows of one scan, with ``columns_needed``; ``without_split`` those of a scan that count here. Raises
     ``QUERY_INVALID`` where the answer would exceed a bound.
     """
-    table, stats = _table_of(scan, rows, check)
-    partial = write_partial(table)
+    scan, needed = _unwrapped(scan)
+    members: dict[str, Members] = {}
+    spent: list[ScanStats] = []
+
+    def counted(one: bytes, rows: Rows) -> Rows:
+        rows = without_split(one, rows)
+        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
+        return cohorts.marked(rows, mine) if mine else rows
+
+    for cohort in needed:
+        found = []
+        for one in cohort.scans:
+            users, stats = cohorts.members_of(_cohort_scan(one), Parts.of(counted(one, read(one))), check)
+            found.append(users)
+            spent.append(stats)
+        members[cohort.name] = in_all(found)
+    rows = read(scan)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    table, stats = _table_of(scan, counted(scan, watch.over(rows)), check)
+    if isinstance(rows, Parts) and not isinstance(_read(scan), DidScan | ReachedScan):
+        seen_rows, seen_bytes = watch.look_among(rows.passed_over, check)
+        spent.append(ScanStats(rows_scanned=seen_rows, bytes_scanned=seen_bytes))
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",
             f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
             hint="ask for fewer days, a shorter window, or filter with where",
         )
-    return partial, stats
-
-
-def run_with_cohorts(
-    scan: bytes, read: Callable[[bytes], Rows], check: Callable[[], None] = lambda: None
-) -> tuple[bytes, ScanStats]:
-    """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
-    with ``columns_needed``."""
-    scan, needed = _unwrapped(scan)
-    members: dict[str, Members] = {}
-    spent: list[ScanStats] = []
-
-    def rows_of(one: bytes) -> Rows:
-        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
-        return cohorts.marked(read(one), mine) if mine else read(one)
-
-    for cohort in needed:
-        found = []
-        for one in cohort.scans:
-            users, stats = cohorts.members_of(_cohort_scan(one), Parts.of(rows_of(one)), check)
-            found.append(users)
-            spent.append(stats)
-        members[cohort.name] = in_all(found)
-    partial, stats = run(scan, rows_of(scan), check)
     return partial, add_stats([stats, *spent])
 
 
 def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
-    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
-    rows = watch.over(rows)
     match plan:
         case SegmentationScan() if (clock := clock_for(plan)) is not None:
             table, stats = segmentation_parts.scan_parts(plan, clock, Parts.of(rows), check)
@@ -239,10 +277,7 @@ def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Ta
         case DidScan() | ReachedScan():
             users, stats = cohorts.members_of(plan, Parts.of(rows), check)
             table = pa.table({"user": users.ids()})
-    if isinstance(rows, Parts) and not isinstance(plan, DidScan | ReachedScan):
-        seen_rows, seen_bytes = watch.look_among(rows.passed_over, check)
-        stats = add_stats([stats, ScanStats(rows_scanned=seen_rows, bytes_scanned=seen_bytes)])
-    return watch.noted(table), stats
+    return table, stats
 
 
 def _rows(rows: Rows, check: Callable[[], None]) -> Iterable[ScannedRows]:

@@ -4,7 +4,7 @@
 (group, bucket) at most once; for measures beyond these also the rows of ``cell_values``. Bucket ``OVERALL`` is the
 whole range; bucket ``RANK`` tells only how many events a group has that is not answered for by itself: it is folded
 into the group of ``OTHER`` tags, or (all groups have only ``RANK`` then) they are too many, and the gateway has to say
-which to keep. All of a user's events are on one shard, so the partials of shards simply add, uniques too.
+which to keep. All of a user's events come to one scan, so the partials of shards simply add, uniques too.
 
 Duplicates skipped are those in the range that the query's events and filter select.
 """

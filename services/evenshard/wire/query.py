@@ -155,8 +155,18 @@ def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
             return query_pb2.GroupValue(json_value=text)
 
 
-def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str = "") -> shard_pb2.ScanRequest:
-    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan, known_tag=known_tag)
+def scan_request(
+    tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str, told: Sequence[str], split_bytes_max: int
+) -> shard_pb2.ScanRequest:
+    """``told``: split users who are at home there; ``split_bytes_max``: memory of rows that may be given back."""
+    return shard_pb2.ScanRequest(
+        tenant=tenant,
+        epoch=epoch,
+        scan=scan,
+        known_tag=known_tag,
+        split_users=told,
+        split_bytes_max=split_bytes_max,
+    )
 
 
 def scan_rows_request(
