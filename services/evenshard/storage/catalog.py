@@ -39,6 +39,7 @@ SEGMENT_IDS_RESERVED = 64
 _SCHEMA = "CREATE TABLE entries (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"
 _MODULUS = 1 << 64
 _FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY, _DIGEST_KEY = "meta/format", "meta/shard", "meta/next_segment_id", "digest"
+_STOPPED_KEY = "meta/stopped_row"
 
 
 _DISK_FAULTS = frozenset(
@@ -94,6 +95,7 @@ class Catalog:
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
+        self._stopped_row = 0
 
     @staticmethod
     def copied(disk: Disk, shard: ShardId) -> "Catalog | None":
@@ -301,7 +303,7 @@ class Catalog:
     def has_quarantine(self, found: Quarantined) -> bool:
         """Whether what was found is on record, and has not been mended since."""
         known = self._quarantined.get(found.key)
-        return known is not None and known.state != "mended"
+        return known is not None and not known.is_mended
 
     def quarantine_at_start(self, found: Iterable[Quarantined]) -> None:
         """As ``quarantine``; a disk that fails is what ``open`` says of it."""
@@ -319,6 +321,18 @@ class Catalog:
             self._reserved_below = reserved
         self._next_id += 1
         return self._next_id - 1
+
+    @property
+    def stopped_row(self) -> int:
+        """Rows of log positions below it were synced when the shard last stopped cleanly; 0: it never did."""
+        return self._stopped_row
+
+    def note_stop(self, next_row: int) -> None:
+        """Every row below ``next_row`` is synced; durable at return."""
+        if next_row > self._stopped_row:
+            with self._transaction() as changes:
+                changes.put(_STOPPED_KEY, str(next_row).encode())
+            self._stopped_row = next_row
 
     def close(self) -> None:
         self._connection.close()
@@ -373,6 +387,7 @@ class Catalog:
             )
         self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
         self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
+        self._stopped_row = int(values.get(_STOPPED_KEY, b"0"))
         infos = []
         for key, value in values.items():
             kind, _, name = key.partition("/")

@@ -35,7 +35,7 @@ from evenshard.storage.segment.order import in_order, sort_keys
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import hashes_of
 from evenshard.storage.settings import StorageSettings
-from evenshard.storage.start_check import check_directory
+from evenshard.storage.start_check import TORN_CREATION, check_directory
 
 Say = Callable[[str], None]
 TORN_END, LEFTOVER, FILTER_DAMAGED, QUARANTINED = "TORN_END", "LEFTOVER", "FILTER_DAMAGED", "QUARANTINED"
@@ -175,7 +175,10 @@ def _check_log(disk: Disk, clock: Clock, shard: ShardId, catalog: Catalog, check
     if torn is not None:
         name, offset, reason = torn
         checked.findings.append(Finding(name, offset, TORN_END, None, f"{reason}: the next start cuts it"))
-    for name in (*found.leftovers, *([found.torn_creation] if found.torn_creation else [])):
+    if found.torn_creation:
+        next_ = f"{TORN_CREATION}: the next start removes it"
+        checked.findings.append(Finding(found.torn_creation, 0, TORN_END, None, next_))
+    for name in found.leftovers:
         checked.findings.append(Finding(name, 0, LEFTOVER, 0, "of no use: the next start removes it"))
 
 
