@@ -21,7 +21,8 @@ from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.deletions import Deletions, Hiding
 from evenshard.storage.log.frame import Frame
 from evenshard.storage.log.reader import LogFileReader

@@ -18,8 +18,8 @@ from evenshard.events.hashing import hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
-from evenshard.storage.catalog import FILE as CATALOG_FILE
 from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.log.files import LogFiles

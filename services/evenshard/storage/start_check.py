@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Bad
 from evenshard.storage.log.reader import check_file_header, damaged, is_torn_creation
 from evenshard.storage.log.writer import FOLDER, file_name, file_number

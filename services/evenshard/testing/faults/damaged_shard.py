@@ -13,7 +13,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
-from evenshard.storage.catalog import FILE as CATALOG_FILE
+from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
