@@ -3,7 +3,7 @@
 What it verifies: the catalog's rows and digest; every frame of the log, indexed or not, their order and the marks; the
 duplicate bits of the log, derived again; of every segment the footer, all blocks, order, placement, bounds and counts,
 and that each event has one original; filters against those made anew. What it cannot: whether rows that were never
-written should have been.
+written should have been, and whether whole frames are missing at the end of the log of a shard that was killed.
 """
 
 from collections.abc import Callable, Sequence
