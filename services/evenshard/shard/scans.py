@@ -90,7 +90,9 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
                 rows = snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms, matter)
                 return map(view.show, rows)
-            wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, matter)
+            wanted = Wanted(
+                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, may_matter=matter
+            )
             found = snapshot.parts(wanted)
             passed_over = [_passed_over(each, view) for each in found.passed_over]
             return Parts(_all_shown(found.parts, view), found.people, passed_over)
