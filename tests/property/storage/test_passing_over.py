@@ -226,5 +226,6 @@ def test_what_is_passed_over_changes_no_answer(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_what_is_passed_over_changes_no_answer_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(passed_over_equals_read(range(1_000, 1_600), monkeypatch).values()) > 50
