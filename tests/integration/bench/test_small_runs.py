@@ -102,10 +102,12 @@ def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(t
     assert (warm.detail["tail_rows"], warm.detail["segment_rows"], warm.detail["copies"]) == (50_000, 50_000, 2_000)
 
 
+SLOW = (pytest.mark.slow, pytest.mark.timeout(900))
+
+
 @pytest.mark.parametrize(
-    "suite", [FUNNEL, pytest.param(RETENTION, marks=pytest.mark.slow), pytest.param(FLOWS, marks=pytest.mark.slow)],
-    ids=lambda suite: suite.name,
-)  # fmt: skip
+    "suite", [FUNNEL, pytest.param(RETENTION, marks=SLOW), pytest.param(FLOWS, marks=SLOW)], ids=lambda each: each.name
+)
 def test_what_follows_users_is_compared_with_every_peer(tmp_path: Path, suite: Suite) -> None:
     """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
     peers = is_installed("clickhouse") and (is_installed("duckdb") or not any(each.duckdb for each in suite.questions))
