@@ -130,20 +130,27 @@ def segment(root: Path, info: dict[str, Any]) -> list[Row]:
     assert list(sums) == [xxh64(body[at : at + 16384]) for at in range(0, len(body), 16384)]
     rows = pq.read_table(pa.BufferReader(data)).to_pylist()
     assert (len(rows), sum(row["duplicate"] for row in rows)) == (info["rows"], info["duplicates"])
-    may_contain = filter_of(root / info["files"][1])
+    data = (root / info["files"][1]).read_bytes()
+    may_contain, values_at = filter_of(data)
+    may_hold = value_filter(data, values_at) if values_at < len(data) else None
     for row in rows:
         assert row.pop("placement_hash") == placement_hash(info["tenant"], row)
         assert row["insert_id"] is None or may_contain(identity_hash(info["tenant"], row))
+        assert may_hold is None or all(may_hold(column, value) for column, value in values_of(row))
     return rows
 
 
-def filter_of(path: Path) -> Any:
-    data = path.read_bytes()
-    assert int.from_bytes(data[-8:], "little") == xxh64(data[:-8])
+def filter_of(data: bytes) -> tuple[Any, int]:
+    """What tells, and where it ends."""
     magic, version, buckets, keys = struct.unpack_from("<8sIIQ", data)
     assert magic == b"EVSFILTR"
-    if version == 2:
-        return bucket_filter(data, buckets, keys)
+    end = len(data)
+    if version == 3:
+        end = 24 + 8 * ((buckets + keys) // 64 + 2 if buckets else 0) + 4 * (buckets // 16) + 2 * (keys + 2) + 8
+    data = data[:end]
+    assert int.from_bytes(data[-8:], "little") == xxh64(data[:-8])
+    if version in (2, 3):
+        return bucket_filter(data, buckets, keys), end
     magic, version, seed, length, count, keys = struct.unpack_from("<8sIQIIQ", data)
     assert version == 1
     prints = struct.unpack_from(f"<{(count + 2) * length if keys else 0}H", data, 36)
@@ -154,7 +161,61 @@ def filter_of(path: Path) -> Any:
         places = h, (h + length) ^ (m >> 18 & length - 1), (h + 2 * length) ^ (m & length - 1)
         return bool(keys) and prints[places[0]] ^ prints[places[1]] ^ prints[places[2]] == (m ^ (m >> 32)) & 0xFFFF
 
-    return may_contain
+    return may_contain, end
+
+
+def values_of(row: Row) -> Iterator[tuple[str, int]]:
+    """Columns and hashes of a row's values, as keys are made of."""
+    for name, value in row.items():
+        if value is None or name in ("time", "duplicate", "hot"):
+            continue
+        if name in ("event", "distinct_id", "insert_id"):
+            yield name, xxh64(value.encode())
+            continue
+        kind, _, known_as = name.partition(":")
+        yield f":{known_as}", 0
+        if kind == "s":
+            yield name, xxh64(value.encode())
+        elif kind in ("i", "d"):
+            whole = value == int(value) and -(1 << 63) <= value < 1 << 63
+            yield f"n:{known_as}", mixed(int(value) if whole else struct.unpack("<Q", struct.pack("<d", value))[0])
+        elif kind == "b":
+            yield name, int(value)
+
+
+def value_filter(data: bytes, start: int) -> Any:
+    magic, version, flags, pages, salt, first, checksum = struct.unpack("<8sHHIQQQ", data[-40:])
+    assert (magic, version, flags & ~3, first) == (b"EVSVALUE", 1, 0, start)
+    assert checksum == xxh64(data[-40:-8])
+    ends_at = len(data) - 40 - 4 * (pages + 1)
+    places = struct.unpack_from(f"<{pages + 1}I", data, ends_at)
+    assert (places[0], places[-1]) == (0, ends_at - start)
+    held: dict[int, set[int]] = {}
+    for page in range(pages):
+        content = data[start + places[page] : start + places[page + 1] - 8]
+        assert int.from_bytes(data[start + places[page + 1] - 8 :][:8], "little") == xxh64(content)
+        number, n = struct.unpack_from("<IH", content)
+        bits = int.from_bytes(content[6 : 6 + (n + 256 + 7) // 8], "little")
+        remainders = content[6 + (n + 256 + 7) // 8 :]
+        assert (number, len(remainders)) == (page, n)
+        bucket, key = 256 * page, 0
+        for bit in range(n + 256):
+            if bits >> bit & 1:
+                held.setdefault(bucket, set()).add(remainders[key])
+                key += 1
+            else:
+                bucket += 1
+        assert (bucket, key) == (256 * (page + 1), n)
+
+    def in_it(column: str, value: int) -> bool:
+        place = (mixed(xxh64(column.encode()) ^ value ^ salt) >> 32) * 256 * pages >> 24
+        return place & 255 in held.get(place >> 8, set())
+
+    def may_hold(column: str, value: int) -> bool:
+        silent = flags & 1 and ":" in column
+        return bool(silent) or in_it(column, value) or (bool(flags & 2) and in_it("?" + column, 0))
+
+    return may_hold
 
 
 def mixed(value: int) -> int:

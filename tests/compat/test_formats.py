@@ -28,9 +28,10 @@ def _beside(name: str) -> ModuleType:
 
 
 reader, make_v1, make_v2, make_v3 = _beside("reader"), _beside("make_v1"), _beside("make_v2"), _beside("make_v3")
+make_v4 = _beside("make_v4")
 
 
-@pytest.fixture(params=["v1", "v2", "v3"])
+@pytest.fixture(params=["v1", "v2", "v3", "v4"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A copy of committed bytes, and what they hold."""
     root = tmp_path / "shard-0"
@@ -88,6 +89,21 @@ def test_ended_quarantines_written_today_are_as_the_page_says(tmp_path: Path) ->
     ended = {value["tenants"][0]: value["state"] for key, value in values.items() if key.startswith("quarantine/")}
     assert (values["meta/format"], ended) == (b"3", {"acme": "mended", "beta-2": "accepted"})
     assert sorted_rows(reader.read(tmp_path / "shard-0")) == expected
+
+
+def test_filters_of_values_written_today_are_as_the_page_says(tmp_path: Path) -> None:
+    """And rule out what is not there."""
+    make_v4.build(tmp_path / "shard-0", make_v1).close()
+    (info,) = [value for key, value in reader.catalog(tmp_path / "shard-0").items() if key.startswith("segment/")]
+    rows = reader.segment(tmp_path / "shard-0", info)
+    assert len(rows) == 600
+    data = (tmp_path / "shard-0" / info["files"][1]).read_bytes()
+    may_hold = reader.value_filter(data, reader.filter_of(data)[1])
+    there = {known for row in rows for known in reader.values_of(row)}
+    asked = [("s:plan", reader.xxh64(f"p{at}".encode())) for at in range(2_000)]
+    wrong = [known for known in asked if may_hold(*known) != (known in there)]
+    assert len(wrong) < 20
+    assert (may_hold(":plan", 0), may_hold(":plans", 0)) == (True, False)
 
 
 def test_the_page_alone_made_the_reader() -> None:

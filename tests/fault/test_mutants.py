@@ -58,6 +58,8 @@ MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "segment.filter:from_bytes:check:1": ("indexed", "segments/0000000001.filter"),
     "segment.format:verified_metadata:check:1": ("indexed", "segments/0000000001.parquet"),
     "segment.stream:ReadStream._verified:check:1": ("indexed", "segments/0000000001.parquet"),
+    "segment.value_filter:read_page:check:1": ("indexed", "segments/0000000001.filter"),
+    "segment.value_filter:read_trailer:check:1": ("indexed", "segments/0000000001.filter"),
 }
 MISSED_IN_CATALOGS: dict[str, tuple[str, str]] = {
     "catalog:Catalog._load:check:1": ("", "SQLite finds it damaged"),  # its count of free pages is wrong
@@ -90,6 +92,9 @@ CHECKSUMS = {
     "segment.stream:ReadStream._verified": 1,
     "segment.stream:WriteStream.checksums": 1,
     "segment.stream:WriteStream.write": 1,
+    "segment.value_filter:read_page": 1,
+    "segment.value_filter:read_trailer": 1,
+    "segment.value_filter:values_bytes": 1,
     "segment.writer:SegmentWriter.finish": 1,
 }
 """Where checksums are computed; each place that reads is one of the checks above."""

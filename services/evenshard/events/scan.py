@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from evenshard.events.held import Held
 from evenshard.events.user_runs import UserRuns
 from evenshard.events.users import NO_PEOPLE, Int64, People
 from evenshard.kernels import kernel, view
@@ -75,12 +76,23 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Rows that cannot change the answer, by what is known of them."""
+
+    held: Held
+    parts: Callable[[], Sequence[Part]]
+    """Without users."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """All rows of a scan, each once."""
+    """All rows of a scan that may change its answer, each once."""
 
     parts: Sequence[Part]
     people: People = NO_PEOPLE
     """Whom the numbers of users stand for."""
+    passed_over: Sequence[PassedOver] = ()
+    """All the others."""
 
     @staticmethod
     def of(rows: "Parts | Iterable[ScannedRows]") -> "Parts":

@@ -80,7 +80,7 @@ def _tested(record: pa.RecordBatch, name: str, passes: Tester) -> Mask:
 
 def _comparison(comparison: Comparison) -> Tester:
     operator = comparison.operator
-    literal = _literal(comparison.name, comparison.literal)
+    literal = literal_beside(comparison.name, comparison.literal)
 
     def passes(kind: PropertyType, values: pa.Array) -> pa.Array | None:
         match literal:
@@ -96,7 +96,7 @@ def _comparison(comparison: Comparison) -> Tester:
 
 
 def _membership(membership: Membership) -> Tester:
-    literals = [_literal(membership.name, literal) for literal in membership.literals]
+    literals = [literal_beside(membership.name, literal) for literal in membership.literals]
 
     def passes(kind: PropertyType, values: pa.Array) -> pa.Array | None:
         mine = [literal for literal in literals if kind in _kinds_of(literal)]
@@ -145,7 +145,7 @@ def _kinds_of(literal: Value) -> tuple[PropertyType, ...]:
     return ("i", "d")
 
 
-def _literal(name: str, literal: Value) -> Value:
+def literal_beside(name: str, literal: Value) -> Value:
     """What the literal stands for beside this property: times in RFC 3339 are ms beside ``$time``."""
     if name != "$time" or not isinstance(literal, str):
         return literal

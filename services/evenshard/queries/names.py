@@ -4,7 +4,7 @@ A scan looks at columns, and only until a name has been seen in a row that is me
 where rows are. What was seen travels in the metadata of the partial's schema.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.batch import REST, property_of
+from evenshard.events.held import Held
 from evenshard.events.properties import property_values
-from evenshard.events.scan import Bools, Part, Parts, ScannedRows
+from evenshard.events.scan import Bools, Part, Parts, PassedOver, ScannedRows
 from evenshard.queries.expression import COHORT_PREFIX
 from evenshard.queries.values import FIELD_OF_NAME, encoded
 
@@ -62,6 +63,23 @@ class Watch:
             return replace(rows, parts=[replace(part, read=partial(self._read, part)) for part in rows.parts])
         return map(self._looked_at, rows)
 
+    def look_among(self, passed_over: Sequence[PassedOver], check: Callable[[], None]) -> tuple[int, int]:
+        """Looks for names that were not seen among rows that need not have been read, only where they may be; most
+        often one read is enough. Returns the rows and bytes that were read. ``check`` raises if nobody waits."""
+        rows, size = 0, 0
+        for some in passed_over:
+            missing = self.names - Names(frozenset(self.events), frozenset(self.properties))
+            if not missing:
+                break
+            check()
+            if not _may_have(some.held, missing):
+                continue
+            for part in some.parts():
+                read = self._looked_at(part.read())
+                rows += read.record.num_rows if read.keep is None else int(np.count_nonzero(read.keep))
+                size += read.bytes_read
+        return rows, size
+
     def _read(self, part: Part) -> ScannedRows:
         return self._looked_at(part.read())
 
@@ -100,6 +118,15 @@ class Watch:
         """The partial that tells what was seen."""
         seen = orjson.dumps([sorted(self.events), sorted(self.properties)])
         return table.replace_schema_metadata({**(table.schema.metadata or {}), NAMES_SEEN: seen})
+
+
+def _may_have(held: Held, names: Names) -> bool:
+    """Whether rows may have one of the names; of hot ones it is not told how they are shown."""
+    return (
+        held.has_hot_rows
+        or any(held.may_hold_field("event", name) for name in names.events)
+        or any(held.may_have_property(name) for name in names.properties)
+    )
 
 
 def _any_of(rows: Bools, keep: Bools | None) -> bool:

@@ -105,7 +105,7 @@ class Picked:
     def add(self, one: Opened, runs: UserRuns, first: int, last: int) -> None:
         """Picks from some runs of a part."""
         starts, ends = runs.starts, runs.ends
-        self._reserve(int((ends[first:last] - starts[first:last]).sum()), last - first)
+        self._reserve(int(ends[last - 1] - starts[first]), last - first)
         order = _NONE32 if runs.order is None else runs.order
         where = (one.times, starts, ends, runs.numbers, order, first, last, self._base, one.every)
         out = (self._times, self._masks, self._rows, self._users, self._counts, self._at)

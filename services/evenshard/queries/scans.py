@@ -4,7 +4,7 @@ The gateway's planner writes it with everything decided: bucket boundaries are i
 zones. A shard asks ``columns_needed`` what to read, reads it, and gives the rows to ``run``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -35,14 +35,15 @@ from evenshard.queries.measures import OF_USERS
 from evenshard.queries.members import Members, in_all
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
+from evenshard.queries.pruning import RowsThatMatter
 from evenshard.queries.retention_plan import RetentionScan
+from evenshard.queries.rows_that_matter import Scan, names_of, rows_that_matter
 from evenshard.queries.segmentation_parts import clock_for
-from evenshard.queries.steps import Step
 
 Rows = Parts | Iterable[ScannedRows]
-Scan = SegmentationScan | FunnelScan | RetentionScan | FlowsScan | SchemaScan | TimelineScan | DidScan | ReachedScan
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
+_COMPRESSED_ABOVE_BYTES = 4 << 20
 
 
 class ColumnsNeeded(NamedTuple):
@@ -84,6 +85,12 @@ def cohorts_needed(scan: bytes) -> list[str]:
     if isinstance(plan, TimelineScan):
         return cohorts_named(sorted(names_in(parse(plan.where)))) if plan.where else []
     return cohorts_named(_columns_of(plan).properties or ())
+
+
+def rows_needed(scan: bytes) -> RowsThatMatter | None:
+    """The rows that may change the partial of ``scan``; None: any may, as where cohorts are asked for. Raises
+    ``QUERY_INVALID``."""
+    return None if cohorts_needed(scan) else rows_that_matter(_read(scan))
 
 
 def _columns_of(plan: Scan) -> Columns:
@@ -142,13 +149,13 @@ def view_for(scan: bytes) -> View:
             ranges_ms = _joined(inside)
         case FunnelScan():
             steps = [*plan.steps, *(each.step for each in plan.exclusions)]
-            events = () if plan.order == "strict" else _names(steps)  # there any event breaks it
+            events = () if plan.order == "strict" else names_of(steps)  # there any event breaks it
             ranges_ms = list(zip(plan.entries_ms[::2], plan.entries_ms[1::2], strict=True))
         case SchemaScan() | TimelineScan():
             events = ()
             ranges_ms = list(zip(plan.ranges_ms[::2], plan.ranges_ms[1::2], strict=True))
         case RetentionScan():
-            events = _names((plan.birth, plan.returning))
+            events = names_of((plan.birth, plan.returning))
             inside = [
                 pair for pair, cohort in zip(pairwise(plan.births_ms), plan.cohort_of, strict=True) if cohort >= 0
             ]
@@ -232,6 +239,9 @@ def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Ta
         case DidScan() | ReachedScan():
             users, stats = cohorts.members_of(plan, Parts.of(rows), check)
             table = pa.table({"user": users.ids()})
+    if isinstance(rows, Parts) and not isinstance(plan, DidScan | ReachedScan):
+        seen_rows, seen_bytes = watch.look_among(rows.passed_over, check)
+        stats = add_stats([stats, ScanStats(rows_scanned=seen_rows, bytes_scanned=seen_bytes)])
     return watch.noted(table), stats
 
 
@@ -252,9 +262,10 @@ def _cohort_scan(scan: bytes) -> DidScan | ReachedScan:
 
 
 def write_partial(table: pa.Table) -> bytes:
-    """A partial as it travels."""
+    """A partial as it travels: compressing one of usual size takes longer than sending what it saves."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes > _COMPRESSED_ABOVE_BYTES else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     result: bytes = sink.getvalue().to_pybytes()
     return result
@@ -275,12 +286,6 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
-
-
-def _names(steps: Sequence[Step]) -> tuple[str, ...]:
-    """Names of all steps; none where one step is any event."""
-    named = [step.events for step in steps]
-    return tuple(dict.fromkeys(name for names in named for name in names)) if all(named) else ()
 
 
 def _unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:

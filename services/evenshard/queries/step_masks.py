@@ -61,13 +61,16 @@ def masks_of(choice: Choice) -> AnyMasks:
 
 def bits_of(selectors: Iterable[tuple[int, Step]], names: pa.Array) -> Masks:
     """For each name the bits of those whose events it is one of; a last entry for no name."""
-    bits = np.zeros(len(names) + 1, np.uint64)
+    of_name: dict[str, int] = {}
+    of_any = 0
     for bit, step in selectors:
-        matches = np.ones(len(bits), np.bool_)
-        if step.events:
-            found = pc.is_in(names, value_set=pa.array(step.events, names.type))
-            matches = np.append(found.to_numpy(zero_copy_only=False), False)
-        bits[matches] |= np.uint64(1 << bit)
+        if not step.events:
+            of_any |= 1 << bit
+        for name in step.events:
+            of_name[name] = of_name.get(name, 0) | 1 << bit
+    asked = np.array([*of_name.values(), 0], np.uint64) | np.uint64(of_any)
+    places = pc.index_in(names, value_set=pa.array(list(of_name), names.type)).fill_null(len(of_name))
+    bits: Masks = asked[np.append(places.to_numpy(), len(of_name))]
     return bits
 
 

@@ -8,7 +8,8 @@ from evenshard.events.scan import ScannedRows
 from evenshard.hotkeys.view import View
 from evenshard.ids import TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.shard.scans import Patience
+from evenshard.queries.rows_that_matter import rows_of_events
+from evenshard.shard.scans import Patience, matters
 from evenshard.shard.threads import steps
 from evenshard.storage.ownership import Owned
 from evenshard.storage.snapshot import Snapshot
@@ -33,18 +34,19 @@ async def stream_rows(
 
 
 class _Shown:
-    """A snapshot's rows as they are shown; they are ordered as such."""
+    """A snapshot's rows as they are shown, but for files that have none of the events; they are ordered as such."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, events: Sequence[str]) -> None:
         self._snapshot = snapshot
+        self._matter = matters(rows_of_events(events))
 
     def scan(
         self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
     ) -> Iterable[ScannedRows]:
         if tuple(fields) == ("time",):  # the view changes no time
-            return self._snapshot.scan(fields, properties, start_ms, end_ms)
+            return self._snapshot.scan(fields, properties, start_ms, end_ms, self._matter)
         view = View(fields, properties)
-        return map(view.show, self._snapshot.scan_to_show(fields, properties, start_ms, end_ms))
+        return map(view.show, self._snapshot.scan_to_show(fields, properties, start_ms, end_ms, self._matter))
 
 
 def _messages(
@@ -56,7 +58,7 @@ def _messages(
     with store.snapshot(tenant, owned) as snapshot:
         rows = 0
         for record in rows_in_time_order(
-            _Shown(snapshot), wanted.start_ms, wanted.end_ms, wanted.events, wanted.include_duplicates
+            _Shown(snapshot, wanted.events), wanted.start_ms, wanted.end_ms, wanted.events, wanted.include_duplicates
         ):
             patience.check()
             rows += record.num_rows

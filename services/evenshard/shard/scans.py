@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
-from evenshard.events.scan import Part, Parts
+from evenshard.events.held import Held
+from evenshard.events.scan import Part, Parts, PassedOver
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import Rows, columns_needed, run_with_cohorts, user_of, view_for
+from evenshard.queries.pruning import RowsThatMatter, may_matter
+from evenshard.queries.scans import Rows, columns_needed, rows_needed, run_with_cohorts, user_of, view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -83,18 +86,41 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
         def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan)
             views.append(view)
+            matter = matters(rows_needed(scan))
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
                 fields = needed.fields_without_users
-                return map(view.show, snapshot.scan_to_show(fields, None, needed.start_ms, needed.end_ms))
-            wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, needed.late)
+                rows = snapshot.scan_to_show(fields, None, needed.start_ms, needed.end_ms, matter)
+                return map(view.show, rows)
+            wanted = Wanted(
+                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, matter, needed.late
+            )
             found = snapshot.parts(wanted)
-            return Parts([_shown(part, view) for part in found.parts], found.people)
+            passed_over = [_passed_over(each, view) for each in found.passed_over]
+            return Parts(_all_shown(found.parts, view), found.people, passed_over)
 
         partial, stats = run_with_cohorts(plan, read, patience.check)
         rewritten = views[-1].rewritten  # the query's own scan comes last
         given_up = snapshot.rows_given_up(asked.start_ms, asked.end_ms)
-        stats = replace(stats, hot_events_rewritten=rewritten, rows_given_up=given_up)
+        stats = replace(
+            stats,
+            bytes_scanned=stats.bytes_scanned + snapshot.bytes_looked_up,
+            hot_events_rewritten=rewritten,
+            rows_given_up=given_up,
+        )
         return Scanned(partial, stats, snapshot.data_version)
+
+
+def matters(rows: RowsThatMatter | None) -> Callable[[Held], bool] | None:
+    """Tells what need not be read; None: everything has to be."""
+    return None if rows is None else lambda held: may_matter(rows, held)
+
+
+def _passed_over(some: PassedOver, view: View) -> PassedOver:
+    return replace(some, parts=lambda: _all_shown(some.parts(), view))
+
+
+def _all_shown(parts: Sequence[Part], view: View) -> list[Part]:
+    return [_shown(part, view) for part in parts]
 
 
 def _shown(part: Part, view: View) -> Part:

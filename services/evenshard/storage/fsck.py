@@ -29,7 +29,7 @@ from evenshard.storage.log.writer import FOLDER, file_name, file_number
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.recovery import Replay
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.identities import read_filter, stored_identities
+from evenshard.storage.segment.identities import read_filter, stored_identities, values_are_whole
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import in_order, sort_keys
 from evenshard.storage.segment.reader import SegmentReader
@@ -289,6 +289,7 @@ def _check_filter(disk: Disk, reader: SegmentReader, checked: Checked) -> None:
     try:
         identities = stored_identities(reader)
         sound = bool(read_filter(disk, info).may_contain(identities[identities != NO_IDENTITY]).all())
+        sound = sound and values_are_whole(disk, reader)
         reason = "it lacks rows of its segment"
     except EvenshardError as error:
         if error.code != "DATA_DAMAGED":

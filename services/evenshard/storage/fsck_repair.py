@@ -13,9 +13,10 @@ from evenshard.storage.losses import accept, mend
 from evenshard.storage.quarantine import quarantined_segment
 from evenshard.storage.recovery import recover
 from evenshard.storage.segment.filter import to_bytes
-from evenshard.storage.segment.identities import rebuilt_filter
+from evenshard.storage.segment.identities import rebuilt_filter, stored_values
 from evenshard.storage.segment.info import FOLDER, SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.value_filter import values_bytes
 from evenshard.storage.settings import StorageSettings
 
 
@@ -51,14 +52,16 @@ def start_and_stop(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> None:
 
 
 def write_filter(disk: Disk, info: SegmentInfo) -> None:
-    """A segment's filter, made again; the old one is replaced at once or not at all."""
-    data = to_bytes(rebuilt_filter(SegmentReader(disk, info)))
+    """A segment's filters, made again; the old one is replaced at once or not at all."""
+    reader = SegmentReader(disk, info)
+    identities = to_bytes(rebuilt_filter(reader))
+    data = [identities, values_bytes(stored_values(reader), len(identities))]
     name = f"{info.filter}.new"
     if name.removeprefix(f"{FOLDER}/") in disk.list(FOLDER):
         disk.unlink(name)
     file = disk.open(name, create=True)
     try:
-        file.write([data])
+        file.write(data)
         file.sync()
     finally:
         file.close()

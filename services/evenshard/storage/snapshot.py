@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from evenshard.errors import EvenshardError
+from evenshard.events.held import Held
 from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, Parts, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.lookups import Lookups
 from evenshard.storage.columns.scan import ColumnScan, Wanted
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.ownership import Owned, hash_bounds, owned_block, owned_rows, owns_any_of, owns_segment
@@ -19,6 +21,8 @@ from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.tail.scan import scan_block
 from evenshard.storage.tenant import Visible
+
+MayMatter = Callable[[Held], bool]
 
 
 class Snapshot:
@@ -46,6 +50,7 @@ class Snapshot:
         self._on_unreadable = on_unreadable
         self._owned = owned
         self._columns = ColumnCache(0) if columns is None else columns
+        self._lookups = Lookups(disk, self._columns, self._reading)
 
     @property
     def segments(self) -> tuple[SegmentInfo, ...]:
@@ -62,27 +67,43 @@ class Snapshot:
         lost = (each for each in self._open().quarantined if each.is_accepted)
         return sum(each.rows for each in lost if each.touches(start_ms, end_ms))
 
+    @property
+    def bytes_looked_up(self) -> int:
+        """Of filters, to tell what need not be read."""
+        return self._lookups.bytes
+
     def scan(
-        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+        self,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        may_matter: MayMatter | None = None,
     ) -> Iterator[ScannedRows]:
         """The rows with ``start_ms <= time < end_ms`` in owned slots that no deletion hides, each once, as stored; see
-        ``ScannedRows``. ``properties``: None for all. Raises ``DATA_DAMAGED`` naming the file.
+        ``ScannedRows``. ``properties``: None for all. ``may_matter``: False of rows that need not be given. Raises
+        ``DATA_DAMAGED`` naming the file.
         """
-        return self._scan(fields, fields, properties, start_ms, end_ms)
+        return self._scan(fields, fields, properties, start_ms, end_ms, may_matter)
 
     def scan_to_show(
-        self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int
+        self,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        may_matter: MayMatter | None = None,
     ) -> Iterator[ScannedRows]:
         """As ``scan``; where there are hot rows, with ``SHOWN_NEEDS`` besides ``fields``."""
         with_hot = tuple(dict.fromkeys((*fields, *SHOWN_NEEDS)))
-        return self._scan(fields, with_hot, properties, start_ms, end_ms)
+        return self._scan(fields, with_hot, properties, start_ms, end_ms, may_matter)
 
     def parts(self, wanted: Wanted) -> Parts:
         """The same rows as ``scan`` gives, each once, hot ones with ``SHOWN_NEEDS``, as parts that are read when they
         are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``QUERY_INVALID`` for too many users."""
         visible = self._open()
         self._refuse_quarantined(visible, wanted.start_ms, wanted.end_ms)
-        scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._owned, self._reading)
+        scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._owned, self._reading, self._lookups)
         return scan.parts(wanted)
 
     def _refuse_quarantined(self, visible: Visible, start_ms: int, end_ms: int) -> None:
@@ -97,6 +118,7 @@ class Snapshot:
         properties: Sequence[str] | None,
         start_ms: int,
         end_ms: int,
+        may_matter: MayMatter | None,
     ) -> Iterator[ScannedRows]:
         visible = self._open()
         self._refuse_quarantined(visible, start_ms, end_ms)
@@ -104,6 +126,8 @@ class Snapshot:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
                 if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
+                    continue
+                if may_matter is not None and not may_matter(self._lookups.held(segment)):
                     continue
                 if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
                     hiding = None

@@ -79,7 +79,9 @@ def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
     )
 
 
-def segmentation_response(answer: SegmentationAnswer, account: Account) -> query_pb2.QuerySegmentationResponse:
+def segmentation_response(
+    answer: SegmentationAnswer, account: Account, incomplete_buckets: int
+) -> query_pb2.QuerySegmentationResponse:
     return query_pb2.QuerySegmentationResponse(
         buckets=answer.buckets,
         series=[
@@ -91,6 +93,7 @@ def segmentation_response(answer: SegmentationAnswer, account: Account) -> query
             for series in answer.series
         ],
         meta=meta(account),
+        incomplete_buckets=incomplete_buckets,
     )
 
 

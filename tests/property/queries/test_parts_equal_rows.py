@@ -130,7 +130,9 @@ def by_parts(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
     def read(one: bytes) -> Parts:
         needed, view = scans.columns_needed(one), scans.view_for(one)
         views.append(view)
-        wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, needed.late)
+        wanted = Wanted(
+            needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, late=needed.late
+        )
         found = snapshot.parts(wanted)
         parts = [replace(part, read=lambda part=part: view.show(part.read())) for part in found.parts]  # type: ignore[misc]
         return Parts(parts, found.people)

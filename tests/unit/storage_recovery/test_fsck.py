@@ -126,6 +126,9 @@ def test_a_sound_directory_is_ok_and_untouched(root: Path, capsys: pytest.Captur
         (leave("segments/0000000007.parquet"), "segments/0000000007.parquet", "LEFTOVER", 0, None, ALL_OF_ACME,
          ALL_OF_OTHER),
         (flip(FILTER, 15), FILTER, "FILTER_DAMAGED", 0, None, ALL_OF_ACME, ALL_OF_OTHER),
+        (flip(FILTER, -60), FILTER, "FILTER_DAMAGED", 0, None, ALL_OF_ACME, ALL_OF_OTHER),
+        (flip(FILTER, -20), FILTER, "FILTER_DAMAGED", 0, None, ALL_OF_ACME, ALL_OF_OTHER),
+        (cut(FILTER, 3), FILTER, "FILTER_DAMAGED", 0, None, ALL_OF_ACME, ALL_OF_OTHER),
         (remove(FILTER), FILTER, "FILTER_DAMAGED", 0, None, ALL_OF_ACME, ALL_OF_OTHER),
         (flip(PARQUET, 40), PARQUET, "DATA_DAMAGED", 3, "QUARANTINED", "DATA_DAMAGED", ALL_OF_OTHER),
         (flip(PARQUET, -30), PARQUET, "DATA_DAMAGED", 3, "QUARANTINED", "DATA_DAMAGED", ALL_OF_OTHER),
@@ -158,6 +161,14 @@ def test_damage_is_found_and_repair_makes_the_rest_serve(
     assert (status, document["ok"]) == ((1, False) if after else (0, True))
     assert fsck(capsys, root)[1] == document
     assert (events_of(root, ACME), events_of(root, OTHER)) == (acme, other)
+
+
+@pytest.mark.parametrize("at", [15, -20, -60])
+def test_a_filter_made_again_is_as_it_was(root: Path, capsys: pytest.CaptureFixture[str], at: int) -> None:
+    before = (root / FILTER).read_bytes()
+    flip(FILTER, at)(root)
+    assert fsck(capsys, root, "--repair")[0] == 0
+    assert (root / FILTER).read_bytes() == before
 
 
 @pytest.mark.parametrize("name", [PARQUET, "log/0000000002.log"])

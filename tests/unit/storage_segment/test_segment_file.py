@@ -1,15 +1,19 @@
 """A segment's file: what is written is read, by any reader; what is damaged is named."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.runtime.disk import LocalDisk
+from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.segment import SegmentColumns
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.segment import format as segment_format
 from evenshard.storage.segment import stream
@@ -131,7 +135,23 @@ def test_a_segment_without_duplicates_says_so_and_reads_no_bits() -> None:
     reader = SegmentReader(disk, info)
     (part,) = reader.scan(("time",), (), 0, 1 << 62)
     assert part.record.column("duplicate").to_pylist() == [False] * 10
-    assert part.bytes_read == sum(p.bytes_read for p in reader.scan(("time",), (), 0, 1 << 62))
+    assert part.bytes_read == reader.bytes_of(0, ["time"]) < reader.bytes_of(0, ["time", "duplicate"])
+
+
+def test_decoded_columns_of_a_segment_without_duplicates_have_none_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = MemoryDisk()
+    info = write(disk, [TailRow("a", "u", 100 * DAY_MS, f"i{i}") for i in range(10)])
+    asked: list[str] = []
+    read = SegmentReader.read_groups
+
+    def noted(self: SegmentReader, first: int, end: int, columns: Sequence[str]) -> pa.RecordBatch:
+        asked.extend(columns)
+        return read(self, first, end, columns)
+
+    monkeypatch.setattr(SegmentReader, "read_groups", noted)
+    segment = SegmentColumns(disk, ColumnCache(1 << 20), 1, info)
+    columns = segment.columns(segment.parts[0], ["time", "duplicate"])
+    assert (asked, columns["duplicate"].to_pylist()) == (["time"], [False] * 10)
 
 
 def test_property_names_may_hold_anything() -> None:

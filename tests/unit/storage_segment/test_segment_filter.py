@@ -68,7 +68,7 @@ def test_any_flipped_bit_or_cut_is_damage() -> None:
 
 def test_a_newer_format_is_refused() -> None:
     data = bytearray(to_bytes(build_filter(hashes(100))))
-    data[8:12] = struct.pack("<I", 3)
+    data[8:12] = struct.pack("<I", 4)
     data[-8:] = struct.pack("<Q", checksum_of(bytes(data[:-8])))
     with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):
         from_bytes(bytes(data), "segments/7.filter")

@@ -4,20 +4,32 @@ Rows that are hot come by themselves, as parts without users, for they may be sh
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import property_of
 from evenshard.events.hashing import SLOT_SHIFT, slots_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SHOWN_NEEDS, Bools, Part, Parts, ScannedRows
+from evenshard.events.held import Held
+from evenshard.events.scan import (
+    DUPLICATE,
+    HOT,
+    PLACEMENT_HASH,
+    SHOWN_NEEDS,
+    Bools,
+    Part,
+    Parts,
+    PassedOver,
+    ScannedRows,
+)
 from evenshard.events.user_runs import UserRuns
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.block import BlockFacts, block_key, coded_column, facts_of, foreign_rows
 from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.lookups import Lookups, Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
 from evenshard.storage.columns.users import Source, users_of
@@ -27,9 +39,6 @@ from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scanned_columns
 from evenshard.storage.tenant import Visible
-
-Reading = Callable[[SegmentInfo], AbstractContextManager[None]]
-"""Around all that reads a segment: its errors become those of the scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,8 @@ class Wanted:
     start_ms: int
     end_ms: int
     users: bool
+    may_matter: Callable[[Held], bool] | None = None
+    """False of rows that need not be read; None: all have to be."""
     late: Sequence[str] = ()
     """Fields that are read if it comes to that, of hot rows at once."""
 
@@ -54,7 +65,14 @@ class ColumnScan:
     """One scan of a tenant's visible rows in ``owned`` slots (None: all)."""
 
     def __init__(
-        self, disk: Disk, cache: ColumnCache, tenant: TenantId, visible: Visible, owned: Owned | None, reading: Reading
+        self,
+        disk: Disk,
+        cache: ColumnCache,
+        tenant: TenantId,
+        visible: Visible,
+        owned: Owned | None,
+        reading: Reading,
+        lookups: Lookups,
     ) -> None:
         self._disk = disk
         self._cache = cache
@@ -62,7 +80,9 @@ class ColumnScan:
         self._visible = visible
         self._owned = owned
         self._reading = reading
+        self._lookups = lookups
         self._scan = cache.begin()
+        self._passed_over: list[PassedOver] = []
 
     def parts(self, wanted: Wanted) -> Parts:
         """Each row once; segments first. Ids are decoded here, all else as the parts are read.
@@ -70,11 +90,12 @@ class ColumnScan:
         Raises ``QUERY_INVALID`` for more users than can be held."""
         sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
         if not wanted.users:
-            return Parts([part for source in sources for part in source.parts(None)])
+            return Parts([part for source in sources for part in source.parts(None)], passed_over=self._passed_over)
         seq = self._visible.deletions.last_seq
         asked = [Source(source.key, source.own_runs) for source in sources]
         users = users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
-        return Parts([part for source in sources for part in source.parts(users.runs[source.key])], users.people)
+        parts = [part for source in sources for part in source.parts(users.runs[source.key])]
+        return Parts(parts, users.people, self._passed_over)
 
     def _live(self) -> Callable[[Hashable], bool]:
         segments = {info.id for info in self._visible.segments}
@@ -88,16 +109,34 @@ class ColumnScan:
             hiding = self._visible.deletions.hiding(info.deletions_seen)
             if hiding is not None and info.max_time_ms < hiding.horizon_ms:
                 continue
-            with self._reading(info):
-                segment = SegmentColumns(self._disk, self._cache, self._scan, info)
-            for part in segment.parts:
-                if part.time_max < wanted.start_ms or part.time_min >= wanted.end_ms:
-                    continue
-                slots = slice(part.hash_min >> SLOT_SHIFT, (part.hash_max >> SLOT_SHIFT) + 1)
-                if self._owned is None or self._owned[slots].all():
-                    yield _SegmentSource(segment, part, wanted, hiding, None, self._reading)
-                elif self._owned[slots].any():
-                    yield _SegmentSource(segment, part, wanted, hiding, self._owned, self._reading)
+            if wanted.may_matter is None:
+                yield from self._of_segment(info, wanted, hiding)
+                continue
+            held = self._lookups.held(info)
+            if not wanted.may_matter(held):
+                self._passed_over.append(PassedOver(held, partial(self._unread, info, wanted, hiding)))
+                continue
+            for source in self._of_segment(info, wanted, hiding):
+                of_part = source.held(held)
+                if wanted.may_matter(of_part):
+                    yield source
+                else:
+                    self._passed_over.append(PassedOver(of_part, partial(_all_parts, source)))
+
+    def _unread(self, info: SegmentInfo, wanted: Wanted, hiding: Hiding | None) -> Sequence[Part]:
+        return [part for source in self._of_segment(info, wanted, hiding) for part in source.parts(None)]
+
+    def _of_segment(self, info: SegmentInfo, wanted: Wanted, hiding: Hiding | None) -> Iterator["_SegmentSource"]:
+        with self._reading(info):
+            segment = SegmentColumns(self._disk, self._cache, self._scan, info)
+        for part in segment.parts:
+            if part.time_max < wanted.start_ms or part.time_min >= wanted.end_ms:
+                continue
+            slots = slice(part.hash_min >> SLOT_SHIFT, (part.hash_max >> SLOT_SHIFT) + 1)
+            if self._owned is None or self._owned[slots].all():
+                yield _SegmentSource(segment, part, wanted, hiding, None, self._reading)
+            elif self._owned[slots].any():
+                yield _SegmentSource(segment, part, wanted, hiding, self._owned, self._reading)
 
     def _of_tail(self, wanted: Wanted) -> Iterator["_BlockSource"]:
         for block in self._visible.blocks:
@@ -126,6 +165,11 @@ class _SegmentSource:
         self._hiding = hiding
         self._owned = owned
         self._reading = reading
+
+    def held(self, of_segment: SegmentHeld) -> SegmentHeld:
+        """What is known of the part."""
+        part = self._part
+        return of_segment.within((part.time_min, part.time_max), (part.hash_min, part.hash_max))
 
     def own_runs(self) -> OwnRuns:
         with self._reading(self._segment.info):
@@ -238,6 +282,10 @@ class _BlockSource:
             times = self._block.batch.record.column("time").to_numpy()
             left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
         return None if left_out is None else ~left_out
+
+
+def _all_parts(source: _SegmentSource) -> Sequence[Part]:
+    return list(source.parts(None))
 
 
 def _either(one: Bools | None, other: Bools | None) -> Bools | None:

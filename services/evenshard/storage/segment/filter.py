@@ -2,8 +2,8 @@
 
 Buckets of 16-bit remainders (``buckets.py``), 1.1 in each: false positives 1.1 · 2⁻¹⁶ ≈ 1.7·10⁻⁵. File: a header
 (magic, version, buckets, keys), the buckets' sizes in unary, the number of the first key of each 16th bucket, the
-remainders and two zeros, all little-endian, and the XXH64 of all that. Format 1 was a binary fuse filter (``fuse.py``);
-it is still read.
+remainders and two zeros, all little-endian, and the XXH64 of all that. In format 3 the filter of its values
+(``value_filter.py``) stands behind, in format 2 nothing; format 1 was a binary fuse filter (``fuse.py``). All are read.
 """
 
 import struct
@@ -32,7 +32,7 @@ from evenshard.storage.segment.buckets import (
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.fuse import FuseFilter
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MAGIC = b"EVSFILTR"
 _PREFIX = struct.Struct("<8sI")
 _HEADER = struct.Struct("<8sIIQ")
@@ -127,7 +127,7 @@ def _words(buckets: int, keys: int) -> int:
 
 
 def to_bytes(filter_: BucketFilter) -> bytes:
-    """As written to the filter's file."""
+    """As written to the filter's file; the filter of values follows."""
     body = b"".join(
         (
             _HEADER.pack(_MAGIC, FORMAT_VERSION, filter_.buckets, filter_.keys),
@@ -139,8 +139,28 @@ def to_bytes(filter_: BucketFilter) -> bytes:
     return body + _CHECKSUM.pack(checksum_of(body))
 
 
+PREFIX_BYTES = _HEADER.size
+"""Enough of a file to tell where its identity filter ends."""
+
+
+def has_values(prefix: bytes) -> bool:
+    """Whether a filter of values stands behind that of identities, by a file's first ``PREFIX_BYTES``."""
+    return len(prefix) == PREFIX_BYTES and _PREFIX.unpack_from(prefix) == (_MAGIC, FORMAT_VERSION)
+
+
+def identity_bytes(prefix: bytes, size: int) -> int:
+    """How many bytes of a file of ``size`` are its identity filter, by its first ``PREFIX_BYTES``; what follows is the
+    filter of values. Nothing is verified yet."""
+    if not has_values(prefix):
+        return size
+    buckets, keys = map(int, _HEADER.unpack_from(prefix)[2:])
+    places = 8 * _words(buckets, keys) + 4 * (buckets // BLOCK_BUCKETS) + 2 * (keys + SPARE_KEYS)
+    return min(size, _HEADER.size + places + _CHECKSUM.size)
+
+
 def from_bytes(data: bytes, file: str) -> IdentityFilter:
-    """What ``to_bytes`` wrote; ``DATA_DAMAGED`` or ``FORMAT_TOO_NEW`` naming ``file`` otherwise."""
+    """What ``to_bytes`` wrote, whatever follows; ``DATA_DAMAGED`` or ``FORMAT_TOO_NEW`` naming ``file`` otherwise."""
+    data = data[: identity_bytes(data[:PREFIX_BYTES], len(data))]
     body = data[: -_CHECKSUM.size]
     if len(body) < _PREFIX.size or _CHECKSUM.unpack(data[len(body) :])[0] != checksum_of(body):
         raise _damaged(file, "the checksum does not match")

@@ -19,12 +19,22 @@ from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.filter import BucketFilter, IdentityFilter, build_filter, from_bytes
+from evenshard.storage.segment.filter import (
+    PREFIX_BYTES,
+    BucketFilter,
+    IdentityFilter,
+    build_filter,
+    from_bytes,
+    has_values,
+    identity_bytes,
+)
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import identity_of
+from evenshard.storage.segment.value_filter import lacks_any, read_trailer
+from evenshard.storage.segment.value_keys import ValueKeys
+from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
 CACHE_BYTES = 64 << 20
 _METADATA_OVERHEAD = 4
@@ -154,6 +164,29 @@ def stored_identities(reader: SegmentReader) -> UInt64:
     return np.concatenate([identity_of(reader.info.tenant, pa.Table.from_batches([record])) for record in groups])
 
 
+def stored_values(reader: SegmentReader) -> ValueKeys:
+    """The values of a segment's columns."""
+    keys = ValueKeys(reader.info.id)
+    for group in range(len(reader.row_groups)):
+        table = pa.Table.from_batches([reader.read_group(group, reader.columns)])
+        keys.add(with_own_dictionaries(table))
+    return keys
+
+
+def values_are_whole(disk: Disk, reader: SegmentReader) -> bool:
+    """Whether the value filter beside a segment has all its values; in older files there is none. Raises
+    ``DATA_DAMAGED``."""
+    name = reader.info.filter
+    file = disk.open(name)
+    try:
+        if not has_values(file.read(0, PREFIX_BYTES)):
+            return True
+        trailer = read_trailer(file, name)
+        return trailer is not None and not lacks_any(file, trailer, stored_values(reader).finish()[0], name)
+    finally:
+        file.close()
+
+
 def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
     """The filter beside a segment. Raises ``DATA_DAMAGED`` where it is damaged or missing."""
     try:
@@ -163,6 +196,7 @@ def read_filter(disk: Disk, info: SegmentInfo) -> IdentityFilter:
             "DATA_DAMAGED", f"{info.filter}: the file is missing", details={"file": info.filter}
         ) from error
     try:
-        return from_bytes(file.read(0, file.size()), info.filter)
+        length = identity_bytes(file.read(0, PREFIX_BYTES), file.size())
+        return from_bytes(file.read(0, length), info.filter)
     finally:
         file.close()

@@ -1,4 +1,4 @@
-"""Writes one segment: sorted rows as Parquet, and the filter of their identities beside it.
+"""Writes one segment: sorted rows as Parquet, and the filters of their identities and values beside it.
 
 Both files are synced when ``finish`` returns, their names are not: the caller syncs the folder, then tells the catalog.
 """
@@ -43,6 +43,8 @@ from evenshard.storage.segment.format import (
 from evenshard.storage.segment.info import SegmentInfo, file_names
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
+from evenshard.storage.segment.value_filter import values_bytes
+from evenshard.storage.segment.value_keys import ValueKeys
 
 Int32 = npt.NDArray[np.int32]
 
@@ -100,6 +102,7 @@ class SegmentWriter:
         self._writer: pq.ParquetWriter | None = None
         self._totals = _Totals()
         self._identities: list[UInt64] = []
+        self._values = ValueKeys(segment_id)
 
     def discard(self) -> None:
         """Removes the files of a segment that was not finished."""
@@ -130,7 +133,9 @@ class SegmentWriter:
         bytes_per_row = max(1, table.nbytes // table.num_rows)
         step = max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // bytes_per_row))
         for start in range(0, table.num_rows, step):
-            self._writer.write_table(_with_own_dictionaries(table.slice(start, step)), row_group_size=step)
+            piece = with_own_dictionaries(table.slice(start, step))
+            self._writer.write_table(piece, row_group_size=step)
+            self._values.add(piece)
         self._identities.append(identities)
 
     def finish(self) -> SegmentInfo:
@@ -150,9 +155,10 @@ class SegmentWriter:
         identities = np.concatenate(self._identities)
         self._identities.clear()  # what building takes is enough beside one copy
         filter_bytes = to_bytes(build_filter(identities))
+        value_bytes = values_bytes(self._values, len(filter_bytes))
         filter_file = self._disk.open(self._names[1], create=True)
         try:
-            filter_file.write([filter_bytes])
+            filter_file.write([filter_bytes, value_bytes])
             filter_file.sync()
         finally:
             filter_file.close()
@@ -170,7 +176,7 @@ class SegmentWriter:
             rows=totals.rows,
             duplicates=totals.duplicates,
             hot_rows=totals.hot_rows,
-            bytes=size + len(filter_bytes),
+            bytes=size + len(filter_bytes) + len(value_bytes),
             files=self._names,
             footer_checksum=checksum_of(footer),
             deletions_seen=place.deletions_seen,
@@ -202,7 +208,7 @@ class SegmentWriter:
         }
 
 
-def _with_own_dictionaries(piece: pa.Table) -> pa.Table:
+def with_own_dictionaries(piece: pa.Table) -> pa.Table:
     """Dictionaries without the values that do not occur: they are written whole into each row group."""
     columns = []
     for column in piece.columns:

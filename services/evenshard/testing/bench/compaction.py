@@ -23,7 +23,7 @@ from evenshard.client.batches import encode_record
 from evenshard.storage.compaction import merge as merge_module
 from evenshard.storage.compaction import settle as settle_module
 from evenshard.storage.segment import writer as writer_module
-from evenshard.storage.segment.filter import IdentityFilter, from_bytes
+from evenshard.storage.segment.filter import PREFIX_BYTES, IdentityFilter, from_bytes, identity_bytes
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.tail import runs as runs_module
 from evenshard.testing.bench.dataset import BATCH_ROWS, COPIES_SHARE, Dataset, write_dataset
@@ -135,18 +135,21 @@ def _check(shard: OneShard, data: Dataset) -> dict[str, Any]:
     found = (stored.log_rows, stored.segment_rows, stored.duplicate_rows)
     if found != (0, data.events, data.copies):
         raise RuntimeError(f"in the log, indexed, duplicates: {found}, expected {(0, data.events, data.copies)}")
-    filter_bytes = bit_bytes = 0
+    filter_bytes = value_bytes = bit_bytes = 0
     filters: list[IdentityFilter] = []
     with shard.store.snapshot(TENANT_ID) as snapshot:
         for segment in snapshot.segments:
             written = (shard.folder / segment.filter).read_bytes()
             filters.append(from_bytes(written, segment.filter))
-            filter_bytes += len(written)
+            identities = identity_bytes(written[:PREFIX_BYTES], len(written))
+            filter_bytes += identities
+            value_bytes += len(written) - identities
             bit_bytes += _column_bytes(shard.folder / segment.parquet, "duplicate")
     return {
         "segments": stored.segments,
         "bytes": round(stored.bytes / data.events, 2),
         "filter_bytes": round(filter_bytes / data.events, 3),
+        "value_filter_bytes": round(value_bytes / data.events, 3),
         "duplicate_column_bytes": round(bit_bytes / data.events, 4),
         "false_positives": _false_positives(filters),
     }

@@ -34,9 +34,10 @@ NEVER_COMPACT: Final = (
     "compact_bytes=1000000000000",
     "compact_age_seconds=1000000",
     "log_age_seconds=1000000",
-    "shard_memory_bytes=4294967296",
+    "shard_memory_bytes=8589934592",
 )
-"""Half of the events stay in the tail: the default memory would have it compacted when it is half full."""
+"""Half of the events stay in the tail, as many bytes as they take when it was just replayed: with less memory it would
+be compacted, while questions are asked."""
 
 
 @dataclass(frozen=True, slots=True)

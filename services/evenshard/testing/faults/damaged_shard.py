@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Literal
 
 from evenshard.errors import EvenshardError
+from evenshard.events.batch import FIELD_NAMES
 from evenshard.ids import TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
 from evenshard.storage.catalog import FILE as CATALOG_FILE
+from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.lookups import Lookups
+from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
-from evenshard.testing.events import Event, all_events, append_of
+from evenshard.testing.events import FOR_EVER, Event, all_events, append_of, stored_events
 from evenshard.testing.faults.mutants import mutated
 from evenshard.testing.faults.oracle import Acked, Batch, Oracle, Sent, Served, batches_in, ordered, rows_of
 from evenshard.testing.faults.story import SHARD, events_left
@@ -159,6 +163,8 @@ class DamageCheck:
         shard = self.shards[damage.shard]
         oracle = shard.oracle()
         found = {TENANT: _rows(store)}
+        if (event := _ruled_out(store)) is not None:
+            return f"wrong: {event} is in a segment, and its filter says it is not"
         outcome = RIGHT
         if (fault := oracle.fault(found)) is not None:
             cut = any(line.startswith(damage.name) for line in reports) or shard.files[damage.name].startswith(
@@ -197,6 +203,20 @@ class DamageCheck:
             found, expected = ([(event, False) for event, _ in rows] for rows in (found, expected))
         have, want = ordered(found), ordered(expected)
         return "" if have == want else f"{have}, not {want}"
+
+
+def _ruled_out(store: Store) -> Event | None:
+    """An event of a segment that would be passed over by who looks it up."""
+    disk = store._state.disk
+    lookups = Lookups(disk, ColumnCache(0), lambda _: contextlib.nullcontext())
+    with store.snapshot(TenantId(TENANT)) as snapshot:
+        for info in snapshot.segments:
+            held = lookups.held(info)
+            for event, _ in stored_events(SegmentReader(disk, info).scan(FIELD_NAMES, None, *FOR_EVER)):
+                fields = {"event": event.event, "distinct_id": event.distinct_id, "insert_id": event.insert_id}
+                if not all(text is None or held.may_hold_field(field, text) for field, text in fields.items()):
+                    return event
+    return None
 
 
 def _rows(store: Store) -> list[tuple[Event, bool]]:
