@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import evenshard
 from evenshard.client.batches import Batch
@@ -105,7 +106,7 @@ def query_under_ingest(options: Options) -> list[Figure]:
             send(cluster.router, fast.batches())
             maximum = fast.events / (time.perf_counter() - started_s)
             rate = SHARE_OF_MAXIMUM * maximum
-            paced = int(min(rate * seconds * 1.5, 40 * most)) // BATCH_ROWS * BATCH_ROWS + BATCH_ROWS
+            paced = int(1.1 * rate * seconds) // BATCH_ROWS * BATCH_ROWS + BATCH_ROWS  # more than the time is for
             slow = write_dataset(
                 place / "slow", paced, _incoming(SEED + 2, paced), seed=SEED + 2, batch_rows=BATCH_ROWS
             )
@@ -135,7 +136,8 @@ def _incoming(seed: int, events: int) -> Callable[[int, int], pa.RecordBatch]:
     def make(first: int, rows: int) -> pa.RecordBatch:
         record = sessions_of(seed, first, rows, of=events)
         times = pa.array(record.column("time").to_numpy() + _SHIFT_MS)
-        ids = pa.array([f"{seed}-{first + at}" for at in range(rows)])
+        numbers = pa.array(np.arange(first, first + rows)).cast(pa.utf8())
+        ids = pc.binary_join_element_wise(f"{seed}", numbers, "-")
         at = record.schema.get_field_index
         return record.set_column(at("time"), "time", times).set_column(at("insert_id"), "insert_id", ids)
 
