@@ -146,8 +146,9 @@ def test_a_value_in_one_segment_of_a_hundred_and_fifty_is_found_by_reading_one_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("a_segment_a_day")
 def test_a_value_in_one_segment_of_a_thousand_is_found_by_reading_one_percent(tmp_path: Path) -> None:
-    shard = built(LocalDisk(tmp_path / "s"), 1_000, 4_000)
+    shard = built(LocalDisk(tmp_path / "s"), 1_000, 2_000)
     check_all(shard)
     shard.store.close()

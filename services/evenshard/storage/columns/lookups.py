@@ -40,6 +40,9 @@ Reading = Callable[[SegmentInfo], AbstractContextManager[None]]
 
 T = TypeVar("T")
 
+Page = npt.NDArray[np.uint8]
+
+_TRAILER: Final = -1
 _NOTHING: Final = object()
 """Stands for what a file does not have."""
 _ENTRY_BYTES: Final = 256
@@ -110,7 +113,8 @@ class _ValueFilter:
     _info: SegmentInfo
     _answers: dict[tuple[str, int], bool] = field(default_factory=dict)
     _counted: set[int] = field(default_factory=set)
-    """Pages whose bytes are in the account; -1 is the trailer."""
+    """Pages whose bytes are in the account, and the trailer."""
+    _known: Trailer | None = None
 
     def may_hold(self, column: str, value: int) -> bool:
         """By the hash of the value."""
@@ -139,21 +143,24 @@ class _ValueFilter:
         return page is None or trailer.holds(page, key)
 
     def _trailer(self) -> Trailer | None:
-        def load() -> tuple[Trailer | None, int]:
-            return self.lookups.read(self._info, read_trailer), TRAILER_BYTES
+        if _TRAILER not in self._counted:
+            self._known = self.lookups.kept((self._info.id, "values"), self._read_trailer)
+            self._count(_TRAILER, TRAILER_BYTES)
+        return self._known
 
-        found: Trailer | None = self.lookups.kept((self._info.id, "values"), load)
-        self._count(-1, TRAILER_BYTES)
-        return found
+    def _read_trailer(self) -> tuple[Trailer | None, int]:
+        return self.lookups.read(self._info, read_trailer), TRAILER_BYTES
 
-    def _page(self, trailer: Trailer, number: int) -> npt.NDArray[np.uint8] | None:
-        def load() -> tuple[npt.NDArray[np.uint8] | None, int]:
-            page = self.lookups.read(self._info, lambda file, name: read_page(file, trailer, number, name))
-            return page, 0 if page is None else page.nbytes
-
-        found: npt.NDArray[np.uint8] | None = self.lookups.kept((self._info.id, "values", number), load)
+    def _page(self, trailer: Trailer, number: int) -> Page | None:
+        found: Page | None = self.lookups.kept(
+            (self._info.id, "values", number), lambda: self._read_page(trailer, number)
+        )
         self._count(number, PLACE_BYTES + (0 if found is None else found.nbytes + CHECKSUM_BYTES))
         return found
+
+    def _read_page(self, trailer: Trailer, number: int) -> tuple[Page | None, int]:
+        page = self.lookups.read(self._info, lambda file, name: read_page(file, trailer, number, name))
+        return page, 0 if page is None else page.nbytes
 
     def _count(self, page: int, size: int) -> None:
         if page not in self._counted:
