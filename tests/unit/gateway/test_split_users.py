@@ -124,6 +124,19 @@ async def test_only_homes_of_split_users_are_asked_again() -> None:
         assert (await there.uniques(), there.scans) == (41, [6, 4, 4])  # it is known whom to tell of
 
 
+async def test_whom_to_tell_of_is_known_of_one_placement_only() -> None:
+    async with world() as there:
+        (ann,) = there.users(1, SHARDS[2])
+        there.put([row(ann, "view", 1)])
+        there.put([row(ann, "buy", 2)], SHARDS[1])
+        assert (await there.converted(), there.scans) == ([1, 1], [1, 1, 2])
+        fewer = even_placement(SHARDS[:2])
+        await there.put_tenant(Epoch(3), replace(fewer, overflow=fewer.slots))
+        there.shards[there.home(ann)].rows += there.shards[SHARDS[2]].rows
+        there.shards[SHARDS[2]].rows = []
+        assert (await there.converted(), there.scans[2]) == ([1, 1], 2)
+
+
 @pytest.mark.parametrize("how", SPLITTING)
 async def test_a_question_asked_again_reads_nothing_until_rows_come(how: str) -> None:
     async with GatewayWorld(shard_count=6) as there:
