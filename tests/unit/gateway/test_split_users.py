@@ -10,9 +10,11 @@ import orjson
 import pytest
 from evenshard.directory.placement import even_placement
 from evenshard.errors import EvenshardError
+from evenshard.gateway import reunion
 from evenshard.gateway.reunion import Reunion
 from evenshard.ids import Epoch, ShardId
 from evenshard.queries import timeline
+from evenshard.queries.reunion import reunited
 from evenshard.runtime.settings import Settings
 from evenshard.testing.gateway_world import TENANT, GatewayWorld, ListShard
 from evenshard.testing.reference import Row
@@ -124,6 +126,24 @@ async def test_only_homes_of_split_users_are_asked_again() -> None:
         assert (await there.uniques(), there.scans) == (41, [6, 4, 4])  # it is known whom to tell of
 
 
+async def test_by_day_a_question_about_one_day_finds_all_users_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[int] = []
+
+    def noted(scan: bytes, rows: Sequence[Any], check: Any) -> Any:
+        given_back.append(len(rows))
+        return reunited(scan, rows, check)
+
+    monkeypatch.setattr(reunion, "reunited", noted)
+    async with GatewayWorld(shard_count=6) as there:
+        await there.spread(some_rows(5), "by day")
+        for first, last in (("2024-01-02", "2024-01-02"), ("2024-01-04", "2024-01-04"), ("2024-01-02", "2024-01-03")):
+            days = {"from_date": first, "to_date": last}
+            got = await there.segmentation(**days, measure="unique")
+            expected = there.reference.segmentation(TENANT, **days, measure="unique")["series"][0]
+            assert got.series[0].overall.int64_value == expected["overall"] > 3
+    assert given_back == [3]
+
+
 async def test_whom_to_tell_of_is_known_of_one_placement_only() -> None:
     async with world() as there:
         (ann,) = there.users(1, SHARDS[2])
@@ -205,18 +225,18 @@ class _Patient:
 
 
 async def test_questions_that_find_the_room_taken_are_to_come_again() -> None:
-    reunion = Reunion(100)
+    room = Reunion(100)
     scan = b""
-    waiting = asyncio.create_task(reunion.of(scan, [], 60, ["ann"], _Patient()))
+    waiting = asyncio.create_task(room.of(scan, [], 60, ["ann"], _Patient()))
     await asyncio.sleep(0)
     with pytest.raises(EvenshardError, match="60 bytes of rows of split users are held") as failed:
-        await reunion.of(scan, [], 60, ["bob"], _Patient())
+        await room.of(scan, [], 60, ["bob"], _Patient())
     assert (failed.value.code, failed.value.retryable) == ("OVERLOADED", True)
     with pytest.raises(EvenshardError, match="the scan cannot be read"):
         await waiting
-    assert reunion.bytes == 0
+    assert room.bytes == 0
     with pytest.raises(EvenshardError, match=r"of 'ann'\) exceed 100 bytes"):
-        await reunion.of(scan, [], 101, ["ann"], _Patient())
+        await room.of(scan, [], 101, ["ann"], _Patient())
 
 
 async def test_without_a_silent_shard_the_answer_is_labelled() -> None:
