@@ -27,7 +27,9 @@ from evenshard.storage.columns.runs import own_runs
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import event_record, scanned_rows
 
-SPREADS: Final = (1, 2, 3, 7, "by day", "hottest over three", "hot keys apart")
+SPLITTING: Final = ("by day", "hottest over three", "hot keys apart")
+"""Where rows of one user lie on several shards."""
+SPREADS: Final = (1, 2, 3, 7, *SPLITTING)
 DAY_MS: Final = 86_400_000
 SPLIT_BYTES: Final = 1 << 30
 

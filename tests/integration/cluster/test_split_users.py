@@ -25,7 +25,7 @@ from evenshard.testing.cluster import GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row
 from evenshard.testing.scanned import event_record
-from evenshard.testing.spread import SPREADS, spread
+from evenshard.testing.spread import SPLITTING, spread
 from evenshard.wire import rpcs
 
 FROM, TO = "2026-01-01", "2026-01-14"
@@ -33,7 +33,7 @@ START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
 SEED = 20260105
 IN_CI = "hot keys apart"
-SPLIT = [how if how == IN_CI else pytest.param(how, marks=pytest.mark.slow) for how in SPREADS if isinstance(how, str)]
+SPLIT = [how if how == IN_CI else pytest.param(how, marks=pytest.mark.slow) for how in SPLITTING]
 
 
 class SocketPeers(MemoryPeers):

@@ -73,7 +73,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
             "include_duplicates": pick([True, False]),
             **pick([{"session": True}, *({"window_ms": minutes * MINUTE_MS} for minutes in (0, 1, 30, 60, 2000))]),
         },
-        "layout": (pick(SPREADS), pick(range(1, 21)), pick([True, False]), pick([True, False])),
+        "layout": (pick([1, 2, 3, 1, 2, 3, *SPREADS]), pick(range(1, 21)), pick([True, False]), pick([True, False])),
     }
 
 

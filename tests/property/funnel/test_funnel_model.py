@@ -83,7 +83,9 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
             "limit": draw(st.integers(1, 4)),
             "include_duplicates": draw(st.booleans()),
         },
-        "layout": draw(st.tuples(st.sampled_from(SPREADS), st.integers(1, 20), st.booleans(), st.booleans())),
+        "layout": draw(
+            st.tuples(st.sampled_from([1, 2, 3, 1, 2, 3, *SPREADS]), st.integers(1, 20), st.booleans(), st.booleans())
+        ),
     }
 
 

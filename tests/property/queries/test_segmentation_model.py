@@ -119,7 +119,9 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         # Small bounds, so that what is there for much data is met: sums that wait, cells that are given up.
         "wait": draw(st.sampled_from([1, 1 << 20])),
         "cells_max": draw(st.sampled_from([3, 2_000_000])),
-        "layout": draw(st.tuples(st.sampled_from(SPREADS), st.integers(1, 20), st.booleans(), st.booleans())),
+        "layout": draw(
+            st.tuples(st.sampled_from([1, 2, 3, 1, 2, 3, *SPREADS]), st.integers(1, 20), st.booleans(), st.booleans())
+        ),
     }
 
 

@@ -86,7 +86,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
             "limit": pick([1, 2, 3, 4]),
             "include_duplicates": pick([True, False]),
         },
-        "layout": (pick(SPREADS), pick(range(1, 21)), pick([True, False]), pick([True, False])),
+        "layout": (pick([1, 2, 3, 1, 2, 3, *SPREADS]), pick(range(1, 21)), pick([True, False]), pick([True, False])),
     }
 
 
