@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes constraints.txt: what pyproject.toml asks for, as pinned versions with the hashes of their files for Python
-# 3.11 to 3.13 on x86-64 Linux; and constraints-bench.txt: what the peers of benchmarks and tests of data frames need besides. Versions are
-# those installed in .venv, so upgrade there first, test, then run this.
+# 3.11 to 3.13 on x86-64 Linux; and constraints-bench.txt: what the peers of benchmarks, and tests of data frames and
+# charts, need besides. Versions are those installed in .venv, so upgrade there first, test, then run this.
 # Usage: scripts/constraints.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,7 +43,7 @@ PYTHON
 }
 
 pins dev > "$work/pins"
-pins dev,bench,frames > "$work/pins-with-peers"
+pins dev,bench,frames,plot > "$work/pins-with-peers"
 LC_ALL=C comm -13 "$work/pins" "$work/pins-with-peers" > "$work/pins-bench"
 hashed "$work/pins" > constraints.txt
 hashed "$work/pins-bench" > constraints-bench.txt

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything evenshard needs, from Python >= 3.11 and pip alone. Run again, it does only what is
-# missing. --bench adds the peers that benchmarks compare with. Usage: scripts/setup.sh [--bench]
+# missing. --bench adds what tests and benchmarks need besides: the peers they compare with, data frames, charts.
+# Usage: scripts/setup.sh [--bench]
 set -euo pipefail
 case "$*" in
   "") peers=no ;;
@@ -60,7 +61,7 @@ fi
 if [ "$peers" = yes ]; then
   wanted=$(sha256sum < constraints-bench.txt)
   if [ "$(cat .venv/installed-bench 2>/dev/null || true)" != "$wanted" ]; then
-    echo "setup: installing the peers" >&2
+    echo "setup: installing the peers, data frames and charts" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
       --requirement constraints-bench.txt
     .venv/bin/python -m pip check --disable-pip-version-check >&2

@@ -63,7 +63,9 @@ CODES: Mapping[str, CodeRule] = {
     "LIMIT_EXCEEDED": CodeRule("retry_later", "RESOURCE_EXHAUSTED", _REF, "wait, then send again"),
     "STALE_EPOCH": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the placement changed: read it again and retry"),
     "KEY_SEALED": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the key became hot: read its mark and retry"),
-    "REPLAN": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "plan the query again"),
+    "REPLAN": CodeRule(
+        "refresh", "FAILED_PRECONDITION", _REF, "users came to be split over shards meanwhile: ask again"
+    ),
     "SHARD_UNAVAILABLE": CodeRule("retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "see: evenshard status"),
     "OVERLOADED": CodeRule("retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "wait, then send again"),
     "DISK_FULL": CodeRule("retry_later", "RESOURCE_EXHAUSTED", _REF, "free disk space on the shard; reads go on"),

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.testing.faults.damaged_shard import scratch
 
 SHARD = ShardId("shard-0")
@@ -39,7 +40,7 @@ def changes(folder: Path) -> list[Change]:
     """Several changes, each with its files."""
     disk = LocalDisk(folder)
     catalog = Catalog.open(disk, SHARD)
-    connection: Any = catalog._connection
+    connection: Any = catalog._rows._connection
     path, wal = folder / FILE, folder / f"{FILE}-wal"
     copies: dict[str, bytes] = {}
 
@@ -59,7 +60,7 @@ def changes(folder: Path) -> list[Change]:
                 assert wal.stat().st_size == 0
             return done
 
-    catalog._connection = Watched()  # type: ignore[assignment]
+    catalog._rows._connection = Watched()  # type: ignore[assignment]
     made = []
     for number in range(6):
         before = [catalog.epoch(tenant) for tenant in TENANTS]

@@ -28,6 +28,8 @@ BATCH = 250
 USERS = 97
 VICTIMS = ("shard-0", "shard-1", "router-0")
 PATIENCE_S = 90.0
+KILLS_WITHOUT_ACK_MAX = 5
+"""After so many the next one waits for an ack: on a slow machine nobody would get anything done between kills."""
 USERS_MAX, AGAIN_MAX = 5, 100
 """So many users are deleted at once, and so many of their events come again."""
 
@@ -141,11 +143,14 @@ class Importer(Worker):
 
     acked = 0
     again = 0
+    acks = 0
+    """Of batches, new or sent again."""
 
     def __init__(self, cluster: ClusterProcess, expected: Expected, random: Random) -> None:
         super().__init__(cluster, expected, random)
         self.old_batches = threading.Lock()
         """Held while one is sent again."""
+        self._more = threading.Condition()
 
     def once(self, client: Any) -> None:
         if self.acked and self.random.random() < 0.25:
@@ -153,9 +158,17 @@ class Importer(Worker):
                 first = BATCH * self.random.randrange(self.acked // BATCH)
                 self.accepted(client, range(first, first + BATCH))
             self.again += 1
-            return
-        self.accepted(client, range(self.acked, self.acked + BATCH))
-        self.acked += BATCH
+        else:
+            self.accepted(client, range(self.acked, self.acked + BATCH))
+            self.acked += BATCH
+        with self._more:
+            self.acks += 1
+            self._more.notify_all()
+
+    def wait_for_acks(self, count: int) -> None:
+        """While nobody is killed, they come."""
+        with self._more:
+            assert self._more.wait_for(lambda: self.acks >= count or self.failure, PATIENCE_S), "no ack comes"
 
 
 class Deleter(Worker):
@@ -240,8 +253,13 @@ def kills(tmp_path: Path, cycles: int, pause_s_max: float) -> None:
         deleter = Deleter(importer, killed, pause_s_max / 4)
         for worker in (importer, deleter):
             worker.start()
+        acks, kills_then = 0, 0
         while killed.total() < cycles:
             time.sleep(random.random() * pause_s_max)  # the moment is what is random
+            if killed.total() >= kills_then + KILLS_WITHOUT_ACK_MAX:
+                importer.wait_for_acks(acks + 1)
+            if importer.acks > acks:
+                acks, kills_then = importer.acks, killed.total()
             victim = random.choice(VICTIMS)
             pid = pid_of(cluster, victim)
             if pid is not None:

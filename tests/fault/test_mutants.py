@@ -62,12 +62,15 @@ MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "segment.value_filter:read_trailer:check:1": ("indexed", "segments/0000000001.filter"),
 }
 MISSED_IN_CATALOGS: dict[str, tuple[str, str]] = {
-    "catalog:Catalog._load:check:1": ("", "SQLite finds it damaged"),  # its count of free pages is wrong
-    "catalog:Catalog._load:check:2": (
+    "catalog_rows:CatalogRows.read:check:1": ("", "SQLite finds it damaged"),  # its count of free pages is wrong
+    "catalog_rows:CatalogRows.read:check:2": (
         "UPDATE entries SET value = x'7B7D' WHERE key LIKE 'tenant/%'",
         "checksum of row",
     ),
-    "catalog:Catalog._load:check:3": ("DELETE FROM entries WHERE key LIKE 'tenant/%'", "digest over its rows"),
+    "catalog_rows:CatalogRows.check_digest:check:1": (
+        "DELETE FROM entries WHERE key LIKE 'tenant/%'",
+        "digest over its rows",
+    ),
 }
 FREE_PAGES_OFFSET = 39
 NOT_MISSED = {
@@ -78,9 +81,9 @@ NOT_MISSED = {
 }
 CHECKSUMS = {
     "append:Append.prepared": 1,
-    "catalog:Catalog._load": 1,
-    "catalog:_Changes._store": 1,
-    "catalog:_row_checksum": 1,
+    "catalog_rows:CatalogRows.read": 1,
+    "catalog_rows:Changes._store": 1,
+    "catalog_rows:_row_checksum": 1,
     "log.frame:_joined_checksum": 1,
     "log.frame:encode_file_header": 1,
     "log.frame:encode_frame": 4,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from evenshard.ids import ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
@@ -65,8 +66,8 @@ def test_a_commit_of_the_catalog_is_on_the_disk_when_it_returns(kernel: Kernel, 
     with closing(LocalDisk(tmp_path)) as disk:
         catalog = Catalog.open(disk, SHARD)
         assert ("fsync", ".") in kernel.said()  # the name of the file
-        (level,) = catalog._connection.execute("PRAGMA synchronous").fetchone()
-        (mode,) = catalog._connection.execute("PRAGMA journal_mode").fetchone()
+        (level,) = catalog._rows._connection.execute("PRAGMA synchronous").fetchone()
+        (mode,) = catalog._rows._connection.execute("PRAGMA journal_mode").fetchone()
         assert (level, mode) == (FULL, "wal")
         assert (tmp_path / f"{FILE}-wal").stat().st_size == 0
         catalog.close()

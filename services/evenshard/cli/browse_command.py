@@ -1,14 +1,12 @@
 """``evenshard query schema`` and ``query timeline``: what there is to ask about, and what one user did."""
 
-import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, flag, read_request
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption
+from evenshard.cli.query_flags import end_with, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     NoCacheOption,
@@ -18,11 +16,8 @@ from evenshard.cli.query_options import (
     TimeoutOption,
     WhereOption,
 )
-from evenshard.cli.values import duration_s, shown, table
-from evenshard.errors import EvenshardError, ExitStatus
-
-_WIDTH: Final = 100
-"""Characters of values a line."""
+from evenshard.cli.values import duration_s
+from evenshard.errors import EvenshardError
 
 FromOption = Annotated[str | None, typer.Option("--from", metavar="D", help="First day, YYYY-MM-DD; none: any.")]
 ToOption = Annotated[str | None, typer.Option("--to", metavar="D", help="Last day, inclusive; none: any.")]
@@ -55,7 +50,7 @@ def schema(
             result = client.schema_of(read_request(query), timeout=timeout_s)
         else:
             result = client.schema(**given, timeout=timeout_s)
-    _end(result, json_output, _schema_table)
+    end_with(result, result.blocks(), as_json=json_output)
 
 
 def timeline(
@@ -88,7 +83,7 @@ def timeline(
             result = client.timeline_of(read_request(query), timeout=timeout_s)
         else:
             result = client.timeline(given.pop("user"), **given, timeout=timeout_s)
-    _end(result, json_output, _timeline_table)
+    end_with(result, result.blocks(), as_json=json_output)
 
 
 def _given(flags: Mapping[str, Any], query: str | None, *needed: str) -> dict[str, Any]:
@@ -100,57 +95,3 @@ def _given(flags: Mapping[str, Any], query: str | None, *needed: str) -> dict[st
     if missing:
         raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
     return given
-
-
-def _end(result: Any, json_output: bool, human: Any) -> None:
-    print_result(result.to_dict(), as_json=json_output, human=human)
-    if not result.meta["complete"]:
-        finish(ExitStatus.PARTIAL)
-
-
-def _schema_table(document: Mapping[str, Any]) -> str:
-    events = [
-        [each["name"], each["count"], each["display_name"] if each["display_name"] != each["name"] else ""]
-        for each in document["events"]
-    ]
-    properties = [
-        [each["name"], ", ".join(each["types"]), _cut(", ".join(map(_value, each["top_values"])))]
-        for each in document["properties"]
-    ]
-    return "\n\n".join(
-        [
-            table(["event", "count", ""], events),
-            table(["property", "types", "most frequent values"], properties),
-            account(document["meta"]),
-        ]
-    )
-
-
-def _timeline_table(document: Mapping[str, Any]) -> str:
-    rows = []
-    for event in document["events"]:
-        properties = {
-            name: value
-            for name, value in event["properties"].items()
-            if name not in ("distinct_id", "time", "$insert_id")
-        }
-        texts = [f"{name}={_value(value)}" for name, value in properties.items()]
-        mark = "duplicate" if event.get("duplicate") else ""
-        rows.append([_moment(event["properties"]["time"]), event["event"], _cut("  ".join(texts)), mark])
-    parts = [table(["time (UTC)", "event", "properties", ""], rows)]
-    if document["next_page_token"]:
-        parts.append(f"there are more: --page-token {document['next_page_token']}")
-    return "\n\n".join([*parts, account(document["meta"])])
-
-
-def _moment(time_ms: int) -> str:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{time_ms % 1000:03}"
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | float) else shown(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

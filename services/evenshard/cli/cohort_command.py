@@ -1,15 +1,15 @@
 """``evenshard cohort save|delete`` and ``evenshard cohorts``: users by what they did, under a name."""
 
 import shlex
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, print_result
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, print_blocks
 from evenshard.cli.query_flags import read_request
 from evenshard.cli.query_options import TIMEOUT_DEFAULT, TimeoutOption
-from evenshard.cli.values import duration_s, table
+from evenshard.cli.values import duration_s
+from evenshard.text.table import Lines
 
 app = typer.Typer(help="Save and delete cohorts.", no_args_is_help=True)
 
@@ -61,7 +61,10 @@ def save(
             tenant=tenant,
             timeout=timeout_s,
         )
-    print_result(document, as_json=json_output, human=_saved)
+    (saved,) = document.cohorts
+    used = shlex.quote(f"`$cohort:{saved['name']}` == true")
+    hint = Lines([f"to ask about them: --where {used}"])
+    print_blocks(document, [*document.blocks(), hint], as_json=json_output)
 
 
 @app.command()
@@ -78,7 +81,7 @@ def delete(
     timeout_s = duration_s(timeout)
     with connect(gateway=gateway) as client:
         document = client.delete_cohort(name, tenant=tenant, timeout=timeout_s)
-    print_result(document, as_json=json_output, human=_listed)
+    print_blocks(document, document.blocks(), as_json=json_output)
 
 
 def cohorts(
@@ -93,36 +96,4 @@ def cohorts(
     timeout_s = duration_s(timeout)
     with connect(gateway=gateway) as client:
         document = client.cohorts(tenant=tenant, timeout=timeout_s)
-    print_result(document, as_json=json_output, human=_listed)
-
-
-def _saved(document: Mapping[str, Any]) -> str:
-    (saved,) = document["cohorts"]
-    used = shlex.quote(f"`$cohort:{saved['name']}` == true")
-    return f"{_listed(document)}\n\nto ask about them: --where {used}"
-
-
-def _listed(document: Mapping[str, Any]) -> str:
-    rows = [
-        [each["name"], each["version"], each["users"], _meaning(each["definition"])] for each in document["cohorts"]
-    ]
-    return table(["name", "version", "users", "who"], rows)
-
-
-def _meaning(definition: Mapping[str, Any]) -> str:
-    """In words."""
-    parts = [
-        f"did {_step(each.get('step', {}))}" + (f" ≥ {each['at_least']} times" if each["at_least"] > 1 else "")
-        for each in definition.get("did", ())
-    ]
-    parts += [f"did not {_step(each)}" for each in definition.get("did_not", ())]
-    if "funnel" in definition:
-        funnel = definition["funnel"]
-        steps = " → ".join(_step(each) for each in funnel["funnel"].get("steps", ()))
-        parts.append(f"reached step {funnel['reached']} of {steps}")
-    return f"{definition['from_date']} to {definition['to_date']}: {' and '.join(parts)}"
-
-
-def _step(step: Mapping[str, Any]) -> str:
-    where = step.get("where")
-    return ("|".join(step.get("events", ())) or "*") + (f" where {where}" if where else "")
+    print_blocks(document, document.blocks(), as_json=json_output)

@@ -1,12 +1,11 @@
 """``evenshard query flows``: what users do next, as a tree of bars or JSON."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, flag, read_request
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption
+from evenshard.cli.query_flags import end_with, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     DuplicatesOption,
@@ -18,7 +17,7 @@ from evenshard.cli.query_options import (
     WhereOption,
 )
 from evenshard.cli.values import duration_s
-from evenshard.errors import EvenshardError, ExitStatus, FieldFault
+from evenshard.errors import EvenshardError, FieldFault
 
 
 def flows(
@@ -75,18 +74,9 @@ def flows(
             if missing:
                 raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
             result = client.flows(given.pop("anchor"), **given, timeout=timeout_s)
-    print_result(result.to_dict(), as_json=json_output, human=_answer)
-    if not result.meta["complete"]:
-        finish(ExitStatus.PARTIAL)
+    end_with(result, result.blocks(), as_json=json_output)
 
 
 def _refuse(field: str, value: Any, problem: str, hint: str) -> None:
     if value:
         raise EvenshardError("QUERY_INVALID", f"{field}: {problem}", hint=hint, fields=(FieldFault(field, problem),))
-
-
-def _answer(document: Mapping[str, Any]) -> str:
-    from evenshard.client.flows_text import tree_text
-
-    tree = tree_text(document["anchors"], document["nodes"], document["edges"])
-    return f"{tree}\n\n{account(document['meta'])}"

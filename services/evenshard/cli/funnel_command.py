@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli.funnel_text import funnel_text
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import answer_of
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption
+from evenshard.cli.query_flags import answer_of, end_with
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     ByOption,
@@ -20,7 +19,6 @@ from evenshard.cli.query_options import (
     WhereOption,
 )
 from evenshard.cli.values import duration_s
-from evenshard.errors import ExitStatus
 
 
 def funnel(
@@ -95,8 +93,4 @@ def funnel(
             lambda given: client.funnel(given.pop("step"), **given, timeout=timeout_s),
             lambda document: client.funnel_of(document, timeout=timeout_s),
         )
-    counted = {"total": "attempts", "session": "sessions"}.get(result.count, "users")
-    names = result.by
-    print_result(result.to_dict(), as_json=json_output, human=lambda document: funnel_text(document, names, counted))
-    if not result.meta["complete"]:
-        finish(ExitStatus.PARTIAL)
+    end_with(result, result.blocks(), as_json=json_output)

@@ -7,8 +7,8 @@ import typer
 from evenshard.cli.browse_command import schema, timeline
 from evenshard.cli.flows_command import flows
 from evenshard.cli.funnel_command import funnel
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import answer_of
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption
+from evenshard.cli.query_flags import answer_of, end_with
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     ByOption,
@@ -22,9 +22,7 @@ from evenshard.cli.query_options import (
     WhereOption,
 )
 from evenshard.cli.retention_command import retention
-from evenshard.cli.segmentation_table import segmentation_table
 from evenshard.cli.values import duration_s
-from evenshard.errors import ExitStatus
 
 app = typer.Typer(help="Ask questions.")
 
@@ -84,11 +82,4 @@ def segmentation(
             lambda given: client.segmentation(**given, timeout=timeout_s),
             lambda document: client.segmentation_of(document, timeout=timeout_s),
         )
-    names, measured = result.by, result.measure
-    print_result(
-        result.to_dict(),
-        as_json=json_output,
-        human=lambda document: segmentation_table(document, names, measured),
-    )
-    if not result.meta["complete"]:
-        finish(ExitStatus.PARTIAL)
+    end_with(result, result.blocks(), as_json=json_output)

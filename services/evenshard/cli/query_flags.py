@@ -1,11 +1,14 @@
 """What the commands of ``evenshard query`` share: flags' names, requests from files, the account of an answer."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evenshard.errors import EvenshardError
+from evenshard.cli.output import finish, print_blocks
+from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.text.account import account
+from evenshard.text.table import Block
 
 Result = TypeVar("Result")
 
@@ -45,14 +48,8 @@ def answer_of(
     return by_flags(given)
 
 
-def account(meta: Mapping[str, Any]) -> str:
-    """META for people."""
-    skipped = meta["duplicates_skipped"]
-    lines = [
-        f"{meta['rows_scanned']:,} rows of {meta['shards']} shards in {meta['elapsed_ms']:.1f} ms, "
-        f"{skipped['log'] + skipped['segment']:,} duplicates skipped; trace {meta['trace_id']}"
-    ]
-    if not meta["complete"]:
-        lines.insert(0, f"PARTIAL: missing {', '.join(meta['missing_shards'])}")
-    lines += [f"warning {each['code']}: {each['message']}" for each in meta["warnings"]]
-    return "\n".join(lines)
+def end_with(result: Any, blocks: Iterable[Block], *, as_json: bool) -> None:
+    """Prints an answer and its account, and ends with exit status 1 where it is not whole."""
+    print_blocks(result.to_dict(), [*blocks, *account(result.meta)], as_json=as_json)
+    if not result.meta["complete"]:
+        finish(ExitStatus.PARTIAL)

@@ -1,12 +1,11 @@
 """``evenshard query retention``: who comes back, as a shaded table or JSON."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption, finish, print_result
-from evenshard.cli.query_flags import account, flag, read_request
+from evenshard.cli.output import GATEWAY_DEFAULT, GatewayOption, JsonOption
+from evenshard.cli.query_flags import end_with, flag, read_request
 from evenshard.cli.query_options import (
     TIMEOUT_DEFAULT,
     ByOption,
@@ -19,8 +18,8 @@ from evenshard.cli.query_options import (
     TimeoutOption,
     WhereOption,
 )
-from evenshard.cli.values import duration_s, shown
-from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.cli.values import duration_s
+from evenshard.errors import EvenshardError
 
 
 def retention(
@@ -76,17 +75,4 @@ def retention(
             if missing:
                 raise EvenshardError("USAGE", f"{', '.join(map(flag, missing))} must be given, or --query F.json")
             result = client.retention(given.pop("birth"), **given, timeout=timeout_s)
-    names = result.by
-    print_result(result.to_dict(), as_json=json_output, human=lambda document: _answer(document, names))
-    if not result.meta["complete"]:
-        finish(ExitStatus.PARTIAL)
-
-
-def _answer(document: Mapping[str, Any], by: Sequence[str]) -> str:
-    from evenshard.client.retention_text import triangle_text
-
-    parts = [triangle_text(document["cohorts"], document["average"])]
-    for group in document["groups"]:
-        title = ", ".join(f"{name} = {shown(value)}" for name, value in zip(by, group["by"], strict=True))
-        parts.append(f"{title}\n{triangle_text(group['cohorts'], group['average'])}")
-    return "\n\n".join([*parts, account(document["meta"])])
+    end_with(result, result.blocks(), as_json=json_output)

@@ -5,7 +5,9 @@ from typing import Literal
 
 from evenshard.client.async_client import AsyncClient
 from evenshard.client.blocking_export import Export
+from evenshard.client.browse import SchemaResult, TimelineResult
 from evenshard.client.client import Client
+from evenshard.client.cohorts import CohortsResult
 from evenshard.client.exports import AsyncExport
 from evenshard.client.files import FORMATS, Format
 from evenshard.client.flows import FlowsResult
@@ -20,6 +22,7 @@ __all__ = [
     "AsyncClient",
     "AsyncExport",
     "Client",
+    "CohortsResult",
     "Export",
     "FlowsResult",
     "Format",
@@ -27,7 +30,9 @@ __all__ = [
     "ImportResult",
     "Progress",
     "RetentionResult",
+    "SchemaResult",
     "SegmentationResult",
+    "TimelineResult",
     "connect",
     "connect_async",
 ]

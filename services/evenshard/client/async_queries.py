@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from evenshard.api.v1 import query_pb2
 from evenshard.client.async_calls import AsyncCalls
@@ -14,7 +14,7 @@ from evenshard.client.browse import (
     schema_result,
     timeline_result,
 )
-from evenshard.client.cohorts import cohorts_document, save_cohort_request
+from evenshard.client.cohorts import CohortsResult, cohorts_result, save_cohort_request
 from evenshard.client.flows import FlowsResult, flows_request, flows_result, parsed_flows
 from evenshard.client.funnels import FunnelResult, funnel_request, funnel_result, parsed_funnel
 from evenshard.client.requests import parsed_segmentation, segmentation_request
@@ -72,7 +72,7 @@ class AsyncQueries(AsyncCalls):
         self, request: query_pb2.QuerySegmentationRequest, timeout: float | None
     ) -> SegmentationResult:
         answer = await self._call(self._gateway, rpcs.QUERY_SEGMENTATION, request, timeout)
-        return segmentation_result(answer, request.by, request.measure or "total")
+        return segmentation_result(answer, request.by, request.measure or "total", request.unit or "day")
 
     async def funnel(
         self,
@@ -255,7 +255,7 @@ class AsyncQueries(AsyncCalls):
 
     async def _retention(self, request: query_pb2.QueryRetentionRequest, timeout: float | None) -> RetentionResult:
         answer = await self._call(self._gateway, rpcs.QUERY_RETENTION, request, timeout)
-        return retention_result(answer, request.by)
+        return retention_result(answer, request.by, request.unit)
 
     async def flows(
         self,
@@ -300,7 +300,8 @@ class AsyncQueries(AsyncCalls):
         return await self._flows(parsed_flows(document), timeout)
 
     async def _flows(self, request: query_pb2.QueryFlowsRequest, timeout: float | None) -> FlowsResult:
-        return flows_result(await self._call(self._gateway, rpcs.QUERY_FLOWS, request, timeout))
+        answer = await self._call(self._gateway, rpcs.QUERY_FLOWS, request, timeout)
+        return flows_result(answer, request.direction)
 
     async def save_cohort(
         self,
@@ -315,7 +316,7 @@ class AsyncQueries(AsyncCalls):
         reached: int | None = None,
         tenant: str | None = None,
         timeout: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> CohortsResult:
         """Saves a cohort, or its next version: users with any event on these days who did each of ``did`` at least so
         many times, none of ``did_not``, and reached a step of ``funnel`` (proto3 JSON of a ``QueryFunnelRequest``). Its
         name is then usable as `` `$cohort:NAME` == true`` and in ``by`` of every query."""
@@ -331,16 +332,16 @@ class AsyncQueries(AsyncCalls):
             reached=reached,
         )
         answer = await self._call(self._gateway, rpcs.SAVE_COHORT, request, timeout, may_be_in_doubt=True)
-        return cohorts_document([answer.cohort])
+        return cohorts_result([answer.cohort])
 
-    async def cohorts(self, *, tenant: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+    async def cohorts(self, *, tenant: str | None = None, timeout: float | None = None) -> CohortsResult:
         """A tenant's cohorts by name, and how many belong to each now."""
         request = query_pb2.ListCohortsRequest(tenant=self._tenant_of(tenant))
-        return cohorts_document((await self._call(self._gateway, rpcs.LIST_COHORTS, request, timeout)).cohorts)
+        return cohorts_result((await self._call(self._gateway, rpcs.LIST_COHORTS, request, timeout)).cohorts)
 
     async def delete_cohort(
         self, name: str, *, tenant: str | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
+    ) -> CohortsResult:
         """Deletes a cohort; returns those that are left. Raises ``COHORT_NOT_FOUND``."""
         request = query_pb2.DeleteCohortRequest(tenant=self._tenant_of(tenant), name=name)
         await self._call(self._gateway, rpcs.DELETE_COHORT, request, timeout, may_be_in_doubt=True)

@@ -46,6 +46,20 @@ class Export:
         """Everything, as a data frame; needs pandas and ``format="arrow"``."""
         return run_blocking(self._export.to_pandas())
 
+    def to_polars(self) -> Any:
+        """Everything, as a data frame; needs polars and ``format="arrow"``."""
+        return run_blocking(self._export.to_polars())
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws everything over time, stacked by name. Returns the matplotlib ``Axes``: ``ax``, or those of a new
+        figure; needs matplotlib (``evenshard[plot]``) and ``format="arrow"``."""
+        from evenshard.client.plots.events import draw_events
+
+        return draw_events(self.to_arrow(), ax)
+
+    def __repr__(self) -> str:
+        return repr(self._export)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard export --out``."""
         return self._export.to_dict()

@@ -8,12 +8,15 @@ import pyarrow as pa
 from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2
+from evenshard.client.answer import Answer
 from evenshard.client.results import breakdown_value, meta_document
 from evenshard.errors import EvenshardError
+from evenshard.text.browse import schema_blocks, timeline_blocks
+from evenshard.text.table import Block
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class SchemaResult(Answer):
     """What there is to ask about."""
 
     events: list[dict[str, Any]]
@@ -44,13 +47,12 @@ class SchemaResult:
         schema = pa.schema([*fields.items(), ("types", texts), ("top_values", texts)])
         return pa.Table.from_pylist(rows, schema=schema)
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return schema_blocks(self.to_dict())
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class TimelineResult(Answer):
     """A page of one user's events, in order."""
 
     events: list[dict[str, Any]]
@@ -75,9 +77,8 @@ class TimelineResult:
         fields = [("event", pa.utf8()), ("time", pa.timestamp("ms", "UTC")), ("insert_id", pa.utf8())]
         return pa.Table.from_pylist(rows, schema=pa.schema([*fields, ("properties", pa.utf8())]))
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return timeline_blocks(self.to_dict())
 
 
 def parsed_schema(document: str | bytes) -> query_pb2.GetSchemaRequest:

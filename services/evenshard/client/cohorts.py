@@ -4,13 +4,40 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+import orjson
+import pyarrow as pa
 from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2
+from evenshard.client.answer import Answer
 from evenshard.client.funnels import parsed_funnel
 from evenshard.client.requests import names
 from evenshard.client.steps import at_least_one, step_message
 from evenshard.errors import EvenshardError, FieldFault
+from evenshard.text.browse import cohort_blocks
+from evenshard.text.table import Block
+
+
+class CohortsResult(Answer, dict[str, Any]):
+    """A tenant's cohorts: the JSON document of ``evenshard cohorts``, as a dict of this one key."""
+
+    @property
+    def cohorts(self) -> list[dict[str, Any]]:
+        """``{"name", "version", "definition", "users"}``, by name."""
+        found: list[dict[str, Any]] = self["cohorts"]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+    def to_arrow(self) -> pa.Table:
+        """One row a cohort: ``name``, ``version``, ``users``, and its ``definition`` as JSON."""
+        rows = [{**each, "definition": orjson.dumps(each["definition"]).decode()} for each in self.cohorts]
+        fields = [("name", pa.utf8()), ("version", pa.int64()), ("users", pa.int64()), ("definition", pa.utf8())]
+        return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+
+    def blocks(self) -> list[Block]:
+        return cohort_blocks(self)
 
 
 def save_cohort_request(
@@ -45,19 +72,13 @@ def save_cohort_request(
     return query_pb2.SaveCohortRequest(tenant=tenant, name=name, definition=definition)
 
 
-def cohorts_document(cohorts: Sequence[query_pb2.Cohort]) -> dict[str, Any]:
-    """The JSON document of ``evenshard cohorts``."""
-    return {
-        "cohorts": [
-            {
-                "name": each.name,
-                "version": each.version,
-                "definition": _definition(each.definition),
-                "users": each.users,
-            }
-            for each in cohorts
-        ]
-    }
+def cohorts_result(cohorts: Sequence[query_pb2.Cohort]) -> CohortsResult:
+    """The answer as it came, as values."""
+    found = [
+        {"name": each.name, "version": each.version, "definition": _definition(each.definition), "users": each.users}
+        for each in cohorts
+    ]
+    return CohortsResult(cohorts=found)
 
 
 def _definition(definition: query_pb2.CohortDefinition) -> Mapping[str, Any]:

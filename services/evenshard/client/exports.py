@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 
 from evenshard.api.v1 import query_pb2
+from evenshard.client.answer import pandas_frame, polars_frame
 from evenshard.client.retries import Retries
 from evenshard.client.tracing import ending, start_client_span
 from evenshard.client.transport import Transport
@@ -96,7 +97,22 @@ class AsyncExport:
 
     async def to_pandas(self) -> Any:
         """Everything, as a data frame; needs pandas and ``format="arrow"``."""
-        return (await self.to_arrow()).to_pandas()
+        return pandas_frame(await self.to_arrow())
+
+    async def to_polars(self) -> Any:
+        """Everything, as a data frame; needs polars and ``format="arrow"``."""
+        return polars_frame(await self.to_arrow())
+
+    async def plot(self, ax: Any = None) -> Any:
+        """Draws everything over time, stacked by name. Returns the matplotlib ``Axes``: ``ax``, or those of a new
+        figure; needs matplotlib (``evenshard[plot]``) and ``format="arrow"``."""
+        from evenshard.client.plots.events import draw_events
+
+        return draw_events(await self.to_arrow(), ax)
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "not complete"
+        return f"<export of {self._request.tenant} as {self.format}: {self.rows:,} rows so far, {state}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard export --out``."""

@@ -8,16 +8,18 @@ import pyarrow as pa
 from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2
-from evenshard.client.flows_text import tree_text
+from evenshard.client.answer import Answer
 from evenshard.client.results import meta_document
 from evenshard.client.steps import at_least_one, step_message, window_ms
 from evenshard.errors import EvenshardError
+from evenshard.text.flows import flows_blocks
+from evenshard.text.table import Block
 
 SESSION: Final = "session"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FlowsResult:
+class FlowsResult(Answer):
     """What users did next, or before."""
 
     anchors: int
@@ -27,9 +29,8 @@ class FlowsResult:
     edges: list[dict[str, Any]]
     """``{"step", "from", "to", "count"}``: hops to a step; ``from`` is nearer the anchor."""
     meta: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return tree_text(self.anchors, self.nodes, self.edges)
+    direction: str = "forward"
+    """forward, or backward: what users did before."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard query flows``."""
@@ -49,9 +50,16 @@ class FlowsResult:
             {name: pa.array([row[at] for row in rows], kind) for at, (name, kind) in enumerate(kinds.items())}
         )
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return flows_blocks(self.to_dict(), self.direction)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws a column a step and bands from event to event, as high as their users are many; grey stubs are users
+        whose path ends. Backward, the anchor stands to the right. Returns the matplotlib ``Axes``: ``ax``, or those of
+        a new figure; needs matplotlib (``evenshard[plot]``)."""
+        from evenshard.client.plots.flows import draw_flows
+
+        return draw_flows(self, ax)
 
 
 def flows_request(
@@ -98,7 +106,7 @@ def parsed_flows(document: str | bytes) -> query_pb2.QueryFlowsRequest:
         raise EvenshardError("QUERY_INVALID", f"no flows request: {error}") from error
 
 
-def flows_result(answer: query_pb2.QueryFlowsResponse) -> FlowsResult:
+def flows_result(answer: query_pb2.QueryFlowsResponse, direction: str = "forward") -> FlowsResult:
     """The answer as it came, as values."""
     return FlowsResult(
         answer.anchors,
@@ -108,4 +116,5 @@ def flows_result(answer: query_pb2.QueryFlowsResponse) -> FlowsResult:
             for edge in answer.edges
         ],
         meta_document(answer.meta),
+        direction or "forward",
     )

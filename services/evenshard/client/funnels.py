@@ -10,10 +10,13 @@ import pyarrow as pa
 from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2
+from evenshard.client.answer import Answer
 from evenshard.client.requests import names
 from evenshard.client.results import breakdown_column, breakdown_value, meta_document
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.steps import parse_exclusion, parse_step
+from evenshard.text.funnel import funnel_blocks
+from evenshard.text.table import Block
 
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
@@ -22,8 +25,8 @@ _BAR: Final = pa.struct({"up_to_seconds": pa.float64(), "count": pa.int64()})
 _STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64(), "histogram": pa.list_(_BAR)}
 
 
-@dataclass(frozen=True, slots=True)
-class FunnelResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class FunnelResult(Answer):
     """How many users reached each step. A step is ``{"step", "name", "count", "conversion_from_previous",
     "conversion_from_first", "avg_seconds_from_previous", "median_seconds_from_previous", "avg_seconds_from_first",
     "median_seconds_from_first", "histogram": [{"up_to_seconds", "count"}]}``; None where undefined. With
@@ -59,9 +62,16 @@ class FunnelResult:
             columns[name] = pa.array(values, _STEP_TYPES.get(name, pa.float64()))
         return pa.table(columns)
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return funnel_blocks(self.to_dict(), self.by, self.count)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws a bar a step, above it in grey who dropped out, below it how many, of the step before, and the average
+        time from there; with a breakdown a bar a group. Returns the matplotlib ``Axes``: ``ax``, or those of a new
+        figure; needs matplotlib (``evenshard[plot]``)."""
+        from evenshard.client.plots.funnel import draw_funnel
+
+        return draw_funnel(self, ax)
 
 
 def funnel_request(

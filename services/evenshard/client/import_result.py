@@ -9,6 +9,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from evenshard.api.v1 import ingest_pb2
+from evenshard.client.answer import Answer
+from evenshard.text.imports import import_blocks
+from evenshard.text.table import Block
 
 ERRORS_SHOWN_MAX: Final = 100
 
@@ -39,8 +42,8 @@ class Counts:
     rejected: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImportResult(Answer):
     """What became of every event: ``events_read = accepted + rejected``.
 
     ``accepted`` counts each event once however often it was sent. ``duplicates`` is what the cluster said: an event
@@ -69,9 +72,9 @@ class ImportResult:
         """The errors, one row each."""
         return pa.Table.from_pylist(self.errors, schema=_ERROR_SCHEMA)
 
-    def to_pandas(self) -> Any:
-        """The errors as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        """The counts, of each tenant where there are several, and the errors."""
+        return import_blocks(self.to_dict())
 
 
 _ERROR_SCHEMA = pa.schema(

@@ -8,12 +8,15 @@ import orjson
 import pyarrow as pa
 
 from evenshard.api.v1 import common_pb2, query_pb2
+from evenshard.client.answer import Answer
+from evenshard.text.segmentation import segmentation_blocks
+from evenshard.text.table import Block
 
 _OF_DOUBLES = frozenset(("average", "avg", "p50", "p90", "p99"))
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentationResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class SegmentationResult(Answer):
     """Counts or other measures by bucket, one series a group; None where undefined."""
 
     buckets: list[str]
@@ -23,6 +26,10 @@ class SegmentationResult:
     by: tuple[str, ...] = ()
     """The properties that ``series[…]["by"]`` are values of."""
     measure: str = "total"
+    incomplete: int = 0
+    """How many of the last buckets were not over when the question came."""
+    unit: str = "day"
+    """What a bucket is: minute, hour, day, week or month."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard query segmentation``."""
@@ -46,9 +53,15 @@ class SegmentationResult:
             columns["value"] = pa.array(values, pa.int64())
         return pa.table(columns)
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return segmentation_blocks(self.to_dict(), self.by, self.measure, self.incomplete)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws the trend: a line a series, dashed where buckets are not over yet. Returns the matplotlib ``Axes``:
+        ``ax``, or those of a new figure; needs matplotlib (``evenshard[plot]``)."""
+        from evenshard.client.plots.trend import draw_trend
+
+        return draw_trend(self, ax)
 
 
 def breakdown_column(values: Sequence[Any]) -> pa.Array:
@@ -60,7 +73,7 @@ def breakdown_column(values: Sequence[Any]) -> pa.Array:
 
 
 def segmentation_result(
-    answer: query_pb2.QuerySegmentationResponse, by: Sequence[str], measure: str = "total"
+    answer: query_pb2.QuerySegmentationResponse, by: Sequence[str], measure: str = "total", unit: str = "day"
 ) -> SegmentationResult:
     """The answer as it came, as values."""
     series = [
@@ -71,7 +84,8 @@ def segmentation_result(
         }
         for line in answer.series
     ]
-    return SegmentationResult(list(answer.buckets), series, meta_document(answer.meta), tuple(by), measure)
+    meta, incomplete = meta_document(answer.meta), answer.incomplete_buckets
+    return SegmentationResult(list(answer.buckets), series, meta, tuple(by), measure, incomplete, unit)
 
 
 def measured(value: query_pb2.MeasureValue) -> int | float | None:

@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2
+from evenshard.client.answer import Answer
 from evenshard.client.requests import names
 from evenshard.client.results import breakdown_column, breakdown_value, meta_document
-from evenshard.client.retention_text import triangle_text
 from evenshard.client.steps import at_least_one, step_message
 from evenshard.errors import EvenshardError
+from evenshard.text.retention import retention_blocks
+from evenshard.text.table import Block
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RetentionResult:
+class RetentionResult(Answer):
     """How many users of each cohort returned. A cohort is ``{"start", "size", "returned": [one a bucket],
     "incomplete": [one a bucket]}``."""
 
@@ -30,9 +32,8 @@ class RetentionResult:
     meta: dict[str, Any]
     by: tuple[str, ...] = ()
     """The properties that ``groups[…]["by"]`` are values of."""
-
-    def __repr__(self) -> str:
-        return triangle_text(self.cohorts, self.average)
+    unit: str = "day"
+    """What a bucket is: day, week or month."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of ``evenshard query retention``."""
@@ -65,9 +66,22 @@ class RetentionResult:
         }
         return pa.table(columns)
 
-    def to_pandas(self) -> Any:
-        """``to_arrow`` as a data frame; needs pandas."""
-        return self.to_arrow().to_pandas()
+    def blocks(self) -> list[Block]:
+        return retention_blocks(self.to_dict(), self.by)
+
+    def plot(self, ax: Any = None, *, kind: Literal["triangle", "curves"] | None = None) -> Any:
+        """Draws everybody's triangle as a heat map with the cohorts' sizes, hatched where a bucket is not over yet; or
+        curves of the average by bucket, a line a group (the default where there is a breakdown). Returns the matplotlib
+        ``Axes``: ``ax``, or those of a new figure; needs matplotlib (``evenshard[plot]``)."""
+        from evenshard.client.plots.retention import draw_curves, draw_triangle
+
+        match kind or ("curves" if self.by else "triangle"):
+            case "curves":
+                return draw_curves(self, ax)
+            case "triangle":
+                return draw_triangle(self, ax)
+            case _:
+                raise ValueError(f"kind is triangle or curves, not {kind!r}")
 
 
 def retention_request(
@@ -119,7 +133,7 @@ def parsed_retention(document: str | bytes) -> query_pb2.QueryRetentionRequest:
         raise EvenshardError("QUERY_INVALID", f"no retention request: {error}") from error
 
 
-def retention_result(answer: query_pb2.QueryRetentionResponse, by: Sequence[str]) -> RetentionResult:
+def retention_result(answer: query_pb2.QueryRetentionResponse, by: Sequence[str], unit: str = "day") -> RetentionResult:
     """The answer as it came, as values."""
     return RetentionResult(
         _cohorts(answer.cohorts),
@@ -134,6 +148,7 @@ def retention_result(answer: query_pb2.QueryRetentionResponse, by: Sequence[str]
         ],
         meta_document(answer.meta),
         tuple(by),
+        unit or "day",
     )
 
 

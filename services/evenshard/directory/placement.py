@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from evenshard.events.hashing import SLOT_COUNT
+from evenshard.events.hashing import SLOT_COUNT, SLOT_SHIFT, hash_of
 from evenshard.ids import Epoch, ShardId
+
+Key = Literal["user", "user_day"]
+"""By what a row finds its slot: its user, or its user and UTC day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +26,32 @@ class SlotRange:
 
 @dataclass(frozen=True)
 class Placement:
-    """Every slot has exactly one shard; ranges are sorted and touch without gaps (checked)."""
+    """Every slot has exactly one shard; ranges are sorted and touch without gaps (checked).
+
+    A user's *home* is the shard of the slot of their id. Users all of whose rows are there are whole; with an overflow,
+    or a key that is not the user alone, some are *split*: rows of theirs lie elsewhere too.
+    """
 
     epoch: Epoch
     slots: tuple[SlotRange, ...]
+    overflow: tuple[SlotRange, ...] = ()
+    """The second slot map, for hot events, by their identity: its shards may hold rows of any user. Empty: none do."""
+    key: Key = "user"
 
     def __post_init__(self) -> None:
-        expected = 0
-        for piece in self.slots:
-            if piece.first != expected or piece.last < piece.first:
-                raise ValueError(f"slots {piece.first}-{piece.last} do not follow slot {expected - 1}")
-            expected = piece.last + 1
-        if expected != SLOT_COUNT:
-            raise ValueError(f"the placement ends at slot {expected - 1}, not {SLOT_COUNT - 1}")
+        _check_whole(self.slots)
+        if self.overflow:
+            _check_whole(self.overflow)
 
     @cached_property
     def shards(self) -> tuple[ShardId, ...]:
-        """The shards that own slots, each once, in slot order."""
-        return tuple(dict.fromkeys(piece.shard for piece in self.slots))
+        """The shards that may hold rows, each once: owners of slots in slot order, then those of the overflow."""
+        return tuple(dict.fromkeys(piece.shard for piece in (*self.slots, *self.overflow)))
+
+    @cached_property
+    def overflow_shards(self) -> frozenset[ShardId]:
+        """Those of the overflow."""
+        return frozenset(piece.shard for piece in self.overflow)
 
     @cached_property
     def shard_of_slot(self) -> npt.NDArray[np.int32]:
@@ -57,6 +69,32 @@ class Placement:
             if piece.shard == shard:
                 owned[piece.first : piece.last + 1] = True
         return owned
+
+    def held_by(self, shard: ShardId) -> npt.NDArray[np.bool_]:
+        """For each slot of a user's id whether ``shard`` may hold rows of it; bool[4096]."""
+        anywhere = self.key != "user" and shard in self.shards
+        return np.ones(SLOT_COUNT, np.bool_) if anywhere or shard in self.overflow_shards else self.owned_by(shard)
+
+    def home_of(self, user: str) -> ShardId:
+        """The shard where a user's rows are, but for those that are split off."""
+        return self.shards[int(self.shard_of_slot[hash_of(user) >> SLOT_SHIFT])]
+
+    def shards_of(self, user: str) -> tuple[ShardId, ...]:
+        """All that may hold rows of a user."""
+        if self.key != "user":
+            return self.shards
+        home = self.home_of(user)
+        return (home, *(shard for shard in self.shards if shard in self.overflow_shards and shard != home))
+
+
+def _check_whole(slots: Sequence[SlotRange]) -> None:
+    expected = 0
+    for piece in slots:
+        if piece.first != expected or piece.last < piece.first:
+            raise ValueError(f"slots {piece.first}-{piece.last} do not follow slot {expected - 1}")
+        expected = piece.last + 1
+    if expected != SLOT_COUNT:
+        raise ValueError(f"the placement ends at slot {expected - 1}, not {SLOT_COUNT - 1}")
 
 
 FIRST_EPOCH = Epoch(1)

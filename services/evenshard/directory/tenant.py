@@ -1,15 +1,17 @@
 """A tenant as the directory keeps it: its settings and its placement, in one key, changed by compare-and-swap."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo
 
-from evenshard.directory.placement import Placement, SlotRange
+from evenshard.directory.placement import Key, Placement, SlotRange
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+"""Of records whose placement may split users; all others are still written as version 1, which lacks that."""
 HotKeyMode = Literal["rewrite", "observe"]
 HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
 HOT_KEY_THRESHOLD = 100_000
@@ -84,9 +86,11 @@ class Tenant:
     """Written anew by each change, so that a writer whose reply was lost recognises its own record."""
 
     def to_json(self) -> bytes:
+        splits = {"overflow": _ranges(self.placement.overflow), "key": self.placement.key}
+        whole = splits == {"overflow": [], "key": "user"}
         return json.dumps(
             {
-                "version": RECORD_VERSION,
+                "version": 1 if whole else RECORD_VERSION,
                 "name": self.name,
                 "nonce": self.nonce,
                 "timezone": self.settings.timezone,
@@ -98,7 +102,8 @@ class Tenant:
                 "events_per_second": self.settings.events_per_second,
                 "bytes_per_second": self.settings.bytes_per_second,
                 "epoch": self.placement.epoch,
-                "slots": [[piece.first, piece.last, piece.shard] for piece in self.placement.slots],
+                "slots": _ranges(self.placement.slots),
+                **({} if whole else splits),
             }
         ).encode()
 
@@ -125,10 +130,20 @@ class Tenant:
             ),
             Placement(
                 Epoch(record["epoch"]),
-                tuple(SlotRange(first, last, ShardId(shard)) for first, last, shard in record["slots"]),
+                _slot_ranges(record["slots"]),
+                _slot_ranges(record.get("overflow", [])),
+                cast(Key, record.get("key", "user")),
             ),
             record["nonce"],
         )
+
+
+def _ranges(slots: Iterable[SlotRange]) -> list[list[Any]]:
+    return [[piece.first, piece.last, piece.shard] for piece in slots]
+
+
+def _slot_ranges(ranges: Iterable[Sequence[Any]]) -> tuple[SlotRange, ...]:
+    return tuple(SlotRange(first, last, ShardId(shard)) for first, last, shard in ranges)
 
 
 def _wrong(name: str, problem: str) -> EvenshardError:

@@ -1,6 +1,6 @@
 """Rows as storage gives them to queries: Arrow columns, with what storage knows of them beside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,12 +43,20 @@ class ScannedRows:
     """The rows that are meant; the others are to be passed over. None: all."""
     users: UserRuns | None = None
     """Whose the rows are, where it is known; numbers are those of the scan."""
+    late: "Callable[[str], tuple[pa.Array, int]] | None" = None
+    """Reads a field of all rows that is looked at only if it comes to that, and how many bytes that is."""
+
+    def column(self, field: str) -> tuple[pa.Array, int]:
+        """A field of the record, or one that is read now; and the bytes read now."""
+        if self.late is None or field in self.record.schema.names:
+            return self.record.column(field), 0
+        return self.late(field)
 
     def kept(self) -> "ScannedRows":
-        """Only the rows that are meant, copied."""
+        """Only the rows that are meant, copied; nothing more can be read of them."""
         if self.keep is None:
-            return replace(self, users=None)
-        return replace(self, record=self.record.filter(pa.array(self.keep)), keep=None, users=None)
+            return replace(self, users=None, late=None)
+        return replace(self, record=self.record.filter(pa.array(self.keep)), keep=None, users=None, late=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,15 @@ class Parts:
     """Whom the numbers of users stand for."""
     passed_over: Sequence[PassedOver] = ()
     """All the others."""
+
+    @staticmethod
+    def of(rows: "Parts | Iterable[ScannedRows]") -> "Parts":
+        """Rows that were read, or will be, one after the other."""
+        return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
+
+    def read_once(self) -> "Parts":
+        """The same, to be gone through twice: what is shown otherwise than it is stored has been read, and counted."""
+        return replace(self, parts=[part if part.users is not None else Part.of(part.read()) for part in self.parts])
 
 
 def duplicates_of(record: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:

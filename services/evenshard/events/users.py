@@ -18,8 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 UNKNOWN = -1
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
-_FEW = 16
-"""A list so many times shorter than another is looked up in it by halving."""
+_BUCKET_BITS_MAX = 24
 
 
 @kernel(inline="always")
@@ -63,26 +62,32 @@ def _merge(left, right, hashes, offsets, data, out):  # type: ignore[no-untyped-
     return count
 
 
-@kernel(f"void({view('int32')}, int64, int64, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1])")
-def _locate_all(union, first, end, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
-    """The places in ``union`` of the users ``first`` to ``end``, a sorted list; all of them are there."""
-    place = 0
-    for user in range(first, end):
-        while _order(hashes, offsets, data, union[place], user) != 0:
-            place += 1
-        out[user - first] = place
+@kernel(f"void({view('int32')}, {view('uint64')}, uint64, int32[::1])")
+def _fill_buckets(union, hashes, shift, out):  # type: ignore[no-untyped-def]
+    """For each value of a hash's bits above ``shift`` the first place in ``union`` that has it or a higher one; then
+    the size of ``union``."""
+    bucket = 0
+    for place in range(union.size):
+        while np.uint64(bucket) <= hashes[union[place]] >> shift:
+            out[bucket] = place
+            bucket += 1
+    out[bucket:] = union.size
 
 
-@kernel(f"void({view('int32')}, int64, int64, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1])")
-def _locate_few(union, first, end, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
-    """The same, by halving."""
-    low = 0
+@kernel(
+    f"void({view('int32')}, {view('int32')}, uint64, int64, int64, {view('uint64')}, {view('int64')}, "
+    f"{view('uint8')}, int32[::1])"
+)
+def _locate(union, buckets, shift, first, end, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
+    """The places in ``union`` of the users ``first`` to ``end``; all of them are there. Hashes are spread evenly, so a
+    bucket has few; by halving, for ids may be chosen to have one hash."""
     for user in range(first, end):
-        high = union.size
-        while low < high:
+        bucket = hashes[user] >> shift
+        low, high = buckets[bucket], buckets[bucket + _1]
+        while high - low > 1:
             middle = (low + high) // 2
-            if _order(hashes, offsets, data, union[middle], user) < 0:
-                low = middle + 1
+            if _order(hashes, offsets, data, union[middle], user) <= 0:
+                low = middle
             else:
                 high = middle
         out[user - first] = low
@@ -170,6 +175,12 @@ class People:
     def bytes(self) -> int:
         """Memory."""
         return int(self.hashes.nbytes + self.offsets.nbytes + self.data.nbytes)
+
+    def ids(self, users: Int32) -> pa.StringArray:
+        """The ids of some users."""
+        offsets, data = _ids_of(users, self.offsets, self.data)
+        found = pa.LargeStringArray.from_buffers(len(users), pa.py_buffer(offsets), pa.py_buffer(data))
+        return found.cast(pa.utf8())
 
     def find(self, ids: pa.StringArray) -> Int32:
         """The number of each of ``ids``, or ``UNKNOWN``."""
@@ -263,21 +274,28 @@ def united(known: People, others: Sequence[People]) -> United:
         waiting.append(merged[:count])
     union = waiting[0]
     grown = len(union) > len(known)
+    bits = max(1, min(len(union).bit_length(), _BUCKET_BITS_MAX))
+    shift, buckets = np.uint64(64 - bits), np.empty((1 << bits) + 1, np.int32)
+    _fill_buckets(union, hashes, shift, buckets)
     numbers: list[Int32 | None] = []
     for number, (size, end) in enumerate(zip(sizes.tolist(), ends.tolist(), strict=True)):
         if number == 0 and not grown:
             numbers.append(None)
             continue
         places = np.empty(size, np.int32)
-        locate = _locate_few if size * _FEW < len(union) else _locate_all
-        locate(union, end - size, end, hashes, offsets, data, places)
+        _locate(union, buckets, shift, end - size, end, hashes, offsets, data, places)
         numbers.append(places)
     return United(_people_at(union, hashes, offsets, data) if grown else known, numbers)
 
 
 def _people_at(users: Int32, hashes: UInt64, offsets: Int64, data: UInt8) -> People:
+    return People(hashes[users], *_ids_of(users, offsets, data))
+
+
+def _ids_of(users: Int32, offsets: Int64, data: UInt8) -> tuple[Int64, UInt8]:
+    """The ids of some users, one behind the other: where each begins, and the end of all; their bytes."""
     lengths = (offsets[1:] - offsets[:-1])[users]
     new_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     new_data = np.empty(int(new_offsets[-1]), np.uint8)
     _copy_ids(users, offsets, data, new_offsets, new_data)
-    return People(hashes[users], new_offsets, new_data)
+    return new_offsets, new_data

@@ -8,14 +8,13 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
-from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.gateway.encode import encode_lines
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.queries import schema, schema_answer
 from evenshard.queries.browse_model import SchemaQuery, TimelineQuery, ranges_ms
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.schema_answer import SchemaAnswer
-from evenshard.queries.timeline import MORE, PageToken
+from evenshard.queries.timeline import MORE, PageToken, merge
 
 Warnings = tuple[tuple[str, str], ...]
 """Codes and messages."""
@@ -81,15 +80,18 @@ def _finish_schema(query: SchemaQuery, scan: SchemaScan, partials: Sequence[pa.T
 
 
 async def answer_timeline(scatter: Scatter, name: str, query: TimelineQuery, terms: Terms) -> AnsweredTimeline:
-    """One page, of the shard that has the user's slot. Raises ``QUERY_INVALID`` for a token of something else."""
+    """One page, of the shards that may have rows of the user, mostly one. Raises ``QUERY_INVALID`` for a token of
+    something else."""
     token = PageToken.from_text(name, query)
 
     async def attempt(tenant: Tenant) -> AnsweredTimeline:
         scan = await asyncio.to_thread(_timeline_scan, tenant, query, token)
-        placement = tenant.placement
-        home = placement.shards[placement.shard_of_slot[hash_of(query.user) >> SLOT_SHIFT]]
-        scattered = await scatter.scan(tenant, scan.to_json(), terms, only=[home])
-        events, following = await asyncio.to_thread(_page, name, query, token, scattered.partials)
+        shards = tenant.placement.shards_of(query.user)
+        scattered = await scatter.scan(tenant, scan.to_json(), terms, only=shards)
+        pages = scattered.partials
+        if len(pages) > 1:
+            pages = [await asyncio.to_thread(merge, scan, pages)]
+        events, following = await asyncio.to_thread(_page, name, query, token, pages)
         return AnsweredTimeline(tenant, events, following, scattered)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)

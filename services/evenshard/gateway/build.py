@@ -5,6 +5,7 @@ from evenshard.gateway.admission import Admission, QueryLimits
 from evenshard.gateway.cohorts import Cohorts, ScanCohorts
 from evenshard.gateway.export import Exporter
 from evenshard.gateway.known import Known
+from evenshard.gateway.reunion import Reunion
 from evenshard.gateway.scatter import Scatter
 from evenshard.gateway.service import QueryService
 from evenshard.runtime.cohorts import CohortView
@@ -23,7 +24,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     view = CohortView(ports.directory, ports.clock)
     await view.start()
     scan_cohorts = ScanCohorts(view)
-    scatter = Scatter(ports.peers, tenants, services, Known(settings.gateway_cache_bytes), scan_cohorts)
+    known, reunion = Known(settings.gateway_cache_bytes), Reunion(settings.split_rows_bytes)
+    scatter = Scatter(ports.peers, tenants, services, known, scan_cohorts, reunion)
     cohorts = Cohorts(ports.directory, view, scan_cohorts, scatter, ports.rng)
     limits = QueryLimits(
         settings.tenant_queries_max, settings.tenant_queries_waiting_max, settings.tenant_scan_bytes_per_second

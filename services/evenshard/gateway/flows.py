@@ -11,7 +11,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import Warnings, unknown_names
-from evenshard.queries.flows import scan_rows
+from evenshard.queries.flows import nothing
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
 from evenshard.queries.flows_model import FlowsQuery
 from evenshard.queries.flows_plan import FlowsScan
@@ -48,4 +48,4 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:
-    return merge(partials or [scan_rows(scan, ())[0]])
+    return merge(partials or [nothing(scan)])

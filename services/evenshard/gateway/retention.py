@@ -10,7 +10,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.gateway.unknown_names import Warnings, unknown_names
-from evenshard.queries.retention import scan_rows
+from evenshard.queries.retention import nothing
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
 from evenshard.queries.retention_model import RetentionQuery
 
@@ -43,4 +43,4 @@ async def answer_retention(
 
 
 def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:
-    return finish(plan, merge(partials or [scan_rows(plan.scan, ())[0]]), now_ms)
+    return finish(plan, merge(partials or [nothing(plan.scan)]), now_ms)

@@ -9,11 +9,13 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
-from evenshard.gateway.known import Asked, Known, Partial
+from evenshard.gateway.known import Asked, Known, Partial, Told
+from evenshard.gateway.reunion import Reunion
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
 from evenshard.queries.plan import ScanStats, add_stats
+from evenshard.queries.reunion import untold
 from evenshard.queries.scans import read_partial
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
@@ -24,6 +26,9 @@ SHARE_OF_DEADLINE = 0.85
 """Shards are given less time than the caller waits, so that an answer can still name those that were silent."""
 REPLANS_MAX = 3
 """Times a query is planned anew because the placement changed under it."""
+SPLIT_ROUNDS_MAX = 4
+"""Rounds of one scan: the first, the one that tells homes whom others have rows of, and further ones only where users
+were split since."""
 
 _Answered = TypeVar("_Answered")
 _NO_ANSWER = frozenset(("UNREACHABLE", "DEADLINE_EXCEEDED", "SHARD_UNAVAILABLE", "OVERLOADED"))
@@ -99,13 +104,20 @@ class Scatter:
     """The way from the gateway to a tenant's shards."""
 
     def __init__(
-        self, peers: Peers, tenants: TenantView, services: ServiceView, known: Known, cohorts: ScansWithCohorts
+        self,
+        peers: Peers,
+        tenants: TenantView,
+        services: ServiceView,
+        known: Known,
+        cohorts: ScansWithCohorts,
+        reunion: Reunion,
     ) -> None:
         self._peers = peers
         self._known = known
         self._tenants = tenants
         self._services = services
         self._cohorts = cohorts
+        self._reunion = reunion
 
     async def tenant(self, name: str, deadline: Deadline, *, refresh: bool = False) -> Tenant:
         """The tenant's record; with ``refresh``, or where it is not known here, the directory is asked.
@@ -141,36 +153,84 @@ class Scatter:
         return record.address
 
     async def scan(self, tenant: Tenant, scan: bytes, terms: Terms, only: Sequence[ShardId] | None = None) -> Scattered:
-        """One ``Scan`` of every shard of the tenant, or of these ``only``. A shard whose rows have not changed
-        since it last answered the same says only that, if something known may be used.
+        """One ``Scan`` of every shard of the tenant, or of these ``only``; of split users, whom shards give back, one
+        partial more. A shard whose rows have not changed since it last answered the same says only that, if something
+        known may be used.
 
         Raises ``SHARD_UNAVAILABLE`` naming a shard that did not answer (not with ``allow_partial``), ``STALE_EPOCH``
-        where the placement has changed, and whatever else a shard says is wrong with the scan.
+        where the placement has changed, ``REPLAN`` where users kept being split meanwhile, and whatever else a shard
+        says is wrong with the scan.
         """
         given, scan = scan, await self._cohorts.complete(tenant, scan)
-        shards = sorted(tenant.placement.shards if only is None else only)
+        told: Told = dict.fromkeys(sorted(tenant.placement.shards if only is None else only), ())
+        question = (tenant.name, tenant.placement.epoch, scan, *told)
+        told = (self._known.told(question) if terms.use_cache else None) or told
+        asked, answers, missing = told, list[_Answer](), list[ShardId]()
+        for _ in range(SPLIT_ROUNDS_MAX):
+            found, silent = await self._ask_all(tenant, scan, terms, asked)
+            answers = sorted((*(one for one in answers if one.shard not in asked), *found), key=_shard_of)
+            missing += silent
+            met = [user for answer in answers for user in answer.partial.split_users]
+            asked = untold(tenant.placement, met, told) if met else {}
+            asked = {shard: users for shard, users in asked.items() if shard not in missing}
+            if not asked:
+                break
+            told = told | asked
+            self._known.note_told(question, told)
+        else:
+            raise EvenshardError(
+                "REPLAN",
+                f"asked {SPLIT_ROUNDS_MAX} times, and each time more users had rows that are not at their home",
+            )
+        tags = tuple(answer.partial.tag for answer in answers)
+        if scan != given and all(tags):  # whom cohorts mean is not said by the question
+            tags = (*tags, scan.decode())
+        tags = tags if terms.use_cache and all(tags) and not missing else ()
+        tables, stats = [answer.partial.table for answer in answers], [answer.partial.stats for answer in answers]
+        split = [answer.partial for answer in answers if answer.partial.split_rows]
+        if split:
+            of_split = await self._reunited(tenant, scan, split, tags, terms.deadline)
+            tables, stats = [*tables, of_split[0]], [*stats, of_split[1]]
+        return Scattered(
+            tables,
+            [answer.shard for answer in answers],
+            missing,
+            add_stats(stats),
+            ",".join(f"{answer.shard}:{answer.partial.data_version}" for answer in answers),
+            tags,
+            bool(answers) and all(answer.known for answer in answers),
+        )
+
+    async def _ask_all(
+        self, tenant: Tenant, scan: bytes, terms: Terms, told: Told
+    ) -> tuple[list[_Answer], list[ShardId]]:
+        """What the shards say that are told so, and those that are missing, which is allowed."""
         results = await asyncio.gather(
-            *(self._scan_one(tenant, shard, scan, terms) for shard in shards), return_exceptions=True
+            *(self._scan_one(tenant, shard, scan, terms, users) for shard, users in told.items()),
+            return_exceptions=True,
         )
         answers, missing = [], []
-        for shard, result in zip(shards, results, strict=True):
+        for shard, result in zip(told, results, strict=True):
             if isinstance(result, _Answer):
                 answers.append(result)
             elif isinstance(result, EvenshardError) and terms.allow_partial and _may_be_missing(result):
                 missing.append(shard)
-        if len(answers) + len(missing) < len(shards):
+        if len(answers) + len(missing) < len(told):
             raise _most_telling([result for result in results if isinstance(result, BaseException)])
-        tags = tuple(answer.partial.tag for answer in answers)
-        if scan != given and all(tags):  # whom cohorts mean is not said by the question
-            tags = (*tags, scan.decode())
-        return Scattered(
-            [answer.partial.table for answer in answers],
-            [answer.shard for answer in answers],
-            missing,
-            add_stats(answer.partial.stats for answer in answers),
-            ",".join(f"{answer.shard}:{answer.partial.data_version}" for answer in answers),
-            tags if terms.use_cache and all(tags) and not missing else (),
-            bool(answers) and all(answer.known for answer in answers),
+        return answers, missing
+
+    async def _reunited(
+        self, tenant: Tenant, scan: bytes, split: Sequence[Partial], tags: tuple[str, ...], deadline: Deadline
+    ) -> tuple[pa.Table, ScanStats]:
+        """The partial of split users, or the one that was made of the same rows before."""
+        size = sum(partial.split_bytes for partial in split)
+        users = sorted({user for partial in split for user in partial.split_users})
+        rows = [partial.split_rows for partial in split]
+        return await self._known.remember(
+            (tenant.name, tenant.placement.epoch, scan, "split"),
+            tags,
+            size,
+            lambda: self._reunion.of(scan, rows, size, users, deadline),
         )
 
     async def finish(self, question: Hashable, scattered: Scattered, compute: Callable[[], _Answered]) -> _Answered:
@@ -178,12 +238,16 @@ class Scatter:
         all else that it depends on."""
         return await self._known.finish(question, scattered.tags, scattered.partial_bytes, compute)
 
-    async def _scan_one(self, tenant: Tenant, shard: ShardId, scan: bytes, terms: Terms) -> _Answer:
-        asked = Asked(tenant.name, tenant.placement.epoch, shard, scan)
+    async def _scan_one(
+        self, tenant: Tenant, shard: ShardId, scan: bytes, terms: Terms, told: tuple[str, ...]
+    ) -> _Answer:
+        asked = Asked(tenant.name, tenant.placement.epoch, shard, scan, told)
         known = self._known.partial(asked) if terms.use_cache else None
         try:
             address = await self.address(shard, terms.deadline)
-            request = scan_request(tenant.name, tenant.placement.epoch, scan, known.tag if known else "")
+            request = scan_request(
+                tenant.name, tenant.placement.epoch, scan, known.tag if known else "", told, self._reunion.bytes_max
+            )
             response = await self._peers.call(address, SCAN, request, timeout_s=terms.deadline.remaining_s())
         except EvenshardError as error:
             raise named(shard, error) from error
@@ -193,10 +257,22 @@ class Scatter:
             return _Answer(shard, replace(known, stats=stats), known=True)
         table = await asyncio.to_thread(read_partial, response.partial)
         stats = scan_stats_of(response.stats)
-        partial = Partial(table, stats, response.stats.data_version, response.tag)
+        partial = Partial(
+            table,
+            stats,
+            response.stats.data_version,
+            response.tag,
+            tuple(response.split_rows),
+            tuple(response.split_users),
+            response.split_bytes,
+        )
         if terms.use_cache:
             self._known.note(asked, partial)
         return _Answer(shard, partial, known=False)
+
+
+def _shard_of(answer: _Answer) -> ShardId:
+    return answer.shard
 
 
 def named(shard: ShardId, error: EvenshardError) -> EvenshardError:

@@ -35,6 +35,8 @@ class Answered:
     scattered: Scattered
     """The last round, which alone made the answer."""
     warnings: tuple[tuple[str, str], ...]
+    plan: SegmentationPlan
+    """Of the last round."""
 
 
 async def answer_segmentation(scatter: Scatter, name: str, query: SegmentationQuery, terms: Terms) -> Answered:
@@ -62,7 +64,7 @@ async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery,
     if keep is not None:
         warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
     answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))
-    return Answered(tenant, answer, scattered, warnings)
+    return Answered(tenant, answer, scattered, warnings, plan)
 
 
 def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:

@@ -18,6 +18,7 @@ from evenshard.gateway.segmentation import answer_segmentation
 from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
+from evenshard.queries.answer import incomplete_buckets
 from evenshard.runtime.call import current_call
 from evenshard.wire.browse import schema_query_of, schema_response, timeline_query_of, timeline_response
 from evenshard.wire.cohorts import cohort_message, definition_text
@@ -70,7 +71,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self, request: query_pb2.QuerySegmentationRequest, context: Any
     ) -> query_pb2.QuerySegmentationResponse:
         answered, account = await self._ask("segmentation", request, segmentation_query_of, answer_segmentation)
-        return segmentation_response(answered.answer, account)
+        incomplete = incomplete_buckets(answered.plan, self._clock.now_ms())
+        return segmentation_response(answered.answer, account, incomplete)
 
     async def QueryFunnel(self, request: query_pb2.QueryFunnelRequest, context: Any) -> query_pb2.QueryFunnelResponse:
         answered, account = await self._ask("funnel", request, funnel_query_of, answer_funnel)

@@ -6,6 +6,7 @@ many events every other group has, so that an answer is finished only from a rou
 asked with: every answer is of one reading of each shard.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.queries.buckets import Buckets, buckets
+from evenshard.queries.buckets import OUTSIDE, Buckets, buckets
 from evenshard.queries.groups import Integers
 from evenshard.queries.measured import measured_lines
 from evenshard.queries.measures import OF_USERS
@@ -78,6 +79,13 @@ def plan_segmentation(query: SegmentationQuery, zone: ZoneInfo, *, dedupe: bool)
         measured_property=query.measured_property,
     )
     return SegmentationPlan(query, made.labels, scan)
+
+
+def incomplete_buckets(plan: SegmentationPlan, now_ms: int) -> int:
+    """How many of the last buckets end after now."""
+    scan = plan.scan
+    first_open = bisect_right(scan.bounds_ms, now_ms, lo=1) - 1
+    return max((scan.buckets - bucket for bucket in scan.bucket_of[first_open:] if bucket != OUTSIDE), default=0)
 
 
 def merge(partials: Sequence[pa.Table]) -> pa.Table:

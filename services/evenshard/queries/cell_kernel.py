@@ -66,17 +66,24 @@ def cells_of(codes, groups, events, wanted, states, times, start, shift, first, 
             out[row] = np.uint64(group) * np.uint64(buckets) + np.uint64(bucket) + np.uint64(1)
 
 
-@kernel(f"void({view('int64')}, {view('uint64')}, int64, int64[::1], int64[::1], int64[::1], int64[::1], int64)")
-def count_users(starts, cells, buckets, last_in_cell, last_in_group, cell_users, group_users, first_user):  # type: ignore[no-untyped-def]
-    """Counts each user once in each of its cells, and in each of its groups.
+@kernel(
+    f"void({view('int64')}, {view('uint64')}, int64, int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64)"
+)
+def count_users(  # type: ignore[no-untyped-def]
+    starts, cells, buckets, last_in_cell, last_in_group, cell_users, group_users, cell_events, first_user
+):
+    """Counts each user once in each of its cells, and in each of its groups; and their events in each cell.
 
-    starts, cells (plus 1): rows by user, as ``Chunk`` has them. last_in_cell, last_in_group: the last user counted
-    there; users are numbered from ``first_user``.
+    starts, cells (plus 1): rows by user, as ``UserRows`` has them. last_in_cell, last_in_group: the last user counted
+    there; users are numbered from ``first_user``. cell_events: may be empty.
     """
+    counting = cell_events.size > 0
     for user in range(starts.size - 1):
         number = first_user + user
         for row in range(starts[user], starts[user + 1]):
             cell = np.uint64(cells[row] - np.uint64(1))
+            if counting:
+                cell_events[cell] += 1
             if last_in_cell[cell] != number:
                 last_in_cell[cell] = number
                 cell_users[cell] += 1

@@ -92,8 +92,12 @@ class _EventsOfUsers:
             self._counts.add(*np.unique(cells, return_counts=True))
 
     def rows(self) -> ValueRows:
-        cells, counts = self._counts.sums()
-        return ValueRows(cells, pa.nulls(len(cells), pa.int64()), pa.nulls(len(cells), pa.float64()), counts)
+        return counts_alone(*self._counts.sums())
+
+
+def counts_alone(cells: Integers, counts: Integers) -> ValueRows:
+    """Amounts of cells."""
+    return ValueRows(cells, pa.nulls(len(cells), pa.int64()), pa.nulls(len(cells), pa.float64()), counts)
 
 
 class _Sums:

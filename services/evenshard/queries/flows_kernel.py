@@ -6,15 +6,17 @@ from evenshard.kernels import kernel, view
 
 ANCHOR, PART = np.uint64(1), np.uint64(2)
 """Bits of a row's mask: it may be the anchor; it may be on a path. Sessions look at rows without either, too."""
+NAME_SHIFT = np.uint64(2)
+"""Above them stands the number of its name."""
 _FEW = 16
 """As many are sorted by insertion."""
 
 
-@kernel(f"void({view('int64')}, {view('int64')}, int32[::1], uint64[::1])")
-def order_by_name(starts, times, names, masks):  # type: ignore[no-untyped-def]
-    """Puts rows of one user and ms in the order of their ``names`` (ranks); those that agree keep theirs.
+@kernel(f"void({view('int64')}, {view('int64')}, {view('int32')}, uint64[::1])")
+def order_by_name(starts, times, ranks, masks):  # type: ignore[no-untyped-def]
+    """Puts rows of one user and ms in the order of their names, by the ranks of these; those that agree keep theirs.
 
-    starts, times: as ``UserRows`` has them; names and masks (one a row) are written.
+    starts, times: as ``UserRows`` has them; masks are moved.
     """
     for user in range(starts.size - 1):
         first = starts[user]
@@ -24,16 +26,23 @@ def order_by_name(starts, times, names, masks):  # type: ignore[no-untyped-def]
                 end += 1
             if end - first <= _FEW:
                 for row in range(first + 1, end):
-                    name, mask, at = names[row], masks[row], row
-                    while at > first and names[at - 1] > name:
-                        names[at], masks[at] = names[at - 1], masks[at - 1]
+                    mask, at = masks[row], row
+                    rank = ranks[mask >> NAME_SHIFT]
+                    while at > first and ranks[masks[at - 1] >> NAME_SHIFT] > rank:
+                        masks[at] = masks[at - 1]
                         at -= 1
-                    names[at], masks[at] = name, mask
+                    masks[at] = mask
             else:
-                order = np.argsort(names[first:end], kind="mergesort")
-                names[first:end] = names[first:end][order]
-                masks[first:end] = masks[first:end][order]
+                own = np.empty(end - first, np.int32)
+                for row in range(first, end):
+                    own[row - first] = ranks[masks[row] >> NAME_SHIFT]
+                masks[first:end] = masks[first:end][np.argsort(own, kind="mergesort")]
             first = end
+
+
+@kernel(inline="always")
+def _name(mask):  # type: ignore[no-untyped-def]
+    return np.int64(mask >> NAME_SHIFT)
 
 
 @kernel(inline="always")
@@ -51,12 +60,12 @@ def _anchor_of(first, end, times, masks, anchors_ms):  # type: ignore[no-untyped
     return -1
 
 
-_ROWS = ", ".join([view("int64"), view("int64"), view("int32"), view("uint64"), view("int64")])
+_ROWS = ", ".join([view("int64"), view("int64"), view("uint64"), view("int64")])
 
 
 @kernel(f"UniTuple(int64, 2)({_ROWS}, int64, int64, int64, int64, boolean, boolean, int64, int64, int64[::1])")
 def flow_hops(  # type: ignore[no-untyped-def]
-    starts, times, names, masks, anchors_ms, name_count, steps, window_ms, gap_ms, backward, collapse, start_ms,
+    starts, times, masks, anchors_ms, name_count, steps, window_ms, gap_ms, backward, collapse, start_ms,
     end_ms, hops,
 ):  # fmt: skip
     """Writes the hops of all paths; returns how many, and how many paths may go on beyond ``[start_ms, end_ms)``.
@@ -64,7 +73,7 @@ def flow_hops(  # type: ignore[no-untyped-def]
     The hop to step s is (s · name_count + from) · name_count + to; that to the anchor, step 0, is from 0. window_ms: -1
     for sessions, which end where ``gap_ms`` pass without any row; only they may go on beyond what was read.
 
-    starts, times, masks: as ``UserRows`` has them, in the whole order of events; names: of each row, a number.
+    starts, times, masks: as ``UserRows`` has them, in the whole order of events.
     anchors_ms, steps: as ``FlowsScan`` has them. hops: written, as long as there are rows.
     """
     count, cut_short = 0, 0
@@ -74,7 +83,7 @@ def flow_hops(  # type: ignore[no-untyped-def]
         anchor = _anchor_of(first, end, times, masks, anchors_ms)
         if anchor < 0:
             continue
-        name = names[anchor]
+        name = _name(masks[anchor])
         hops[count] = name
         count += 1
         step, ended = 0, False
@@ -86,11 +95,11 @@ def flow_hops(  # type: ignore[no-untyped-def]
                 ended = abs(times[row] - times[row - step_of_row]) > gap_ms
             if ended:
                 break
-            if masks[row] & PART and not (collapse and names[row] == name):
+            if masks[row] & PART and not (collapse and _name(masks[row]) == name):
                 step += 1
-                hops[count] = (step * name_count + name) * name_count + names[row]
+                hops[count] = (step * name_count + name) * name_count + _name(masks[row])
                 count += 1
-                name = names[row]
+                name = _name(masks[row])
             row += step_of_row
         if step < steps and not ended and window_ms < 0:
             outermost = times[row - step_of_row]

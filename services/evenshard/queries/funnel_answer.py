@@ -7,7 +7,7 @@ here, averages and medians exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,11 +16,13 @@ import pyarrow as pa
 
 from evenshard.queries.buckets import OUTSIDE, buckets
 from evenshard.queries.funnel import EXPLAINED
-from evenshard.queries.funnel_histogram import Bar, histogram
+from evenshard.queries.funnel_histogram import NO_TIMES, Bar, Spread, spread
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
 from evenshard.queries.values import OTHER, JsonText, Value, rank_of_tag, value_of_tag
+
+_NONE: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class _Users:
         entered = count = int(self.users[rows].sum())
         for step, name in enumerate(names, 1):
             before, count = count, int(self.users[rows[self.levels[rows] >= step]].sum())
-            first, previous = self._durations(by_level, step)
+            first, previous = self._spreads(by_level, step, count)
             results.append(
                 StepResult(
                     step,
@@ -144,34 +146,28 @@ class _Users:
                     count,
                     count / before if step > 1 and before else None,
                     count / entered if entered else None,
-                    _average_s(previous),
-                    _median_s(previous),
-                    _average_s(first),
-                    _median_s(first),
-                    histogram(first) if step > 1 else (),
+                    previous.average_s,
+                    previous.median_s,
+                    first.average_s,
+                    first.median_s,
+                    first.bars,
                 )
             )
         return tuple(results)
 
-    def _durations(self, by_level: Sequence[Integers], step: int) -> tuple[Integers, Integers]:
-        """ms from step 1 and from the step before, of all users who reached ``step``."""
-        first, previous = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    def _spreads(self, by_level: Sequence[Integers], step: int, count: int) -> tuple[Spread, Spread]:
+        """Of the times from step 1 and from the step before, of all ``count`` users who reached ``step``."""
         if step == 1:
-            return np.zeros(int(sum(self.users[rows].sum() for rows in by_level)), np.int64), previous[0]
+            return Spread(0.0, 0.0, ()) if count else NO_TIMES, NO_TIMES
+        first, previous = [_NONE], [_NONE]
         for level in range(step, len(by_level)):
             for row in by_level[level].tolist():
                 times = self.times[row].reshape(-1, level - 1)
                 first.append(times[:, step - 2])
-                previous.append(times[:, step - 2] - times[:, step - 3] if step > 2 else times[:, 0])
-        return np.concatenate(first), np.concatenate(previous)
-
-
-def _average_s(durations_ms: Integers) -> float | None:
-    return int(durations_ms.sum()) / len(durations_ms) / 1000 if len(durations_ms) else None
-
-
-def _median_s(durations_ms: Integers) -> float | None:
-    return float(np.median(durations_ms)) / 1000 if len(durations_ms) else None
+                if step > 2:
+                    previous.append(times[:, step - 2] - times[:, step - 3])
+        from_first = spread(np.concatenate(first))
+        return from_first, spread(np.concatenate(previous)) if step > 2 else from_first
 
 
 def _groups(query: FunnelQuery, merged: pa.Table) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ The events told of are those that take part: all that match a step or an exclusi
 what ``where`` leaves out and duplicates do not. A reason is one of ``Reason``, and nothing else.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -14,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
+from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.queries.funnel_attempts import attempts_that_count
 from evenshard.queries.funnel_holds import held_values, hold_codes
 from evenshard.queries.funnel_moment import EXCLUSION_BIT
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
-from evenshard.queries.user_rows import Kept, Masks, UserRowGatherer, UserRows
-from evenshard.queries.values import columns_holding
+from evenshard.queries.user_rows import Int32, Needs, UserRows, Valued, Wanted
 
 Holds = npt.NDArray[np.int32]
 EVENTS_EXPLAINED_MAX: Final = 10_000
+_ROW: Final = "row"
 
 
 class Reason(StrEnum):
@@ -50,26 +52,61 @@ class Reason(StrEnum):
     AFTER_BREAK = "comes after the order was broken"
 
 
+def parts_of_user(parts: Parts, user: str) -> Parts:
+    """The rows of one user, with ``event`` and ``insert_id``; only parts that have any are read."""
+    (number,) = parts.people.find(pa.array([user])).tolist()
+    found = []
+    for part in parts.parts:
+        if part.users is None:
+            some = part.read().kept()
+            rows = np.flatnonzero(pc.equal(some.record.column("distinct_id"), user).to_numpy(zero_copy_only=False))
+        else:
+            (run,) = np.flatnonzero(part.users.numbers == number)[:1].tolist() or (None,)
+            if run is None:
+                continue
+            rows = np.arange(part.users.starts[run], part.users.ends[run])
+            rows = rows if part.users.order is None else part.users.order[rows].astype(np.int64)
+            some = part.read()
+            rows = rows if some.keep is None else rows[some.keep[rows]]
+        if len(rows):
+            found.append(Part.of(_whole(some, rows, user)))
+    return Parts(found)
+
+
+def _whole(some: ScannedRows, rows: Integers, user: str) -> ScannedRows:
+    """Some rows, all of one user."""
+    columns = dict(zip(some.record.schema.names, some.record.columns, strict=True))
+    for name in ("event", "insert_id"):
+        columns[name], _ = some.column(name)
+    places = pa.array(rows)
+    columns = {name: column.take(places) for name, column in columns.items()}
+    columns["distinct_id"] = pa.array([user] * len(rows), pa.utf8())
+    return ScannedRows(pa.RecordBatch.from_pydict(columns), some.indexed, 0)
+
+
 class Explained:
-    """Gathers the events of the user who is explained."""
+    """Tells of the events of the user who is explained."""
 
     def __init__(self, plan: FunnelScan, steps_mask: int) -> None:
         self.plan = plan
-        self.gatherer = UserRowGatherer(
-            self._codes_of, "all", rank_mask=steps_mask, sessions=plan.count_mode == "session"
-        )
+        self.needs = Needs(self._codes_of, "all", rank_mask=steps_mask, sessions=plan.count_mode == "session")
+        self._texts: list[pa.Table] = []
 
-    def add(self, record: pa.RecordBatch, masks: Masks, kept: Kept, alive: Kept) -> None:
-        """As ``UserRowGatherer.add``, of everybody's rows. Raises ``QUERY_INVALID`` for a user with too many."""
-        mine = pc.equal(record.column("distinct_id"), self.plan.explain_user).to_numpy(zero_copy_only=False)
-        if not mine.any():
-            return
-        needed = ["time", "distinct_id", "event", "insert_id"]
-        needed += [name for name in columns_holding(self.plan.hold, record.schema.names) if name not in needed]
-        places = np.flatnonzero(mine)
-        record = record.select(needed).take(pa.array(places))
-        self.gatherer.add(record, masks[places], kept[places], alive[places])
-        if self.gatherer.rows > EVENTS_EXPLAINED_MAX:
+    def _codes_of(self, record: pa.RecordBatch, wanted: Wanted) -> dict[str, Int32 | Valued]:
+        """What each row holds, and its place in ``_texts``."""
+        before = sum(table.num_rows for table in self._texts)
+        names = ("event", "insert_id")
+        self._texts.append(pa.table({name: record.column(name).cast(pa.utf8()) for name in names}))
+        rows = np.arange(before, before + record.num_rows, dtype=np.int32)
+        return {**held_values(record, self.plan.hold), _ROW: rows}
+
+    def lines(self, chunks: Iterable[UserRows]) -> list[dict[str, Any]]:
+        """Of each event, in order: ``event``, ``time_ms``, ``insert_id``, ``step`` (None: it has none), ``reason``.
+        ``chunks``: of ``parts_of_user``, with ``needs``. Raises ``QUERY_INVALID`` for a user with too many."""
+        (rows,) = chunks
+        if not len(rows.times):
+            return []
+        if len(rows.times) > EVENTS_EXPLAINED_MAX:
             problem = f"more than {EVENTS_EXPLAINED_MAX} events of {self.plan.explain_user!r} take part"
             raise EvenshardError(
                 "QUERY_INVALID",
@@ -77,27 +114,11 @@ class Explained:
                 hint="ask for fewer days, a shorter window, or filter with where",
                 fields=(FieldFault("explain_user", problem),),
             )
-
-    def _codes_of(self, record: pa.RecordBatch, masks: Masks) -> dict[str, Integers | pa.Array]:
-        own = {"event": record.column("event"), "insert_id": record.column("insert_id")}
-        return {**held_values(record, self.plan.hold), **own}
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Of each event, in order: ``event``, ``time_ms``, ``insert_id``, ``step`` (None: it has none), ``reason``."""
-        rows = self.gatherer.gathered()
-        if not len(rows.times):
-            return []
-        holds = hold_codes(self.plan, rows)
-        reasons = _reasons(self.plan, rows, holds)
-        texts = {
-            name: [None if code < 0 else rows.values[name][code].as_py() for code in rows.codes[name].tolist()]
-            for name in ("event", "insert_id")
-        }
+        reasons = _reasons(self.plan, rows, hold_codes(self.plan, rows))
+        texts = pa.concat_tables(self._texts).take(pa.array(rows.codes[_ROW])).to_pylist()
         return [
-            {"event": event, "time_ms": time_ms, "insert_id": insert_id, "step": step, "reason": reason}
-            for event, time_ms, insert_id, (step, reason) in zip(
-                texts["event"], rows.times.tolist(), texts["insert_id"], reasons, strict=True
-            )
+            {**text, "time_ms": time_ms, "step": step, "reason": reason}
+            for text, time_ms, (step, reason) in zip(texts, rows.times.tolist(), reasons, strict=True)
         ]
 
 

@@ -6,21 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
-from evenshard.queries.user_rows import UserRows
+from evenshard.queries.user_rows import Int32, UserRows, Valued
 from evenshard.queries.values import tagged_codes
 
 _HELD = "held_"
 
 
-def held_values(record: pa.RecordBatch, hold: Sequence[str]) -> dict[str, Integers | pa.Array]:
-    """For each property the tag of each row's value, to be numbered by the gatherer: equal values have equal tags."""
-    values: dict[str, Integers | pa.Array] = {}
-    for at, name in enumerate(hold):
-        codes, tags = tagged_codes(record, name)
-        values[f"{_HELD}{at}"] = pa.DictionaryArray.from_arrays(pa.array(codes), tags)
-    return values
+def held_values(record: pa.RecordBatch, hold: Sequence[str]) -> dict[str, Int32 | Valued]:
+    """For each property the tag of each row's value: equal values have equal tags."""
+    return {f"{_HELD}{at}": Valued(*tagged_codes(record, name)) for at, name in enumerate(hold)}
 
 
 def hold_codes(plan: FunnelScan, rows: UserRows) -> npt.NDArray[np.int32] | None:

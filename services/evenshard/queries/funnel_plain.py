@@ -15,9 +15,9 @@ from evenshard.queries.funnel_kernel import best_attempts
 from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, since_entry
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
-from evenshard.queries.step_masks import bits_of
-from evenshard.queries.user_chunks import Choice, Chunk, Coded, UInt8, UserChunks
-from evenshard.queries.user_rows import Masks
+from evenshard.queries.step_masks import StepMatcher, bits_of, masks_of, matches_any
+from evenshard.queries.user_chunks import UserChunks
+from evenshard.queries.user_rows import Choice, Coded, Masks, SmallMasks, UserRows
 from evenshard.queries.values import encoded
 
 
@@ -29,7 +29,7 @@ def scan_parts(plan: FunnelScan, parts: Parts, check: Callable[[], None]) -> tup
     )
     for chunk in chunks.of(parts):
         running.follow(chunk)
-    return running.partial(), ScanStats(chunks.skipped[False], chunks.skipped[True], chunks.rows, chunks.bytes)
+    return running.partial(), chunks.stats()
 
 
 class _Scan:
@@ -39,11 +39,13 @@ class _Scan:
         self.plan = plan
         self.where = parse(plan.where) if plan.where else None
         self.step_wheres = [parse(step.where) if step.where else None for step in plan.steps]
-        self.names = {name for step in plan.steps for name in step.events}
-        self.apart = all(step.events for step in plan.steps) and len(self.names) == sum(
+        names = {name for step in plan.steps for name in step.events}
+        self.apart = all(step.events for step in plan.steps) and len(names) == sum(
             len(set(step.events)) for step in plan.steps
         )
         """No event matches two steps, so a row's mask is the number of its step."""
+        self.matcher = StepMatcher(enumerate(plan.steps), plan.where)
+        """Where they may match several."""
         self.latest = np.empty(STEPS_MAX + 1, np.int64)
         self.entries = np.array(plan.entries_ms, np.int64)
         self.users = np.zeros(STEPS_MAX + 1, np.int64)
@@ -51,19 +53,19 @@ class _Scan:
 
     def choose(self, some: ScannedRows) -> Choice | None:
         """The steps that each row matches; one bit a step."""
-        record, steps = some.record, self.plan.steps
-        if self.names:
-            codes, names = encoded(record.column("event"))
-        else:
-            codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        every = bits_of(list(enumerate(steps)), names)
+        if not self.apart:
+            choice = self.matcher.choice(some.record)
+            return choice if matches_any(choice) else None
+        record = some.record
+        codes, names = encoded(record.column("event"))
+        every = bits_of(list(enumerate(self.plan.steps)), names)
         if not every.any():
             return None
-        masks = self._numbers(record, codes, every) if self.apart else self._masks(record, codes, names)
+        numbers = self._numbers(record, codes, every)
         if self.where is not None:
-            masks = masks.bits[masks.codes] if isinstance(masks, Coded) else masks
-            masks[~evaluate(self.where, record)] = 0
-        return masks
+            numbers = masks_of(numbers)
+            numbers[~evaluate(self.where, record)] = 0
+        return numbers
 
     def _numbers(self, record: pa.RecordBatch, codes: Integers, every: Masks) -> Choice:
         """The step of each row, from 1."""
@@ -71,7 +73,7 @@ class _Scan:
         numbers[every != 0] = np.log2(every[every != 0]).astype(np.uint8) + 1
         if all(where is None for where in self.step_wheres):
             return Coded(codes, numbers)
-        steps: UInt8 = numbers[codes]
+        steps: SmallMasks = numbers[codes]
         for number, where in enumerate(self.step_wheres, 1):
             if where is not None:
                 own = steps == number
@@ -79,21 +81,7 @@ class _Scan:
                     steps[own & ~evaluate(where, record)] = 0
         return steps
 
-    def _masks(self, record: pa.RecordBatch, codes: Integers, names: pa.Array) -> Choice:
-        """The steps of each row, a bit a step."""
-        steps = self.plan.steps
-        bits = bits_of([(bit, steps[bit]) for bit, where in enumerate(self.step_wheres) if where is None], names)
-        if all(where is None for where in self.step_wheres):
-            return Coded(codes, bits)
-        masks = bits[codes]
-        for number, where in enumerate(self.step_wheres):
-            if where is not None:
-                own = bits_of([(number, steps[number])], names)
-                if own.any():
-                    masks |= np.where(evaluate(where, record), own[codes], np.uint64(0))
-        return masks
-
-    def follow(self, rows: Chunk) -> None:
+    def follow(self, rows: UserRows) -> None:
         """Follows each user of a chunk."""
         levels, times = np.empty(len(rows.starts) - 1, np.int8), np.empty(len(rows.times), np.int64)
         how = (len(self.plan.steps), self.plan.window_ms, self.entries)

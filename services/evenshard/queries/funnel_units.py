@@ -10,7 +10,7 @@ from evenshard.kernels import kernel, view
 from evenshard.queries import user_rows
 from evenshard.queries.funnel_moment import EXCLUSION_BIT
 from evenshard.queries.groups import Integers
-from evenshard.queries.user_rows import Masks, UserRows
+from evenshard.queries.user_rows import AnyMasks, Int64, UserRows
 
 _NOTHING = ((1, np.int64), (0, np.int64), (0, np.int32), (0, np.uint64))
 _STEPS = np.uint64((1 << EXCLUSION_BIT) - 1)
@@ -20,10 +20,10 @@ _STEPS = np.uint64((1 << EXCLUSION_BIT) - 1)
 class Units:
     """Rows by unit, in order within each."""
 
-    starts: npt.NDArray[np.int64]
+    starts: Int64
     """Where each unit's begin, and the end of all."""
-    times: npt.NDArray[np.int64]
-    masks: Masks
+    times: Int64
+    masks: AnyMasks
     places: Integers | None
     """For each row its place in the ``UserRows``; None: it is the same."""
     owners: Integers

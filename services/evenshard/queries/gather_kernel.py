@@ -11,21 +11,23 @@ ROWS, RUNS = 0, 1
 _INSERTED_MAX = 24
 """So many rows of a user are sorted by insertion."""
 
-_RUNS = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64"])
+_RUNS = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64", "boolean"])
 _KINDS = ("uint64", "uint8")
 """A mask has a bit for each thing a row may match; or it is the number of the only one."""
 
 
 def _out(kind: str) -> str:
-    return f"int64[::1], {kind}[::1], int32[::1], int32[::1], int64[::1]"
+    return f"int64[::1], {kind}[::1], int32[::1], int32[::1], int32[::1], int64[::1]"
 
 
 @kernel(inline="always")
-def _pick(mask, state, time, out_times, out_masks, rows):  # type: ignore[no-untyped-def]
+def _pick(mask, state, time, row, every, out_times, out_masks, out_rows, rows):  # type: ignore[no-untyped-def]
     """Writes a row, which stays if it is wanted; returns how many there are then."""
     out_times[rows] = time
     out_masks[rows] = mask
-    return rows + np.uint64((mask != 0) & (state == np.uint8(USED)))
+    if out_rows.size > 0:
+        out_rows[rows] = np.int32(row)
+    return rows + np.uint64(((mask != 0) | every) & (state == np.uint8(USED)))
 
 
 @kernel(
@@ -36,14 +38,14 @@ def _pick(mask, state, time, out_times, out_masks, rows):  # type: ignore[no-unt
     counted=False,
 )
 def pick_coded(  # type: ignore[no-untyped-def]
-    codes, bits, states, times, starts, ends, numbers, order, first, last, base,
-    out_times, out_masks, out_users, out_counts, at,
+    codes, bits, states, times, starts, ends, numbers, order, first, last, base, every,
+    out_times, out_masks, out_rows, out_users, out_counts, at,
 ):  # fmt: skip
-    """Picks the rows of runs ``first`` to ``last`` whose ``bits[code]`` is not 0 and whose state is USED.
+    """Picks the rows of runs ``first`` to ``last`` whose state is USED and, unless ``every``, ``bits[code]`` is not 0.
 
     One a row: codes (int32), states (uint8; none: all USED), times. Runs: see ``UserRuns``; ``order`` may be empty. The
-    outs get the rows behind ``at[ROWS]``, with room for one more than come, and for each run that has any its number
-    less ``base`` and how many, behind ``at[RUNS]``.
+    outs get the rows behind ``at[ROWS]``, with room for one more than come (out_rows, which may be empty, where they
+    are), and for each run that has any its number less ``base`` and how many, behind ``at[RUNS]``.
     """
     rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
     ordered, stated = order.size > 0, states.size > 0
@@ -54,15 +56,16 @@ def pick_coded(  # type: ignore[no-untyped-def]
                 there = np.uint64(order[place])
                 mask = bits[np.uint64(codes[there])]
                 state = states[there] if stated else np.uint8(USED)
-                rows = _pick(mask, state, times[there], out_times, out_masks, rows)
+                rows = _pick(mask, state, times[there], there, every, out_times, out_masks, out_rows, rows)
         elif stated:
             for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
                 mask = bits[np.uint64(codes[row])]
                 state = states[row]
-                rows = _pick(mask, state, times[row], out_times, out_masks, rows)
+                rows = _pick(mask, state, times[row], row, every, out_times, out_masks, out_rows, rows)
         else:
             for row in range(np.uint64(starts[run]), np.uint64(ends[run])):
-                rows = _pick(bits[np.uint64(codes[row])], np.uint8(USED), times[row], out_times, out_masks, rows)
+                mask = bits[np.uint64(codes[row])]
+                rows = _pick(mask, np.uint8(USED), times[row], row, every, out_times, out_masks, out_rows, rows)
         out_users[runs] = np.int32(numbers[run] - base)
         out_counts[runs] = np.int32(rows - before)
         runs += np.uint64(rows > before)
@@ -75,8 +78,8 @@ def pick_coded(  # type: ignore[no-untyped-def]
     counted=False,
 )
 def pick_masked(  # type: ignore[no-untyped-def]
-    masks, states, times, starts, ends, numbers, order, first, last, base,
-    out_times, out_masks, out_users, out_counts, at,
+    masks, states, times, starts, ends, numbers, order, first, last, base, every,
+    out_times, out_masks, out_rows, out_users, out_counts, at,
 ):  # fmt: skip
     """The same where each row has its own mask."""
     rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
@@ -87,7 +90,7 @@ def pick_masked(  # type: ignore[no-untyped-def]
             row = np.uint64(order[place]) if ordered else place
             mask = masks[row]
             state = states[row] if stated else np.uint8(USED)
-            rows = _pick(mask, state, times[row], out_times, out_masks, rows)
+            rows = _pick(mask, state, times[row], row, every, out_times, out_masks, out_rows, rows)
         out_users[runs] = np.int32(numbers[run] - base)
         out_counts[runs] = np.int32(rows - before)
         runs += np.uint64(rows > before)
@@ -95,18 +98,43 @@ def pick_masked(  # type: ignore[no-untyped-def]
     at[RUNS] = runs
 
 
+@kernel(inline="always")
+def _sort_by_time(first, end, times, masks, places):  # type: ignore[no-untyped-def]
+    """Sorts some rows; those of one time keep their order. places: may be empty."""
+    placed = places.size > 0
+    if end - first > _INSERTED_MAX:
+        order = np.argsort(times[first:end], kind="mergesort")
+        times[first:end] = times[first:end][order]
+        masks[first:end] = masks[first:end][order]
+        if placed:
+            places[first:end] = places[first:end][order]
+        return
+    for row in range(first + 1, end):
+        time, mask, place, to = times[row], masks[row], places[row] if placed else np.int32(0), row
+        while to > first and times[to - 1] > time:
+            times[to], masks[to] = times[to - 1], masks[to - 1]
+            if placed:
+                places[to] = places[to - 1]
+            to -= 1
+        times[to], masks[to] = time, mask
+        if placed:
+            places[to] = place
+
+
 @kernel(
     *(
-        f"void({view('int32')}, {view('int32')}, {view('int64')}, {view(kind)}, int64[::1], int64[::1], {kind}[::1])"
+        f"void({view('int32')}, {view('int32')}, {view('int64')}, {view(kind)}, int64[::1], int64[::1], {kind}[::1], "
+        "int32[::1])"
         for kind in _KINDS
     )
 )
-def join_runs(users, counts, times, masks, starts, out_times, out_masks):  # type: ignore[no-untyped-def]
+def join_runs(users, counts, times, masks, starts, out_times, out_masks, out_places):  # type: ignore[no-untyped-def]
     """Puts each user's rows together, by time; rows of one time stay in the order of the runs they came in.
 
     users, counts: of each run; its rows follow those of the run before in times and masks. starts (one more than there
-    are users) and the outs are written.
+    are users) and the outs are written; out_places, which may be empty, tells where rows came from.
     """
+    placed = out_places.size > 0
     starts[:] = 0
     for run in range(np.uint64(users.size)):
         starts[np.uint64(users[run]) + np.uint64(1)] += counts[run]
@@ -119,28 +147,19 @@ def join_runs(users, counts, times, masks, starts, out_times, out_masks):  # typ
         home = np.uint64(filled[whose])
         stop = row + np.uint64(counts[run])
         filled[whose] += counts[run]
+        if placed:
+            for place in range(row, stop):
+                out_places[home + (place - row)] = np.int32(place)
         while row < stop:
             out_times[home] = times[row]
             out_masks[home] = masks[row]
             home += np.uint64(1)
             row += np.uint64(1)
     for user in range(starts.size - 1):
-        first, end = starts[user], starts[user + 1]
         rising = True
-        for place in range(first + 1, end):
+        for place in range(starts[user] + 1, starts[user + 1]):
             if out_times[place] < out_times[place - 1]:
                 rising = False
                 break
-        if rising:
-            continue
-        if end - first > _INSERTED_MAX:
-            order = np.argsort(out_times[first:end], kind="mergesort")
-            out_times[first:end] = out_times[first:end][order]
-            out_masks[first:end] = out_masks[first:end][order]
-            continue
-        for place in range(first + 1, end):
-            time, mask, to = out_times[place], out_masks[place], place
-            while to > first and out_times[to - 1] > time:
-                out_times[to], out_masks[to] = out_times[to - 1], out_masks[to - 1]
-                to -= 1
-            out_times[to], out_masks[to] = time, mask
+        if not rising:
+            _sort_by_time(starts[user], starts[user + 1], out_times, out_masks, out_places)

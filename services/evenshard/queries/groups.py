@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.queries.values import tagged_codes
+from evenshard.queries.values import columns_holding, tagged_codes
 
 GROUPS_MAX = 100_000
 """Groups of a breakdown on one shard."""
@@ -93,6 +93,15 @@ class Groups:
             values.values.take(pa.array((packed >> (_VALUE_BITS * at)) & mask))
             for at, values in enumerate(self._values)
         ]
+
+
+def groups_of_rows(groups: Groups, record: pa.RecordBatch, rows: Integers, other: int) -> npt.NDArray[np.int32]:
+    """For each row of ``record`` its group if it is one of ``rows``, else ``other``; so too where no property is."""
+    found = np.full(record.num_rows, other, np.int32)
+    shown = record.select(columns_holding(groups.by, record.schema.names))
+    if shown.num_columns and len(rows):
+        found[rows] = groups.number(shown if len(rows) == record.num_rows else shown.take(pa.array(rows)))
+    return found
 
 
 def dense(codes: Integers, size: int) -> tuple[Integers, Integers]:

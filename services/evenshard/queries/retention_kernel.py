@@ -4,7 +4,7 @@ import numpy as np
 
 from evenshard.kernels import kernel, view
 
-BIRTH, RETURN = np.uint64(1), np.uint64(2)
+BIRTH, RETURN = np.uint8(1), np.uint8(2)
 """Bits of a row's mask."""
 _NEVER = 1 << 62
 
@@ -49,7 +49,7 @@ def _bucket_at(now, born_ms, unit_ms, units_ms, unit_of, cohort_unit, buckets): 
     return max(0, unit_of[at] - cohort_unit), units_ms[at + 1]
 
 
-_ROWS = ", ".join([view("int64"), view("int64"), view("uint64"), view("int32")])
+_ROWS = ", ".join([view("int64"), view("int64"), view("uint8"), view("int32")])
 _PLAN = ", ".join(view("int64") for _ in range(5))
 
 

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.events.scan import Part, Parts, ScannedRows
+from evenshard.events.scan import Parts, ScannedRows
 from evenshard.hotkeys.view import View
 from evenshard.queries import (
     cohorts,
@@ -28,8 +28,12 @@ from evenshard.queries import (
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_model import cohorts_named
 from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, without_cohorts
+from evenshard.queries.columns import Columns
 from evenshard.queries.expression import COHORT_PREFIX, names_in, parse
+from evenshard.queries.expression_model import Comparison, Expression, Membership
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.measures import OF_USERS
+from evenshard.queries.members import Members, in_all
 from evenshard.queries.names import Watch, asked
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.pruning import RowsThatMatter
@@ -40,6 +44,7 @@ from evenshard.queries.segmentation_parts import clock_for
 Rows = Parts | Iterable[ScannedRows]
 PARTIAL_BYTES_MAX = 60 << 20
 """Less than services send each other in one message."""
+_COMPRESSED_ABOVE_BYTES = 4 << 20
 
 
 class ColumnsNeeded(NamedTuple):
@@ -54,39 +59,25 @@ class ColumnsNeeded(NamedTuple):
     """Half-open."""
     users: bool
     """Whose the rows are: of rows that come without users, ``distinct_id`` besides ``fields``."""
+    late: tuple[str, ...] = ()
+    """Fields beyond ``fields`` that are read where it comes to that."""
 
     @property
     def fields_without_users(self) -> tuple[str, ...]:
-        """Of rows of which it is not known whose they are."""
-        return tuple(sorted({*self.fields, "distinct_id"})) if self.users else self.fields
+        """Of rows of which it is not known whose they are, and no more can be read."""
+        whose = {"distinct_id"} if self.users else set()
+        return tuple(sorted({*self.fields, *self.late, *whose}))
 
 
 def columns_needed(scan: bytes) -> ColumnsNeeded:
     """What to read for ``scan``. Raises ``QUERY_INVALID`` for one that cannot be read."""
     plan = _read(scan)
-    fields, properties = _columns_of(plan)
+    found = _columns_of(plan)
+    properties, users = found.properties, found.users
     if cohorts_needed(scan):
-        fields = tuple(sorted({*fields, "distinct_id"}))
+        users = True
         properties = properties and tuple(name for name in properties if not name.startswith(COHORT_PREFIX))
-        return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, False)
-    looked_at = _by_users(plan)
-    if looked_at is not None and "$distinct_id" not in looked_at:
-        fields = tuple(field for field in fields if field != "distinct_id")
-    return ColumnsNeeded(fields, properties, plan.start_ms, plan.end_ms, looked_at is not None)
-
-
-def _by_users(plan: Scan) -> set[str] | None:
-    """The names that a scan which goes through rows user by user looks at itself; None: it does not."""
-    match plan:
-        case SegmentationScan() if plan.measure == "unique" and clock_for(plan) is not None:
-            wheres = [plan.where]
-            names = set(plan.by)
-        case FunnelScan() if plan.is_plain:
-            wheres = [plan.where, *(step.where for step in plan.steps)]
-            names = set()
-        case _:
-            return None
-    return names.union(*(names_in(parse(where)) for where in wheres if where))
+    return ColumnsNeeded(found.fields, properties, plan.start_ms, plan.end_ms, users, found.late)
 
 
 def cohorts_needed(scan: bytes) -> list[str]:
@@ -94,7 +85,7 @@ def cohorts_needed(scan: bytes) -> list[str]:
     plan = _read(scan)
     if isinstance(plan, TimelineScan):
         return cohorts_named(sorted(names_in(parse(plan.where)))) if plan.where else []
-    return cohorts_named(_columns_of(plan)[1] or ())
+    return cohorts_named(_columns_of(plan).properties or ())
 
 
 def rows_needed(scan: bytes) -> RowsThatMatter | None:
@@ -103,11 +94,11 @@ def rows_needed(scan: bytes) -> RowsThatMatter | None:
     return None if cohorts_needed(scan) else rows_that_matter(_read(scan))
 
 
-def _columns_of(plan: Scan) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """The fields and the properties (None: all) a scan looks at, cohorts among them."""
+def _columns_of(plan: Scan) -> Columns:
+    """What a scan looks at, cohorts among the properties."""
     match plan:
         case SegmentationScan():
-            return segmentation.columns_of(plan)
+            return segmentation.columns_of(plan, numbered=plan.measure in OF_USERS and clock_for(plan) is not None)
         case FunnelScan():
             return funnel.columns_of(plan)
         case RetentionScan():
@@ -115,13 +106,43 @@ def _columns_of(plan: Scan) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
         case FlowsScan():
             return flows.columns_of(plan)
         case SchemaScan():
-            return schema.columns_of(plan)
+            return Columns(*schema.columns_of(plan))
         case TimelineScan():
-            return timeline.columns_of(plan)
+            return Columns(*timeline.columns_of(plan))
         case DidScan():
             return cohorts.columns_of(plan)
         case ReachedScan():
             return funnel.columns_of(plan.funnel)
+
+
+def scans_within(scan: bytes) -> list[bytes]:
+    """The scan itself, and those of the cohorts it needs, in the order in which they run."""
+    scan, needed = _unwrapped(scan)
+    return [*(one for cohort in needed for one in cohort.scans), scan]
+
+
+def concerns_users(scan: bytes) -> bool:
+    """Whether it matters to ``scan`` which rows are of one user; else rows add up wherever they are."""
+    match _read(scan):
+        case SegmentationScan(measure=measure) if measure in OF_USERS:
+            return True
+        case SegmentationScan() | SchemaScan() | TimelineScan():
+            return bool(cohorts_needed(scan))
+    return True
+
+
+def deciding(scan: bytes) -> Expression | None:
+    """Which rows of a user decide what ``scan`` makes of that user; None: any may. Who belongs to a cohort is known
+    only where they meet: then names alone choose."""
+    plan = _read(scan)
+    if isinstance(plan, TimelineScan):
+        return Comparison("$distinct_id", "==", plan.user)
+    matter = rows_that_matter(plan)
+    if matter is None:
+        return None
+    if not cohorts_needed(scan):
+        return matter.condition
+    return Membership("$event", True, matter.events) if matter.events else None
 
 
 def user_of(scan: bytes) -> str | None:
@@ -185,79 +206,78 @@ def view_for(scan: bytes) -> View:
 
 
 def run(scan: bytes, rows: Rows, check: Callable[[], None] = lambda: None) -> tuple[bytes, ScanStats]:
-    """Goes once through ``rows``, which hold ``columns_needed``, and returns the partial and the account of the scan.
+    """As ``run_with_cohorts``, of a scan that needs none, over ``rows``."""
+    return run_with_cohorts(scan, lambda _: rows, check)
 
-    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. Raises
+
+def run_with_cohorts(
+    scan: bytes,
+    read: Callable[[bytes], Rows],
+    check: Callable[[], None] = lambda: None,
+    without_split: Callable[[bytes, Rows], Rows] = lambda _, rows: rows,
+) -> tuple[bytes, ScanStats]:
+    """Goes once through the rows of a scan, and returns the partial and the account of the scan; of one that needs
+    cohorts, who belongs is found first, by scans of their own.
+
+    Long computation: call it in a thread; ``check`` is called every now and then and may raise to end it. ``read``
+    gives the rows of one scan, with ``columns_needed``; ``without_split`` those of a scan that count here. Raises
     ``QUERY_INVALID`` where the answer would exceed a bound.
     """
-    table, stats = _table_of(scan, rows, check)
-    partial = write_partial(table)
+    scan, needed = _unwrapped(scan)
+    members: dict[str, Members] = {}
+    spent: list[ScanStats] = []
+
+    def counted(one: bytes, rows: Rows) -> Rows:
+        rows = without_split(one, rows)
+        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
+        return cohorts.marked(rows, mine) if mine else rows
+
+    for cohort in needed:
+        found = []
+        for one in cohort.scans:
+            users, stats = cohorts.members_of(_cohort_scan(one), Parts.of(counted(one, read(one))), check)
+            found.append(users)
+            spent.append(stats)
+        members[cohort.name] = in_all(found)
+    rows = read(scan)
+    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
+    table, stats = _table_of(scan, counted(scan, watch.over(rows)), check)
+    if isinstance(rows, Parts) and not isinstance(_read(scan), DidScan | ReachedScan):
+        seen_rows, seen_bytes = watch.look_among(rows.passed_over, check)
+        spent.append(ScanStats(rows_scanned=seen_rows, bytes_scanned=seen_bytes))
+    partial = write_partial(watch.noted(table))
     if len(partial) > PARTIAL_BYTES_MAX:
         raise EvenshardError(
             "QUERY_INVALID",
             f"a shard's part of the answer has {len(partial)} bytes, more than {PARTIAL_BYTES_MAX}",
             hint="ask for fewer days, a shorter window, or filter with where",
         )
-    return partial, stats
-
-
-def run_with_cohorts(
-    scan: bytes, read: Callable[[bytes], Rows], check: Callable[[], None] = lambda: None
-) -> tuple[bytes, ScanStats]:
-    """As ``run``, of a scan that may need cohorts: who belongs is found first. ``read`` gives the rows of one scan,
-    with ``columns_needed``."""
-    scan, needed = _unwrapped(scan)
-    members: dict[str, pa.Array] = {}
-    spent: list[ScanStats] = []
-
-    def rows_of(one: bytes) -> Rows:
-        mine = {name: members[name] for name in cohorts_needed(one) if name in members}
-        return cohorts.marked(_rows(read(one), check), mine) if mine else read(one)
-
-    for cohort in needed:
-        found = []
-        for one in cohort.scans:
-            table, stats = _table_of(one, rows_of(one), check)
-            found.append(table.column("user").combine_chunks())
-            spent.append(stats)
-        members[cohort.name] = cohorts.in_all(found)
-    partial, stats = run(scan, rows_of(scan), check)
     return partial, add_stats([stats, *spent])
 
 
 def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     plan = _read(scan)
-    watch = Watch(asked(events_of(scan), columns_needed(scan).properties))
-    rows = watch.over(rows)
     match plan:
         case SegmentationScan() if (clock := clock_for(plan)) is not None:
-            table, stats = segmentation_parts.scan_parts(plan, clock, _parts(rows), check)
+            table, stats = segmentation_parts.scan_parts(plan, clock, Parts.of(rows), check)
         case SegmentationScan():
             table, stats = segmentation.scan_rows(plan, _rows(rows, check))
         case FunnelScan() if plan.is_plain:
-            table, stats = funnel_plain.scan_parts(plan, _parts(rows), check)
+            table, stats = funnel_plain.scan_parts(plan, Parts.of(rows), check)
         case FunnelScan():
-            table, stats = funnel.scan_rows(plan, _rows(rows, check))
+            table, stats = funnel.scan_parts(plan, Parts.of(rows), check)
         case SchemaScan():
             table, stats = schema.scan_rows(plan, _rows(rows, check))
         case TimelineScan():
             table, stats = timeline.scan_rows(plan, _rows(rows, check))
         case RetentionScan():
-            table, stats = retention.scan_rows(plan, _rows(rows, check))
+            table, stats = retention.scan_parts(plan, Parts.of(rows), check)
         case FlowsScan():
-            table, stats = flows.scan_rows(plan, _rows(rows, check))
-        case DidScan():
-            table, stats = cohorts.scan_did(plan, _rows(rows, check))
-        case ReachedScan():
-            table, stats = cohorts.scan_reached(plan, _rows(rows, check))
-    if isinstance(rows, Parts) and not isinstance(plan, DidScan | ReachedScan):
-        seen_rows, seen_bytes = watch.look_among(rows.passed_over, check)
-        stats = add_stats([stats, ScanStats(rows_scanned=seen_rows, bytes_scanned=seen_bytes)])
-    return watch.noted(table), stats
-
-
-def _parts(rows: Rows) -> Parts:
-    return rows if isinstance(rows, Parts) else Parts([Part.of(some) for some in rows])
+            table, stats = flows.scan_parts(plan, Parts.of(rows), check)
+        case DidScan() | ReachedScan():
+            users, stats = cohorts.members_of(plan, Parts.of(rows), check)
+            table = pa.table({"user": users.ids()})
+    return table, stats
 
 
 def _rows(rows: Rows, check: Callable[[], None]) -> Iterable[ScannedRows]:
@@ -269,10 +289,18 @@ def _rows(rows: Rows, check: Callable[[], None]) -> Iterable[ScannedRows]:
             yield kept
 
 
+def _cohort_scan(scan: bytes) -> DidScan | ReachedScan:
+    plan = _read(scan)
+    if not isinstance(plan, DidScan | ReachedScan):
+        raise EvenshardError("QUERY_INVALID", "a cohort's scan finds no users")
+    return plan
+
+
 def write_partial(table: pa.Table) -> bytes:
-    """A partial as it travels."""
+    """A partial as it travels: compressing one of usual size takes longer than sending what it saves."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes > _COMPRESSED_ABOVE_BYTES else None)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     result: bytes = sink.getvalue().to_pybytes()
     return result

@@ -4,7 +4,7 @@
 (group, bucket) at most once; for measures beyond these also the rows of ``cell_values``. Bucket ``OVERALL`` is the
 whole range; bucket ``RANK`` tells only how many events a group has that is not answered for by itself: it is folded
 into the group of ``OTHER`` tags, or (all groups have only ``RANK`` then) they are too many, and the gateway has to say
-which to keep. All of a user's events are on one shard, so the partials of shards simply add, uniques too.
+which to keep. All of a user's events come to one scan, so the partials of shards simply add, uniques too.
 
 Duplicates skipped are those in the range that the query's events and filter select.
 """
@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.scan import ScannedRows, duplicates_of
-from evenshard.queries.cell_values import CellValues, cell_values
+from evenshard.queries.cell_values import CellValues, ValueRows, cell_values
 from evenshard.queries.cells import CellCounts, CellUsers
+from evenshard.queries.columns import Columns
 from evenshard.queries.counting import counted
 from evenshard.queries.evaluate import Mask, evaluate
 from evenshard.queries.expression import Expression, names_in, parse
@@ -32,17 +33,17 @@ CELLS_MAX = 2_000_000
 """Cells (groups × buckets) of a partial and of an answer."""
 
 
-def columns_of(plan: SegmentationScan) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fields and the properties a scan reads."""
+def columns_of(plan: SegmentationScan, *, numbered: bool) -> Columns:
+    """What a scan reads. ``numbered``: it knows users by numbers."""
     names = frozenset(plan.by) | (names_in(parse(plan.where)) if plan.where else frozenset())
     if plan.measured_property:
         names |= {plan.measured_property}
     fields = {"time"} | {FIELD_OF_NAME[name] for name in names if name in FIELD_OF_NAME}
     if plan.events:
         fields.add("event")
-    if plan.measure in OF_USERS:
+    if plan.measure in OF_USERS and not numbered:
         fields.add("distinct_id")
-    return tuple(sorted(fields)), tuple(sorted(name for name in names if name not in FIELD_OF_NAME))
+    return Columns.of(fields, (name for name in names if name not in FIELD_OF_NAME), users=numbered)
 
 
 def scan_rows(plan: SegmentationScan, rows: Iterable[ScannedRows]) -> tuple[pa.Table, ScanStats]:
@@ -165,11 +166,15 @@ class SegmentationPass:
             users += [self.users_of_cells(keys), self.users_of_groups(shown)]
         columns = self._labelled(np.concatenate(groups) if groups else np.zeros(0, np.int64))
         table = _table(columns, _joined(buckets), _joined(events), _joined(users))
-        tables = [table, self._ranking(), *([] if self.values is None else [self._value_rows(self.values)])]
+        found = self.values_found()
+        tables = [table, self._ranking(), *([] if found is None else [self._value_rows(found)])]
         return pa.concat_tables(tables, promote_options="default")
 
-    def _value_rows(self, values: CellValues) -> pa.Table:
-        found = values.rows()
+    def values_found(self) -> ValueRows | None:
+        """What is kept beyond counts and users; None: nothing."""
+        return None if self.values is None else self.values.rows()
+
+    def _value_rows(self, found: ValueRows) -> pa.Table:
         nothing = np.zeros(len(found.cells), np.int64)
         columns = self._labelled(found.cells // self.plan.buckets)
         table = _table(columns, found.cells % self.plan.buckets, nothing, nothing)

@@ -15,13 +15,16 @@ import pyarrow.compute as pc
 
 from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows
 from evenshard.queries.cell_kernel import cells_of, count_cells, count_users
+from evenshard.queries.cell_values import ValueRows, counts_alone
 from evenshard.queries.clock import Clock
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.gather_kernel import LEFT_OUT, USED
 from evenshard.queries.groups import Groups, Integers
+from evenshard.queries.measures import OF_EVENTS, OF_USERS
 from evenshard.queries.plan import ScanStats, SegmentationScan
 from evenshard.queries.segmentation import CELLS_MAX, SegmentationPass
-from evenshard.queries.user_chunks import Choice, Chunk, UInt8, UserChunks, states_of
+from evenshard.queries.user_chunks import UserChunks, states_of
+from evenshard.queries.user_rows import Choice, SmallMasks, UserRows
 from evenshard.queries.values import columns_holding, columns_of, encoded
 
 _NONE32: Final = np.zeros(0, np.int32)
@@ -31,7 +34,7 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 def clock_for(plan: SegmentationScan) -> Clock | None:
     """How ``scan_parts`` tells buckets; None: the plan is not for it."""
-    return Clock.of(plan.bounds_ms, plan.bucket_of) if plan.measure in ("total", "unique") else None
+    return Clock.of(plan.bounds_ms, plan.bucket_of) if plan.measure in OF_EVENTS else None
 
 
 def scan_parts(
@@ -39,16 +42,13 @@ def scan_parts(
 ) -> tuple[pa.Table, ScanStats]:
     """The partial and the account. ``check`` raises if nobody waits any more."""
     running = _PartsPass(plan, clock)
-    known = [
-        part if part.users is not None or plan.measure == "total" else Part.of(part.read()) for part in parts.parts
-    ]
-    for number, part in enumerate(known):
+    parts = parts.read_once() if plan.measure in OF_USERS else parts
+    for number, part in enumerate(parts.parts):
         check()
         running.count(number, part.read())
-    if plan.measure == "unique" and running.cells is not None:
-        running.count_users(
-            Parts([running.noted(number, part) for number, part in enumerate(known)], parts.people), check
-        )
+    if plan.measure in OF_USERS and running.cells is not None:
+        noted = [running.noted(number, part) for number, part in enumerate(parts.parts)]
+        running.count_users(Parts(noted, parts.people), check)
     return running.partial(), running.stats()
 
 
@@ -58,8 +58,8 @@ class _Rows:
 
     codes: Integers
     events: Integers
-    wanted: UInt8
-    states: UInt8
+    wanted: SmallMasks
+    states: SmallMasks
     times: npt.NDArray[np.int64]
 
 
@@ -69,12 +69,15 @@ class _PartsPass(SegmentationPass):
     def __init__(self, plan: SegmentationScan, clock: Clock) -> None:
         super().__init__(plan)
         self.users = None
+        self.values = None
         self._clock = clock
         self._groups_of_codes: dict[int, Integers] = {}
         """Of each part that was counted with codes of its own."""
         self._reading = 0
         self._cell_users: Integers = np.zeros(0, np.int64)
         self._group_users: Integers = np.zeros(0, np.int64)
+        self._cell_events: Integers = np.zeros(0, np.int64)
+        """Of users; for ``average``."""
 
     def count(self, number: int, some: ScannedRows) -> None:
         """Counts the events of a part."""
@@ -210,17 +213,17 @@ class _PartsPass(SegmentationPass):
         groups = len(self.groups) if self.keep is None else self.keep + 1
         self._cell_users = np.zeros(groups * self.plan.buckets, np.int64)
         self._group_users = np.zeros(groups, np.int64)
+        if self.plan.measure == "average":
+            self._cell_events = np.zeros_like(self._cell_users)
         last_in_cell, last_in_group = np.full(len(self._cell_users), -1), np.full(groups, -1)
         chunks = UserChunks(self._cells, np.uint64, skip_duplicates=self.plan.skip_duplicates, check=check)
-        first = 0
         for chunk in chunks.of(parts):
-            self._follow(chunk, first, last_in_cell, last_in_group)
-            first += len(chunk.starts) - 1
+            self._follow(chunk, last_in_cell, last_in_group)
 
-    def _follow(self, chunk: Chunk, first: int, last_in_cell: Integers, last_in_group: Integers) -> None:
+    def _follow(self, chunk: UserRows, last_in_cell: Integers, last_in_group: Integers) -> None:
         count_users(
             chunk.starts, chunk.masks, self.plan.buckets, last_in_cell, last_in_group, self._cell_users,
-            self._group_users, first,
+            self._group_users, self._cell_events, chunk.first,
         )  # fmt: skip
 
     def _cells(self, some: ScannedRows) -> Choice | None:
@@ -241,6 +244,12 @@ class _PartsPass(SegmentationPass):
             self.plan.buckets, cells,
         )  # fmt: skip
         return cells
+
+    def values_found(self) -> ValueRows | None:
+        if self.plan.measure != "average" or self.cells is None:
+            return None
+        cells = np.flatnonzero(self._cell_events)
+        return counts_alone(cells, self._cell_events[cells])
 
     def users_of_cells(self, keys: Integers) -> Integers:
         return self._cell_users[keys] if len(self._cell_users) else np.zeros(len(keys), np.int64)

@@ -1,51 +1,76 @@
 """Which of several steps the rows of a batch match: one bit a step."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.expression import names_in, parse
 from evenshard.queries.steps import Step
+from evenshard.queries.user_rows import AnyMasks, Choice, Coded, Masks
 from evenshard.queries.values import FIELD_OF_NAME, encoded
-
-Masks = npt.NDArray[np.uint64]
 
 
 class StepMatcher:
-    """Matches batches against the same steps, each with its bit."""
+    """Matches batches against the same steps, each with its bit; none where ``where`` is false of a row."""
 
-    def __init__(self, selectors: Iterable[tuple[int, Step]]) -> None:
+    def __init__(
+        self, selectors: Iterable[tuple[int, Step]], where: str = "", kind: type[Any] = np.uint64, other: int = 0
+    ) -> None:
+        """``kind``: of masks, uint64 or uint8. ``other``: bits of every row, whatever it matches."""
         self._selectors = [(bit, step, parse(step.where) if step.where else None) for bit, step in selectors]
-        self._by_name = any(step.events for _, step, _ in self._selectors)
+        self.by_name = any(step.events for _, step, _ in self._selectors)
+        """Whether names of events are looked at."""
+        self._where = parse(where) if where else None
+        self._kind = kind
+        self._other = np.uint64(other)
 
-    def masks(self, record: pa.RecordBatch) -> Masks:
+    def choice(self, record: pa.RecordBatch) -> Choice:
         """For each row the bits of the steps it matches. ``record`` has ``event`` if any step names events, and the
         columns of every property that filters look at."""
         codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
-        if self._by_name:
+        if self.by_name:
             codes, names = encoded(record.column("event"))
-        masks = bits_of([(bit, step) for bit, step, where in self._selectors if where is None], names)[codes]
+        bits = bits_of([(bit, step) for bit, step, where in self._selectors if where is None], names) | self._other
+        if self._where is None and all(where is None for _, _, where in self._selectors):
+            return Coded(codes, bits.astype(self._kind, copy=False))
+        masks = bits[codes]
         for bit, step, where in self._selectors:
             if where is not None:
                 named = bits_of([(bit, step)], names)
                 if named.any():
                     masks |= np.where(evaluate(where, record), named[codes], np.uint64(0))
-        return masks
+        if self._where is not None and masks.any():
+            masks[~evaluate(self._where, record)] = 0
+        found: AnyMasks = masks.astype(self._kind, copy=False)
+        return found
+
+
+def matches_any(choice: Choice) -> bool:
+    """Whether any row may match."""
+    return bool((choice.bits if isinstance(choice, Coded) else choice).any())
+
+
+def masks_of(choice: Choice) -> AnyMasks:
+    """The mask of each row."""
+    return choice.bits[choice.codes] if isinstance(choice, Coded) else choice
 
 
 def bits_of(selectors: Iterable[tuple[int, Step]], names: pa.Array) -> Masks:
     """For each name the bits of those whose events it is one of; a last entry for no name."""
-    bits = np.zeros(len(names) + 1, np.uint64)
+    of_name: dict[str, int] = {}
+    of_any = 0
     for bit, step in selectors:
-        matches = np.ones(len(bits), np.bool_)
-        if step.events:
-            found = pc.is_in(names, value_set=pa.array(step.events, names.type))
-            matches = np.append(found.to_numpy(zero_copy_only=False), False)
-        bits[matches] |= np.uint64(1 << bit)
+        if not step.events:
+            of_any |= 1 << bit
+        for name in step.events:
+            of_name[name] = of_name.get(name, 0) | 1 << bit
+    asked = np.array([*of_name.values(), 0], np.uint64) | np.uint64(of_any)
+    places = pc.index_in(names, value_set=pa.array(list(of_name), names.type)).fill_null(len(of_name))
+    bits: Masks = asked[np.append(places.to_numpy(), len(of_name))]
     return bits
 
 

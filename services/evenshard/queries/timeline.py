@@ -9,9 +9,9 @@ whether there are others behind.
 
 import base64
 import binascii
-from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -99,21 +99,23 @@ class _Scan:
         self.held_rows += record.num_rows
         self.held_bytes += record.nbytes
         if self.held_rows > _HELD_PAGES * (self.plan.limit + self.plan.skip) or self.held_bytes > 4 * BYTES_MAX:
-            self._keep(self._first())
+            self._keep(self._first()[0])
 
-    def _first(self) -> pa.RecordBatch:
-        """The first rows of those held, in order: the page, and those of ``after`` to be left out before it."""
+    def _first(self) -> tuple[pa.RecordBatch, int]:
+        """The first rows of those held, in order: those of ``after`` that were shown, and how many, then the page. Of
+        several shards one has all rows of one key."""
         rows = _ordered(concat(self.held))
-        before = 0
+        before, skip = 0, 0
         if self.plan.after is not None:
-            key = _order(self.plan.after)
-            before = bisect_left(range(rows.num_rows), key, key=lambda at: _order(key_at(rows, at)))
+            places, key = range(rows.num_rows), _order(self.plan.after)
+            before = bisect_left(places, key, key=lambda at: _order(key_at(rows, at)))
+            skip = min(self.plan.skip, bisect_right(places, key, key=lambda at: _order(key_at(rows, at))) - before)
         rows = rows.slice(before)
-        page = _fitting(rows.slice(0, self.plan.skip + self.plan.limit), self.plan.skip)
+        page = _fitting(rows.slice(0, skip + self.plan.limit), skip)
         if page.num_rows < rows.num_rows:
             self.more = True
             self.ceiling = _order(key_at(rows, page.num_rows))
-        return page
+        return page, skip
 
     def _keep(self, rows: pa.RecordBatch) -> None:
         rows = rows.take(pa.array(np.arange(rows.num_rows)))  # copied: a slice would keep all
@@ -121,12 +123,30 @@ class _Scan:
 
     def partial(self) -> pa.Table:
         """What the pass found."""
-        rows = self._first().slice(self.plan.skip) if self.held else concat([])
-        table = pa.Table.from_batches([rows])
+        rows, skip = self._first() if self.held else (concat([]), 0)
+        table = pa.Table.from_batches([rows.slice(skip)])
         return table.replace_schema_metadata({MORE: b"1" if self.more else b"0"})
 
     def stats(self) -> ScanStats:
         return ScanStats(self.skipped[False], self.skipped[True], self.rows, self.bytes)
+
+
+def merge(plan: TimelineScan, partials: Sequence[pa.Table]) -> pa.Table:
+    """The page of ``plan`` out of those that several shards gave."""
+    running = _Scan(replace(plan, where="", skip_duplicates=False, after=None, skip=0))  # that was done
+    bounds = []
+    for partial in partials:
+        for record in partial.combine_chunks().to_batches():
+            running.add(ScannedRows(record, False, 0))
+            if partial.schema.metadata[MORE] == b"1":
+                bounds.append(_order(key_at(record, record.num_rows - 1)))
+    merged = running.partial()
+    rows = concat(merged.to_batches())
+    known = rows.num_rows
+    if bounds:  # what a shard left out comes behind its last row
+        known = bisect_right(range(rows.num_rows), min(bounds), key=lambda at: _order(key_at(rows, at)))
+    more = bool(bounds) or merged.schema.metadata[MORE] == b"1"
+    return pa.Table.from_batches([rows.slice(0, known)]).replace_schema_metadata({MORE: b"1" if more else b"0"})
 
 
 def _ordered(rows: pa.RecordBatch) -> pa.RecordBatch:

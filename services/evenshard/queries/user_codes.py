@@ -54,38 +54,6 @@ def _number_runs(offsets, data, codes, firsts):  # type: ignore[no-untyped-def]
     return runs
 
 
-@kernel(
-    f"int64[::1](bool_[::1], {view('uint64')}, {view('int64')}, {view('int32')}, int32[::1], int64[::1], uint64[::1], "
-    "int32[::1], int32[::1])"
-)
-def select_rows(kept, masks, times, codes, numbers, out_times, out_masks, out_users, used):  # type: ignore[no-untyped-def]
-    """Picks the rows that are kept, of somebody; returns how many, and how many users they have.
-
-    kept, masks, times, codes: one a row; nobody's rows become ones that are not kept. numbers: one a code, -1, or -2
-    for nobody; users are numbered as they come, and ``used`` tells their codes. The outs are as long as there are rows
-    kept.
-    """
-    count, users = 0, 0
-    for row in range(masks.size):
-        if not kept[row]:
-            continue
-        code = codes[row]
-        number = numbers[code]
-        if number < 0:
-            if number == NOBODY:
-                kept[row] = False
-                continue
-            number = users
-            numbers[code] = users
-            used[users] = code
-            users += 1
-        out_times[count] = times[row]
-        out_masks[count] = masks[row]
-        out_users[count] = number
-        count += 1
-    return np.array([count, users])
-
-
 def user_codes(values: pa.Array) -> tuple[Codes, pa.Array]:
     """Codes (int32) of rows without nulls, and the ids (utf8) they stand for; an id may occur more than once there."""
     if pa.types.is_dictionary(values.type):

@@ -59,6 +59,14 @@ class Settings(BaseSettings):
         "what a gateway keeps of answers, and of shards' parts of them, for questions asked again; 0: nothing",
         ge=0,
     )
+    split_rows_bytes: int = setting(
+        256 << 20,
+        "bytes",
+        "rows of users split over shards that a gateway holds for all its queries, which need about as much again to "
+        "go through them; one that needs more is refused as QUERY_INVALID, one for which others leave no room as "
+        "OVERLOADED",
+        ge=1,
+    )
     tenant_queries_max: int = setting(16, "queries", "queries of a tenant that a gateway runs at once", ge=1)
     tenant_queries_waiting_max: int = setting(
         64, "queries", "queries of a tenant that wait for those; beyond, they are refused as LIMIT_EXCEEDED", ge=0

@@ -71,7 +71,7 @@ class Appends:
     async def _take(self, batch: BatchToAppend) -> BatchAppended:
         try:
             tenant = await self._placements.at(batch.tenant, batch.epoch)
-            owned = tenant.placement.owned_by(self._shard)
+            owned = tenant.placement.held_by(self._shard)
             append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned)
             if append.batch.rows == 0:
                 return BatchAppended("", "", NO_BITS, 0)

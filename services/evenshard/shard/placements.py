@@ -39,7 +39,7 @@ class Placements:
 def owned_slots(tenant: Tenant, shard: ShardId) -> npt.NDArray[np.bool_]:
     """The slots of the tenant that a scan of this shard answers for: bool[4096]. Raises ``STALE_EPOCH`` where it has
     none."""
-    owned = tenant.placement.owned_by(shard)
+    owned = tenant.placement.held_by(shard)
     if not owned.any():
         raise EvenshardError("STALE_EPOCH", f"{shard} owns no slot of {tenant.name!r}")
     return owned

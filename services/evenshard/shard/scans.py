@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,21 +15,13 @@ from evenshard.events.held import Held
 from evenshard.events.scan import Part, Parts, PassedOver
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
-from evenshard.queries.plan import ScanStats
 from evenshard.queries.pruning import RowsThatMatter, may_matter
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, run_with_cohorts, user_of, view_for
+from evenshard.queries.reunion import ShardAnswer, answer
+from evenshard.queries.scans import Rows, columns_needed, rows_needed, user_of, view_for
+from evenshard.queries.split import Split
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """The partial answer of this shard."""
-
-    partial: bytes
-    stats: ScanStats
-    data_version: str
 
 
 class Patience:
@@ -56,14 +48,16 @@ async def scan(
     epoch: Epoch,
     owned: Owned,
     plan: bytes,
+    split_at: Callable[[], Split | None],
     remaining_s: float,
-) -> Scanned:
-    """Runs ``plan`` over everything acknowledged by now in the slots ``owned``. Raises ``STALE_EPOCH``,
-    ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
+) -> tuple[ShardAnswer, str]:
+    """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
+    data. ``split_at`` tells what is known of split users. Raises ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``,
+    ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
     try:
         return await asyncio.get_running_loop().run_in_executor(
-            pool, _scan, store, tenant, epoch, owned, plan, patience
+            pool, _scan, store, tenant, epoch, owned, plan, split_at, patience
         )
     finally:
         patience.give_up()
@@ -77,7 +71,15 @@ def _slot_of(user: str, owned: Owned) -> Owned:
     return found
 
 
-def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: bytes, patience: Patience) -> Scanned:
+def _scan(
+    store: Store,
+    tenant: TenantId,
+    epoch: Epoch,
+    owned: Owned,
+    plan: bytes,
+    split_at: Callable[[], Split | None],
+    patience: Patience,
+) -> tuple[ShardAnswer, str]:
     patience.check()
     store.fence(tenant, epoch)
     asked, user, views = columns_needed(plan), user_of(plan), [view_for(plan)]
@@ -88,25 +90,26 @@ def _scan(store: Store, tenant: TenantId, epoch: Epoch, owned: Owned, plan: byte
             views.append(view)
             matter = matters(rows_needed(scan))
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again
-                rows = snapshot.scan_to_show(needed.fields, None, needed.start_ms, needed.end_ms, matter)
+                fields = needed.fields_without_users
+                rows = snapshot.scan_to_show(fields, None, needed.start_ms, needed.end_ms, matter)
                 return map(view.show, rows)
             wanted = Wanted(
-                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, may_matter=matter
+                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, matter, needed.late
             )
-            found = snapshot.parts(wanted)
-            passed_over = [_passed_over(each, view) for each in found.passed_over]
-            return Parts(_all_shown(found.parts, view), found.people, passed_over)
+            stored = snapshot.parts(wanted)
+            passed_over = [_passed_over(each, view) for each in stored.passed_over]
+            return Parts(_all_shown(stored.parts, view), stored.people, passed_over)
 
-        partial, stats = run_with_cohorts(plan, read, patience.check)
+        found = answer(plan, read, split_at(), patience.check)
         rewritten = views[-1].rewritten  # the query's own scan comes last
         given_up = snapshot.rows_given_up(asked.start_ms, asked.end_ms)
         stats = replace(
-            stats,
-            bytes_scanned=stats.bytes_scanned + snapshot.bytes_looked_up,
+            found.stats,
+            bytes_scanned=found.stats.bytes_scanned + snapshot.bytes_looked_up,
             hot_events_rewritten=rewritten,
             rows_given_up=given_up,
         )
-        return Scanned(partial, stats, snapshot.data_version)
+        return replace(found, stats=stats), snapshot.data_version
 
 
 def matters(rows: RowsThatMatter | None) -> Callable[[Held], bool] | None:

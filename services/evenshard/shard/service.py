@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 from evenshard.api.v1 import common_pb2, shard_pb2, shard_pb2_grpc
 from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.queries.reunion import split_at
 from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
@@ -21,7 +23,7 @@ from evenshard.shard.tags import Tags
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
 from evenshard.wire.deletions import purge_response, users_to_hide
-from evenshard.wire.scans import compact_response, day_of, rows_wanted, stats_message, storage_response
+from evenshard.wire.scans import compact_response, day_of, rows_wanted, scan_response, storage_response
 from evenshard.wire.shards import append_response, batches_of
 
 LOG_KEEPERS_NAMED_MAX: Final = 100
@@ -92,15 +94,15 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                     span.set_attribute("evenshard.cache_hit", True)
                     return shard_pb2.ScanResponse(tag=tag, unchanged=True)
             owned = owned_slots(tenant, self._shard)
+            told, bytes_max = request.split_users, request.split_bytes_max
+            split = partial(split_at, tenant.placement, self._shard, request.scan, told, bytes_max)
             with self._scans.scan():
-                scanned = await scan(self._store, self._readers, tenant.name, epoch, owned, request.scan, remaining_s)
-            stats = scanned.stats
+                found, version = await scan(
+                    self._store, self._readers, tenant.name, epoch, owned, request.scan, split, remaining_s
+                )
+            stats = found.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
-            return shard_pb2.ScanResponse(
-                partial=scanned.partial,
-                stats=stats_message(stats, scanned.data_version),
-                tag=self._tags.of(scanned.data_version),
-            )
+            return scan_response(found, version, self._tags.of(version))
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any

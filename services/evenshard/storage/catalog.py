@@ -1,10 +1,8 @@
 """What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, and its
 deletions.
 
-The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. SQLite does
-not notice flipped bits, so every row carries a checksum and one digest covers all rows; both are verified at opening,
-and the write-ahead log is emptied after each change, since SQLite drops a damaged one in silence. What was removed is
-overwritten: names of deleted users stand in it until nothing of them is left elsewhere.
+The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. Names of
+deleted users stand in it until nothing of them is left elsewhere.
 
 Not thread-safe: calls may come from any thread, one at a time (the store's lock).
 """
@@ -14,18 +12,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage import deletions, quarantine
+from evenshard.storage.catalog_rows import FILE, UNREADABLE, CatalogRows, Changes, damaged, unreadable
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.quarantine import Quarantined
-from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
-FILE = "catalog.sqlite"
 FORMAT_VERSION = 3
 """3: a quarantine may have ended, which a version that knows only such in force would refuse, or serve in silence."""
 FORMAT_DELETIONS = 2
@@ -36,16 +32,8 @@ FORMAT_WHOLE = 1
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
-_SCHEMA = "CREATE TABLE entries (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"
-_MODULUS = 1 << 64
-_FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY, _DIGEST_KEY = "meta/format", "meta/shard", "meta/next_segment_id", "digest"
-
-
-_DISK_FAULTS = frozenset(
-    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-)
-_PRIMARY_CODE = 0xFF
-"""SQLite's extended codes hold more detail above it."""
+_FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY = "meta/format", "meta/shard", "meta/next_segment_id"
+_STOPPED_KEY = "meta/stopped_row"
 
 _NO_EPOCH = Epoch(0)
 
@@ -59,34 +47,11 @@ class _TenantState:
     horizon_ms: int = NO_HORIZON
 
 
-def _damaged(what: str) -> NoReturn:
-    raise EvenshardError("DATA_DAMAGED", f"{FILE}: {what}", details={"file": FILE})
-
-
-_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""The second where SQLite's own message quotes damaged bytes."""
-
-
-def _unreadable(what: str, error: sqlite3.DatabaseError | UnicodeDecodeError) -> NoReturn:
-    """A disk that fails or is full is no damage: the next start may succeed."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
-    if code not in _DISK_FAULTS:
-        _damaged(f"SQLite cannot {what} it: {error}")
-    refused = "DISK_FULL" if code == sqlite3.SQLITE_FULL else "SHARD_UNAVAILABLE"
-    raise EvenshardError(refused, f"{FILE}: SQLite cannot {what} it: {error}", details={"file": FILE}) from error
-
-
-def _row_checksum(key: str, value: bytes) -> int:
-    return checksum_of(key.encode() + b"\0" + value)
-
-
 class Catalog:
     """The catalog of one shard; made by ``open``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._rows: dict[str, int] = {}  # key: checksum of the row
-        self._digest = 0
+        self._rows = CatalogRows(connection)
         self._states: dict[TenantId, _TenantState] = {}
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
         self._deletions: dict[TenantId, dict[int, Deletion]] = {}
@@ -94,6 +59,7 @@ class Catalog:
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
+        self._stopped_row = 0
 
     @staticmethod
     def copied(disk: Disk, shard: ShardId) -> "Catalog | None":
@@ -107,13 +73,13 @@ class Catalog:
                 return None
             try:
                 catalog = Catalog(connection)
-                if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                if not catalog._rows.exist:
                     return None
                 catalog._load(shard)
             finally:
                 connection.close()
-        except _UNREADABLE as error:
-            _unreadable("read", error)
+        except UNREADABLE as error:
+            unreadable("read", error)
         return catalog
 
     @staticmethod
@@ -127,7 +93,7 @@ class Catalog:
                 row = connection.execute("SELECT value FROM entries WHERE key = ?", (_SHARD_KEY,)).fetchone()
             finally:
                 connection.close()
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
         return ShardId(row[0].decode(errors="replace")) if row is not None and isinstance(row[0], bytes) else None
 
@@ -141,20 +107,20 @@ class Catalog:
         """
         try:
             connection = disk.database(FILE)
-        except _UNREADABLE as error:
-            _unreadable("open", error)
+        except UNREADABLE as error:
+            unreadable("open", error)
         try:
             connection.execute("PRAGMA secure_delete=ON")
             catalog = Catalog(connection)
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if catalog._rows.exist:
                 catalog._load(shard)
             elif disk.list(FOLDER):
-                _damaged(f"it is empty or missing, but there are files in {FOLDER}/")  # the start's check says more
+                damaged(f"it is empty or missing, but there are files in {FOLDER}/")  # the start's check says more
             else:
                 catalog._create(shard)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             connection.close()
-            _unreadable("read", error)
+            unreadable("read", error)
         except BaseException:
             connection.close()
             raise
@@ -225,9 +191,7 @@ class Catalog:
                 for record in records:
                     emptied = deletions.to_json(replace(record, users=()))
                     changes.put(_deletion_key(tenant, record.seq), emptied)
-        # Pages that were split may hold copies of rows that moved: writing all anew leaves none. Only then is it said.
-        self._connection.execute("VACUUM")
-        self._empty_log()
+        self._rows.write_anew()  # only then is it said
         with self._transaction() as changes:
             for record in records:
                 changes.put(_deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
@@ -269,12 +233,12 @@ class Catalog:
         with self._transaction() as changes:
             self._put_ended(changes, ended)
 
-    def _put_ended(self, changes: "_Changes", ended: Iterable[Quarantined]) -> None:
+    def _put_ended(self, changes: Changes, ended: Iterable[Quarantined]) -> None:
         for each in ended:
             self._put_format(changes, FORMAT_VERSION)
             changes.replace(each.key, quarantine.to_json(each))
 
-    def _put_format(self, changes: "_Changes", at_least: int) -> None:
+    def _put_format(self, changes: Changes, at_least: int) -> None:
         """It never falls."""
         self._format = max(self._format, at_least)
         changes.put(_FORMAT_KEY, str(self._format).encode())
@@ -301,14 +265,14 @@ class Catalog:
     def has_quarantine(self, found: Quarantined) -> bool:
         """Whether what was found is on record, and has not been mended since."""
         known = self._quarantined.get(found.key)
-        return known is not None and known.state != "mended"
+        return known is not None and not known.is_mended
 
     def quarantine_at_start(self, found: Iterable[Quarantined]) -> None:
         """As ``quarantine``; a disk that fails is what ``open`` says of it."""
         try:
             self.quarantine(found)
         except sqlite3.DatabaseError as error:
-            _unreadable("change", error)
+            unreadable("change", error)
 
     def next_segment_id(self) -> int:
         """An id no segment of this shard ever had, whatever crashed in between."""
@@ -320,37 +284,33 @@ class Catalog:
         self._next_id += 1
         return self._next_id - 1
 
+    @property
+    def stopped_row(self) -> int:
+        """Rows of log positions below it were synced when the shard last stopped cleanly; 0: it never did."""
+        return self._stopped_row
+
+    def note_stop(self, next_row: int) -> None:
+        """Every row below ``next_row`` is synced; durable at return."""
+        if next_row > self._stopped_row:
+            with self._transaction() as changes:
+                changes.put(_STOPPED_KEY, str(next_row).encode())
+            self._stopped_row = next_row
+
     def close(self) -> None:
-        self._connection.close()
+        self._rows.close()
 
     def _state(self, tenant: TenantId) -> _TenantState:
         return self._states.get(tenant, _TenantState())
 
     def _create(self, shard: ShardId) -> None:
         with self._transaction() as changes:
-            self._connection.execute(_SCHEMA)
+            self._rows.create_table()
             changes.put(_FORMAT_KEY, str(FORMAT_WHOLE).encode())
             changes.put(_SHARD_KEY, shard.encode())
             changes.put(_NEXT_ID_KEY, b"1")
 
     def _load(self, shard: ShardId) -> None:
-        (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            _damaged(f"SQLite finds it damaged: {verdict}")
-        values: dict[str, bytes] = {}
-        stored_digest = None
-        for key, value, checksum in self._connection.execute("SELECT key, value, checksum FROM entries"):
-            if not isinstance(key, str) or not isinstance(value, bytes):
-                _damaged(f"row {key!r} is not of the types written")
-            actual = _row_checksum(key, value)
-            if checksum != actual.to_bytes(8, "big"):
-                _damaged(f"the checksum of row {key!r} does not match")
-            if key == _DIGEST_KEY:
-                stored_digest = value
-                continue
-            self._rows[key] = actual
-            self._digest = (self._digest + actual) % _MODULUS
-            values[key] = value
+        values = self._rows.read()
         if _FORMAT_KEY in values and int(values[_FORMAT_KEY]) > FORMAT_VERSION:
             version = int(values[_FORMAT_KEY])
             raise EvenshardError(
@@ -358,8 +318,7 @@ class Catalog:
                 f"{FILE} has format {version}, this evenshard knows {FORMAT_VERSION}",
                 details={"file": FILE},
             )
-        if stored_digest != self._digest.to_bytes(8, "big"):
-            _damaged("the digest over its rows does not match: rows are missing or changed")
+        self._rows.check_digest()
         self._adopt(values, shard)
 
     def _adopt(self, values: Mapping[str, bytes], shard: ShardId) -> None:
@@ -373,6 +332,7 @@ class Catalog:
             )
         self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
         self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
+        self._stopped_row = int(values.get(_STOPPED_KEY, b"0"))
         infos = []
         for key, value in values.items():
             kind, _, name = key.partition("/")
@@ -398,29 +358,14 @@ class Catalog:
         self._deletions = {**self._deletions, TenantId(tenant): records}
 
     @contextmanager
-    def _transaction(self) -> Iterator["_Changes"]:
+    def _transaction(self) -> Iterator[Changes]:
         """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
-        changes = _Changes(self._connection, dict(self._rows), self._digest)
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._rows.transaction() as changes:
             yield changes
-            changes.write_digest()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        self._rows, self._digest = changes.rows, changes.digest
         self._apply(changes)
-        self._empty_log()
+        self._rows.empty_log()
 
-    def _empty_log(self) -> None:
-        """Everything committed stands in the database's own file, and only there."""
-        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise sqlite3.OperationalError("the write-ahead log is in use by another connection")
-
-    def _apply(self, changes: "_Changes") -> None:
+    def _apply(self, changes: Changes) -> None:
         infos = {info.id: info for group in self._segments.values() for info in group}
         touched = False
         for key, value in changes.written.items():
@@ -439,50 +384,6 @@ class Catalog:
                 self._quarantined[key] = quarantine.from_json(value)
         if touched:
             self._segments = _by_tenant(infos.values())
-
-
-class _Changes:
-    """Rows written by one transaction, with the digest they lead to."""
-
-    def __init__(self, connection: sqlite3.Connection, rows: dict[str, int], digest: int) -> None:
-        self._connection = connection
-        self.rows = rows
-        self.digest = digest
-        self.written: dict[str, bytes | None] = {}
-
-    def put(self, key: str, value: bytes) -> None:
-        checksum = self._store(key, value)
-        self.digest = (self.digest - self.rows.get(key, 0) + checksum) % _MODULUS
-        self.rows[key] = checksum
-        self.written[key] = value
-
-    def add(self, key: str, value: bytes) -> None:
-        if key in self.rows:
-            raise ValueError(f"{key} exists already")
-        self.put(key, value)
-
-    def replace(self, key: str, value: bytes) -> None:
-        if key not in self.rows:
-            raise ValueError(f"{key} does not exist")
-        self.put(key, value)
-
-    def remove(self, key: str) -> None:
-        if key not in self.rows:
-            raise ValueError(f"{key} does not exist")
-        self._connection.execute("DELETE FROM entries WHERE key = ?", (key,))
-        self.digest = (self.digest - self.rows.pop(key)) % _MODULUS
-        self.written[key] = None
-
-    def write_digest(self) -> None:
-        self._store(_DIGEST_KEY, self.digest.to_bytes(8, "big"))
-
-    def _store(self, key: str, value: bytes) -> int:
-        checksum = _row_checksum(key, value)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO entries (key, value, checksum) VALUES (?, ?, ?)",
-            (key, value, checksum.to_bytes(8, "big")),
-        )
-        return checksum
 
 
 def _segment_key(segment_id: int) -> str:

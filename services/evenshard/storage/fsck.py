@@ -3,7 +3,7 @@
 What it verifies: the catalog's rows and digest; every frame of the log, indexed or not, their order and the marks; the
 duplicate bits of the log, derived again; of every segment the footer, all blocks, order, placement, bounds and counts,
 and that each event has one original; filters against those made anew. What it cannot: whether rows that were never
-written should have been.
+written should have been, and whether whole frames are missing at the end of the log of a shard that was killed.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,8 @@ from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.deletions import Deletions, Hiding
 from evenshard.storage.log.frame import Frame
 from evenshard.storage.log.reader import LogFileReader
@@ -35,7 +36,7 @@ from evenshard.storage.segment.order import in_order, sort_keys
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import hashes_of
 from evenshard.storage.settings import StorageSettings
-from evenshard.storage.start_check import check_directory
+from evenshard.storage.start_check import TORN_CREATION, check_directory
 
 Say = Callable[[str], None]
 TORN_END, LEFTOVER, FILTER_DAMAGED, QUARANTINED = "TORN_END", "LEFTOVER", "FILTER_DAMAGED", "QUARANTINED"
@@ -175,7 +176,10 @@ def _check_log(disk: Disk, clock: Clock, shard: ShardId, catalog: Catalog, check
     if torn is not None:
         name, offset, reason = torn
         checked.findings.append(Finding(name, offset, TORN_END, None, f"{reason}: the next start cuts it"))
-    for name in (*found.leftovers, *([found.torn_creation] if found.torn_creation else [])):
+    if found.torn_creation:
+        next_ = f"{TORN_CREATION}: the next start removes it"
+        checked.findings.append(Finding(found.torn_creation, 0, TORN_END, None, next_))
+    for name in found.leftovers:
         checked.findings.append(Finding(name, 0, LEFTOVER, 0, "of no use: the next start removes it"))
 
 

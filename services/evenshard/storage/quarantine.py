@@ -55,6 +55,11 @@ class Quarantined:
         """Queries are answered without the rows, and say so."""
         return self.state == "accepted"
 
+    @property
+    def is_mended(self) -> bool:
+        """All of it could be read again."""
+        return self.state == "mended"
+
     def ended(self, state: State) -> "Quarantined":
         """As it stands on record from then on."""
         return replace(self, state=state)

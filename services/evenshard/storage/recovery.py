@@ -18,8 +18,8 @@ from evenshard.events.hashing import hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
-from evenshard.storage.catalog import FILE as CATALOG_FILE
 from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.log.files import LogFiles
@@ -32,7 +32,15 @@ from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
-from evenshard.storage.start_check import HALF_COPIED, Directory, check_directory, indexed_row, synced_row
+from evenshard.storage.start_check import (
+    HALF_COPIED,
+    TORN_CREATION,
+    Directory,
+    are_known_lost,
+    check_directory,
+    indexed_row,
+    synced_row,
+)
 from evenshard.storage.tail.block import ROW_BYTES, Block
 from evenshard.storage.tenant import TenantRows, Visible
 
@@ -158,9 +166,10 @@ class Replay:
         for at, number in enumerate(found.log_numbers):
             last = number == found.log_numbers[-1]
             name = file_name(number)
+            may_be_torn = last and not found.torn_creation
             file = self._disk.open(name)
             try:
-                reader = self._reader(file, number, last=last, first=before is None)
+                reader = self._reader(file, number, last=may_be_torn, first=before is None)
                 self._join(before, number, reader)
                 before = number
                 self.log_files.add(number)
@@ -180,7 +189,7 @@ class Replay:
                 self._last = file, reader, number
             else:
                 file.close()
-        self._check_end()
+        self._check_end(found.torn_creation)
         for name, rows in self.tenants.items():
             self._apply_deletions(rows, before=None)
             seen = self._catalog.last_deletion(name)
@@ -200,7 +209,7 @@ class Replay:
         if found.torn_creation:
             self._disk.unlink(found.torn_creation)
             self._disk.sync_directory(FOLDER)
-            self._report(f"{found.torn_creation}: removed, its creation was cut off")
+            self._report(f"{found.torn_creation}: removed, {TORN_CREATION}")
         writer = self._writer_at_end()
         for each_rows in self.tenants.values():
             concerned = of_tenant(catalog.quarantined, each_rows.tenant)
@@ -255,6 +264,9 @@ class Replay:
             last=last,
             synced_row=self._synced_row,
             expected_row=None if first or self._open_hole is not None else self._next_row,
+            quarantined={
+                each.offset for each in self._known.values() if each.file == file_name(number) and not each.is_mended
+            },
         )
         if reader.header_fault:
             self._hole(
@@ -268,7 +280,7 @@ class Replay:
         name, first_row = file_name(number), reader.first_row
         if before is None:
             self._first_row = first_row
-            if first_row > self._indexed_row:
+            if first_row > self._indexed_row and not are_known_lost(self._catalog, self._indexed_row, first_row):
                 gap = Hole(0, 0, self._indexed_row, first_row, None, f"rows before {name} are missing")
                 self._hole(file_name(number - 1), gap)
         elif self._open_hole is not None:
@@ -293,7 +305,7 @@ class Replay:
         if not known:
             raise damaged(name, 0, f"it begins with row {first_row}, the file before ends at {self._next_row}")
 
-    def _check_end(self) -> None:
+    def _check_end(self, torn_creation: str) -> None:
         """What is known to have been written, and is not there."""
         if self._last is None:
             if self._synced_row:
@@ -306,10 +318,12 @@ class Replay:
         if self._open_hole is not None:
             _, hole = self._open_hole
             self._open_hole = None
-            self._next_row = max(hole.first_row, self._synced_row)
+            self._next_row = max(hole.first_row + 1, self._synced_row)  # what was a frame had a row at least
             self._hole(name, replace(hole, end_row=self._next_row))
         elif self._next_row < self._synced_row:
             reason = f"the log ends before row {self._synced_row}, which was synced"
+            if torn_creation:
+                reason += f", and {torn_creation} is cut short"
             key = Quarantined(name, reader.end_offset, 0, 0, 0, (), None, None, 0, "").key
             if key not in self._known and not self._allow_missing:
                 raise damaged(name, reader.end_offset, reason, HALF_COPIED)

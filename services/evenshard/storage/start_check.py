@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Bad
 from evenshard.storage.log.reader import check_file_header, damaged, is_torn_creation
 from evenshard.storage.log.writer import FOLDER, file_name, file_number
@@ -24,6 +25,7 @@ HALF_COPIED = (
     "is it a copy that is not whole? Copy the whole directory of a stopped shard again; "
     "where the rest is lost for good: evenshard fsck --repair"
 )
+TORN_CREATION = "it ends within its header: its creation was cut off, or else what it held was possibly acked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Directory:
     log_numbers: tuple[int, ...]
     """Of its log files, ascending; without a torn creation."""
     torn_creation: str
-    """A last log file that was cut off while it was made, to be removed; empty: there is none."""
+    """A last log file that was cut off while it was made, to be removed; empty: there is none. Where there is one, the
+    file before it was synced to its end."""
     leftovers: tuple[str, ...]
     """Files of interrupted compactions, to be removed."""
     missing_segments: frozenset[int]
@@ -106,7 +109,7 @@ def _check_log(disk: Disk, shard: ShardId, numbers: list[int], catalog: Catalog,
     if not numbers and synced:
         raise damaged(file_name(1), 0, f"there is no log, but rows up to {synced} were written to it", HALF_COPIED)
     indexed = indexed_row(catalog)
-    if first_row is not None and first_row > indexed and file_name(numbers[0] - 1) not in known:
+    if first_row is not None and first_row > indexed and not are_known_lost(catalog, indexed, first_row):
         raise damaged(file_name(numbers[0]), 0, f"rows {indexed} to {first_row - 1} are missing before it", HALF_COPIED)
 
 
@@ -149,12 +152,19 @@ def _begin(disk: Disk, number: int) -> bytes:
         file.close()
 
 
+def are_known_lost(catalog: Catalog, first_row: int, end_row: int) -> bool:
+    """Whether it is on record that all rows from ``first_row`` to ``end_row`` (exclusive) are not there any more."""
+    return any(
+        each.first_row <= first_row and end_row <= each.end_row and not each.is_mended for each in catalog.quarantined
+    )
+
+
 def indexed_row(catalog: Catalog) -> int:
     """Somebody's rows up to it are indexed: log files before it may be gone."""
     return max((catalog.mark(tenant) for tenant in catalog.tenants()), default=0)
 
 
 def synced_row(catalog: Catalog) -> int:
-    """Rows below it are known to have been synced: they were indexed, or a deletion came after them."""
+    """Rows below it are known to have been synced: they were indexed, or a deletion or a clean stop came after them."""
     positions = (record.position for tenant in catalog.tenants() for record in catalog.deletions(tenant))
-    return max([indexed_row(catalog), *positions])
+    return max([indexed_row(catalog), catalog.stopped_row, *positions])

@@ -233,12 +233,25 @@ class Store:
         return [tenants[name].storage() for name in names if name in tenants]
 
     def close(self) -> None:
-        """Writes the marker of a clean stop and closes all files. May be called twice."""
+        """Writes the marker of a clean stop, puts on record where the log ends, and closes all files. May be called
+        twice."""
         with self._state.append_lock:
             if self._closed:
                 return
             self._closed = True
             try:
                 self._state.writer.close()
+                self._note_stop()
             finally:
                 self._state.close_catalog()
+
+    def _note_stop(self) -> None:
+        """From now on a log that is cut short is known to be, whatever it looks like. Nothing is lost where that
+        fails: the next start takes the log for that of a shard that was killed."""
+        if self._state.writer.broken is not None:
+            return
+        try:
+            with self._state.changing_catalog() as catalog:
+                catalog.note_stop(self._state.writer.next_row)
+        except EvenshardError as error:
+            self._state.report(f"where the log ends could not be put on record: {error.message}")

@@ -7,7 +7,7 @@ lose power and come back, links can be cut, the directory can be changed behind 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
@@ -68,9 +68,12 @@ class MemoryCluster:
         routers: int = 1,
         seed: int = 0,
         clock: Clock | None = None,
+        clocks: Mapping[str, Clock] | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
+        self._clocks = clocks or {}
+        """Of services that have another one."""
         self.rng = SeededRng(seed)
         self.random = Random(seed)
         self.settings = settings or Settings()
@@ -99,7 +102,7 @@ class MemoryCluster:
     async def start(self, name: str) -> None:
         """Starts a service on the disk it has, and lists it in the directory."""
         service = self._services[name]
-        ports = Ports(self.clock, self.rng, self.directory, self.peers, service.disk)
+        ports = Ports(self._clocks.get(name, self.clock), self.rng, self.directory, self.peers, service.disk)
         options = ServiceOptions(service.kind, name, name, (), None, service.restarts, self.settings)
         service.running = await _BUILDS[service.kind](ports, options)
         self.peers.register(name, service.running.servicers)

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePosixPath
 from random import Random
 
@@ -68,7 +69,7 @@ class _NameChange:
 
 
 def _folder(name: str) -> str:
-    return str(PurePosixPath(name).parent).removeprefix(".")
+    return name.rpartition("/")[0]
 
 
 class MemoryFile:
@@ -154,7 +155,7 @@ class MemoryDisk:
 
     def list(self, folder: str) -> list[str]:
         with self.begin("list", folder):
-            return sorted(PurePosixPath(name).name for name in self._names if _folder(name) == folder)
+            return sorted(name.rpartition("/")[2] for name in self._names if _folder(name) == folder)
 
     def rename(self, old: str, new: str) -> None:
         _check_name(old)
@@ -260,6 +261,7 @@ def _applied(names: dict[str, _Inode], change: _NameChange) -> dict[str, _Inode]
     return result
 
 
+@cache
 def _check_name(name: str) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts:

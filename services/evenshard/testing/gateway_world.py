@@ -1,7 +1,7 @@
 """A real gateway over shards that are lists: what it asks can be seen, and every way of failing can be arranged."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from evenshard.api.v1 import query_pb2, shard_pb2, shard_pb2_grpc
 from evenshard.directory.keys import service_key, tenant_key
-from evenshard.directory.placement import even_placement
+from evenshard.directory.placement import Placement, even_placement
 from evenshard.directory.service import ServiceRecord
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
@@ -21,7 +21,8 @@ from evenshard.events.scan import ScannedRows
 from evenshard.gateway.build import build
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.directory import Put
-from evenshard.queries.scans import columns_needed, run_with_cohorts
+from evenshard.queries.reunion import answer, split_at
+from evenshard.queries.scans import columns_needed
 from evenshard.queries.steps import Step, parse_step
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -31,6 +32,7 @@ from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row
 from evenshard.testing.rng import SeededRng
 from evenshard.testing.scanned import event_record, scanned_rows
+from evenshard.testing.spread import spread
 from evenshard.wire.rpcs import (
     DELETE_COHORT,
     EXPORT_EVENTS,
@@ -44,7 +46,7 @@ from evenshard.wire.rpcs import (
     SAVE_COHORT,
     SHARD_SERVICE,
 )
-from evenshard.wire.scans import rows_message, stats_message
+from evenshard.wire.scans import rows_message, scan_response
 
 TENANT = TenantId("acme")
 GATEWAY = "gateway:1"
@@ -65,6 +67,11 @@ class ListShard:
     writes: int = 0
     """Changes of its rows, other than by moves."""
     before_scan: Callable[["ListShard"], None] = lambda shard: None
+    name: str = ""
+    placement: Placement | None = None
+    """Where it is one by hand."""
+    told: tuple[str, ...] = ()
+    """Split users that the last scan told of."""
 
     def _start(self, epoch: int) -> str:
         self.scans += 1
@@ -86,8 +93,11 @@ class ListShard:
             pieces = [mine[at : at + self.message_rows] for at in range(0, len(mine), self.message_rows)]
             return (scanned_rows(piece, indexed=number % 2 == 0) for number, piece in enumerate(pieces))
 
-        partial, stats = run_with_cohorts(request.scan, read)
-        return shard_pb2.ScanResponse(partial=partial, stats=stats_message(stats, version), tag=tag)
+        self.told = tuple(request.split_users)
+        split = None
+        if self.placement is not None:
+            split = split_at(self.placement, ShardId(self.name), request.scan, self.told, request.split_bytes_max)
+        return scan_response(answer(request.scan, read, split), version, tag)
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any
@@ -128,7 +138,7 @@ class GatewayWorld:
         self.peers = MemoryPeers(self.clock, self.rng)
         for number in range(self.shard_count):
             name = ShardId(f"shard-{number}")
-            self.shards[name] = ListShard()
+            self.shards[name] = ListShard(name=name)
             self.peers.register(
                 name, [Servicer(SHARD_SERVICE, shard_pb2_grpc.add_ShardServiceServicer_to_server, self.shards[name])]
             )
@@ -147,10 +157,23 @@ class GatewayWorld:
         await self.peers.close()
         await self.directory.close()
 
-    async def put_tenant(self, epoch: Epoch) -> None:
-        """The tenant, over all shards, at this epoch."""
-        self.tenant = Tenant(TENANT, self.settings, even_placement(list(self.shards), epoch), f"nonce-{epoch}")
+    async def put_tenant(self, epoch: Epoch, placement: Placement | None = None) -> None:
+        """The tenant, over all shards, at this epoch; or placed by hand."""
+        placed = replace(placement or even_placement(list(self.shards)), epoch=epoch)
+        self.tenant = Tenant(TENANT, self.settings, placed, f"nonce-{epoch}")
+        for shard in self.shards.values():
+            shard.placement = placement and placed
         await self.directory.swap([], [Put(tenant_key(TENANT), self.tenant.to_json())])
+
+    async def spread(self, rows: Sequence[Row], how: int | str) -> None:
+        """Imports rows into the reference and spreads all there are by hand: see ``testing.spread``."""
+        self.reference.import_events(rows)
+        laid = spread(self.reference.rows, how)
+        await self.put_tenant(Epoch(self.tenant.placement.epoch + 1), laid.placement)
+        for name, shard in self.shards.items():
+            shard.rows = laid.held.get(name, [])
+            shard.writes += 1
+            shard.scans = 0
 
     def add(self, rows: Sequence[Row]) -> None:
         """Imports rows into the reference, and into the shards they belong to."""

@@ -79,7 +79,9 @@ def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
     )
 
 
-def segmentation_response(answer: SegmentationAnswer, account: Account) -> query_pb2.QuerySegmentationResponse:
+def segmentation_response(
+    answer: SegmentationAnswer, account: Account, incomplete_buckets: int
+) -> query_pb2.QuerySegmentationResponse:
     return query_pb2.QuerySegmentationResponse(
         buckets=answer.buckets,
         series=[
@@ -91,6 +93,7 @@ def segmentation_response(answer: SegmentationAnswer, account: Account) -> query
             for series in answer.series
         ],
         meta=meta(account),
+        incomplete_buckets=incomplete_buckets,
     )
 
 
@@ -152,8 +155,18 @@ def group_value(value: Value | JsonText) -> query_pb2.GroupValue:
             return query_pb2.GroupValue(json_value=text)
 
 
-def scan_request(tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str = "") -> shard_pb2.ScanRequest:
-    return shard_pb2.ScanRequest(tenant=tenant, epoch=epoch, scan=scan, known_tag=known_tag)
+def scan_request(
+    tenant: TenantId, epoch: Epoch, scan: bytes, known_tag: str, told: Sequence[str], split_bytes_max: int
+) -> shard_pb2.ScanRequest:
+    """``told``: split users who are at home there; ``split_bytes_max``: memory of rows that may be given back."""
+    return shard_pb2.ScanRequest(
+        tenant=tenant,
+        epoch=epoch,
+        scan=scan,
+        known_tag=known_tag,
+        split_users=told,
+        split_bytes_max=split_bytes_max,
+    )
 
 
 def scan_rows_request(

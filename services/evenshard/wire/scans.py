@@ -10,6 +10,7 @@ from evenshard.api.v1 import common_pb2, shard_pb2
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch
 from evenshard.queries.plan import ScanStats
+from evenshard.queries.reunion import ShardAnswer
 from evenshard.storage.indexing import Compacted
 from evenshard.storage.tenant import TenantStorage
 
@@ -50,6 +51,17 @@ def stats_message(stats: ScanStats, data_version: str) -> shard_pb2.ScanStats:
         data_version=data_version,
         hot_events_rewritten=stats.hot_events_rewritten,
         rows_given_up=stats.rows_given_up,
+    )
+
+
+def scan_response(found: ShardAnswer, data_version: str, tag: str) -> shard_pb2.ScanResponse:
+    return shard_pb2.ScanResponse(
+        partial=found.partial,
+        stats=stats_message(found.stats, data_version),
+        tag=tag,
+        split_rows=found.split_rows,
+        split_users=found.split_users,
+        split_bytes=found.split_bytes,
     )
 
 

@@ -12,14 +12,22 @@ from evenshard.ids import Epoch, Revision, ShardId, TenantId
 def placement_to_proto(placement: Placement) -> common_pb2.Placement:
     return common_pb2.Placement(
         epoch=placement.epoch,
-        slots=[common_pb2.SlotRange(first=each.first, last=each.last, shard=each.shard) for each in placement.slots],
+        slots=map(_slot_range, placement.slots),
+        overflow=map(_slot_range, placement.overflow),
     )
 
 
 def placement_from_proto(message: common_pb2.Placement) -> Placement:
-    """Raises ``ValueError`` where slots are missing or given twice."""
-    slots = tuple(SlotRange(each.first, each.last, ShardId(each.shard)) for each in message.slots)
-    return Placement(Epoch(message.epoch), slots)
+    """Raises ``ValueError`` where slots are missing or given twice. The key does not travel: it is the user."""
+    slots, overflow = (
+        tuple(SlotRange(each.first, each.last, ShardId(each.shard)) for each in ranges)
+        for ranges in (message.slots, message.overflow)
+    )
+    return Placement(Epoch(message.epoch), slots, overflow)
+
+
+def _slot_range(piece: SlotRange) -> common_pb2.SlotRange:
+    return common_pb2.SlotRange(first=piece.first, last=piece.last, shard=piece.shard)
 
 
 def tenant_to_proto(tenant: Tenant, revision: Revision) -> admin_pb2.Tenant:

@@ -55,6 +55,7 @@ def test_a_segmentation_has_the_fields_of_its_json(cluster: FakeCluster, filled:
         "NoneType": [None], "bool": [True], "int": [7], "float": [2.5], "str": ["x"],
     }  # fmt: skip
     assert list(result.to_dict()) == ["buckets", "series", "meta"]
+    assert (result.unit, result.measure, result.by, result.incomplete) == ("month", "unique", ("n",), 0)
     assert result.meta["complete"] is False
     assert sorted(result.to_arrow().column("n").to_pylist(), key=str) == ['"x"', "2.5", "7", None, "true"]
 
@@ -103,6 +104,10 @@ def test_an_export_gives_rows_in_order_and_its_account(filled: Client) -> None:
     assert table.column("insert_id").to_pylist() == [f"id-{number}" for number in range(5)]
     assert next(iter(filled.export(0, 1, format="arrow")))["event"] == "buy"
     assert next(filled.export(0, 1, format="arrow").batches()).num_rows == 2
+    polars = pytest.importorskip("polars", reason="SKIPPED: NO POLARS (pip install evenshard[frames])")
+    whole = filled.export(0, START_MS * 2, format="arrow")
+    assert polars.DataFrame.equals(whole.to_polars(), polars.from_arrow(table))
+    assert repr(whole) == "<export of acme as arrow: 5 rows so far, complete>"
 
 
 def test_a_saved_export_is_every_line_once_also_after_a_cursor(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from evenshard.ids import ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock

@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 import pytest
 from evenshard.cli.main import COMMANDS, HIDDEN, run
+from evenshard.testing.notebook import outputs_as_text, run_notebook, with_outputs
 from evenshard.testing.processes import ClusterProcess, free_base_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
+TOUR = Path(__file__).resolve().parents[3] / "docs/tour.ipynb"
 TIME_MS = 1_767_225_600_000  # 2026-01-01
 DAYS = ("--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-02")
 START_END = ("--tenant", "acme", "--start", "2026-01-01T00:00:00Z", "--end", "2026-01-02T00:00:00Z")
@@ -450,6 +452,24 @@ def test_up_that_cannot_start_is_one_error(shared_cluster: ClusterProcess, call:
     flags = ("--data-dir", str(shared_cluster.data_dir), "--base-port", str(base_port))
     call("up", *flags, shape=ERROR, status=4, code="DATA_DIR_LOCKED")
     call("up", "--set", "no_such=1", shape=ERROR, status=2, code="USAGE")
+
+
+def test_the_tour_runs_and_shows_what_is_committed(
+    shared_cluster: ClusterProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("matplotlib", "pandas", "polars"):
+        pytest.importorskip(module, reason="TOUR NOT TRIED: scripts/setup.sh --bench has not been run")
+    monkeypatch.setenv("EVENSHARD_ROUTER", shared_cluster.router)
+    monkeypatch.setenv("EVENSHARD_GATEWAY", shared_cluster.gateway)
+    committed = orjson.loads(TOUR.read_bytes())
+    shown = run_notebook(committed)
+    printed = "".join(each.printed for each in shown)
+    assert "new events: 0\nthe same funnel: True\n" in printed
+    charts = [chart for each in shown for chart in each.charts]
+    assert len(charts) == 7
+    assert all(chart.startswith(b"\x89PNG") and len(chart) > 8_000 for chart in charts)
+    again = "evenshard.testing.notebook writes what is shown now"
+    assert outputs_as_text(with_outputs(committed, shown)) == outputs_as_text(committed), again
 
 
 def test_every_command_is_among_these() -> None:

@@ -16,6 +16,7 @@ from evenshard.queries.steps import Step, parse_step
 from evenshard.testing import flows_reference
 from evenshard.testing.reference import Reference, Row, compare
 from evenshard.testing.scanned import scanned_rows
+from evenshard.testing.spread import SPREADS, asked
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +73,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
             "include_duplicates": pick([True, False]),
             **pick([{"session": True}, *({"window_ms": minutes * MINUTE_MS} for minutes in (0, 1, 30, 60, 2000))]),
         },
-        "layout": (pick([1, 2, 3]), pick(range(1, 21)), pick([True, False]), pick([True, False])),
+        "layout": (pick(SPREADS), pick(range(1, 21)), pick([True, False]), pick([True, False])),
     }
 
 
@@ -88,10 +89,6 @@ def predicate(text: str) -> Any:
 
 def scanned(case: dict[str, Any], reference: Reference) -> tuple[dict[str, Any], ScanStats]:
     """The answer, from shards that are lists."""
-    shards, size, rest, dictionaries = case["layout"]
-    homes: list[list[Row]] = [[] for _ in range(shards)]
-    for row in reference.rows:
-        homes[sum(row["distinct_id"].encode()) % shards].append(row)
     name, where = case["anchor"]
     anchor = parse_step(f"{name} where {where}" if where else name)
     query = flows_query(anchor=anchor, where=case["where"], **case["query"])
@@ -99,18 +96,7 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[dict[str, Any],
         plan = flows_answer.plan_flows(query, ZoneInfo(case["zone"]), dedupe=True, margin=margin)
         scan = plan.to_json()
         assert FlowsScan.from_json(scan) == plan
-        needed = scans.columns_needed(scan)
-        partials, stats = [], []
-        for home in homes:
-            mine = [row for row in home if needed.start_ms <= row["time"] < needed.end_ms]
-            pieces = [mine[at : at + size] for at in range(0, len(mine), size)]
-            given_rows = (
-                scanned_rows(piece, indexed=number % 2 == 0, rest=rest and number % 2 == 1, dictionaries=dictionaries)
-                for number, piece in enumerate(pieces)
-            )
-            partial, one = scans.run(scan, given_rows)
-            partials.append(scans.read_partial(partial))
-            stats.append(one)
+        partials, stats = asked(reference.rows, scan, case["layout"])
         merged = flows_answer.merge(partials)
         if not flows_answer.is_cut_short(merged):
             break

@@ -1,11 +1,7 @@
 """The kernel finds what naive search finds: events with many ties, steps that repeat and share events, up to 32."""
 
-from itertools import groupby
-
 import numpy as np
-import pytest
 from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts
-from evenshard.queries.user_order import order_by_user
 from evenshard.testing.funnel_reference import Ask, Event, attempts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,19 +128,3 @@ def test_a_million_events_of_one_user_that_never_convert_take_no_time() -> None:
     levels, filled = np.zeros(1, np.int8), np.zeros(rows, np.int32)
     total = best_attempts(np.array([0, rows]), times, masks, 3, rows, np.array([0, rows]), levels, filled)
     assert (total, levels[0], filled[:2].tolist()) == (2, 2, [0, 1])
-
-
-@pytest.mark.parametrize("seed", [3])
-def test_rows_are_ordered_by_user_and_time_and_stay_in_order_otherwise(seed: int) -> None:
-    print(f"seed {seed}")
-    chance = np.random.default_rng(seed)
-    for rows in (0, 1, 50, 3000):
-        users = chance.integers(0, 9, rows).astype(np.int32)
-        times = chance.integers(0, 20, rows)
-        if rows == 50:
-            times.sort()
-        starts, order = np.empty(10, np.int64), np.empty(rows, np.int32)
-        order_by_user(users, times, starts, order)
-        assert order.tolist() == np.lexsort((times, users)).tolist()
-        assert [user for user, _ in groupby(users[order].tolist())] == sorted(set(users.tolist()))
-        assert starts.tolist() == np.searchsorted(np.sort(users), np.arange(10)).tolist()

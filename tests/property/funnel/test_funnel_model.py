@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from evenshard.errors import EvenshardError
-from evenshard.queries import funnel_answer, names, scans, user_rows
+from evenshard.queries import funnel_answer, names, scans, user_chunks, user_rows
 from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
@@ -15,6 +15,7 @@ from evenshard.queries.steps import Exclusion, Step, parse_step
 from evenshard.queries.values import JsonText
 from evenshard.testing.reference import Reference, Row, compare, order_of
 from evenshard.testing.scanned import scanned_rows
+from evenshard.testing.spread import SPREADS, asked
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -82,7 +83,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
             "limit": draw(st.integers(1, 4)),
             "include_duplicates": draw(st.booleans()),
         },
-        "layout": draw(st.tuples(st.integers(1, 3), st.integers(1, 20), st.booleans(), st.booleans())),
+        "layout": draw(st.tuples(st.sampled_from(SPREADS), st.integers(1, 20), st.booleans(), st.booleans())),
     }
 
 
@@ -105,10 +106,6 @@ def as_dicts(steps: Any) -> list[dict[str, Any]]:
 
 def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats, set[str]]:
     """The answer, from shards that are lists; and the names of events that were not met."""
-    shards, size, rest, dictionaries = case["layout"]
-    homes: list[list[Row]] = [[] for _ in range(shards)]
-    for row in reference.rows:
-        homes[sum(row["distinct_id"].encode()) % shards].append(row)
     steps = [step_of(name, where) for name, where in case["steps"]]
     exclusions = [
         Exclusion(step_of(name, where), after, before) for name, where, after, before in case.get("exclusions", ())
@@ -117,18 +114,7 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats,
         steps=steps, exclusions=exclusions, where=case["where"], window_ms=case["window_ms"], **case["query"]
     )
     scan = funnel_answer.plan_funnel(query, ZoneInfo(case["zone"]), dedupe=True).to_json()
-    needed = scans.columns_needed(scan)
-    partials, stats = [], []
-    for home in homes:
-        mine = [row for row in home if needed.start_ms <= row["time"] < needed.end_ms]
-        pieces = [mine[at : at + size] for at in range(0, len(mine), size)]
-        given_rows = (
-            scanned_rows(piece, indexed=number % 2 == 0, rest=rest and number % 2 == 1, dictionaries=dictionaries)
-            for number, piece in enumerate(pieces)
-        )
-        partial, one = scans.run(scan, given_rows)
-        partials.append(scans.read_partial(partial))
-        stats.append(one)
+    partials, stats = asked(reference.rows, scan, case["layout"])
     unknown = set(scans.events_of(scan)) - names.seen_in(partials).events
     return funnel_answer.finish(query, funnel_answer.merge(partials)), add_stats(stats), unknown
 
@@ -295,8 +281,9 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
     assert FunnelScan.from_json(scan.to_json()) == scan
     needed = scans.columns_needed(scan.to_json())
     assert needed == (
-        ("distinct_id", "event", "insert_id", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, False
+        ("event", "time"), ("dir", "ext"), 1_704_067_200_000, 1_704_240_000_005, True, ("insert_id",)
     )  # fmt: skip
+    assert needed.fields_without_users == ("distinct_id", "event", "insert_id", "time")
     query = funnel_query(from_date="2024-01-01", to_date="2024-01-02", steps=[parse_step("*"), parse_step("*")])
     scan = funnel_answer.plan_funnel(query, ZoneInfo("UTC"), dedupe=True)
     needed = scans.columns_needed(scan.to_json())
@@ -305,6 +292,15 @@ def test_a_scan_reads_back_as_it_was_written_and_reads_no_more_than_it_needs() -
 
 def test_more_rows_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
-    with pytest.raises(EvenshardError, match="more than 3 events of a shard take part") as failed:
+    with pytest.raises(EvenshardError, match="more than 3 events of one user take part") as failed:
         answer_to(base(rows=[("view", at, {}, f"{at}") for at in range(4)], steps=A_B, query={"by": ["plan"]}))
+    assert failed.value.code == "QUERY_INVALID"
+
+
+def test_more_events_of_steps_than_a_shard_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_rows, "ROWS_MAX", 3)
+    monkeypatch.setattr(user_chunks, "CHUNK_ROWS", 1)
+    stream = [(name, at, {}, name, who) for who in ("ann", "bob") for at, name in enumerate(["view", "buy"])]
+    with pytest.raises(EvenshardError, match="more than 3 events of a shard fill steps") as failed:
+        answer_to(base(rows=stream, steps=A_B, query={"by": ["plan"]}))
     assert failed.value.code == "QUERY_INVALID"

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from evenshard.queries.funnel_attempts import attempts_that_count
 from evenshard.queries.plan import FunnelScan
@@ -41,10 +40,7 @@ def kernel_attempts(users: list[list[Event]], plan: FunnelScan) -> list[list[Eve
         np.append(0, np.cumsum([len(events) for events in ordered])).astype(np.int64),
         np.array([event.time for event in flat], np.int64),
         np.array(masks, np.uint64),
-        {},
-        {},
-        np.array([event.session for event in flat], np.int32),
-        pa.array([str(number) for number in range(len(users))]),
+        sessions=np.array([event.session for event in flat], np.int32),
     )
     holds = np.array([held[event.held] for event in flat], np.int32) if plan.hold else None
     found = attempts_that_count(plan, rows, holds)
@@ -194,8 +190,7 @@ def test_named_cases(name: str) -> None:
 
 
 def rows_of_one_user(times: Any, masks: Any) -> UserRows:
-    none = np.zeros(0, np.int32)
-    return UserRows(np.array([0, len(times)]), times, masks, {}, {}, none, pa.array(["ann"]))
+    return UserRows(np.array([0, len(times)]), times, masks)
 
 
 @pytest.mark.parametrize("order", ["ordered", "strict", "any"])

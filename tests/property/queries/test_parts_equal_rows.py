@@ -12,10 +12,14 @@ import pytest
 from evenshard.events.hashing import SLOT_COUNT
 from evenshard.events.scan import Parts, ScannedRows
 from evenshard.ids import Epoch, ShardId, TenantId
-from evenshard.queries import answer, funnel_answer, scans, user_chunks
+from evenshard.queries import answer, flows_answer, funnel_answer, retention_answer, scans, user_chunks
+from evenshard.queries.cohort_model import Did, cohort_query
+from evenshard.queries.cohort_plan import plan_cohort, with_cohorts
+from evenshard.queries.flows_model import flows_query
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.model import segmentation_query
-from evenshard.queries.steps import parse_step
+from evenshard.queries.retention_model import retention_query
+from evenshard.queries.steps import Step, parse_step
 from evenshard.storage.columns import segment
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.segment import writer
@@ -52,7 +56,7 @@ segmentations = st.fixed_dictionaries(
     {
         "events": st.sampled_from([[], ["view"], ["view", "buy"], ["nothing"]]),
         "by": st.sampled_from([[], ["n"], ["n"], ["$event"], ["$distinct_id"], ["n", "long name"], ["nothing"]]),
-        "measure": st.sampled_from(["total", "unique"]),
+        "measure": st.sampled_from(["total", "unique", "average"]),
         "unit": st.sampled_from(["hour", "day", "week"]),
         "where": st.sampled_from(["", 'n == "other"', '$distinct_id != "ann"']),
         "limit": st.integers(1, 3),
@@ -62,24 +66,79 @@ segmentations = st.fixed_dictionaries(
 steps = st.lists(st.sampled_from(["view", "buy", "view|buy", "*", 'click where n == "text"']), min_size=2, max_size=3)
 
 
+places = st.sampled_from(["view", "buy", "view|buy", "*", 'click where n == "text"'])
+retentions = st.fixed_dictionaries(
+    {
+        "birth": places,
+        "returning": st.sampled_from([None, "buy", "view", "*"]),
+        "unit": st.sampled_from(["day", "week"]),
+        "buckets": st.integers(1, 3),
+        "mode": st.sampled_from(["on", "on_or_after"]),
+        "align": st.sampled_from(["rolling", "calendar"]),
+        "birth_scope": st.sampled_from(["range", "lifetime"]),
+        "by": st.sampled_from([[], ["n"], ["$insert_id"], ["n", "long name"]]),
+    }
+)
+flowing = st.fixed_dictionaries(
+    {
+        "anchor": places,
+        "direction": st.sampled_from(["forward", "backward"]),
+        "steps": st.integers(1, 3),
+        "collapse_repeats": st.booleans(),
+        "window": st.sampled_from([{"session": True}, {"window_ms": 2 * HOUR_MS}, {"window_ms": 50 * HOUR_MS}]),
+    }
+)
+funnels = st.fixed_dictionaries(
+    {
+        "order": st.sampled_from(["ordered", "strict", "any"]),
+        "attempt": st.sampled_from(["best", "first"]),
+        "count_mode": st.sampled_from(["unique", "total", "session"]),
+        "hold_constant": st.sampled_from([[], ["n"], ["n", "long name"]]),
+        "by": st.sampled_from([[], ["n"], ["$event"], ["$distinct_id", "n"]]),
+        "by_step": st.sampled_from(["first", "last", "2"]),
+        "explain_user": st.sampled_from(["", "", "ann", "bob", "nobody"]),
+    }
+)
+wheres = st.sampled_from(["", 'n == "other"', '$distinct_id != "ann"', "$insert_id is set"])
+did = st.sampled_from(
+    [
+        {"did": [Did(Step(("view",)), 2)]},
+        {"did_not": [Step(("buy",))]},
+        {"did": [Did(Step((), 'n == "other"'), 1)], "did_not": [Step(("click",))]},
+        {"reached": 2},
+        {"reached": 1, "did_not": [Step(("buy",))]},
+    ]
+)
+
+
 def by_rows(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
-    needed, view = scans.columns_needed(scan), scans.view_for(scan)
-    found = snapshot.scan_to_show(needed.fields_without_users, needed.properties, needed.start_ms, needed.end_ms)
-    partial, stats = scans.run(scan, _shown(found, view))
-    return partial, replace(stats, hot_events_rewritten=view.rewritten, bytes_scanned=0)
+    views = []
 
+    def read(one: bytes) -> Iterator[ScannedRows]:
+        needed, view = scans.columns_needed(one), scans.view_for(one)
+        views.append(view)
+        found = snapshot.scan_to_show(needed.fields_without_users, needed.properties, needed.start_ms, needed.end_ms)
+        return map(view.show, found)
 
-def _shown(found: Iterator[ScannedRows], view: Any) -> Iterator[ScannedRows]:
-    return (view.show(some) for some in found)
+    partial, stats = scans.run_with_cohorts(scan, read)
+    return partial, replace(stats, hot_events_rewritten=views[-1].rewritten, bytes_scanned=0)
 
 
 def by_parts(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
-    needed, view = scans.columns_needed(scan), scans.view_for(scan)
-    wanted = Wanted(needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users)
-    found = snapshot.parts(wanted)
-    parts = [replace(part, read=lambda part=part: view.show(part.read())) for part in found.parts]  # type: ignore[misc]
-    partial, stats = scans.run(scan, Parts(parts, found.people))
-    return partial, replace(stats, hot_events_rewritten=view.rewritten, bytes_scanned=0)
+    views = []
+
+    def read(one: bytes) -> Parts:
+        needed, view = scans.columns_needed(one), scans.view_for(one)
+        views.append(view)
+        wanted = Wanted(
+            needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, late=needed.late
+        )
+        found = snapshot.parts(wanted)
+        parts = [replace(part, read=lambda part=part: view.show(part.read())) for part in found.parts]  # type: ignore[misc]
+        return Parts(parts, found.people)
+
+    partial, stats = scans.run_with_cohorts(scan, read)
+    return partial, replace(stats, hot_events_rewritten=views[-1].rewritten, bytes_scanned=0)
 
 
 def comparable(partial: bytes) -> list[Any]:
@@ -92,56 +151,97 @@ def comparable(partial: bytes) -> list[Any]:
     return [sorted(map(repr, rows)), table.schema.metadata]
 
 
-@settings(max_examples=80, deadline=None, print_blob=True, phases=set(Phase) - {Phase.shrink, Phase.explain})
-@given(
-    st.lists(acts, max_size=8), segmentations, steps, st.sampled_from([1, 24, 1000]), dates, dates,
-    st.integers(0, 1 << 20), st.sampled_from([3_000, 1 << 20]), st.integers(1, 20),
-)  # fmt: skip
-def test_parts_answer_as_rows_do(
-    done: list[tuple[Any, ...]], question: dict[str, Any], names: list[str], window_hours: int,
-    first: str, last: str, seed: int, cache_bytes: int, group_rows: int,
-) -> None:  # fmt: skip
+def store_of(done: list[tuple[Any, ...]], cache_bytes: int) -> Store:
+    store = Store.open(
+        MemoryDisk(), ManualClock(), ShardId("s"), StorageSettings(column_cache_bytes=cache_bytes), lambda _: None
+    )
+    for number, act in enumerate(done):
+        match act:
+            case ("append", batch, hot):
+                bits = np.array([hot and event.distinct_id == "bob" for event in batch])
+                store.append([replace(append_of(batch), hot=bits if bits.any() else None)])
+            case ("compact",):
+                store.compact(ACME)
+            case ("sort",):
+                store.sort_tail(ACME)
+            case ("delete", user):
+                store.hide_users(ACME, Epoch(1), f"op-{number}", [user])
+    return store
+
+
+def assert_alike(
+    done: list[tuple[Any, ...]], scanned: list[bytes], seed: int, cache_bytes: int, group_rows: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "LOOSE_BLOCKS_MAX", 2)
         patch.setattr(writer, "ROW_GROUP_ROWS", group_rows)
         patch.setattr(segment, "PART_ROWS_MAX", 2 * group_rows)
         patch.setattr(user_chunks, "CHUNK_ROWS", group_rows)
-        store = Store.open(
-            MemoryDisk(), ManualClock(), ShardId("s"), StorageSettings(column_cache_bytes=cache_bytes), lambda _: None
-        )
-        for number, act in enumerate(done):
-            match act:
-                case ("append", batch, hot):
-                    bits = np.array([hot and event.distinct_id == "bob" for event in batch])
-                    store.append([replace(append_of(batch), hot=bits if bits.any() else None)])
-                case ("compact",):
-                    store.compact(ACME)
-                case ("sort",):
-                    store.sort_tail(ACME)
-                case ("delete", user):
-                    store.hide_users(ACME, Epoch(1), f"op-{number}", [user])
-        first, last = min(first, last), max(first, last)
-        segmented = answer.plan_segmentation(
-            segmentation_query(from_date=first, to_date=last, **question), ZoneInfo("Europe/Berlin"), dedupe=True
-        )
-        kept = segmented.keeping([("n",), ("sother",)]) if question["by"] == ["n"] else segmented
-        funnel = funnel_answer.plan_funnel(
-            funnel_query(
-                steps=[parse_step(name) for name in names], from_date=first, to_date=last,
-                window_ms=window_hours * HOUR_MS, include_duplicates=question["include_duplicates"],
-            ),
-            ZoneInfo("UTC"),
-            dedupe=True,
-        )  # fmt: skip
+        store = store_of(done, cache_bytes)
         owned = np.random.default_rng(seed).random(SLOT_COUNT) < 0.5 if seed % 3 else None
         with store.snapshot(ACME, owned) as snapshot:
-            for plan in (segmented.scan, kept.scan, funnel):
-                scan = plan.to_json()
+            for scan in scanned:
                 (one, one_stats), (other, other_stats) = by_parts(snapshot, scan), by_rows(snapshot, scan)
                 assert comparable(one) == comparable(other)
                 assert one_stats == other_stats
                 assert comparable(by_parts(snapshot, scan)[0]) == comparable(other)
         store.close()
+
+
+CASES = (st.lists(acts, max_size=8), st.integers(0, 1 << 20), st.sampled_from([3_000, 1 << 20]), st.integers(1, 20))
+UTC = ZoneInfo("UTC")
+
+
+@settings(max_examples=60, deadline=None, print_blob=True, phases=set(Phase) - {Phase.shrink, Phase.explain})
+@given(*CASES, segmentations, steps, st.sampled_from([1, 24, 1000]), dates, dates)
+def test_parts_answer_as_rows_do(
+    done: list[tuple[Any, ...]], seed: int, cache_bytes: int, group_rows: int,
+    question: dict[str, Any], names: list[str], window_hours: int, first: str, last: str,
+) -> None:  # fmt: skip
+    first, last = min(first, last), max(first, last)
+    segmented = answer.plan_segmentation(
+        segmentation_query(from_date=first, to_date=last, **question), ZoneInfo("Europe/Berlin"), dedupe=True
+    )
+    kept = segmented.keeping([("n",), ("sother",)]) if question["by"] == ["n"] else segmented
+    funnel = funnel_answer.plan_funnel(
+        funnel_query(
+            steps=[parse_step(name) for name in names], from_date=first, to_date=last,
+            window_ms=window_hours * HOUR_MS, include_duplicates=question["include_duplicates"],
+        ),
+        UTC,
+        dedupe=True,
+    )  # fmt: skip
+    assert_alike(done, [plan.to_json() for plan in (segmented.scan, kept.scan, funnel)], seed, cache_bytes, group_rows)
+
+
+@settings(max_examples=60, deadline=None, print_blob=True, phases=set(Phase) - {Phase.shrink, Phase.explain})
+@given(*CASES, retentions, flowing, funnels, steps, wheres, did, dates, dates, st.booleans())
+def test_parts_are_followed_user_by_user_as_rows_are(
+    done: list[tuple[Any, ...]], seed: int, cache_bytes: int, group_rows: int, retaining: dict[str, Any],
+    flow: dict[str, Any], options: dict[str, Any], names: list[str], where: str, definition: dict[str, Any],
+    first: str, last: str, include_duplicates: bool,
+) -> None:  # fmt: skip
+    first, last = min(first, last), max(first, last)
+    common = {"from_date": first, "to_date": last, "where": where, "include_duplicates": include_duplicates}
+    followed = {name: parse_step(retaining[name]) for name in ("birth", "returning") if retaining[name]}
+    retained = retention_answer.plan_retention(retention_query(**{**retaining, **followed}, **common), UTC, dedupe=True)
+    windows = flow.pop("window") if "window" in flow else {}
+    query = flows_query(**{**flow, "anchor": parse_step(flow["anchor"])}, **windows, **common)
+    flowed = flows_answer.plan_flows(query, UTC, dedupe=True)
+    asked = funnel_query(steps=[parse_step(name) for name in names], window_ms=24 * HOUR_MS, **options, **common)
+    followed_steps = funnel_answer.plan_funnel(asked, UTC, dedupe=True)
+    came = replace(asked, by=(), explain_user="")
+    cohort = cohort_query(from_date=first, to_date=last, funnel=came if "reached" in definition else None, **definition)
+    cohorts = [plan_cohort("c", cohort, UTC, dedupe=True)]
+    segmented = answer.plan_segmentation(
+        segmentation_query(from_date=first, to_date=last, measure="unique", by=["$cohort:c"]), UTC, dedupe=True
+    )
+    within = retention_answer.plan_retention(
+        retention_query(**{**retaining, **followed}, **{**common, "where": "`$cohort:c`== false"}), UTC, dedupe=True
+    )
+    scanned = [plan.to_json() for plan in (retained.scan, flowed, followed_steps)]
+    scanned += [with_cohorts(plan.to_json(), cohorts) for plan in (segmented.scan, within.scan)]
+    assert_alike(done, scanned, seed, cache_bytes, group_rows)
 
 
 def test_users_of_one_hash_are_told_apart_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:

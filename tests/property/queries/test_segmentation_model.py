@@ -13,6 +13,7 @@ from evenshard.queries.plan import add_stats
 from evenshard.queries.values import JsonText
 from evenshard.testing.reference import Reference, Row, compare, order_of
 from evenshard.testing.scanned import scanned_rows
+from evenshard.testing.spread import SPREADS, asked
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -118,7 +119,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         # Small bounds, so that what is there for much data is met: sums that wait, cells that are given up.
         "wait": draw(st.sampled_from([1, 1 << 20])),
         "cells_max": draw(st.sampled_from([3, 2_000_000])),
-        "layout": draw(st.tuples(st.integers(1, 3), st.integers(1, 20), st.booleans(), st.booleans())),
+        "layout": draw(st.tuples(st.sampled_from(SPREADS), st.integers(1, 20), st.booleans(), st.booleans())),
     }
 
 
@@ -145,26 +146,10 @@ def check_segmentation(case: dict[str, Any]) -> None:
     reference.import_events(case["rows"])
     expected = reference.segmentation(TENANT, timezone=case["zone"], where=case["where"], **case["query"])
 
-    shards, size, rest, dictionaries = case["layout"]
-    homes: list[list[Row]] = [[] for _ in range(shards)]
-    for row in reference.rows:
-        homes[sum((row["distinct_id"] or row["event"]).encode()) % shards].append(row)
     query = segmentation_query(where=case["where_text"], **case["query"])
     plan = answer.plan_segmentation(query, ZoneInfo(case["zone"]), dedupe=True)
     for _ in range(2):
-        partials, stats = [], []
-        scan = plan.scan.to_json()
-        start_ms, end_ms = scans.columns_needed(scan).start_ms, scans.columns_needed(scan).end_ms
-        for home in homes:
-            mine = [row for row in home if start_ms <= row["time"] < end_ms]
-            pieces = [mine[at : at + size] for at in range(0, len(mine), size)]
-            given_rows = (
-                scanned_rows(piece, indexed=number % 2 == 0, rest=rest and number % 2 == 1, dictionaries=dictionaries)
-                for number, piece in enumerate(pieces)
-            )
-            partial, one = scans.run(scan, given_rows)
-            partials.append(scans.read_partial(partial))
-            stats.append(one)
+        partials, stats = asked(reference.rows, plan.scan.to_json(), case["layout"])
         merged = answer.merge(partials)
         keep = answer.groups_to_keep(plan, merged)
         if keep is None:

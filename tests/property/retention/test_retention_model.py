@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from evenshard.queries import retention_answer, scans
+from evenshard.queries import retention_answer
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.retention_model import retention_query
 from evenshard.queries.retention_plan import RetentionScan
@@ -16,7 +16,7 @@ from evenshard.queries.steps import parse_step
 from evenshard.queries.values import JsonText
 from evenshard.testing import retention_reference
 from evenshard.testing.reference import Reference, Row, compare, order_of
-from evenshard.testing.scanned import scanned_rows
+from evenshard.testing.spread import SPREADS, asked
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +86,7 @@ def case_of(pick: Pick) -> dict[str, Any]:
             "limit": pick([1, 2, 3, 4]),
             "include_duplicates": pick([True, False]),
         },
-        "layout": (pick([1, 2, 3]), pick(range(1, 21)), pick([True, False]), pick([True, False])),
+        "layout": (pick(SPREADS), pick(range(1, 21)), pick([True, False]), pick([True, False])),
     }
 
 
@@ -111,10 +111,6 @@ def triangle_of(triangle: Any) -> dict[str, Any]:
 
 def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]:
     """The answer, from shards that are lists."""
-    shards, size, rest, dictionaries = case["layout"]
-    homes: list[list[Row]] = [[] for _ in range(shards)]
-    for row in reference.rows:
-        homes[sum(row["distinct_id"].encode()) % shards].append(row)
     birth, returning = (
         parse_step(f"{name} where {where}" if where else name) for name, where in (case["birth"], case["returning"])
     )
@@ -122,18 +118,7 @@ def scanned(case: dict[str, Any], reference: Reference) -> tuple[Any, ScanStats]
     plan = retention_answer.plan_retention(query, ZoneInfo(case["zone"]), dedupe=True)
     scan = plan.scan.to_json()
     assert RetentionScan.from_json(scan) == plan.scan
-    needed = scans.columns_needed(scan)
-    partials, stats = [], []
-    for home in homes:
-        mine = [row for row in home if needed.start_ms <= row["time"] < needed.end_ms]
-        pieces = [mine[at : at + size] for at in range(0, len(mine), size)]
-        given_rows = (
-            scanned_rows(piece, indexed=number % 2 == 0, rest=rest and number % 2 == 1, dictionaries=dictionaries)
-            for number, piece in enumerate(pieces)
-        )
-        partial, one = scans.run(scan, given_rows)
-        partials.append(scans.read_partial(partial))
-        stats.append(one)
+    partials, stats = asked(reference.rows, scan, case["layout"])
     return retention_answer.finish(plan, retention_answer.merge(partials), case["now_ms"]), add_stats(stats)
 
 

@@ -178,7 +178,7 @@ def comparable(partial: bytes) -> list[Any]:
 
 
 def answered(world: World, plan: Any, owned: Any) -> tuple[list[Any], Any]:
-    found = shard_scans._scan(world.store, ACME, Epoch(1), owned, plan.to_json(), Patience(60))
+    found, _ = shard_scans._scan(world.store, ACME, Epoch(1), owned, plan.to_json(), lambda: None, Patience(60))
     rows, noted = comparable(found.partial)
     if isinstance(plan, DidScan | ReachedScan):  # nobody asks which names these saw, and what was rewritten
         return [rows], replace(found.stats, hot_events_rewritten=0)

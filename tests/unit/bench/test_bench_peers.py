@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 from evenshard.testing.bench.dataset import write_dataset
+from evenshard.testing.bench.flows import FLOWS
 from evenshard.testing.bench.funnel import FUNNEL
 from evenshard.testing.bench.generator import sessions_of
 from evenshard.testing.bench.peers import clickhouse_sql, duckdb_sql
 from evenshard.testing.bench.peers.process import EngineName, PeerError, PeerProcess, is_installed
+from evenshard.testing.bench.retention import RETENTION
 from evenshard.testing.bench.segmentation import SEGMENTATION
 
 EVENTS = 4_000
+SUITES = (SEGMENTATION, FUNNEL, RETENTION, FLOWS)
 INSTALLED: list[EngineName] = [name for name in ("clickhouse", "duckdb") if is_installed(name)]
 """Peers are an extra: what is not installed is not tested."""
 
@@ -51,13 +54,16 @@ def test_every_way_to_leave_duplicates_out_answers_the_same(engine: EngineName, 
             for sql in duckdb_sql.load(data.files):
                 peer.run(sql)
             peer.restart()
-        for question in [*SEGMENTATION.questions, *FUNNEL.questions]:
-            template = question.clickhouse if engine == "clickhouse" else question.duckdb
-            if template is None:
-                continue
+        for question in [each for suite in SUITES for each in suite.questions]:
+            templates = question.clickhouse_ways if engine == "clickhouse" else [question.duckdb]
             answers = [
-                sorted(peer.run(template.format(events=source, day=day)), key=repr) for source, day in _sources(engine)
+                sorted(peer.run(template.format(events=source, day=day)), key=repr)
+                for source, day in _sources(engine)
+                for template in templates
+                if template is not None
             ]
+            if not answers:
+                continue
             assert answers[0]
             assert all(answer == answers[0] for answer in answers), question.name
 

@@ -118,12 +118,12 @@ def test_people_see_a_tree_of_bars(cluster: FakeCluster, capfd: pytest.CaptureFi
     lines = capfd.readouterr().out.splitlines()
     assert lines[:7] == [
         "8 users",
-        "0  view       8  ████████████████████████",
-        "   ├─ a       5  ███████████████            62.5 %",
-        "   ├─ $other  2  ██████                     25.0 %",
-        "   └─ (end)   1  ███                        12.5 %",
-        "1  a          5  ███████████████",
-        "1  $other     2  ██████",
+        "0  view       8  ██████████████████████████████",
+        "   ├─ a       5  ██████████████████▊             62.5 %",
+        "   ├─ $other  2  ███████▌                        25.0 %",
+        "   └─ (end)   1  ███▊                            12.5 %",
+        "1  a          5  ██████████████████▊",
+        "1  $other     2  ███████▌",
     ]
 
 
@@ -138,6 +138,8 @@ def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
             {"step": 1, "from": "a", "to": None, "count": 1},
         ]
         assert repr(result).splitlines()[0] == "8 users"
+        back = client.flows("a", **asked, steps=1, direction="backward")
+        assert repr(back).splitlines()[0] == "8 users, by what they did before"
         with pytest.raises(EvenshardError, match="window"):
             client.flows("a", **asked, window="tomorrow")
         cluster.query_script.append(EvenshardError("QUERY_INVALID", "steps: 11 is not between 1 and 10"))

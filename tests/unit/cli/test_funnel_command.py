@@ -7,11 +7,12 @@ from typing import Any
 
 import evenshard
 import pytest
-from evenshard.cli.bars import bar
-from evenshard.cli.funnel_text import _histogram
 from evenshard.cli.main import run
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.text.bars import bar
+from evenshard.text.funnel import histogram
+from evenshard.text.paint import paint
 
 FUNNEL = ["query", "funnel", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-31"]
 STEPS = ["--step", 'view|sign up where plan in ["a"]', "--step", "*", "--step", "buy"]
@@ -147,8 +148,9 @@ def test_people_see_bars(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
     assert run([*FUNNEL, *STEPS, "--by", "plan"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert "█" * 30 + "  100.0 %" in lines[1]
-    assert lines[3].endswith("█" * 7 + "▌" + " " * 22 + "  25.0 %    50.0 %       10.0 s       10.0 s")
+    assert lines[0].endswith("of first  of previous  dropped  median time  average")
+    assert lines[1].endswith("█" * 30 + "   100.0 %")
+    assert lines[3].endswith("█" * 7 + "▌" + " " * 22 + "    25.0 %       50.0 %        2       10.0 s   10.0 s")
     assert any(line.startswith("(not set)") for line in lines)
     assert f"up to 20.0 s         2  {'█' * 30}" in lines
     assert run([*FUNNEL, *STEPS, "--count", "total", "--order", "any", "--explain-user", "ann"]) == 0
@@ -160,7 +162,7 @@ def test_people_see_bars(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
 
 def test_of_many_bars_neighbours_are_put_together() -> None:
     bars = [{"up_to_seconds": float(at + 1), "count": 1} for at in range(40)]
-    lines = _histogram(bars, "users").splitlines()
+    lines = paint([histogram(bars, "users")]).splitlines()
     assert len(lines) == 1 + 14
     assert lines[-1].split() == ["up", "to", "40.0", "s", "1", "█" * 10]
 

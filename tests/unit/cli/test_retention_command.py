@@ -8,9 +8,10 @@ from typing import Any
 import evenshard
 import pytest
 from evenshard.cli.main import run
-from evenshard.client.retention_text import triangle_text
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.text.paint import paint
+from evenshard.text.retention import triangle
 
 RETENTION = ["query", "retention", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-02"]
 BIRTH = ["--birth", 'view|sign up where plan in ["a"]']
@@ -118,7 +119,7 @@ def test_people_see_a_shaded_triangle(cluster: FakeCluster, capfd: pytest.Captur
         "            users           0           1           2",
         "2026-01-01      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %",
         "2026-01-02      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %+",
-        "average        16   █ 100.0 %   ▒  50.0 %",
+        "average        16  █ 100.0 %   ▒  50.0 %",
         "+ not over yet",
     ]
     assert lines[6] == "plan = x"
@@ -130,13 +131,13 @@ def test_a_long_triangle_is_cut_and_says_so() -> None:
         {"start": f"c{number:03}", "size": number, "returned": [0] * 20, "incomplete": [number > 190] * 20}
         for number in range(200)
     ]
-    lines = triangle_text(cohorts, [0.0] * 20).splitlines()
+    lines = paint([triangle(cohorts, [0.0] * 20)]).splitlines()
     assert [lines[1].split()[0], lines[30].split()[0], lines[31], lines[32].split()[0], lines[61].split()[0]] == [
         "c000", "c029", "…", "c170", "c199",
     ]  # fmt: skip
     assert lines[62].split()[:2] == ["average", "19,900"]
     assert lines[61].split() == ["c199", "199"]
-    assert lines[-1] == "4 more buckets: --json shows all"
+    assert lines[-1] == "4 more buckets: --json, in Python to_dict(), has all"
 
 
 def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
@@ -148,6 +149,7 @@ def test_the_client_gives_values_and_tables(cluster: FakeCluster) -> None:
             "plan": "x", "start": "2026-01-02", "size": 8, "bucket": 1, "returned": 4, "share": 0.5, "incomplete": True,
         }  # fmt: skip
         assert client.retention("a", **asked).to_arrow().num_rows == 16
+        assert (result.unit, client.retention("a", **asked, unit="week").unit) == ("day", "week")
         assert repr(result).splitlines()[1] == "2026-01-01      8  █ 100.0 %   ▒  50.0 %"
         with pytest.raises(EvenshardError, match="buckets: -1 is less than 1"):
             client.retention("a", **asked, buckets=-1)

@@ -1,10 +1,13 @@
-"""Answers to segmentations as Arrow tables: the type of the values follows the measure."""
+"""Answers as values and Arrow tables: types follow the measure; what charts need of a question comes along."""
 
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from evenshard.client.results import SegmentationResult
+from evenshard.api.v1 import query_pb2
+from evenshard.client.flows import flows_result
+from evenshard.client.results import SegmentationResult, segmentation_result
+from evenshard.client.retentions import retention_result
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,14 @@ def test_values_are_integers_or_doubles(
     series = [{"by": [], "values": values, "overall": None}]
     table = SegmentationResult(["2026-01-01", "2026-01-02"], series, {}, (), measure).to_arrow()
     assert (table.column("value").type, table.column("value").to_pylist()) == (kind, expected)
+
+
+def test_an_answer_knows_what_it_was_asked_in() -> None:
+    answer = query_pb2.QuerySegmentationResponse(buckets=["2026-01-01", "2026-02-01"], incomplete_buckets=2)
+    asked = segmentation_result(answer, ["p"], "unique", "month")
+    assert (asked.incomplete, asked.by, asked.measure, asked.unit) == (2, ("p",), "unique", "month")
+    assert set(asked.to_dict()) == {"buckets", "series", "meta"}
+    assert retention_result(query_pb2.QueryRetentionResponse(), [], "week").unit == "week"
+    assert retention_result(query_pb2.QueryRetentionResponse(), [], "").unit == "day"
+    assert flows_result(query_pb2.QueryFlowsResponse(), "backward").direction == "backward"
+    assert flows_result(query_pb2.QueryFlowsResponse(), "").direction == "forward"

@@ -1,6 +1,7 @@
 """What becomes of a tenant when somebody creates or changes it; tenants on the wire and in the directory."""
 
 import json
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -32,15 +33,19 @@ patches = st.builds(
 
 
 @st.composite
-def tenants(draw: st.DrawFn) -> Tenant:
+def slot_maps(draw: st.DrawFn) -> tuple[SlotRange, ...]:
     cuts = sorted(draw(st.sets(st.integers(1, SLOT_COUNT - 1), max_size=8)))
-    ranges = [
+    return tuple(
         SlotRange(first, last - 1, draw(st.sampled_from(SHARDS)))
         for first, last in zip([0, *cuts], [*cuts, SLOT_COUNT], strict=True)
-    ]
+    )
+
+
+@st.composite
+def tenants(draw: st.DrawFn) -> Tenant:
     name = draw(st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z"))
     settings = draw(patches).over(TenantSettings())
-    placement = Placement(Epoch(draw(st.integers(1, 1 << 40))), tuple(ranges))
+    placement = Placement(Epoch(draw(st.integers(1, 1 << 40))), draw(slot_maps()), draw(st.just(()) | slot_maps()))
     return Tenant(tenant_id(name), settings, placement, draw(st.text("0123456789abcdef", max_size=16)))
 
 
@@ -163,6 +168,41 @@ def test_a_record_from_before_retention_and_limits_has_none() -> None:
     done = json.loads(DoneRequest("create", SettingsPatch(strict=True), tenant).to_json())
     done["patch"] = done["patch"][:5]
     DoneRequest.from_json(json.dumps(done).encode()).check_same("id", "create", NAME, SettingsPatch(strict=True))
+
+
+def test_only_a_record_of_split_users_is_one_that_an_older_evenshard_refuses() -> None:
+    tenant = new_tenant(None, NAME, SettingsPatch(), SHARDS, "n")
+    whole = json.loads(tenant.to_json())
+    assert (whole["version"], "overflow" in whole, "key" in whole) == (1, False, False)
+    for change in ({"overflow": tenant.placement.slots}, {"key": "user_day"}):
+        split = replace(tenant, placement=replace(tenant.placement, **change))
+        assert json.loads(split.to_json())["version"] == 2
+        assert Tenant.from_json(split.to_json()) == split
+
+
+def test_a_slot_map_has_every_slot_once() -> None:
+    whole = even_placement(SHARDS).slots
+    for cut in (whole[1:], whole[:-1], (whole[0], *whole), (*whole[:1], *whole[2:])):
+        with pytest.raises(ValueError, match="slot"):
+            Placement(Epoch(1), cut)
+        with pytest.raises(ValueError, match="slot"):
+            Placement(Epoch(1), whole, cut)
+
+
+def test_an_overflow_shard_may_hold_rows_of_anybody_and_others_those_at_home_there() -> None:
+    apart = ShardId("shard-9")
+    home, overflow = even_placement(SHARDS), even_placement([SHARDS[2], apart]).slots
+    placement = replace(home, overflow=overflow)
+    assert placement.shards == (*SHARDS, apart)
+    assert [int(placement.held_by(shard).sum()) for shard in placement.shards] == [1365, 1365, 4096, 4096]
+    assert [int(placement.owned_by(shard).sum()) for shard in placement.shards] == [1365, 1365, 1366, 0]
+    for user in ("ann", "bob", "u1", "u2"):
+        assert placement.home_of(user) in SHARDS
+        assert home.shards_of(user) == (placement.home_of(user),)
+        assert set(placement.shards_of(user)) == {placement.home_of(user), SHARDS[2], apart}
+        assert replace(home, key="user_day").shards_of(user) == home.shards
+    assert int(replace(home, key="user_day").held_by(SHARDS[0]).sum()) == 4096
+    assert not replace(home, key="user_day").held_by(apart).any()
 
 
 def test_a_record_from_before_hot_keys_has_their_defaults() -> None:

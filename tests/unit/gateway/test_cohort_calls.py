@@ -15,6 +15,7 @@ from evenshard.ports.directory import Put
 from evenshard.testing import flows_reference, retention_reference
 from evenshard.testing.gateway_world import TENANT, GatewayWorld
 from evenshard.testing.reference import Reference, Row
+from evenshard.testing.spread import SPREADS
 
 HOUR_MS = 3_600_000
 START_MS = 1_704_067_200_000  # 2024-01-01
@@ -58,10 +59,10 @@ def never_clicked(reference: Reference) -> set[str]:
     return {user for user, rows in events_of(reference).items() if all(row["event"] != "click" for row in rows)}
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_users_are_those_for_whom_all_holds(seed: int) -> None:
-    async with GatewayWorld(shard_count=3) as world:
-        world.add(some_rows(seed))
+@pytest.mark.parametrize(("seed", "how"), [(number % 3, how) for number, how in enumerate(SPREADS)])
+async def test_users_are_those_for_whom_all_holds(seed: int, how: int | str) -> None:
+    async with GatewayWorld(shard_count=7) as world:
+        await world.spread(some_rows(seed), how)
         both = {**BUYERS, **NEVER_CLICKED}
         plan_1 = {"did": [{"step": {"events": ["view"], "where": "plan == 1"}}, *BUYERS["did"]]}
         reached = {"funnel": {"funnel": {"steps": [{"events": ["view"]}, {"events": ["buy"]}]}, "reached": 2}}
@@ -109,9 +110,10 @@ def member(names: set[str]) -> Callable[[Row], bool]:
     return lambda row: row["distinct_id"] in names
 
 
-async def test_a_cohort_filters_and_breaks_down_every_query() -> None:
-    async with GatewayWorld(shard_count=3) as world:
-        world.add(some_rows(7))
+@pytest.mark.parametrize("how", SPREADS[2:])
+async def test_a_cohort_filters_and_breaks_down_every_query(how: int | str) -> None:
+    async with GatewayWorld(shard_count=7) as world:
+        await world.spread(some_rows(7), how)
         await world.save_cohort("heavy buyers", BUYERS)
         name, mine = "$cohort:heavy buyers", buyers(world.reference)
         where = f"`{name}` == true"

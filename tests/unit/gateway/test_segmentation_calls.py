@@ -267,3 +267,24 @@ async def test_a_changed_time_zone_changes_answers_and_not_data() -> None:
         assert answers[0] == answers[3]
         assert answers[0] != answers[1] != answers[2] != answers[0]
         assert {name: shard.rows for name, shard in world.shards.items()} == before
+
+
+@pytest.mark.parametrize(("unit", "hours"), [("day", 24), ("hour", 1), ("week", 24 * 7)])
+async def test_buckets_that_are_not_over_are_counted_in_the_tenants_zone_also_where_the_rest_is_known(
+    unit: str, hours: int
+) -> None:
+    async with GatewayWorld(settings=TenantSettings(timezone="America/New_York")) as world:
+        world.add(some_rows(1, 9))
+        begin_ms = START_MS + 5 * 3_600_000  # midnight in New York
+        size_ms = hours * 3_600_000
+        for passed in (2, 1, 0, 3):
+            for now_ms, over in (
+                (begin_ms + passed * size_ms, passed),
+                (begin_ms + (passed + 1) * size_ms - 1, passed),
+            ):
+                world.clock.jump_wall(now_ms - world.clock.now_ms())
+                got = await world.segmentation(from_date="2024-01-01", to_date="2024-01-28", unit=unit)
+                assert len(got.buckets) - got.incomplete_buckets == over
+        world.clock.jump_wall(begin_ms + 28 * DAY_MS - world.clock.now_ms())
+        got = await world.segmentation(from_date="2024-01-01", to_date="2024-01-28", unit=unit)
+        assert got.incomplete_buckets == 0

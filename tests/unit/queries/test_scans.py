@@ -25,10 +25,10 @@ def test_a_scan_reads_back_as_it_was_written() -> None:
 
 def test_a_scan_reads_no_more_than_it_needs() -> None:
     berlin = (1_704_063_600_000, 1_704_236_400_000)
-    assert scans.columns_needed(plan_of().to_json()) == (("time",), (), *berlin, False)
+    assert scans.columns_needed(plan_of().to_json()) == (("time",), (), *berlin, False, ())
     assert scans.columns_needed(
         plan_of(by=["$event", "dir"], where='$insert_id == "x" or ext != 3', measure="unique").to_json()
-    ) == (("event", "insert_id", "time"), ("dir", "ext"), *berlin, True)
+    ) == (("event", "insert_id", "time"), ("dir", "ext"), *berlin, True, ())
     assert scans.columns_needed(plan_of(events=["view"]).to_json()).fields == ("event", "time")
 
 

@@ -442,11 +442,11 @@ def test_a_catalog_without_deletions_is_one_that_older_versions_read() -> None:
     shard = Shard()
     shard.add(ANN)
     shard.store.compact(ACME)
-    assert shard.store._state.catalog._connection.execute(
+    assert shard.store._state.catalog._rows._connection.execute(
         "SELECT value FROM entries WHERE key = 'meta/format'"
     ).fetchone() == (b"1",)
     shard.delete("ann")
-    assert shard.store._state.catalog._connection.execute(
+    assert shard.store._state.catalog._rows._connection.execute(
         "SELECT value FROM entries WHERE key = 'meta/format'"
     ).fetchone() == (b"2",)
 

@@ -89,7 +89,8 @@ def test_the_payload_is_not_copied_on_writing() -> None:
 def test_a_log_without_an_end_marker_was_not_stopped_cleanly() -> None:
     assert not read(log_bytes(content(5, b"a"))[0]).clean
     assert not read(log_bytes(None, content(5, b"a"))[0]).clean
-    assert read(log_bytes()[0]).clean
+    assert not read(log_bytes()[0]).clean
+    assert read(log_bytes(None)[0]).clean
 
 
 def test_a_torn_end_is_cut_wherever_it_is_torn() -> None:

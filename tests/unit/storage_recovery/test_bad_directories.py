@@ -13,7 +13,8 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.log import frame
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, FileHeader, encode_file_header
 from evenshard.storage.settings import StorageSettings

@@ -338,9 +338,9 @@ def test_a_log_that_ends_too_early_is_refused_until_it_is_given_up() -> None:
 
 def test_a_log_that_is_gone_is_begun_anew_once_it_is_given_up() -> None:
     shard = Shard()
+    shard.add(click(2), tenant="other")
     shard.add(click(1))
     shard.store.compact(ACME)
-    shard.add(click(2), tenant="other")
     shard.store.close()
     shard.disk.unlink(FIRST_LOG)
     with pytest.raises(EvenshardError, match="there is no log"):

@@ -9,7 +9,8 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.runtime.disk import LocalDisk
-from evenshard.storage.catalog import FILE, Catalog
+from evenshard.storage.catalog import Catalog
+from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.segment.info import SegmentInfo, file_names
 from evenshard.testing.disk import MemoryDisk
@@ -243,7 +244,7 @@ def test_users_of_retired_deletions_stand_nowhere_although_pages_were_split(tmp_
     """Overwriting what is removed is not enough: with this seed, a page that was split keeps copies of what moved."""
     disk = LocalDisk(tmp_path)
     catalog = Catalog.open(disk, SHARD)
-    catalog._connection.execute("PRAGMA synchronous=OFF")
+    catalog._rows._connection.execute("PRAGMA synchronous=OFF")
     random, waiting = Random(3), []
     for seq in range(1, 301):
         users = tuple(f"SECRET-{random.getrandbits(40):010x}" for _ in range(random.randrange(1, 40)))

@@ -78,14 +78,16 @@ class SegmentationSeries(_message.Message):
     def __init__(self, by: _Optional[_Iterable[_Union[GroupValue, _Mapping]]] = ..., values: _Optional[_Iterable[_Union[MeasureValue, _Mapping]]] = ..., overall: _Optional[_Union[MeasureValue, _Mapping]] = ...) -> None: ...
 
 class QuerySegmentationResponse(_message.Message):
-    __slots__ = ("buckets", "series", "meta")
+    __slots__ = ("buckets", "series", "meta", "incomplete_buckets")
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
     SERIES_FIELD_NUMBER: _ClassVar[int]
     META_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_BUCKETS_FIELD_NUMBER: _ClassVar[int]
     buckets: _containers.RepeatedScalarFieldContainer[str]
     series: _containers.RepeatedCompositeFieldContainer[SegmentationSeries]
     meta: _common_pb2.Meta
-    def __init__(self, buckets: _Optional[_Iterable[str]] = ..., series: _Optional[_Iterable[_Union[SegmentationSeries, _Mapping]]] = ..., meta: _Optional[_Union[_common_pb2.Meta, _Mapping]] = ...) -> None: ...
+    incomplete_buckets: int
+    def __init__(self, buckets: _Optional[_Iterable[str]] = ..., series: _Optional[_Iterable[_Union[SegmentationSeries, _Mapping]]] = ..., meta: _Optional[_Union[_common_pb2.Meta, _Mapping]] = ..., incomplete_buckets: _Optional[int] = ...) -> None: ...
 
 class FunnelStep(_message.Message):
     __slots__ = ("events", "where")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from evenshard.api.v1 import common_pb2 as evenshard_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65venshard/v1/shard.proto\x12\x0c\x65venshard.v1\x1a\x19\x65venshard/v1/common.proto\"A\n\x13\x41ppendEventsRequest\x12*\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x19.evenshard.v1.TenantBatch\"Q\n\x0bTenantBatch\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\tarrow_ipc\x18\x03 \x01(\x0c\x12\x10\n\x08hot_bits\x18\x04 \x01(\x0c\"C\n\x14\x41ppendEventsResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.evenshard.v1.TenantAppend\"\x83\x01\n\x0cTenantAppend\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0e\x64uplicate_bits\x18\x03 \x01(\x0c\x12\x12\n\nduplicates\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\"M\n\x0bScanRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04scan\x18\x03 \x01(\x0c\x12\x11\n\tknown_tag\x18\x04 \x01(\t\"\xc7\x01\n\tScanStats\x12\x1e\n\x16\x64uplicates_skipped_log\x18\x01 \x01(\x03\x12\"\n\x1a\x64uplicates_skipped_segment\x18\x02 \x01(\x03\x12\x14\n\x0crows_scanned\x18\x03 \x01(\x03\x12\x15\n\rbytes_scanned\x18\x04 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x05 \x01(\t\x12\x1c\n\x14hot_events_rewritten\x18\x06 \x01(\x03\x12\x15\n\rrows_given_up\x18\x07 \x01(\x03\"g\n\x0cScanResponse\x12\x0f\n\x07partial\x18\x01 \x01(\x0c\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.evenshard.v1.ScanStats\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x11\n\tunchanged\x18\x04 \x01(\x08\"~\n\x0fScanRowsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08start_ms\x18\x03 \x01(\x03\x12\x0e\n\x06\x65nd_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x05 \x03(\t\x12\x1a\n\x12include_duplicates\x18\x06 \x01(\x08\"M\n\x10ScanRowsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.evenshard.v1.ScanStats\"J\n\x0e\x43ompactRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03\x64\x61y\x18\x03 \x01(\t\x12\x0c\n\x04wait\x18\x04 \x01(\x08\"j\n\x0f\x43ompactResponse\x12\x18\n\x10segments_written\x18\x01 \x01(\x03\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x19\n\x11\x64uplicates_marked\x18\x03 \x01(\x03\x12\x14\n\x0c\x62\x61\x63klog_rows\x18\x04 \x01(\x03\";\n\x19SetShardCompactionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\"J\n\x1aSetShardCompactionResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.evenshard.v1.CompactionState\"(\n\x16GetShardStorageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"\x94\x01\n\x12ShardTenantStorage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08log_rows\x18\x02 \x01(\x03\x12\x14\n\x0csegment_rows\x18\x03 \x01(\x03\x12\x16\n\x0e\x64uplicate_rows\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x03\x12\r\n\x05\x66iles\x18\x06 \x01(\x03\x12\r\n\x05\x62ytes\x18\x07 \x01(\x03\"\xaa\x01\n\x17GetShardStorageResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32 .evenshard.v1.ShardTenantStorage\x12\x31\n\ncompaction\x18\x02 \x01(\x0b\x32\x1d.evenshard.v1.CompactionState\x12)\n\x06memory\x18\x03 \x01(\x0b\x32\x19.evenshard.v1.ShardMemory\"Z\n\x10HideUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x04 \x03(\t\"!\n\x11HideUsersResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\"H\n\x13RaiseHorizonRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x12\n\nhorizon_ms\x18\x03 \x01(\x03\"*\n\x14RaiseHorizonResponse\x12\x12\n\nhorizon_ms\x18\x01 \x01(\x03\"@\n\x0cPurgeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\toperation\x18\x03 \x01(\t\"X\n\rPurgeResponse\x12\x0e\n\x06purged\x18\x01 \x01(\x08\x12\x11\n\trows_left\x18\x02 \x01(\x03\x12\x11\n\trows_done\x18\x03 \x01(\x03\x12\x11\n\twaits_for\x18\x04 \x01(\t2\xe9\x05\n\x0cShardService\x12U\n\x0c\x41ppendEvents\x12!.evenshard.v1.AppendEventsRequest\x1a\".evenshard.v1.AppendEventsResponse\x12=\n\x04Scan\x12\x19.evenshard.v1.ScanRequest\x1a\x1a.evenshard.v1.ScanResponse\x12K\n\x08ScanRows\x12\x1d.evenshard.v1.ScanRowsRequest\x1a\x1e.evenshard.v1.ScanRowsResponse0\x01\x12\x46\n\x07\x43ompact\x12\x1c.evenshard.v1.CompactRequest\x1a\x1d.evenshard.v1.CompactResponse\x12g\n\x12SetShardCompaction\x12\'.evenshard.v1.SetShardCompactionRequest\x1a(.evenshard.v1.SetShardCompactionResponse\x12L\n\tHideUsers\x12\x1e.evenshard.v1.HideUsersRequest\x1a\x1f.evenshard.v1.HideUsersResponse\x12U\n\x0cRaiseHorizon\x12!.evenshard.v1.RaiseHorizonRequest\x1a\".evenshard.v1.RaiseHorizonResponse\x12@\n\x05Purge\x12\x1a.evenshard.v1.PurgeRequest\x1a\x1b.evenshard.v1.PurgeResponse\x12^\n\x0fGetShardStorage\x12$.evenshard.v1.GetShardStorageRequest\x1a%.evenshard.v1.GetShardStorageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65venshard/v1/shard.proto\x12\x0c\x65venshard.v1\x1a\x19\x65venshard/v1/common.proto\"A\n\x13\x41ppendEventsRequest\x12*\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x19.evenshard.v1.TenantBatch\"Q\n\x0bTenantBatch\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\tarrow_ipc\x18\x03 \x01(\x0c\x12\x10\n\x08hot_bits\x18\x04 \x01(\x0c\"C\n\x14\x41ppendEventsResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.evenshard.v1.TenantAppend\"\x83\x01\n\x0cTenantAppend\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0e\x64uplicate_bits\x18\x03 \x01(\x0c\x12\x12\n\nduplicates\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\"{\n\x0bScanRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0c\n\x04scan\x18\x03 \x01(\x0c\x12\x11\n\tknown_tag\x18\x04 \x01(\t\x12\x13\n\x0bsplit_users\x18\x05 \x03(\t\x12\x17\n\x0fsplit_bytes_max\x18\x06 \x01(\x03\"\xc7\x01\n\tScanStats\x12\x1e\n\x16\x64uplicates_skipped_log\x18\x01 \x01(\x03\x12\"\n\x1a\x64uplicates_skipped_segment\x18\x02 \x01(\x03\x12\x14\n\x0crows_scanned\x18\x03 \x01(\x03\x12\x15\n\rbytes_scanned\x18\x04 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x05 \x01(\t\x12\x1c\n\x14hot_events_rewritten\x18\x06 \x01(\x03\x12\x15\n\rrows_given_up\x18\x07 \x01(\x03\"\xa5\x01\n\x0cScanResponse\x12\x0f\n\x07partial\x18\x01 \x01(\x0c\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.evenshard.v1.ScanStats\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x11\n\tunchanged\x18\x04 \x01(\x08\x12\x12\n\nsplit_rows\x18\x05 \x03(\x0c\x12\x13\n\x0bsplit_users\x18\x06 \x03(\t\x12\x13\n\x0bsplit_bytes\x18\x07 \x01(\x03\"~\n\x0fScanRowsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08start_ms\x18\x03 \x01(\x03\x12\x0e\n\x06\x65nd_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x05 \x03(\t\x12\x1a\n\x12include_duplicates\x18\x06 \x01(\x08\"M\n\x10ScanRowsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.evenshard.v1.ScanStats\"J\n\x0e\x43ompactRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03\x64\x61y\x18\x03 \x01(\t\x12\x0c\n\x04wait\x18\x04 \x01(\x08\"j\n\x0f\x43ompactResponse\x12\x18\n\x10segments_written\x18\x01 \x01(\x03\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x19\n\x11\x64uplicates_marked\x18\x03 \x01(\x03\x12\x14\n\x0c\x62\x61\x63klog_rows\x18\x04 \x01(\x03\";\n\x19SetShardCompactionRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\"J\n\x1aSetShardCompactionResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.evenshard.v1.CompactionState\"(\n\x16GetShardStorageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"\x94\x01\n\x12ShardTenantStorage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08log_rows\x18\x02 \x01(\x03\x12\x14\n\x0csegment_rows\x18\x03 \x01(\x03\x12\x16\n\x0e\x64uplicate_rows\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x03\x12\r\n\x05\x66iles\x18\x06 \x01(\x03\x12\r\n\x05\x62ytes\x18\x07 \x01(\x03\"\xaa\x01\n\x17GetShardStorageResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32 .evenshard.v1.ShardTenantStorage\x12\x31\n\ncompaction\x18\x02 \x01(\x0b\x32\x1d.evenshard.v1.CompactionState\x12)\n\x06memory\x18\x03 \x01(\x0b\x32\x19.evenshard.v1.ShardMemory\"Z\n\x10HideUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x04 \x03(\t\"!\n\x11HideUsersResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\"H\n\x13RaiseHorizonRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x12\n\nhorizon_ms\x18\x03 \x01(\x03\"*\n\x14RaiseHorizonResponse\x12\x12\n\nhorizon_ms\x18\x01 \x01(\x03\"@\n\x0cPurgeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\toperation\x18\x03 \x01(\t\"X\n\rPurgeResponse\x12\x0e\n\x06purged\x18\x01 \x01(\x08\x12\x11\n\trows_left\x18\x02 \x01(\x03\x12\x11\n\trows_done\x18\x03 \x01(\x03\x12\x11\n\twaits_for\x18\x04 \x01(\t2\xe9\x05\n\x0cShardService\x12U\n\x0c\x41ppendEvents\x12!.evenshard.v1.AppendEventsRequest\x1a\".evenshard.v1.AppendEventsResponse\x12=\n\x04Scan\x12\x19.evenshard.v1.ScanRequest\x1a\x1a.evenshard.v1.ScanResponse\x12K\n\x08ScanRows\x12\x1d.evenshard.v1.ScanRowsRequest\x1a\x1e.evenshard.v1.ScanRowsResponse0\x01\x12\x46\n\x07\x43ompact\x12\x1c.evenshard.v1.CompactRequest\x1a\x1d.evenshard.v1.CompactResponse\x12g\n\x12SetShardCompaction\x12\'.evenshard.v1.SetShardCompactionRequest\x1a(.evenshard.v1.SetShardCompactionResponse\x12L\n\tHideUsers\x12\x1e.evenshard.v1.HideUsersRequest\x1a\x1f.evenshard.v1.HideUsersResponse\x12U\n\x0cRaiseHorizon\x12!.evenshard.v1.RaiseHorizonRequest\x1a\".evenshard.v1.RaiseHorizonResponse\x12@\n\x05Purge\x12\x1a.evenshard.v1.PurgeRequest\x1a\x1b.evenshard.v1.PurgeResponse\x12^\n\x0fGetShardStorage\x12$.evenshard.v1.GetShardStorageRequest\x1a%.evenshard.v1.GetShardStorageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,41 +41,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTAPPEND']._serialized_start=289
   _globals['_TENANTAPPEND']._serialized_end=420
   _globals['_SCANREQUEST']._serialized_start=422
-  _globals['_SCANREQUEST']._serialized_end=499
-  _globals['_SCANSTATS']._serialized_start=502
-  _globals['_SCANSTATS']._serialized_end=701
-  _globals['_SCANRESPONSE']._serialized_start=703
-  _globals['_SCANRESPONSE']._serialized_end=806
-  _globals['_SCANROWSREQUEST']._serialized_start=808
-  _globals['_SCANROWSREQUEST']._serialized_end=934
-  _globals['_SCANROWSRESPONSE']._serialized_start=936
-  _globals['_SCANROWSRESPONSE']._serialized_end=1013
-  _globals['_COMPACTREQUEST']._serialized_start=1015
-  _globals['_COMPACTREQUEST']._serialized_end=1089
-  _globals['_COMPACTRESPONSE']._serialized_start=1091
-  _globals['_COMPACTRESPONSE']._serialized_end=1197
-  _globals['_SETSHARDCOMPACTIONREQUEST']._serialized_start=1199
-  _globals['_SETSHARDCOMPACTIONREQUEST']._serialized_end=1258
-  _globals['_SETSHARDCOMPACTIONRESPONSE']._serialized_start=1260
-  _globals['_SETSHARDCOMPACTIONRESPONSE']._serialized_end=1334
-  _globals['_GETSHARDSTORAGEREQUEST']._serialized_start=1336
-  _globals['_GETSHARDSTORAGEREQUEST']._serialized_end=1376
-  _globals['_SHARDTENANTSTORAGE']._serialized_start=1379
-  _globals['_SHARDTENANTSTORAGE']._serialized_end=1527
-  _globals['_GETSHARDSTORAGERESPONSE']._serialized_start=1530
-  _globals['_GETSHARDSTORAGERESPONSE']._serialized_end=1700
-  _globals['_HIDEUSERSREQUEST']._serialized_start=1702
-  _globals['_HIDEUSERSREQUEST']._serialized_end=1792
-  _globals['_HIDEUSERSRESPONSE']._serialized_start=1794
-  _globals['_HIDEUSERSRESPONSE']._serialized_end=1827
-  _globals['_RAISEHORIZONREQUEST']._serialized_start=1829
-  _globals['_RAISEHORIZONREQUEST']._serialized_end=1901
-  _globals['_RAISEHORIZONRESPONSE']._serialized_start=1903
-  _globals['_RAISEHORIZONRESPONSE']._serialized_end=1945
-  _globals['_PURGEREQUEST']._serialized_start=1947
-  _globals['_PURGEREQUEST']._serialized_end=2011
-  _globals['_PURGERESPONSE']._serialized_start=2013
-  _globals['_PURGERESPONSE']._serialized_end=2101
-  _globals['_SHARDSERVICE']._serialized_start=2104
-  _globals['_SHARDSERVICE']._serialized_end=2849
+  _globals['_SCANREQUEST']._serialized_end=545
+  _globals['_SCANSTATS']._serialized_start=548
+  _globals['_SCANSTATS']._serialized_end=747
+  _globals['_SCANRESPONSE']._serialized_start=750
+  _globals['_SCANRESPONSE']._serialized_end=915
+  _globals['_SCANROWSREQUEST']._serialized_start=917
+  _globals['_SCANROWSREQUEST']._serialized_end=1043
+  _globals['_SCANROWSRESPONSE']._serialized_start=1045
+  _globals['_SCANROWSRESPONSE']._serialized_end=1122
+  _globals['_COMPACTREQUEST']._serialized_start=1124
+  _globals['_COMPACTREQUEST']._serialized_end=1198
+  _globals['_COMPACTRESPONSE']._serialized_start=1200
+  _globals['_COMPACTRESPONSE']._serialized_end=1306
+  _globals['_SETSHARDCOMPACTIONREQUEST']._serialized_start=1308
+  _globals['_SETSHARDCOMPACTIONREQUEST']._serialized_end=1367
+  _globals['_SETSHARDCOMPACTIONRESPONSE']._serialized_start=1369
+  _globals['_SETSHARDCOMPACTIONRESPONSE']._serialized_end=1443
+  _globals['_GETSHARDSTORAGEREQUEST']._serialized_start=1445
+  _globals['_GETSHARDSTORAGEREQUEST']._serialized_end=1485
+  _globals['_SHARDTENANTSTORAGE']._serialized_start=1488
+  _globals['_SHARDTENANTSTORAGE']._serialized_end=1636
+  _globals['_GETSHARDSTORAGERESPONSE']._serialized_start=1639
+  _globals['_GETSHARDSTORAGERESPONSE']._serialized_end=1809
+  _globals['_HIDEUSERSREQUEST']._serialized_start=1811
+  _globals['_HIDEUSERSREQUEST']._serialized_end=1901
+  _globals['_HIDEUSERSRESPONSE']._serialized_start=1903
+  _globals['_HIDEUSERSRESPONSE']._serialized_end=1936
+  _globals['_RAISEHORIZONREQUEST']._serialized_start=1938
+  _globals['_RAISEHORIZONREQUEST']._serialized_end=2010
+  _globals['_RAISEHORIZONRESPONSE']._serialized_start=2012
+  _globals['_RAISEHORIZONRESPONSE']._serialized_end=2054
+  _globals['_PURGEREQUEST']._serialized_start=2056
+  _globals['_PURGEREQUEST']._serialized_end=2120
+  _globals['_PURGERESPONSE']._serialized_start=2122
+  _globals['_PURGERESPONSE']._serialized_end=2210
+  _globals['_SHARDSERVICE']._serialized_start=2213
+  _globals['_SHARDSERVICE']._serialized_end=2958
 # @@protoc_insertion_point(module_scope)

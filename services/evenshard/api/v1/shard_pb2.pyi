@@ -48,16 +48,20 @@ class TenantAppend(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "scan", "known_tag")
+    __slots__ = ("tenant", "epoch", "scan", "known_tag", "split_users", "split_bytes_max")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SCAN_FIELD_NUMBER: _ClassVar[int]
     KNOWN_TAG_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_USERS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     scan: bytes
     known_tag: str
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ..., known_tag: _Optional[str] = ...) -> None: ...
+    split_users: _containers.RepeatedScalarFieldContainer[str]
+    split_bytes_max: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., scan: _Optional[bytes] = ..., known_tag: _Optional[str] = ..., split_users: _Optional[_Iterable[str]] = ..., split_bytes_max: _Optional[int] = ...) -> None: ...
 
 class ScanStats(_message.Message):
     __slots__ = ("duplicates_skipped_log", "duplicates_skipped_segment", "rows_scanned", "bytes_scanned", "data_version", "hot_events_rewritten", "rows_given_up")
@@ -78,16 +82,22 @@ class ScanStats(_message.Message):
     def __init__(self, duplicates_skipped_log: _Optional[int] = ..., duplicates_skipped_segment: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., bytes_scanned: _Optional[int] = ..., data_version: _Optional[str] = ..., hot_events_rewritten: _Optional[int] = ..., rows_given_up: _Optional[int] = ...) -> None: ...
 
 class ScanResponse(_message.Message):
-    __slots__ = ("partial", "stats", "tag", "unchanged")
+    __slots__ = ("partial", "stats", "tag", "unchanged", "split_rows", "split_users", "split_bytes")
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_USERS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     partial: bytes
     stats: ScanStats
     tag: str
     unchanged: bool
-    def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ..., tag: _Optional[str] = ..., unchanged: _Optional[bool] = ...) -> None: ...
+    split_rows: _containers.RepeatedScalarFieldContainer[bytes]
+    split_users: _containers.RepeatedScalarFieldContainer[str]
+    split_bytes: int
+    def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ..., tag: _Optional[str] = ..., unchanged: _Optional[bool] = ..., split_rows: _Optional[_Iterable[bytes]] = ..., split_users: _Optional[_Iterable[str]] = ..., split_bytes: _Optional[int] = ...) -> None: ...
 
 class ScanRowsRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates")

@@ -53,6 +53,12 @@ class Wanted:
     users: bool
     may_matter: Callable[[Held], bool] | None = None
     """False of rows that need not be read; None: all have to be."""
+    late: Sequence[str] = ()
+    """Fields that are read if it comes to that, of hot rows at once."""
+
+    @property
+    def fields_if_hot(self) -> Sequence[str]:
+        return tuple(dict.fromkeys((*self.fields, *self.late, *SHOWN_NEEDS)))
 
 
 class ColumnScan:
@@ -183,15 +189,19 @@ class _SegmentSource:
         with self._reading(self._segment.info):
             hot = self._segment.hot(self._part)
             others = np.ones(self._part.rows, np.bool_) if hot is None else ~hot
-            fields = tuple(dict.fromkeys((*self._wanted.fields, *SHOWN_NEEDS)))
-            return self._rows(others, fields).kept()
+            return self._rows(others, self._wanted.fields_if_hot).kept()
+
+    def _late(self, field: str) -> tuple[pa.Array, int]:
+        with self._reading(self._segment.info):
+            found = self._segment.columns(self._part, [field])[field]
+            return found, self._segment.bytes_of(self._part, [field])
 
     def _rows(self, left_out: Bools | None, fields: Sequence[str]) -> ScannedRows:
         names = self._segment.reader.names_for(fields, self._wanted.properties)
         columns = self._segment.columns(self._part, names)
         record = pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
         size = self._segment.bytes_of(self._part, names)
-        return ScannedRows(record, True, size, self._keep(left_out))
+        return ScannedRows(record, True, size, self._keep(left_out), late=self._late)
 
     def _keep(self, left_out: Bools | None) -> Bools | None:
         segment, part = self._segment, self._part
@@ -240,8 +250,11 @@ class _BlockSource:
 
     def _read_hot(self) -> ScannedRows:
         assert self._block.hot is not None
-        fields = tuple(dict.fromkeys((*self._wanted.fields, *SHOWN_NEEDS)))
-        return self._rows(~self._block.hot, fields).kept()
+        return self._rows(~self._block.hot, self._wanted.fields_if_hot).kept()
+
+    def _late(self, field: str) -> tuple[pa.Array, int]:
+        found = self._block.batch.record.column(field)
+        return found, int(found.nbytes)
 
     def _rows(self, left_out: Bools | None, fields: Sequence[str]) -> ScannedRows:
         block = self._block
@@ -254,7 +267,7 @@ class _BlockSource:
             names.append(HOT)
             arrays.append(pa.array(np.zeros(block.rows, np.bool_) if block.hot is None else block.hot))
         record = pa.RecordBatch.from_arrays([*arrays, self._facts.duplicates], names=[*names, DUPLICATE])
-        return ScannedRows(record, False, int(record.nbytes), self._keep(left_out))
+        return ScannedRows(record, False, int(record.nbytes), self._keep(left_out), late=self._late)
 
     def _column(self, name: str) -> pa.Array:
         column = self._block.batch.record.column(name)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evenshard.errors import EvenshardError
-from evenshard.events.user_runs import UserRuns
+from evenshard.events.packed_runs import PackedRuns, packed
+from evenshard.events.user_runs import Int32, UserRuns
 from evenshard.events.users import NO_PEOPLE, People, united
 from evenshard.ids import TenantId
 from evenshard.storage.columns.cache import ColumnCache
@@ -19,12 +20,28 @@ class Users:
 
     people: People
     runs: Mapping[Hashable, UserRuns]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is kept: runs packed, where they would not fit as they are."""
+
+    people: People
+    runs: Mapping[Hashable, UserRuns | PackedRuns]
     deletions: int
     """Up to this seq: a later one may have ended users."""
 
     @property
     def bytes(self) -> int:
         return self.people.bytes + sum(runs.bytes for runs in self.runs.values())
+
+    def packed(self) -> "_Held":
+        runs = {key: each if isinstance(each, PackedRuns) else packed(each) for key, each in self.runs.items()}
+        return replace(self, runs=runs)
+
+    def of(self, sources: "Sequence[Source]") -> Users:
+        """As scans read them."""
+        return Users(self.people, {source.key: _plain(self.runs[source.key]) for source in sources})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +62,46 @@ def users_of(
     live: Callable[[Hashable], bool],
     seq: int,
 ) -> Users:
-    """The users of ``sources`` at least. ``live``: whether a source is still there; others are forgotten. ``seq``: of
+    """The users of ``sources``. ``live``: whether a source is still there; others are forgotten. ``seq``: of
     the last deletion; users known before it are forgotten, for they may be deleted ones.
 
     Raises ``QUERY_INVALID`` where they do not fit into the cache.
     """
     key = ("users", tenant)
-    held: Users | None = cache.get(key, scan)
+    held: _Held | None = cache.get(key, scan)
     if held is None or held.deletions != seq:
-        held = Users(NO_PEOPLE, {}, seq)
+        held = _Held(NO_PEOPLE, {}, seq)
     fresh = [source for source in sources if source.key not in held.runs]
     if not fresh:
-        return held
+        return held.of(sources)
     own = [source.own_runs() for source in fresh]
     found = united(held.people, [each.people for each in own])
-    renumbered = found.numbers[0]
-    runs = {
-        key: runs if renumbered is None else replace(runs, numbers=renumbered[runs.numbers])
-        for key, runs in held.runs.items()
-        if live(key)
-    }
+    runs = {key: _renumbered(each, found.numbers[0]) for key, each in held.runs.items() if live(key)}
     for source, each, numbers in zip(fresh, own, found.numbers[1:], strict=True):
         assert numbers is not None
         runs[source.key] = replace(each.runs, numbers=numbers[each.runs.numbers].astype(np.int32, copy=False))
-    users = Users(found.people, runs, seq)
-    if users.bytes > cache.bytes_max:
+    held = _Held(found.people, runs, seq)
+    if held.bytes > cache.bytes_max:
+        held = held.packed()
+    if held.bytes > cache.bytes_max:
         raise EvenshardError(
             "QUERY_INVALID",
-            f"the {len(users.people)} users of {tenant} on this shard need {users.bytes} bytes of memory, of "
+            f"the {len(held.people)} users of {tenant} on this shard need {held.bytes} bytes of memory, of "
             f"{cache.bytes_max} that there are",
             hint="ask for fewer days, spread the tenant over more shards, or raise shard_memory_bytes",
         )
-    cache.put(key, users, users.bytes, scan)
-    return users
+    cache.put(key, held, held.bytes, scan)
+    return held.of(sources)
+
+
+def _plain(runs: UserRuns | PackedRuns) -> UserRuns:
+    return runs.unpacked() if isinstance(runs, PackedRuns) else runs
+
+
+def _renumbered(runs: UserRuns | PackedRuns, numbers: Int32 | None) -> UserRuns | PackedRuns:
+    """``numbers``: the new one of each; None: they are as they were."""
+    if numbers is None:
+        return runs
+    plain = _plain(runs)
+    plain = replace(plain, numbers=numbers[plain.numbers])
+    return packed(plain) if isinstance(runs, PackedRuns) else plain

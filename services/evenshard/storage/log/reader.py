@@ -1,10 +1,11 @@
 """Reads one log file piece by piece: frames, and *holes* where frames should be and cannot be read.
 
-A bad frame is *torn* only in the last file, with no frame after it and no sign that it had been synced: that may be
-cut. Everything else is a hole, named by file, offset and the rows it held, and never skipped in silence.
+A bad frame is *torn* only in the last file, with no frame after it, no sign that it had been synced, and no record that
+it is damage: that may be cut. Everything else is a hole, named by file, offset and the rows it held, and never skipped
+in silence.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +47,7 @@ class LogFile:
     end_offset: int
     end_row: int
     clean: bool
-    """It ends with the marker of a clean stop (or holds no frame at all)."""
+    """It ends with the marker of a clean stop."""
     torn: str
     """Why the bytes from ``end_offset`` on have to be cut; empty: nothing is there."""
 
@@ -113,9 +114,11 @@ class LogFileReader:
         last: bool,
         synced_row: int = 0,
         expected_row: int | None = None,
+        quarantined: Collection[int] = (),
     ) -> None:
         """``synced_row``: rows below it are known to have been synced (the catalog says so). ``expected_row``: where
-        the file before ended; used where this one's header cannot be read.
+        the file before ended; used where this one's header cannot be read. ``quarantined``: offsets of what is on
+        record as damage.
 
         Raises ``FORMAT_TOO_NEW`` and ``DATA_DAMAGED``.
         """
@@ -125,6 +128,7 @@ class LogFileReader:
         self._number = number
         self._last = last
         self._synced_row = synced_row
+        self._quarantined = quarantined
         self._window = memoryview(b"")
         self._window_at = 0
         self.header_fault = ""
@@ -137,7 +141,7 @@ class LogFileReader:
         self.end_offset = FILE_HEADER_BYTES
         self.end_row: int | None = self.first_row
         """None: how many rows were lost at the end is not known."""
-        self.clean = True
+        self.clean = False
         self.ends_in_hole = False
         self.torn = ""
 
@@ -216,6 +220,8 @@ class LogFileReader:
             return f"{bad.reason}, and a later file exists"
         if row < self._synced_row:
             return f"{bad.reason}, although it was synced"
+        if offset in self._quarantined:
+            return f"{bad.reason}, and it is in quarantine"
         later = self._next_frame(offset + 1, row)
         if later is not None:
             known = ", which says that it was synced" if later.synced_bytes > offset else ""

@@ -12,7 +12,7 @@ class Options:
     rounds: int | None = None
     """Runs, or repetitions of a question; the median is printed."""
     seconds: float | None = None
-    """How long ``ingest_sustained`` imports."""
+    """How long ``ingest_sustained`` imports, and ``query_under_ingest`` asks."""
     folder: Path | None = None
     """Where the data goes, the peers' too; None: the temporary directory."""
     peers: bool = True

@@ -34,9 +34,10 @@ NEVER_COMPACT: Final = (
     "compact_bytes=1000000000000",
     "compact_age_seconds=1000000",
     "log_age_seconds=1000000",
-    "shard_memory_bytes=4294967296",
+    "shard_memory_bytes=8589934592",
 )
-"""Half of the events stay in the tail: the default memory would have it compacted when it is half full."""
+"""Half of the events stay in the tail, as many bytes as they take when it was just replayed: with less memory it would
+be compacted, while questions are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ class Question:
     """A condition on event, distinct_id, time or insert_id that may hold before duplicates are left out."""
     clickhouse_settings: Sequence[str] = ("",)
     """Each is tried; the fastest counts."""
+    clickhouse_too: Sequence[str] = ()
+    """Other ways to ask the same, tried as well."""
+
+    @property
+    def clickhouse_ways(self) -> Sequence[str]:
+        return (self.clickhouse, *self.clickhouse_too)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,10 @@ def _ours(
     suite: Suite, data: Dataset, place: Path, rounds_warm: int, rounds_cold: int
 ) -> tuple[Answers, Answers, dict[str, Any]]:
     with ClusterProcess(place / "evenshard", shards=SHARDS, settings=NEVER_COMPACT) as cluster:
-        loaded = _load(cluster, data)
+        loaded = load(cluster, data)
         warm = {}
         if rounds_warm:
-            with _client(cluster) as client:
+            with connected(cluster) as client:
                 for question in suite.questions:
                     _timed(question, client)
                     warm[question.name] = median_of(lambda at=question: _timed(at, client), rounds_warm)  # type: ignore[misc]
@@ -104,15 +111,16 @@ def _ours(
             question.name: median_of(lambda at=question: _first(at, cluster), rounds_cold)  # type: ignore[misc]
             for question in suite.questions
         }
-        with _client(cluster) as client:
+        with connected(cluster) as client:
             if _log_rows(client) != loaded["tail_rows"]:
                 raise RuntimeError("the tail was compacted while it was measured")
     return warm, cold, loaded
 
 
-def _load(cluster: ClusterProcess, data: Dataset) -> dict[str, Any]:
+def load(cluster: ClusterProcess, data: Dataset) -> dict[str, Any]:
+    """Imports half, has it indexed, imports the other half. Raises unless all is there as it was sent."""
     half = len(data.files) // 2
-    with _client(cluster) as client:
+    with connected(cluster) as client:
         client.create_tenant(TENANT, hot_key_threshold=1 << 40)
         first = send(cluster.router, data.batches(0, half))
         if half:
@@ -129,7 +137,7 @@ def _load(cluster: ClusterProcess, data: Dataset) -> dict[str, Any]:
 def _first(question: Question, cluster: ClusterProcess) -> Timed:
     cluster.stop()
     cluster.start()
-    with _client(cluster) as client:
+    with connected(cluster) as client:
         return _timed(question, client)
 
 
@@ -139,7 +147,8 @@ def _timed(question: Question, client: evenshard.Client) -> Timed:
     return Timed(answer, time.perf_counter() - started_s)
 
 
-def _client(cluster: ClusterProcess) -> evenshard.Client:
+def connected(cluster: ClusterProcess) -> evenshard.Client:
+    """A client of the tenant that is measured."""
     return evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT, timeout=TIMEOUT_S)
 
 
@@ -211,9 +220,11 @@ def _asked(peer: PeerProcess, forms: Mapping[str, Sequence[tuple[str, str]]], ro
 
 def _clickhouse_forms(question: Question, state: clickhouse_sql.State) -> Iterator[tuple[str, str]]:
     for form, source in clickhouse_sql.sources(state, state, question.clickhouse_identity):
-        sql = question.clickhouse.format(events=source, day=clickhouse_sql.DAY)
-        for settings in question.clickhouse_settings:
-            yield (f"{form}, {settings}", f"{sql} SETTINGS {settings}") if settings else (form, sql)
+        for number, way in enumerate(question.clickhouse_ways, 1):
+            sql = way.format(events=source, day=clickhouse_sql.DAY)
+            name = f"{form}, way {number}" if question.clickhouse_too else form
+            for settings in question.clickhouse_settings:
+                yield (f"{name}, {settings}", f"{sql} SETTINGS {settings}") if settings else (name, sql)
 
 
 def _duckdb(question: Question, *, deduplicating: bool = False) -> str:

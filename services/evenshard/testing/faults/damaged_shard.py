@@ -14,7 +14,7 @@ from evenshard.events.batch import FIELD_NAMES
 from evenshard.ids import TenantId
 from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
-from evenshard.storage.catalog import FILE as CATALOG_FILE
+from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.lookups import Lookups
 from evenshard.storage.segment.reader import SegmentReader
@@ -112,7 +112,8 @@ class DamageCheck:
 
     shards: Mapping[str, Shard]
     any_end: bool = False
-    """The end of the log may be lost as by a cut, at any place; otherwise only the last batch of a killed shard."""
+    """Of a killed shard the end of the log may be lost as by a cut at any place, otherwise only its last batch; where
+    the log of one that was stopped ends is on record."""
 
     def __call__(self, damage: Damage) -> str:
         with contextlib.ExitStack() as stack:
@@ -174,7 +175,7 @@ class DamageCheck:
             oracle.doubtful = {number: oracle.promised.pop(number) for number in last}
             numbers = sorted(batches_in(found))
             prefix = numbers == [batch.number for batch in shard.batches[: len(numbers)]]
-            allowed = cut and prefix and (self.any_end or shard.end == "killed")
+            allowed = cut and prefix and shard.end == "killed"
             if not allowed or oracle.fault(found) is not None:
                 return f"wrong: {fault}, reported {reports}"
             oracle.note(Served(frozenset(numbers)))

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from evenshard.cli.bars import BAR_WIDTH, SPARKLINE_WIDTH_MAX, bar, sparkline
-from evenshard.cli.segmentation_table import segmentation_table
+from evenshard.text.account import account
+from evenshard.text.bars import BAR_WIDTH, SPARKLINE_WIDTH_MAX, bar, sparkline
+from evenshard.text.paint import paint
+from evenshard.text.segmentation import segmentation_blocks
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
 META = {
@@ -13,9 +15,9 @@ META = {
 
 
 def lines(series: list[dict[str, Any]], by: list[str], buckets: list[str] = DAYS, measure: str = "total") -> list[str]:
-    text = segmentation_table({"buckets": buckets, "series": series, "meta": META}, by, measure)
-    *table, account = text.splitlines()
-    assert account == f"1,234 rows of 2 shards in 1.5 ms, 3 duplicates skipped; trace {'f' * 32}"
+    blocks = segmentation_blocks({"buckets": buckets, "series": series}, by, measure)
+    *table, last = paint([*blocks, *account(META)]).splitlines()
+    assert last == f"1,234 rows of 2 shards in 1.5 ms, 3 duplicates skipped; trace {'f' * 32}"
     return table
 
 
@@ -34,13 +36,22 @@ def test_sparklines_are_as_high_as_beside_the_largest() -> None:
 
 def test_one_series_is_a_bar_and_a_change_a_bucket() -> None:
     assert lines([{"by": [], "values": [1000, 500, 0], "overall": 1500}], []) == [
-        f"            count  {' ' * BAR_WIDTH}  change",
+        f"            count  {' ' * BAR_WIDTH}    change",
         f"2026-01-01  1,000  {'█' * BAR_WIDTH}",
-        f"2026-01-02    500  {'█' * (BAR_WIDTH // 2):{BAR_WIDTH}}  -50.0 %",
+        f"2026-01-02    500  {'█' * (BAR_WIDTH // 2):{BAR_WIDTH}}   -50.0 %",
         "2026-01-03      0".ljust(17 + 2 + BAR_WIDTH + 2) + "-100.0 %",
         "overall     1,500",
         "",
     ]
+
+
+def test_buckets_that_are_not_over_are_marked_and_not_compared() -> None:
+    series = {"by": [], "values": [4, 2, 1], "overall": 7}
+    blocks = segmentation_blocks({"buckets": DAYS, "series": [series]}, [], incomplete=1)
+    found = [line.split() for line in paint(blocks).splitlines()]
+    assert [line[0] for line in found if line[-1] == "%"] == ["2026-01-02"]
+    assert found[3][:3] == ["2026-01-03", "+", "1"]
+    assert found[-1] == ["+", "not", "over", "yet"]
 
 
 def test_several_series_are_a_share_a_bar_and_a_sparkline_each() -> None:
