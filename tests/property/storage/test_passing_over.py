@@ -1,5 +1,6 @@
 """Every question is answered the same whether what cannot matter is passed over or read: partials, names that were
-seen, duplicates and rewritten events, whatever was appended, indexed, deleted or is hot, whatever slots are owned."""
+seen, duplicates and rewritten events, rows of split users, whatever was appended, indexed, deleted or is hot, whatever
+slots are owned."""
 
 import random
 from collections import Counter
@@ -18,6 +19,7 @@ from evenshard.queries.flows_model import flows_query
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.model import segmentation_query
 from evenshard.queries.retention_model import retention_query
+from evenshard.queries.split import Split
 from evenshard.queries.steps import parse_exclusion, parse_step
 from evenshard.shard import scans as shard_scans
 from evenshard.shard.rows import _messages
@@ -162,6 +164,13 @@ class World:
         )
         return [segmented, funnel, retention, flows, timeline, did, ReachedScan(replace(funnel, explain_user=""), 1)]
 
+    def split(self) -> Split | None:
+        """As if half of the slots were at home elsewhere, and other shards had rows of some users."""
+        if self.random.random() < 0.5:
+            return None
+        home = np.random.default_rng(self.random.randrange(9)).random(SLOT_COUNT) < 0.5
+        return Split(home, tuple(self.random.sample(USERS[1:], 2)), 1 << 30)
+
     def owned(self) -> Any:
         seed = self.random.randrange(3)
         return np.random.default_rng(seed).random(SLOT_COUNT) < 0.5 if seed else np.ones(SLOT_COUNT, np.bool_)
@@ -177,12 +186,13 @@ def comparable(partial: bytes) -> list[Any]:
     return [sorted(map(repr, rows)), table.schema.metadata]
 
 
-def answered(world: World, plan: Any, owned: Any) -> tuple[list[Any], Any]:
-    found, _ = shard_scans._scan(world.store, ACME, Epoch(1), owned, plan.to_json(), lambda: None, Patience(60))
+def answered(world: World, plan: Any, owned: Any, split: Split | None) -> tuple[list[Any], Any]:
+    found, _ = shard_scans._scan(world.store, ACME, Epoch(1), owned, plan.to_json(), lambda: split, Patience(60))
     rows, noted = comparable(found.partial)
+    apart = [found.split_users, [comparable(each)[0] if each else [] for each in found.split_rows]]
     if isinstance(plan, DidScan | ReachedScan):  # nobody asks which names these saw, and what was rewritten
-        return [rows], replace(found.stats, hot_events_rewritten=0)
-    return [rows, noted], found.stats
+        return [rows, apart], replace(found.stats, hot_events_rewritten=0)
+    return [rows, noted, apart], found.stats
 
 
 def exported(world: World, events: tuple[str, ...], owned: Any) -> list[bytes]:
@@ -200,11 +210,11 @@ def passed_over_equals_read(seeds: range, monkeypatch: pytest.MonkeyPatch) -> Co
     for seed in seeds:
         world = World(seed)
         for plan in world.scans():
-            owned = world.owned()
-            one, stats = answered(world, plan, owned)
+            owned, split = world.owned(), world.split()
+            one, stats = answered(world, plan, owned, split)
             with monkeypatch.context() as patch:
                 patch.setattr(shard_scans, "rows_needed", lambda _: None)
-                other, read = answered(world, plan, owned)
+                other, read = answered(world, plan, owned, split)
             same = replace(stats, rows_scanned=0, bytes_scanned=0), replace(read, rows_scanned=0, bytes_scanned=0)
             assert (seed, plan, one, same[0]) == (seed, plan, other, same[1])
             less[type(plan).__name__] += stats.rows_scanned < read.rows_scanned
