@@ -30,10 +30,9 @@ class PackedRuns:
 
     def unpacked(self) -> UserRuns:
         """The runs as they were; some ns each."""
-        numbers = np.flatnonzero(np.unpackbits(self.whose, count=None, bitorder="little")).astype(np.int32)
-        return UserRuns(
-            self.starts, self.starts + self.lengths.astype(np.int32), numbers + np.int32(self.first), self.order
-        )
+        numbers = np.flatnonzero(np.unpackbits(self.whose, bitorder="little")) + self.first
+        ends = self.starts + self.lengths.astype(np.int32)
+        return UserRuns(self.starts, ends, numbers.astype(np.int32), self.order)
 
 
 def packed(runs: UserRuns) -> PackedRuns:

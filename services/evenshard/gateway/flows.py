@@ -40,7 +40,7 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
             merged = await scatter.finish(question, scattered, partial(_merged, scan, scattered.partials))
             if not is_cut_short(merged):
                 break
-        answer = await asyncio.to_thread(finish, query, merged)
+        answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(query, merged))
         unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredFlows(tenant, answer, scattered, unknown)
 

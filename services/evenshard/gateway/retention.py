@@ -35,7 +35,9 @@ async def answer_retention(
         plan = await asyncio.to_thread(plan_retention, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
         asked = plan.scan.to_json()
         scattered = await scatter.scan(tenant, asked, terms)
-        answer = await asyncio.to_thread(_finish, plan, scattered.partials, now_ms)
+        over = (plan.over_ms <= now_ms).tobytes()  # all that now decides
+        question = (tenant.name, tenant.placement.epoch, query, asked, over)
+        answer = await scatter.finish(question, scattered, lambda: _finish(plan, scattered.partials, now_ms))
         unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
         return AnsweredRetention(tenant, answer, scattered, unknown)
 

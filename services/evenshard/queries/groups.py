@@ -1,6 +1,7 @@
 """Gives the groups of a breakdown dense numbers, the same in every batch of a scan."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.queries.values import columns_holding, tagged_codes
+from evenshard.queries.values import columns_holding, columns_of, encoded, tagged_codes
 
 GROUPS_MAX = 100_000
 """Groups of a breakdown on one shard."""
@@ -95,12 +96,48 @@ class Groups:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class OwnCodes:
+    """A property's values as a batch codes them."""
+
+    codes: npt.NDArray[np.int32]
+    values: pa.Array
+    """Null among them where a row has none."""
+    column: str
+
+
+def own_codes(by: Sequence[str], record: pa.RecordBatch) -> OwnCodes | None:
+    """Where ``by`` is one property, all of whose values stand in one column that has a dictionary here."""
+    if len(by) != 1:
+        return None
+    names = columns_holding(by, record.schema.names)
+    columns = columns_of(record, by[0])
+    if len(names) != 1 or len(columns) != 1 or not pa.types.is_dictionary(columns[0].values.type):
+        return None
+    codes, values = encoded(columns[0].values)
+    if columns[0].values.null_count:
+        codes = np.where(codes < 0, np.int32(len(values)), codes)
+        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+    return OwnCodes(codes, values, names[0])
+
+
 def groups_of_rows(groups: Groups, record: pa.RecordBatch, rows: Integers, other: int) -> npt.NDArray[np.int32]:
     """For each row of ``record`` its group if it is one of ``rows``, else ``other``; so too where no property is."""
     found = np.full(record.num_rows, other, np.int32)
     shown = record.select(columns_holding(groups.by, record.schema.names))
-    if shown.num_columns and len(rows):
+    if not shown.num_columns or not len(rows):
+        return found
+    own = own_codes(groups.by, record)
+    if own is None:
         found[rows] = groups.number(shown if len(rows) == record.num_rows else shown.take(pa.array(rows)))
+        return found
+    codes = own.codes[rows]
+    there = np.zeros(len(own.values), np.bool_)
+    there[codes] = True
+    used = np.flatnonzero(there)
+    of_codes = np.zeros(len(own.values), np.int32)
+    of_codes[used] = groups.number(pa.RecordBatch.from_arrays([own.values.take(pa.array(used))], names=[own.column]))
+    found[rows] = of_codes[codes]
     return found
 
 

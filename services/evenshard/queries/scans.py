@@ -144,12 +144,6 @@ def deciding(scan: bytes) -> Expression | None:
     return Membership("$event", True, matter.events) if matter.events else None
 
 
-def user_of(scan: bytes) -> str | None:
-    """The one user whose rows ``scan`` looks at; None: everybody's. Raises ``QUERY_INVALID``."""
-    plan = _read(scan)
-    return plan.user if isinstance(plan, TimelineScan) else None
-
-
 def events_of(scan: bytes) -> tuple[str, ...]:
     """The names of events that ``scan`` asks for. Raises ``QUERY_INVALID``."""
     match _read(scan):

@@ -19,13 +19,13 @@ from evenshard.queries.cell_values import ValueRows, counts_alone
 from evenshard.queries.clock import Clock
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.gather_kernel import LEFT_OUT, USED
-from evenshard.queries.groups import Groups, Integers
+from evenshard.queries.groups import Groups, Integers, OwnCodes, own_codes
 from evenshard.queries.measures import OF_EVENTS, OF_USERS
 from evenshard.queries.plan import ScanStats, SegmentationScan
 from evenshard.queries.segmentation import CELLS_MAX, SegmentationPass
 from evenshard.queries.user_chunks import UserChunks, states_of
 from evenshard.queries.user_rows import Choice, SmallMasks, UserRows
-from evenshard.queries.values import columns_holding, columns_of, encoded
+from evenshard.queries.values import columns_holding, encoded
 
 _NONE32: Final = np.zeros(0, np.int32)
 _NONE8: Final = np.zeros(0, np.uint8)
@@ -167,21 +167,10 @@ class _PartsPass(SegmentationPass):
         copies, _ = self._counted(few, codes)
         return whole - copies, int(copies.sum())
 
-    def _own_codes(self, record: pa.RecordBatch) -> "_OwnCodes | None":
+    def _own_codes(self, record: pa.RecordBatch) -> OwnCodes | None:
         """Where the breakdown is by one property that has a dictionary here, and only few values."""
-        if len(self.plan.by) != 1:
-            return None
-        names = columns_holding(self.plan.by, record.schema.names)
-        columns = columns_of(record, self.plan.by[0])
-        if len(names) != 1 or len(columns) != 1 or not pa.types.is_dictionary(columns[0].values.type):
-            return None
-        codes, values = encoded(columns[0].values)
-        if (len(values) + 1) * self.plan.buckets > CELLS_MAX:
-            return None
-        if columns[0].values.null_count:
-            codes = np.where(codes < 0, np.int32(len(values)), codes)
-            values = pa.concat_arrays([values, pa.nulls(1, values.type)])
-        return _OwnCodes(codes, values, names[0])
+        own = own_codes(self.plan.by, record)
+        return None if own is None or len(own.values) * self.plan.buckets > CELLS_MAX else own
 
     def _grouped(self, some: ScannedRows, rows: _Rows) -> tuple[_Rows, Integers]:
         """Each row's group as its code, whatever the breakdown is by; and the group of each code."""
@@ -256,15 +245,6 @@ class _PartsPass(SegmentationPass):
 
     def users_of_groups(self, groups: Integers) -> Integers:
         return self._group_users[groups] if len(self._group_users) else np.zeros(len(groups), np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnCodes:
-    """A breakdown's values as a part codes them."""
-
-    codes: Integers
-    values: pa.Array
-    column: str
 
 
 def number_rows(groups: Groups, shown: pa.RecordBatch, rows: Integers) -> Integers:

@@ -62,9 +62,9 @@ class Settings(BaseSettings):
     split_rows_bytes: int = setting(
         256 << 20,
         "bytes",
-        "rows of users split over shards that a gateway holds for all its queries, which need about as much again to "
-        "go through them; one that needs more is refused as QUERY_INVALID, one for which others leave no room as "
-        "OVERLOADED",
+        "rows of users split over shards that a gateway holds for all its queries; what travelled, and going through "
+        "them, take about as much again each. A query that needs more is refused as QUERY_INVALID, one for which "
+        "others leave no room as OVERLOADED",
         ge=1,
     )
     tenant_queries_max: int = setting(16, "queries", "queries of a tenant that a gateway runs at once", ge=1)

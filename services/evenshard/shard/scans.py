@@ -7,17 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-
 from evenshard.errors import EvenshardError
-from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.events.held import Held
 from evenshard.events.scan import Part, Parts, PassedOver
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, user_of, view_for
+from evenshard.queries.scans import Rows, columns_needed, rows_needed, view_for
 from evenshard.queries.split import Split
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
@@ -63,14 +60,6 @@ async def scan(
         patience.give_up()
 
 
-def _slot_of(user: str, owned: Owned) -> Owned:
-    """Of the slots owned only the one that a user's rows are in."""
-    found = np.zeros_like(owned)
-    slot = hash_of(user) >> SLOT_SHIFT
-    found[slot] = owned[slot]
-    return found
-
-
 def _scan(
     store: Store,
     tenant: TenantId,
@@ -82,8 +71,8 @@ def _scan(
 ) -> tuple[ShardAnswer, str]:
     patience.check()
     store.fence(tenant, epoch)
-    asked, user, views = columns_needed(plan), user_of(plan), [view_for(plan)]
-    with store.snapshot(tenant, owned if user is None else _slot_of(user, owned)) as snapshot:
+    asked, views = columns_needed(plan), [view_for(plan)]
+    with store.snapshot(tenant, owned) as snapshot:
 
         def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan)

@@ -9,15 +9,19 @@ from evenshard.testing.bench import __main__ as command
 from evenshard.testing.bench.compaction import compaction, late_duplicates, reimport
 from evenshard.testing.bench.duplicate_bit import scan_duplicate_bit
 from evenshard.testing.bench.figure import Figure
+from evenshard.testing.bench.flows import FLOWS
 from evenshard.testing.bench.funnel import FUNNEL
+from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import is_installed
 from evenshard.testing.bench.queries import Suite, measure
+from evenshard.testing.bench.retention import RETENTION
 from evenshard.testing.bench.rows import ingest_rows
 from evenshard.testing.bench.segmentation import SEGMENTATION
 from evenshard.testing.bench.storage import storage_bytes
 from evenshard.testing.bench.sustained import ingest_sustained
+from evenshard.testing.bench.under_ingest import query_under_ingest
 
 pytestmark = pytest.mark.cluster
 
@@ -98,15 +102,48 @@ def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(t
     assert (warm.detail["tail_rows"], warm.detail["segment_rows"], warm.detail["copies"]) == (50_000, 50_000, 2_000)
 
 
-def test_a_funnel_is_compared_with_every_peer(tmp_path: Path) -> None:
+SLOW = (pytest.mark.slow, pytest.mark.timeout(900))
+
+
+@pytest.mark.parametrize(
+    "suite", [FUNNEL, pytest.param(RETENTION, marks=SLOW), pytest.param(FLOWS, marks=SLOW)], ids=lambda each: each.name
+)
+def test_what_follows_users_is_compared_with_every_peer(tmp_path: Path, suite: Suite) -> None:
     """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
-    peers = is_installed("clickhouse")
-    figures = measure(FUNNEL, Options(events=100_000, rounds=1, folder=tmp_path, peers=peers), warm=True)
-    names = ["clickhouse_unmerged", "clickhouse_merged"] if peers else [None]
+    peers = is_installed("clickhouse") and (is_installed("duckdb") or not any(each.duckdb for each in suite.questions))
+    figures = measure(suite, Options(events=100_000, rounds=1, folder=tmp_path, peers=peers), warm=True)
+    others = ["duckdb"] if any(each.duckdb for each in suite.questions) else []
+    names = ["clickhouse_unmerged", "clickhouse_merged", *others] if peers else [None]
     assert [(figure.name, figure.peer) for figure in figures] == [
-        (name, peer) for name in ("funnel", "funnel_cold") for peer in names
+        (name, peer) for name in (suite.name, f"{suite.name}_cold") for peer in names
     ]
     assert all((figure.ratio is None) == (not peers) for figure in figures)
+
+
+def test_questions_asked_again_read_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evenshard.testing.bench.hot_read.STREAM_QUESTIONS", 60)
+    again, stream = hot_read(Options(events=100_000, rounds=2, folder=tmp_path))
+    assert _is_alone(again, "hot_read", "s", 100_000)
+    assert set(again.detail["questions"]) == {"funnel", "unique_by_day", "retention", "flows", "total_by_country"}
+    assert _is_alone(stream, "hot_read_zipf", "s", 100_000)
+    detail = stream.detail
+    # Some were known from before the stream began.
+    assert 0 <= detail["shard_reads"] <= 2 * detail["different"] < detail["shard_reads_saved"]
+    assert detail["shard_reads"] + detail["shard_reads_saved"] == 2 * 60
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_answers_hold_what_was_acknowledged_while_others_import(tmp_path: Path) -> None:
+    [figure] = query_under_ingest(Options(events=100_000, seconds=3, folder=tmp_path))
+    assert _is_alone(figure, "query_under_ingest", "s", 100_000)
+    assert (figure.detail["misses"], set(figure.detail["questions"])) == (
+        0,
+        {"total_by_day", "unique_by_day", "funnel"},
+    )
+    assert figure.detail["counted"] > 0
+    assert figure.detail["imported_events_per_second"] > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_small_compactions_tell_what_deduplication_takes(tmp_path: Path) -> None:

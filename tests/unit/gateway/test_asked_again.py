@@ -1,6 +1,7 @@
 """A question asked again: answered from what is known while nothing has changed, and never otherwise."""
 
 import random
+from typing import Any
 
 import pytest
 from evenshard.api.v1 import query_pb2
@@ -30,8 +31,8 @@ def rows(chance: random.Random, count: int) -> list[Row]:
     ]
 
 
-def without_account(response: query_pb2.QueryFunnelResponse) -> bytes:
-    plain = query_pb2.QueryFunnelResponse()
+def without_account(response: Any) -> bytes:
+    plain = type(response)()
     plain.CopyFrom(response)
     plain.ClearField("meta")
     return plain.SerializeToString(deterministic=True)
@@ -44,7 +45,7 @@ async def test_what_is_known_never_changes_an_answer(seed: int) -> None:
     hits = 0
     async with GatewayWorld(shard_count=3) as world:
         epoch = 1
-        for _ in range(60):
+        for _ in range(90):
             match chance.randrange(8):
                 case 0 | 1:
                     world.add(rows(chance, chance.randrange(1, 6)))
@@ -56,13 +57,18 @@ async def test_what_is_known_never_changes_an_answer(seed: int) -> None:
                         shard.epoch = epoch
                     await world.put_tenant(Epoch(epoch))
                 case _:
-                    asked = {
-                        **RANGE,
-                        "by": chance.choice([[], ["plan"]]),
-                        "window_ms": chance.choice([1, 20]) * HOUR_MS,
-                    }
-                    found = await world.funnel(STEPS, **asked)
-                    anew = await world.funnel(STEPS, **asked, options=query_pb2.QueryOptions(no_cache=True))
+                    ask: Any = world.funnel
+                    what: Any = STEPS
+                    asked: dict[str, Any] = {"window_ms": chance.choice([1, 20]) * HOUR_MS, **RANGE}
+                    kind = chance.randrange(4)
+                    if kind == 1:
+                        ask, what = world.flows, "view"
+                    elif kind == 2:
+                        ask, what, asked = world.retention, "view", {"buckets": 2, **RANGE}
+                    if kind != 1:
+                        asked["by"] = chance.choice([[], ["plan"]])
+                    found = await ask(what, **asked)
+                    anew = await ask(what, **asked, options=query_pb2.QueryOptions(no_cache=True))
                     assert without_account(found) == without_account(anew)
                     assert anew.meta.cache == "miss"
                     assert found.meta.duplicates_skipped == anew.meta.duplicates_skipped

@@ -17,6 +17,11 @@ class OwnRuns:
     runs: UserRuns
     people: People
 
+    @property
+    def bytes(self) -> int:
+        """Memory."""
+        return self.runs.bytes + self.people.bytes
+
 
 def own_runs(ids: pa.Array, times: Int64) -> OwnRuns:
     """``ids``: the distinct_id of each row, plain or dictionary-encoded. Rows mostly come in the order of segments,

@@ -65,7 +65,8 @@ def users_of(
     """The users of ``sources``. ``live``: whether a source is still there; others are forgotten. ``seq``: of
     the last deletion; users known before it are forgotten, for they may be deleted ones.
 
-    Raises ``QUERY_INVALID`` where they do not fit into the cache.
+    Sources are decoded and joined some at a time, as many as the cache could hold. Raises ``QUERY_INVALID`` where users
+    do not fit into it.
     """
     key = ("users", tenant)
     held: _Held | None = cache.get(key, scan)
@@ -74,24 +75,44 @@ def users_of(
     fresh = [source for source in sources if source.key not in held.runs]
     if not fresh:
         return held.of(sources)
-    own = [source.own_runs() for source in fresh]
-    found = united(held.people, [each.people for each in own])
+    waiting: list[tuple[Hashable, OwnRuns]] = []
+    waiting_bytes = 0
+    for source in fresh:
+        waiting.append((source.key, source.own_runs()))
+        waiting_bytes += waiting[-1][1].bytes
+        if waiting_bytes > cache.bytes_max:
+            held = _joined(tenant, held, waiting, live, cache.bytes_max)
+            waiting, waiting_bytes = [], 0
+    if waiting:
+        held = _joined(tenant, held, waiting, live, cache.bytes_max)
+    cache.put(key, held, held.bytes, scan)
+    return held.of(sources)
+
+
+def _joined(
+    tenant: TenantId,
+    held: _Held,
+    more: Sequence[tuple[Hashable, OwnRuns]],
+    live: Callable[[Hashable], bool],
+    bytes_max: int,
+) -> _Held:
+    """What is held, and ``more`` sources, numbered together; in at most ``bytes_max``."""
+    found = united(held.people, [own.people for _, own in more])
     runs = {key: _renumbered(each, found.numbers[0]) for key, each in held.runs.items() if live(key)}
-    for source, each, numbers in zip(fresh, own, found.numbers[1:], strict=True):
+    for (key, own), numbers in zip(more, found.numbers[1:], strict=True):
         assert numbers is not None
-        runs[source.key] = replace(each.runs, numbers=numbers[each.runs.numbers].astype(np.int32, copy=False))
-    held = _Held(found.people, runs, seq)
-    if held.bytes > cache.bytes_max:
+        runs[key] = replace(own.runs, numbers=numbers[own.runs.numbers].astype(np.int32, copy=False))
+    held = _Held(found.people, runs, held.deletions)
+    if held.bytes > bytes_max:
         held = held.packed()
-    if held.bytes > cache.bytes_max:
+    if held.bytes > bytes_max:
         raise EvenshardError(
             "QUERY_INVALID",
             f"the {len(held.people)} users of {tenant} on this shard need {held.bytes} bytes of memory, of "
-            f"{cache.bytes_max} that there are",
+            f"{bytes_max} that there are",
             hint="ask for fewer days, spread the tenant over more shards, or raise shard_memory_bytes",
         )
-    cache.put(key, held, held.bytes, scan)
-    return held.of(sources)
+    return held
 
 
 def _plain(runs: UserRuns | PackedRuns) -> UserRuns:
