@@ -89,9 +89,8 @@ def cohorts_needed(scan: bytes) -> list[str]:
 
 
 def rows_needed(scan: bytes) -> RowsThatMatter | None:
-    """The rows that may change the partial of ``scan``; None: any may, as where cohorts are asked for. Raises
-    ``QUERY_INVALID``."""
-    return None if cohorts_needed(scan) else rows_that_matter(_read(scan))
+    """The rows that may change the partial of ``scan``; None: any may. Raises ``QUERY_INVALID``."""
+    return rows_that_matter(_read(scan))
 
 
 def _columns_of(plan: Scan) -> Columns:

@@ -51,7 +51,7 @@ class Shard:
         return self.store.storage(ACME)[0].bytes
 
     def ask(self, plan: bytes) -> tuple[pa.Table, ScanStats]:
-        found = _scan(self.store, ACME, Epoch(1), ALL_SLOTS, plan, Patience(120))
+        found, _ = _scan(self.store, ACME, Epoch(1), ALL_SLOTS, plan, lambda: None, Patience(120))
         return read_partial(found.partial), found.stats
 
     def dates(self) -> dict[str, str]:
