@@ -3,6 +3,7 @@ meanwhile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from evenshard.errors import EvenshardError
@@ -11,14 +12,14 @@ from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, Parts, ScannedRow
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
-from evenshard.storage.columns.lookups import Lookups
+from evenshard.storage.columns.lookups import Lookups, SegmentHeld
 from evenshard.storage.columns.scan import ColumnScan, Wanted
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.ownership import Owned, hash_bounds, owned_block, owned_rows, owns_any_of, owns_segment
 from evenshard.storage.quarantine import quarantined_segment, refusal
 from evenshard.storage.segment.cache import OnUnreadable
 from evenshard.storage.segment.info import SegmentInfo
-from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.reader import GroupMatters, SegmentReader
 from evenshard.storage.tail.scan import scan_block
 from evenshard.storage.tenant import Visible
 
@@ -127,12 +128,15 @@ class Snapshot:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
                 if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
                     continue
-                if may_matter is not None and not may_matter(self._lookups.held(segment)):
+                groups = (
+                    None if may_matter is None else partial(_may_matter_within, may_matter, self._lookups.held(segment))
+                )
+                if groups is not None and not groups(None, None):
                     continue
                 if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
                     hiding = None
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from self._scan_owned(segment, wanted, properties, start_ms, end_ms, hiding)
+                yield from self._scan_owned(segment, wanted, properties, start_ms, end_ms, hiding, groups)
         for stored in visible.blocks:
             block = stored if self._owned is None else owned_block(self._owned, stored)
             wanted = fields if block.hot is None else fields_if_hot
@@ -148,16 +152,17 @@ class Snapshot:
         start_ms: int,
         end_ms: int,
         hiding: Hiding | None,
+        groups: GroupMatters | None,
     ) -> Iterator[ScannedRows]:
         owned = self._owned
         if owned is None or owns_segment(owned, segment):
-            yield from self._scan_segment(segment, fields, properties, start_ms, end_ms, hiding)
+            yield from self._scan_segment(segment, fields, properties, start_ms, end_ms, hiding, groups)
             return
         if not owns_any_of(owned, segment):
             return
         placed = tuple(dict.fromkeys((*fields, PLACEMENT_HASH)))
         hashes = hash_bounds(owned)
-        for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding, hashes):
+        for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding, groups, hashes):
             kept = owned_rows(owned, scanned, fields)
             if kept is not None:
                 yield kept
@@ -170,10 +175,12 @@ class Snapshot:
         start_ms: int,
         end_ms: int,
         hiding: Hiding | None,
+        groups: GroupMatters | None,
         hashes: tuple[int, int] | None = None,
     ) -> Iterator[ScannedRows]:
         with self._reading(segment):
-            yield from SegmentReader(self._disk, segment).scan(fields, properties, start_ms, end_ms, hiding, hashes)
+            reader = SegmentReader(self._disk, segment)
+            yield from reader.scan(fields, properties, start_ms, end_ms, hiding, hashes, groups)
 
     @contextmanager
     def _reading(self, segment: SegmentInfo) -> Iterator[None]:
@@ -206,3 +213,10 @@ class Snapshot:
         if self._visible is None:
             raise ValueError("the snapshot is closed")
         return self._visible
+
+
+def _may_matter_within(
+    may_matter: MayMatter, held: SegmentHeld, times_ms: tuple[int, int] | None, hashes: tuple[int, int] | None
+) -> bool:
+    """Whether a row of a segment may matter that lies within these times and placement hashes; None: any."""
+    return may_matter(held if times_ms is None or hashes is None else held.within(times_ms, hashes))

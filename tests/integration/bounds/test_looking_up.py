@@ -119,6 +119,10 @@ def check_all(shard: Shard) -> None:
     )
     table, stats = shard.ask(plan_funnel(funnel, UTC, dedupe=True).to_json())
     check(shard, "funnel", stats, (table.select(["level", "users"]).to_pylist(), [{"level": 2, "users": 1}]))
+
+
+def check_timeline(shard: Shard) -> None:
+    """Whole rows: of a hundred segments one is 1 %."""
     ranges = (FIRST_DAY * DAY_MS, (FIRST_DAY + shard.days) * DAY_MS)
     table, stats = shard.ask(TimelineScan(ranges, "somebody", "", None, 0, 100, True).to_json())
     check(shard, "timeline", stats, (table["s:session"].to_pylist(), ["the-session"] * 2))
@@ -151,4 +155,5 @@ def test_a_value_in_one_segment_of_a_hundred_and_fifty_is_found_by_reading_one_p
 def test_a_value_in_one_segment_of_a_thousand_is_found_by_reading_one_percent(tmp_path: Path) -> None:
     shard = built(LocalDisk(tmp_path / "s"), 1_000, 2_000)
     check_all(shard)
+    check_timeline(shard)
     shard.store.close()

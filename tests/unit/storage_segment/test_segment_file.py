@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from evenshard.errors import EvenshardError
+from evenshard.events.hashing import hash_of
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.runtime.disk import LocalDisk
@@ -112,6 +113,25 @@ def test_row_groups_outside_the_time_range_are_not_read() -> None:
     assert [part.record.to_pylist() for part in parts] == [[{"time": 100 * DAY_MS + 250, "duplicate": False}]]
     whole = sum(part.bytes_read for part in reader.scan(("time",), (), 0, 1 << 62))
     assert 0 < parts[0].bytes_read < whole / 5
+
+
+def test_row_groups_that_do_not_matter_are_not_read() -> None:
+    disk = MemoryDisk()
+    rows = [TailRow("a", f"user {at}", 100 * DAY_MS + at, None) for at in range(1000)]
+    reader = SegmentReader(disk, write(disk, rows))
+    sought = hash_of("user 77")
+    asked: list[tuple[int, int]] = []
+
+    def matters(times_ms: tuple[int, int], hashes: tuple[int, int]) -> bool:
+        asked.append(times_ms)
+        return hashes[0] <= sought <= hashes[1]
+
+    parts = list(reader.scan(("distinct_id",), (), 0, 1 << 62, matters=matters))
+    assert len(asked) == 10
+    assert min(first for first, _ in asked) == 100 * DAY_MS
+    assert max(last for _, last in asked) == 100 * DAY_MS + 999
+    assert [part.record.num_rows for part in parts] == [100]
+    assert "user 77" in parts[0].record.column("distinct_id").to_pylist()
 
 
 def test_only_what_was_asked_for_comes_and_always_the_duplicate_bit() -> None:

@@ -5,7 +5,7 @@ be used from several threads; each call opens the file anew.
 """
 
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,9 @@ from evenshard.storage.segment.stream import ReadStream
 
 _VERIFY_BYTES = 4 << 20
 
+GroupMatters = Callable[[tuple[int, int], tuple[int, int]], bool]
+"""Asked of a row group by the bounds of its times and of its placement hashes, inclusive."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
@@ -41,6 +44,11 @@ class RowGroups:
 
     def __len__(self) -> int:
         return int(self.rows.size)
+
+    def bounds(self, group: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of the times and placement hashes of one."""
+        times = int(self.time_min[group]), int(self.time_max[group])
+        return times, (int(self.hash_min[group]), int(self.hash_max[group]))
 
 
 class SegmentReader:
@@ -78,11 +86,13 @@ class SegmentReader:
         end_ms: int,
         hiding: Hiding | None = None,
         hashes: tuple[int, int] | None = None,
+        matters: GroupMatters | None = None,
     ) -> Iterator[ScannedRows]:
         """Rows with ``start_ms <= time < end_ms``, a row group at a time, in segment order; without what is hidden.
 
         ``fields``: names of fields (``hot`` and ``placement_hash`` too); ``properties``: their names, None for all.
         ``hashes``: bounds of placement hashes; row groups beyond are not read, rows beyond may be given all the same.
+        ``matters``: False of a row group, by its times and placement hashes, that need not be read.
         """
         names = self.names_for(fields, properties)
         groups = self.row_groups
@@ -91,6 +101,8 @@ class SegmentReader:
         if hashes is not None:
             wanted &= (groups.hash_max >= np.uint64(hashes[0])) & (groups.hash_min <= np.uint64(hashes[1]))
         for group in np.flatnonzero(wanted):
+            if matters is not None and not matters(*groups.bounds(int(group))):
+                continue
             cut = groups.time_min[group] < start_ms or groups.time_max[group] >= end_ms
             needed = names if not cut or "time" in names else [*names, "time"]
             stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]
