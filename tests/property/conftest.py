@@ -6,7 +6,7 @@ import pytest
 from evenshard.queries import user_chunks
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_rows_a_chunk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(user_chunks, "CHUNK_ROWS", 16)
