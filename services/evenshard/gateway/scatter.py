@@ -14,9 +14,9 @@ from evenshard.gateway.reunion import Reunion
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.reunion import untold
-from evenshard.queries.scans import read_partial
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.query import scan_request, scan_stats_of

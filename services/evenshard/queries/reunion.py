@@ -14,18 +14,9 @@ import pyarrow.compute as pc
 from evenshard.directory.placement import Placement
 from evenshard.events.scan import ScannedRows
 from evenshard.ids import ShardId
+from evenshard.queries.partials import PARTIAL_BYTES_MAX, read_partial, write_partial
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import (
-    PARTIAL_BYTES_MAX,
-    Rows,
-    columns_needed,
-    concerns_users,
-    deciding,
-    read_partial,
-    run_with_cohorts,
-    scans_within,
-    write_partial,
-)
+from evenshard.queries.scans import Rows, columns_needed, concerns_users, deciding, run_with_cohorts, scans_within
 from evenshard.queries.split import Apart, Room, Split, from_elsewhere, scanned_rows, too_many_rows
 
 DAY_MS = 86_400_000

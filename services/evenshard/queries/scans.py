@@ -35,6 +35,7 @@ from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.measures import OF_USERS
 from evenshard.queries.members import Members, in_all
 from evenshard.queries.names import Watch, asked
+from evenshard.queries.partials import PARTIAL_BYTES_MAX, write_partial
 from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_stats, scan_of
 from evenshard.queries.pruning import RowsThatMatter
 from evenshard.queries.retention_plan import RetentionScan
@@ -42,9 +43,6 @@ from evenshard.queries.rows_that_matter import Scan, names_of, rows_that_matter
 from evenshard.queries.segmentation_parts import clock_for
 
 Rows = Parts | Iterable[ScannedRows]
-PARTIAL_BYTES_MAX = 60 << 20
-"""Less than services send each other in one message."""
-_COMPRESSED_ABOVE_BYTES = 4 << 20
 
 
 class ColumnsNeeded(NamedTuple):
@@ -287,22 +285,6 @@ def _cohort_scan(scan: bytes) -> DidScan | ReachedScan:
     if not isinstance(plan, DidScan | ReachedScan):
         raise EvenshardError("QUERY_INVALID", "a cohort's scan finds no users")
     return plan
-
-
-def write_partial(table: pa.Table) -> bytes:
-    """A partial as it travels: compressing one of usual size takes longer than sending what it saves."""
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="lz4" if table.nbytes > _COMPRESSED_ABOVE_BYTES else None)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    result: bytes = sink.getvalue().to_pybytes()
-    return result
-
-
-def read_partial(data: bytes) -> pa.Table:
-    """What ``write_partial`` wrote."""
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -20,9 +20,10 @@ from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of
 from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.events.users import united
 from evenshard.ids import ShardId
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.reunion import ShardAnswer, answer, reunited, split_at, untold
-from evenshard.queries.scans import Rows, columns_needed, read_partial
+from evenshard.queries.scans import Rows, columns_needed
 from evenshard.storage.columns.runs import own_runs
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import event_record, scanned_rows

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from evenshard.queries import funnel_answer, scans
 from evenshard.queries.funnel_model import funnel_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.steps import Exclusion, Step
 from evenshard.queries.values import JsonText
 from evenshard.testing.real_data import RealData, load_real_data, real_data_file
@@ -71,7 +72,7 @@ def scanned(rows: list[Row], question: dict[str, Any]) -> dict[str, Any]:
     scan = funnel_answer.plan_funnel(query, ZoneInfo("UTC"), dedupe=True).to_json()
     batches = (scanned_rows(rows[at : at + ROWS_PER_BATCH]) for at in range(0, len(rows), ROWS_PER_BATCH))
     partial, _ = scans.run(scan, batches)
-    answer = funnel_answer.finish(query, funnel_answer.merge([scans.read_partial(partial)]))
+    answer = funnel_answer.finish(query, funnel_answer.merge([read_partial(partial)]))
 
     def dicts(steps: Any) -> list[dict[str, Any]]:
         return [{**asdict(step), "histogram": list(map(asdict, step.histogram))} for step in steps]

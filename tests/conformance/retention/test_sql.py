@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 from evenshard.queries import retention_answer, scans
+from evenshard.queries.partials import read_partial
 from evenshard.queries.retention_model import retention_query
 from evenshard.queries.steps import Step
 from evenshard.testing.reference import Row
@@ -97,7 +98,7 @@ def ours(question: Question, homes: list[list[Row]]) -> Answer:
         scanned = (
             scanned_rows(piece, indexed=at % 2 == 0, dictionaries=at % 2 == 0) for at, piece in enumerate(pieces)
         )
-        partials.append(scans.read_partial(scans.run(plan.scan.to_json(), scanned)[0]))
+        partials.append(read_partial(scans.run(plan.scan.to_json(), scanned)[0]))
     found = retention_answer.finish(plan, retention_answer.merge(partials), 1 << 50)
     triangles = [("", found.overall)]
     if question.by_plan:

@@ -11,6 +11,7 @@ import pytest
 from evenshard.queries import answer, scans
 from evenshard.queries.measures import MEASURES, OF_EVENTS
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import scanned_rows
 from evenshard.testing.segmentation_sql import Answer, ClickHouseRows, DuckDbRows, Question, available
@@ -93,7 +94,7 @@ def ours(question: Question, shards: list[list[Any]]) -> Answer:
     plan = answer.plan_segmentation(query, ZoneInfo("UTC"), dedupe=True)
     keep = None
     for _ in range(2):
-        partials = [scans.read_partial(scans.run(plan.scan.to_json(), shard)[0]) for shard in shards]
+        partials = [read_partial(scans.run(plan.scan.to_json(), shard)[0]) for shard in shards]
         merged = answer.merge(partials)
         keep = answer.groups_to_keep(plan, merged)
         if keep is None:

@@ -16,8 +16,8 @@ from evenshard.queries.browse_plan import TimelineScan
 from evenshard.queries.funnel_answer import plan_funnel
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import read_partial
 from evenshard.queries.segmentation import OVERALL
 from evenshard.queries.steps import parse_step
 from evenshard.runtime.disk import LocalDisk

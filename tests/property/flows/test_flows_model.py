@@ -11,6 +11,7 @@ from evenshard.queries import flows_answer, funnel_answer, scans
 from evenshard.queries.flows_model import flows_query
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.funnel_model import funnel_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.steps import Step, parse_step
 from evenshard.testing import flows_reference
@@ -174,7 +175,7 @@ def test_the_first_hop_equals_a_strict_funnel_where_no_two_events_share_a_ms(see
             )  # fmt: skip
             scan = funnel_answer.plan_funnel(query, ZoneInfo(zone), dedupe=True)
             rows = [row for row in reference.rows if scan.start_ms <= row["time"] < scan.end_ms]
-            partial = scans.read_partial(scans.run(scan.to_json(), [scanned_rows(rows)])[0])
+            partial = read_partial(scans.run(scan.to_json(), [scanned_rows(rows)])[0])
             steps = funnel_answer.finish(query, funnel_answer.merge([partial])).overall
             hops = sum(edge["count"] for edge in answer["edges"] if edge["to"] == other)
             assert (steps[0].count, steps[1].count) == (answer["anchors"], hops), (other, case["anchor"], window_ms)

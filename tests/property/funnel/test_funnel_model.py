@@ -10,6 +10,7 @@ from evenshard.errors import EvenshardError
 from evenshard.queries import funnel_answer, names, scans, user_chunks, user_rows
 from evenshard.queries.funnel_explain import Reason
 from evenshard.queries.funnel_model import funnel_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import FunnelScan, ScanStats, add_stats
 from evenshard.queries.steps import Exclusion, Step, parse_step
 from evenshard.queries.values import JsonText
@@ -267,7 +268,7 @@ def test_merge_is_associative() -> None:
             ]
         )["rows"]
         stored = [row | {"duplicate": False} for row in rows]
-        partials.append(scans.read_partial(scans.run(scan.to_json(), [scanned_rows(stored)])[0]))
+        partials.append(read_partial(scans.run(scan.to_json(), [scanned_rows(stored)])[0]))
     left = funnel_answer.merge([funnel_answer.merge(partials[:2]), partials[2]])
     right = funnel_answer.merge([partials[0], funnel_answer.merge(partials[1:])])
     assert funnel_answer.finish(query, left) == funnel_answer.finish(query, right)

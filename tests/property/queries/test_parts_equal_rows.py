@@ -18,6 +18,7 @@ from evenshard.queries.cohort_plan import plan_cohort, with_cohorts
 from evenshard.queries.flows_model import flows_query
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.retention_model import retention_query
 from evenshard.queries.steps import Step, parse_step
 from evenshard.storage.columns import segment
@@ -143,7 +144,7 @@ def by_parts(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
 
 def comparable(partial: bytes) -> list[Any]:
     """Rows in any order; a funnel's times in any order within a level."""
-    table = scans.read_partial(partial)
+    table = read_partial(partial)
     rows = [
         {name: sorted(value) if isinstance(value, list) else value for name, value in row.items()}
         for row in table.to_pylist()

@@ -9,6 +9,7 @@ import pytest
 from evenshard.queries import answer, cell_values, cells, scans, segmentation
 from evenshard.queries.measures import MEASURES, OF_EVENTS
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import add_stats
 from evenshard.queries.values import JsonText
 from evenshard.testing.reference import Reference, Row, compare, order_of
@@ -180,7 +181,7 @@ def test_merge_is_associative() -> None:
             for at in range(40)
         ]  # fmt: skip
         one = scanned_rows(rows)
-        partials.append(scans.read_partial(scans.run(plan.scan.to_json(), [one])[0]))
+        partials.append(read_partial(scans.run(plan.scan.to_json(), [one])[0]))
     left = answer.merge([answer.merge(partials[:2]), partials[2]])
     right = answer.merge([partials[0], answer.merge(partials[1:])])
     assert answer.finish(plan, left) == answer.finish(plan, right) == answer.finish(plan, answer.merge(partials))

@@ -18,6 +18,7 @@ from evenshard.queries.cohort_plan import CohortScans, DidScan, ReachedScan, wit
 from evenshard.queries.flows_model import flows_query
 from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.retention_model import retention_query
 from evenshard.queries.split import Split
 from evenshard.queries.steps import parse_exclusion, parse_step
@@ -196,7 +197,7 @@ class World:
 
 def comparable(partial: bytes) -> list[Any]:
     """Rows in any order; a funnel's times in any order within a level."""
-    table = scans.read_partial(partial)
+    table = read_partial(partial)
     rows = [
         {name: sorted(value) if isinstance(value, list) else value for name, value in row.items()}
         for row in table.to_pylist()

@@ -8,6 +8,7 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.queries import answer, cell_values, measured, scans
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.testing.reference import Row
 from evenshard.testing.scanned import scanned_rows
 
@@ -25,9 +26,7 @@ def rows_of(values: list[Any], by: str = "") -> list[Row]:
 def overall(measure: str, shards: list[list[Any]], by: list[str] | None = None) -> Any:
     query = segmentation_query(from_date="2024-01-01", to_date="2024-01-02", measure=measure, property="n", by=by or [])
     plan = answer.plan_segmentation(query, ZoneInfo("UTC"), dedupe=True)
-    partials = [
-        scans.read_partial(scans.run(plan.scan.to_json(), [scanned_rows(rows_of(values))])[0]) for values in shards
-    ]
+    partials = [read_partial(scans.run(plan.scan.to_json(), [scanned_rows(rows_of(values))])[0]) for values in shards]
     return answer.finish(plan, answer.merge(partials)).series[0].overall
 
 

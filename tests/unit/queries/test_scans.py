@@ -7,6 +7,7 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.queries import answer, scans
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial, write_partial
 from evenshard.queries.plan import ScanStats, SegmentationScan, add_stats
 from evenshard.queries.values import JsonText, rank_of_tag, value_of_tag
 
@@ -37,7 +38,7 @@ def test_no_rows_make_an_empty_partial_that_is_a_whole_answer() -> None:
     plan = answer.plan_segmentation(query, ZoneInfo("UTC"), dedupe=True)
     partial, stats = scans.run(plan.scan.to_json(), [])
     assert stats == ScanStats()
-    merged = answer.merge([scans.read_partial(partial)])
+    merged = answer.merge([read_partial(partial)])
     assert answer.groups_to_keep(plan, merged) is None
     assert answer.finish(plan, merged) == answer.SegmentationAnswer(
         ("2024-01-01", "2024-01-02"), (answer.Series((), (0, 0), 0),)
@@ -97,4 +98,4 @@ def test_accounts_add_up() -> None:
 
 def test_partials_are_arrow() -> None:
     table = pa.table({"bucket": pa.array([1], pa.int32())})
-    assert scans.read_partial(scans.write_partial(table)).equals(table)
+    assert read_partial(write_partial(table)).equals(table)

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from evenshard.events.scan import DUPLICATE, ScannedRows
 from evenshard.queries.answer import plan_segmentation
 from evenshard.queries.model import segmentation_query
+from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.scans import read_partial, run
+from evenshard.queries.scans import run
 from evenshard.queries.segmentation import OVERALL
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.segment.reader import none_set
