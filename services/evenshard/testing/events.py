@@ -1,8 +1,9 @@
 """Event batches from tuples, and what storage holds as tuples again, for tests of storage."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from evenshard.ids import Epoch, TenantId
 from evenshard.storage.append import Append
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.snapshot import Snapshot
+from evenshard.storage.store import Store
 
 ALL_SLOTS = np.ones(SLOT_COUNT, np.bool_)
 NO_SLOTS = np.zeros(SLOT_COUNT, np.bool_)
@@ -56,6 +58,27 @@ def append_of(events: Sequence[Event], tenant: str = "acme", epoch: int = 1, *, 
     payload = event_batch(events).to_ipc()
     slots = ALL_SLOTS if owned else NO_SLOTS
     return Append(TenantId(tenant), Epoch(epoch), slots, EventBatch.from_ipc(payload), payload)
+
+
+Act = tuple[Any, ...]
+"""``("append", events, hot)``, where bob's are flagged if ``hot``, ``("compact",)``, ``("sort",)`` or
+``("delete", user)``."""
+
+
+def act_on(store: Store, tenant: TenantId, number: int, act: Act) -> None:
+    """Does one thing to a shard's storage, the ``number``-th."""
+    match act:
+        case ("append", batch, hot):
+            bits = np.array([hot and event.distinct_id == "bob" for event in batch])
+            store.append([replace(append_of(batch, tenant), hot=bits if bits.any() else None)])
+        case ("compact",):
+            store.compact(tenant)
+        case ("sort",):
+            store.sort_tail(tenant)
+        case ("delete", user):
+            store.hide_users(tenant, Epoch(1), f"op-{number}", [user])
+        case _:
+            raise ValueError(f"no act: {act}")
 
 
 def stored_events(scans: Iterable[ScannedRows]) -> list[tuple[Event, bool]]:

@@ -16,6 +16,8 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from evenshard.testing.funnel_reference import Ask, Event, attempts, funnel_steps
 
 Row = dict[str, Any]
@@ -131,6 +133,24 @@ def shown(number: Fraction) -> int | float | None:
         return float(number)
     except OverflowError:
         return None
+
+
+def ndjson_of(rows: Sequence[Row]) -> bytes:
+    """Rows as the lines of an import; whether they are duplicates is left out."""
+    return b"\n".join(
+        orjson.dumps(
+            {
+                "event": row["event"],
+                "properties": {
+                    "distinct_id": row["distinct_id"],
+                    "time": row["time"],
+                    "$insert_id": row["insert_id"],
+                    **row["properties"],
+                },
+            }
+        )
+        for row in rows
+    )
 
 
 def rewritten(row: Row) -> Row:

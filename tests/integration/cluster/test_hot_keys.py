@@ -15,7 +15,7 @@ from evenshard.ids import TenantId
 from evenshard.ports.directory import Put
 from evenshard.router import lookups
 from evenshard.testing.cluster import COUNTER, GATEWAY, ROUTER, MemoryCluster
-from evenshard.testing.reference import Reference, Row
+from evenshard.testing.reference import Reference, Row, ndjson_of
 from evenshard.wire import rpcs
 
 FROM, TO = "2026-01-01", "2026-01-02"
@@ -39,7 +39,7 @@ class World:
         before = len(self.reference.rows)
         expected = self.reference.import_events(rows)
         hot = sum(row["event"] == "$hotshard_events" and not row["duplicate"] for row in self.reference.rows[before:])
-        answer = await self.cluster.import_events("acme", ndjson=ndjson(rows))
+        answer = await self.cluster.import_events("acme", ndjson=ndjson_of(rows))
         assert (answer.accepted, answer.duplicates, answer.hot_events_rewritten, answer.rejected) == (
             expected["accepted"], expected["duplicates"], hot, 0,
         )  # fmt: skip
@@ -110,23 +110,6 @@ def rows_of(distinct_id: str, count: int, first: int = 0, day: int = 0, event: s
         }
         for number in range(first, first + count)
     ]
-
-
-def ndjson(rows: Sequence[Row]) -> bytes:
-    return b"\n".join(
-        orjson.dumps(
-            {
-                "event": row["event"],
-                "properties": {
-                    "distinct_id": row["distinct_id"],
-                    "time": row["time"],
-                    "$insert_id": row["insert_id"],
-                    **row["properties"],
-                },
-            }
-        )
-        for row in rows
-    )
 
 
 @pytest.fixture
@@ -262,7 +245,7 @@ async def test_a_counter_does_not_say_that_its_first_day_is_counted_whole(world:
         await world.cluster.stop(service)
     for service in (COUNTER, ROUTER):
         await world.cluster.start(service)
-    await world.cluster.import_events("acme", ndjson=ndjson(rows_of("near", 10, 15)))
+    await world.cluster.import_events("acme", ndjson=ndjson_of(rows_of("near", 10, 15)))
     await world.counted("near", 10)
     request = counter_pb2.ListHotKeysRequest(tenant="acme")
     answer = await world.cluster.call(COUNTER, rpcs.LIST_HOT_KEYS, request)
@@ -323,7 +306,7 @@ async def test_without_counters_an_import_goes_on_soon_with_what_its_router_know
 async def test_events_that_no_shard_stored_do_not_count(world: World) -> None:
     for shard in world.cluster.shard_names:
         world.cluster.peers.partition(shard)
-    answer = await world.cluster.import_events("acme", ndjson=ndjson(rows_of("runaway", 50)), timeout_s=1)
+    answer = await world.cluster.import_events("acme", ndjson=ndjson_of(rows_of("runaway", 50)), timeout_s=1)
     assert (answer.accepted, answer.rejected, answer.hot_events_rewritten) == (0, 50, 0)
     for shard in world.cluster.shard_names:
         world.cluster.peers.heal(shard)
@@ -334,7 +317,7 @@ async def test_events_that_no_shard_stored_do_not_count(world: World) -> None:
 
 async def test_reserved_names_are_not_imported(world: World) -> None:
     for name in ("$hotshard_events", "$hotshard_record"):
-        answer = await world.cluster.import_events("acme", ndjson=ndjson(rows_of("ann", 1, event=name)))
+        answer = await world.cluster.import_events("acme", ndjson=ndjson_of(rows_of("ann", 1, event=name)))
         assert [error.code for error in answer.errors] == ["EVENT_NAME_RESERVED"]
 
 
@@ -378,9 +361,9 @@ async def test_an_export_comes_back_as_it_was_and_its_hot_events_are_not_counted
     assert (copied.accepted, copied.duplicates, copied.hot_events_rewritten) == (58, 0, 30)
     assert await world.cluster.export("copy", START_MS, END_MS) == exported
     # 20 of its events count: one more stays, the next one is hot.
-    more = await world.cluster.import_events("copy", ndjson=ndjson(rows_of("runaway", 2, 50)))
+    more = await world.cluster.import_events("copy", ndjson=ndjson_of(rows_of("runaway", 2, 50)))
     assert (more.accepted, more.hot_events_rewritten) == (2, 1)
-    original = await world.cluster.import_events("copy", ndjson=ndjson(rows_of("runaway", 50)))
+    original = await world.cluster.import_events("copy", ndjson=ndjson_of(rows_of("runaway", 50)))
     assert (original.accepted, original.duplicates) == (50, 50)
 
 
@@ -390,7 +373,7 @@ async def test_several_tenants_in_one_payload_have_thresholds_of_their_own(world
         orjson.dumps({**orjson.loads(line), "tenant": tenant})
         for number in range(30)
         for tenant in ("acme", "beta")
-        for line in [ndjson(rows_of("runaway", 1, number))]
+        for line in [ndjson_of(rows_of("runaway", 1, number))]
     )
     answer = await world.cluster.import_events("", ndjson=lines)
     assert {each.tenant: each.hot_events_rewritten for each in answer.by_tenant} == {"acme": 10, "beta": 25}

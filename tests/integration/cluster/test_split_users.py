@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pytest
 from evenshard.api.v1 import admin_pb2, query_pb2, shard_pb2
@@ -23,7 +22,7 @@ from evenshard.runtime.settings import Settings
 from evenshard.runtime.telemetry import start_telemetry
 from evenshard.testing.cluster import GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.peers import MemoryPeers
-from evenshard.testing.reference import Reference, Row
+from evenshard.testing.reference import Reference, Row, ndjson_of
 from evenshard.testing.scanned import event_record
 from evenshard.testing.spread import SPLITTING, spread
 from evenshard.wire import rpcs
@@ -102,23 +101,6 @@ def some_rows(chance: random.Random, count: int, tenant: str) -> list[Row]:
         for _ in range(count)
     ]
     return [*rows, *rows[: count // 5]]
-
-
-def lines(rows: Sequence[Row]) -> bytes:
-    return b"\n".join(
-        orjson.dumps(
-            {
-                "event": row["event"],
-                "properties": {
-                    "distinct_id": row["distinct_id"],
-                    "time": row["time"],
-                    "$insert_id": row["insert_id"],
-                    **row["properties"],
-                },
-            }
-        )
-        for row in rows
-    )
 
 
 async def put_by_hand(cluster: MemoryCluster, tenant: Tenant, rows: Sequence[Row], how: str) -> None:
@@ -218,7 +200,7 @@ async def test_every_question_is_answered_as_if_nobody_were_split(how: str) -> N
             model.import_events(rows)
             for row in rows:
                 row["tenant"] = "split"
-            assert (await cluster.import_events("whole", ndjson=lines(rows))).accepted == len(rows)
+            assert (await cluster.import_events("whole", ndjson=ndjson_of(rows))).accepted == len(rows)
             await put_by_hand(cluster, split, rows, how)
             if part == 0:
                 cohorts = [await save_cohorts(cluster, name) for name in ("whole", "split")]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from evenshard.events.hashing import SLOT_COUNT
 from evenshard.events.scan import Parts, ScannedRows
-from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.ids import ShardId, TenantId
 from evenshard.queries import answer, flows_answer, funnel_answer, retention_answer, scans, user_chunks
 from evenshard.queries.cohort_model import Did, cohort_query
 from evenshard.queries.cohort_plan import plan_cohort, with_cohorts
@@ -30,7 +30,7 @@ from evenshard.storage.store import Store
 from evenshard.storage.tail import runs
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.disk import MemoryDisk
-from evenshard.testing.events import Event, append_of
+from evenshard.testing.events import Event, act_on
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -157,16 +157,7 @@ def store_of(done: list[tuple[Any, ...]], cache_bytes: int) -> Store:
         MemoryDisk(), ManualClock(), ShardId("s"), StorageSettings(column_cache_bytes=cache_bytes), lambda _: None
     )
     for number, act in enumerate(done):
-        match act:
-            case ("append", batch, hot):
-                bits = np.array([hot and event.distinct_id == "bob" for event in batch])
-                store.append([replace(append_of(batch), hot=bits if bits.any() else None)])
-            case ("compact",):
-                store.compact(ACME)
-            case ("sort",):
-                store.sort_tail(ACME)
-            case ("delete", user):
-                store.hide_users(ACME, Epoch(1), f"op-{number}", [user])
+        act_on(store, ACME, number, act)
     return store
 
 

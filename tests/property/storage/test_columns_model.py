@@ -1,7 +1,6 @@
 """Parts out of the cache of columns hold exactly the rows that a scan reads from the files, whatever range of times and
 slots is asked for, whatever fits into the cache, however segments are cut; and say whose they are."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from evenshard.storage.store import Store
 from evenshard.storage.tail import runs
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.disk import MemoryDisk
-from evenshard.testing.events import Event, append_of, events_of_parts, stored_events
+from evenshard.testing.events import Event, act_on, events_of_parts, stored_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,20 +55,13 @@ def test_parts_hold_the_rows_of_a_scan(
         )
         for number, act in enumerate(done):
             match act:
-                case ("append", batch, hot):
-                    bits = np.array([hot and event.distinct_id == "bob" for event in batch])
-                    store.append([replace(append_of(batch), hot=bits if bits.any() else None)])
-                case ("compact",):
-                    store.compact(ACME)
-                case ("sort",):
-                    store.sort_tail(ACME)
-                case ("delete", user):
-                    store.hide_users(ACME, Epoch(1), f"op-{number}", [user])
                 case ("expire", hours):
                     store.raise_horizon(ACME, Epoch(1), BASE_MS + hours * 3_600_000)
                 case ("ask",):
                     with store.snapshot(ACME) as snapshot:
                         events_of_parts(snapshot)
+                case _:
+                    act_on(store, ACME, number, act)
         for first, last, seed in asked:
             start_ms, end_ms = BASE_MS + first * 3_600_000, BASE_MS + last * 3_600_000
             owned = np.random.default_rng(seed).random(SLOT_COUNT) < 0.5 if seed % 3 else None
