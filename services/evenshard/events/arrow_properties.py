@@ -41,6 +41,14 @@ def _is_json(kind: pa.DataType) -> bool:
     return scalar or is_text(kind)
 
 
+def _is_value(kind: pa.DataType) -> bool:
+    """Whether a column of the type may be a property."""
+    if pa.types.is_dictionary(kind):
+        return _is_value(kind.value_type)
+    moment = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return moment or pa.types.is_null(kind) or _is_json(kind)
+
+
 def _timestamp_texts(array: pa.Array) -> pa.StringArray:
     """RFC 3339 in UTC. No zone data is needed: Arrow's timestamps are UTC inside."""
     plain = array.cast(pa.timestamp(array.type.unit)).cast(pa.utf8())
@@ -65,6 +73,8 @@ class PropertyReader:
             self._add_fault(found.invalid, faults.INVALID_UTF8, name)
             self._put(name, "s", found.array)
         elif pa.types.is_dictionary(kind):
+            if not _is_value(kind.value_type):  # pyarrow cannot even look at dictionaries of some types
+                raise _refused(name, kind)
             self.read(name, array.dictionary_decode(), clean=clean)
         elif pa.types.is_boolean(kind):
             self._put(name, "b", array)
