@@ -14,8 +14,9 @@ from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, view_for
+from evenshard.queries.scans import Rows, columns_needed, rows_needed
 from evenshard.queries.split import Split
+from evenshard.queries.views import view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
