@@ -71,6 +71,7 @@ class CounterLookups:
             request = hot_keys_request("", PAGE_KEYS)
             response = await self._peers.call(counter.address, LIST_HOT_KEYS, request, timeout_s=timeout_s)
             found.update(_counts_in(response))
+            left_out_max = max(left_out_max, response.listed_from - 1)
             if len(response.keys) >= PAGE_KEYS:
                 left_out_max = max(left_out_max, response.keys[-1].count)
         return found, left_out_max
