@@ -51,6 +51,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
         identity_cache_bytes=budget.cache,
+        identity_scratch_bytes=settings.shard_scratch_bytes,
         column_cache_bytes=budget.columns,
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
