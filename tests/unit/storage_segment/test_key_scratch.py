@@ -165,6 +165,20 @@ def test_what_is_found_does_not_depend_on_the_room_there_is(scratch_bytes: int) 
     store.close()
 
 
+def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_kept_of_it() -> None:
+    disk = CountingDisk()
+    store = opened(disk)
+    index(store, SOME)
+    assert duplicates(store, events(0, 1)) == [True]
+    whole, kept = disk.taken(".parquet"), store._state.cache.scratch.bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BucketFilter, "may_contain", lambda _, identity: identity != NO_IDENTITY)
+        for number in range(1, 7):
+            assert duplicates(store, events(EVENTS + number, 1)) == [False]
+    assert (disk.taken(".parquet") < 4 * whole, store._state.cache.scratch.bytes) == (True, kept)
+    store.close()
+
+
 def scratch_file(store: Store) -> MemoryFile:
     (part,) = store._state.cache.scratch._parts
     assert isinstance(part.file, MemoryFile)

@@ -1,7 +1,7 @@
 """Says which events of a batch are stored in segments already; exactly.
 
 Candidates are the segments whose days and slots hold the row and whose filter does not rule it out; equality of event,
-distinct_id, time and insert_id with a stored row decides. A row group in which something is looked up for the first
+distinct_id, time and insert_id with a stored row decides. A row group in which something is found for the first
 time is decoded, and kept in a form of which a look-up reads some hundred bytes (``key_scratch.py``).
 """
 
@@ -30,7 +30,7 @@ from evenshard.storage.segment.filter import (
 )
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.segment.key_scratch import KeyScratch
-from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
+from evenshard.storage.segment.keys import BatchKeys, KeyPage, may_hold, read_keys
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import RowGroups, SegmentReader
 from evenshard.storage.segment.value_filter import lacks_any, read_trailer
@@ -38,6 +38,9 @@ from evenshard.storage.segment.value_keys import ValueKeys
 from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
 CACHE_BYTES = 64 << 20
+_FEW_ROWS = 8
+"""So few of a batch in a row group that is not kept are most likely there by mistake of a filter, as about one of 50,000
+new events is. Two columns tell."""
 _METADATA_OVERHEAD = 4
 """Memory of a parsed footer, as a multiple of its bytes."""
 
@@ -111,7 +114,7 @@ class IndexedIdentities:
         rows, groups = rows[~answered], groups[~answered]
         for group in np.unique(groups).tolist():
             wanted = rows[groups == group]
-            result[wanted] |= self._page(info, reader, group).contains(keys, wanted)
+            result[wanted] |= self._decoded(info, reader, group, keys, wanted)
 
     def _filter(self, info: SegmentInfo) -> IdentityFilter:
         def load() -> tuple[IdentityFilter, int]:
@@ -134,14 +137,21 @@ class IndexedIdentities:
         found: SegmentReader = self._cache.get((info.id, "reader"), load)
         return found
 
-    def _page(self, info: SegmentInfo, reader: SegmentReader, group: int) -> KeyPage:
-        """A row group's, which is decoded; it is kept on scratch, or where that cannot be, in memory."""
-        held: KeyPage | None = self._cache.held((info.id, group))
-        if held is None:
-            held = read_keys(reader, group)
-            if not self._cache.scratch.keep(info.id, group, len(reader.row_groups), held):
-                self._cache.put((info.id, group), held, held.bytes)
-        return held
+    def _decoded(
+        self, info: SegmentInfo, reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each row is in a row group, which is decoded. Where one was there, more will be asked for: it is kept
+        on scratch, or where that cannot be, in memory."""
+        page: KeyPage | None = self._cache.held((info.id, group))
+        if page is not None:
+            return page.contains(keys, rows)
+        if rows.size <= _FEW_ROWS and not may_hold(reader, group, keys, rows):
+            return np.zeros(rows.size, np.bool_)
+        page = read_keys(reader, group)
+        found = page.contains(keys, rows)
+        if found.any() and not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
+            self._cache.put((info.id, group), page, page.bytes)
+        return found
 
 
 def _places(groups: RowGroups, keys: BatchKeys, rows: Int64) -> tuple[Int64, Int64]:

@@ -236,5 +236,15 @@ def read_keys(reader: SegmentReader, group: int) -> KeyPage:
     return KeyPage(data, buckets, nonce)
 
 
+def may_hold(reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64) -> bool:
+    """Whether any of some rows of a batch may be in a row group, by user and time; reads these alone."""
+    record = reader.read_group(group, (PLACEMENT_HASH, "time"))
+    placement, times = record.column(PLACEMENT_HASH).to_numpy(), record.column("time").to_numpy()
+    firsts = np.searchsorted(placement, keys.placement[rows], "left")
+    ends = np.searchsorted(placement, keys.placement[rows], "right")
+    wanted = keys.times[rows]
+    return any((times[first:end] == at).any() for first, end, at in zip(firsts, ends, wanted, strict=True))
+
+
 def _encoded(strings: pa.Array) -> pa.DictionaryArray:
     return strings if pa.types.is_dictionary(strings.type) else strings.dictionary_encode()
