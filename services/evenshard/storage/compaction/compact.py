@@ -23,7 +23,7 @@ from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, with_identities
+from evenshard.storage.segment.writer import SegmentPlace, with_identities, without_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +172,4 @@ def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, 
 def _of_days(table: pa.Table, first_day: int, last_day: int) -> pa.Table:
     times = only_chunk(table.column("time")).to_numpy()
     wanted = (times >= first_day * DAY_MS) & (times < (last_day + 1) * DAY_MS)
-    return table.filter(pa.array(np.ascontiguousarray(wanted)))
+    return without_identities(table).filter(pa.array(np.ascontiguousarray(wanted)))

@@ -11,7 +11,7 @@ from evenshard.ports.disk import Disk
 from evenshard.storage.segment.format import SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
-from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter
+from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter, without_identities
 
 
 def cut_point(hashes: UInt64, room: int) -> int:
@@ -59,6 +59,8 @@ class RunWriter:
                 max(SEGMENT_BYTES_MAX - self._current_bytes, bytes_per_row) // bytes_per_row,
             )
             count = cut_point(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), room)
+            if count < table.num_rows:
+                table = without_identities(table)
             if count:
                 self._current.append(table.slice(0, count))
                 self._current_bytes += count * bytes_per_row
