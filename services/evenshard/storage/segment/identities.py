@@ -39,8 +39,8 @@ from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
 CACHE_BYTES = 64 << 20
 _FEW_ROWS = 8
-"""So few of a batch in a row group that is not kept are most likely there by mistake of a filter, as about one of 50,000
-new events is. Two columns tell."""
+"""So few of a batch in a row group that is not kept are most likely there by mistake of a filter, as about one of
+50,000 new events is. Two columns tell."""
 _METADATA_OVERHEAD = 4
 """Memory of a parsed footer, as a multiple of its bytes."""
 
