@@ -50,6 +50,7 @@ def storage_settings(settings: Settings) -> StorageSettings:
         append_group_bytes=min(APPEND_GROUP_BYTES, budget.queue // 2),
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
+        value_keys_bytes=budget.value_keys_bytes,
         identity_cache_bytes=budget.cache,
         identity_scratch_bytes=settings.shard_scratch_bytes,
         column_cache_bytes=budget.columns,

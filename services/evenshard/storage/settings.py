@@ -31,6 +31,8 @@ class StorageSettings:
     """Memory for unindexed rows and their identities, of all tenants."""
     window_bytes: int = _BUDGET.window_bytes
     """Memory of the rows that a merge holds at a time; it needs several times as much."""
+    value_keys_bytes: int = _BUDGET.value_keys_bytes
+    """Memory of the keys from which filters of values are made."""
     identity_cache_bytes: int = _BUDGET.cache
     """Memory for filters, footers and identities of segments, by which duplicates of indexed events are found."""
     identity_scratch_bytes: int = 4 << 30

@@ -44,7 +44,7 @@ from evenshard.storage.segment.info import SegmentInfo, file_names
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
 from evenshard.storage.segment.value_filter import values_bytes
-from evenshard.storage.segment.value_keys import ValueKeys
+from evenshard.storage.segment.value_keys import KEYS_MAX, ValueKeys
 
 Int32 = npt.NDArray[np.int32]
 
@@ -92,7 +92,8 @@ class _Totals:
 class SegmentWriter:
     """A segment being written: ``append`` sorted tables of one schema, then ``finish`` or ``discard``."""
 
-    def __init__(self, disk: Disk, segment_id: int, place: SegmentPlace) -> None:
+    def __init__(self, disk: Disk, segment_id: int, place: SegmentPlace, keys_max: int = KEYS_MAX) -> None:
+        """``keys_max``: of its filter of values, while it is written."""
         self._disk = disk
         self._id = segment_id
         self._place = place
@@ -102,7 +103,7 @@ class SegmentWriter:
         self._writer: pq.ParquetWriter | None = None
         self._totals = _Totals()
         self._identities: list[UInt64] = []
-        self._values = ValueKeys(segment_id)
+        self._values = ValueKeys(segment_id, keys_max)
 
     def discard(self) -> None:
         """Removes the files of a segment that was not finished."""
