@@ -1,5 +1,5 @@
-"""Shards work no longer than half a second for a question that was cancelled, or whose time is up, whatever its kind:
-by their processor time, which others' load does not change."""
+"""Shards work no longer than a tenth of a second for a question that was cancelled, or whose time is up, whatever its
+kind: by their processor time, which others' load does not change."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ from evenshard.errors import EvenshardError
 from evenshard.testing.bench.generator import FROM_DATE, TO_DATE, sessions_of
 from evenshard.testing.processes import ClusterProcess
 
-EVENTS, BATCH_ROWS = 6_000_000, 50_000
+EVENTS, BATCH_ROWS = 10_000_000, 50_000
 SEED = 20_261_127
-STATED_S = 0.5
+STATED_S = 0.1
 """Of processor time, of a shard, behind the moment when nobody waits any more."""
-LONG_S = 2 * STATED_S
+LONG_S = 4 * STATED_S
 """What a question takes of all shards that shows anything."""
-BEGUN_S = 0.15
+BEGUN_S = 0.1
 """Of processor time: the question is being worked on."""
 IDLE_LOOK_S = 0.2
 SHARDS = ("shard-0", "shard-1")
@@ -133,7 +133,7 @@ async def ask_and_leave(cluster: ClusterProcess) -> dict[str, tuple[float, ...]]
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
-def test_shards_work_at_most_half_a_second_for_nobody(tmp_path: Path) -> None:
+def test_shards_work_at_most_a_tenth_of_a_second_for_nobody(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     with ClusterProcess(tmp_path / "c") as cluster:
         with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=600) as client:
