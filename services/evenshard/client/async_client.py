@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from evenshard.api.v1 import query_pb2
 from evenshard.client.async_admin import AsyncAdmin
+from evenshard.client.async_heat import AsyncHeat
 from evenshard.client.async_queries import AsyncQueries
 from evenshard.client.batches import Batch
 from evenshard.client.exports import AsyncExport
@@ -38,7 +39,7 @@ _GATEWAY_DEFAULT: Final = "127.0.0.1:7401"
 _FEW_EVENTS: Final = 1000
 
 
-class AsyncClient(AsyncQueries, AsyncAdmin):
+class AsyncClient(AsyncQueries, AsyncAdmin, AsyncHeat):
     """A connection to one router and one gateway; belongs to one event loop. Made by ``evenshard.aio.connect``.
 
     Calls fail with ``EvenshardError``. What is retryable is retried, with the same insert_ids, until the call's

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -12,6 +12,7 @@ NAMES_SHOWN_MAX: Final = 3
 ANY_EVENT: Final = "*"
 
 By = Literal["", "shard", "tenant", "event"]
+_GroupKey = tuple[str | None, str | None, str | None, str | None]
 GROUPINGS: Final[tuple[By, ...]] = get_args(By)
 
 
@@ -68,9 +69,13 @@ class SlowQueries:
         self.noted = 0
         """Since the start, those that are not kept any more included."""
 
+    def is_slow(self, total_ms: float) -> bool:
+        """Whether a query that took so long is kept."""
+        return total_ms >= self._slow_ms
+
     def note(self, query: SlowQuery) -> bool:
         """Keeps it if it was slow; whether it was."""
-        if query.total_ms < self._slow_ms:
+        if not self.is_slow(query.total_ms):
             return False
         self._kept.append(query)
         self.noted += 1
@@ -92,21 +97,23 @@ def names_of(events: Iterable[str]) -> str:
 
 def grouped(queries: Iterable[SlowQuery], by: By, limit: int) -> list[SlowGroup]:
     """Groups, the one in which most time was spent first; ``by`` empty: by place, tenant, kind and event together."""
-    key_of: Callable[[SlowQuery], tuple[str | None, ...]]
-    match by:
-        case "shard":
-            key_of = lambda query: (query.place, None, None, None)  # noqa: E731
-        case "tenant":
-            key_of = lambda query: (None, query.tenant, None, None)  # noqa: E731
-        case "event":
-            key_of = lambda query: (None, None, None, query.event)  # noqa: E731
-        case "":
-            key_of = lambda query: (query.place, query.tenant, query.kind, query.event)  # noqa: E731
-    groups: dict[tuple[str | None, ...], list[SlowQuery]] = {}
+    groups: dict[_GroupKey, list[SlowQuery]] = {}
     for query in queries:
-        groups.setdefault(key_of(query), []).append(query)
+        groups.setdefault(_key_of(query, by), []).append(query)
     ranked = sorted(groups.items(), key=lambda each: (-sum(query.total_ms for query in each[1]), str(each[0])))
     return [_group(*key, members) for key, members in ranked[:limit]]
+
+
+def _key_of(query: SlowQuery, by: By) -> _GroupKey:
+    match by:
+        case "shard":
+            return query.place, None, None, None
+        case "tenant":
+            return None, query.tenant, None, None
+        case "event":
+            return None, None, None, query.event
+        case "":
+            return query.place, query.tenant, query.kind, query.event
 
 
 def _group(
