@@ -72,6 +72,8 @@ class Client:
     retention_of = _waiting(AsyncClient.retention_of)
     flows = _waiting(AsyncClient.flows)
     flows_of = _waiting(AsyncClient.flows_of)
+    detect = _waiting(AsyncClient.detect)
+
     schema = _waiting(AsyncClient.schema)
     schema_of = _waiting(AsyncClient.schema_of)
     timeline = _waiting(AsyncClient.timeline)
