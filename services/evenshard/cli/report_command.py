@@ -87,6 +87,8 @@ def send(
         wanted = [each for each in tenants if tenant or each["report_sink"]]
         reports = [send_report(client, each, sending) for each in wanted]
     document = {"week": name, "from": str(days.first), "to": str(days.last), "reports": reports}
+    if json_output and tenant:
+        document = reports[0]
     print_result(document, as_json=json_output, human=_sent)
     if any(each["outcome"] in ("failed", "no_sink") for each in reports):
         finish(ExitStatus.PARTIAL)
@@ -107,7 +109,7 @@ def _sent(document: Mapping[str, Any]) -> str:
     if not document["reports"]:
         return "no tenant has a --report-sink"
     rows = [
-        (each["tenant"], _MEANT.get(each["outcome"], each["outcome"]), each["hot_keys"], each["sink"] or "",
+        (each["tenant"], _MEANT.get(each["outcome"], each["outcome"]), each["hot_key_count"], each["sink"] or "",
          each["attempts"], each["error"] or "")
         for each in document["reports"]
     ]  # fmt: skip

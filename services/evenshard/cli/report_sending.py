@@ -48,23 +48,27 @@ def send_report(client: Reporting, tenant: dict[str, Any], sending: Sending) -> 
     """What became of one tenant's report. ``tenant``: its document. Nothing is raised but what is nobody's failure:
     what went wrong is in ``error``, and written down as far as there is somebody to write it down."""
     name, sink = tenant["tenant"], tenant["report_sink"]
+    nothing = ReportRecord(name, sending.week, "failed", "", 0, sink=sink or "")
     if not sink:
-        return _told(ReportRecord(name, sending.week, "failed", "", 0), outcome="no_sink")
+        return _told(nothing, sending, outcome="no_sink")
     try:
         mine, record = client.claim_report(name, sending.week, sending.claimant)
     except EvenshardError as error:
-        return _told(ReportRecord(name, sending.week, "failed", "", 0, sink=sink, error=str(error)))
+        return _told(replace(nothing, error=str(error)), sending)
     if not mine:
-        return _told(record, outcome="already_sent" if record.state == "sent" else "somebody_sends_it")
-    outcome = _made_and_delivered(client, tenant, sending)
+        return _told(record, sending, outcome="already_sent" if record.state == "sent" else "somebody_sends_it")
+    outcome, document = _made_and_delivered(client, tenant, sending)
     try:
-        return _told(client.record_report(outcome))
+        return _told(client.record_report(outcome), sending, document)
     except EvenshardError as error:
         said = f"{outcome.state}, but not written down: {error}"
-        return _told(replace(outcome, state="failed", error=said))
+        return _told(replace(outcome, state="failed", error=said), sending, document)
 
 
-def _made_and_delivered(client: Reporting, tenant: dict[str, Any], sending: Sending) -> ReportRecord:
+def _made_and_delivered(
+    client: Reporting, tenant: dict[str, Any], sending: Sending
+) -> tuple[ReportRecord, dict[str, Any] | None]:
+    """The outcome, and the report; None: it could not be made."""
     name, sink = tenant["tenant"], tenant["report_sink"]
 
     def outcome(state: State, hot_keys: int = 0, attempts: int = 0, error: str = "") -> ReportRecord:
@@ -74,10 +78,10 @@ def _made_and_delivered(client: Reporting, tenant: dict[str, Any], sending: Send
         document = client.hot_key_report(sending.days.first, sending.days.last, tenant=name, timeout=REPORT_TIMEOUT_S)
         where = parse_sink(sink)
     except EvenshardError as error:
-        return outcome("failed", error=str(error))
+        return outcome("failed", error=str(error)), None
     hot_keys = len(document["hot_keys"]) + document["more_hot_keys"]
     if not hot_keys:
-        return outcome("nothing_found")
+        return outcome("nothing_found"), document
     delivery = Delivery(
         name,
         sending.week,
@@ -91,14 +95,25 @@ def _made_and_delivered(client: Reporting, tenant: dict[str, Any], sending: Send
     )
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
-            return outcome("sent", hot_keys, attempt, deliver(delivery, where))
+            return outcome("sent", hot_keys, attempt, deliver(delivery, where)), document
         except NotDelivered as refused:
             if attempt == ATTEMPTS_MAX:
-                return outcome("failed", hot_keys, attempt, str(refused))
+                return outcome("failed", hot_keys, attempt, str(refused)), document
         sending.sleep(PAUSES_S[attempt - 1])
     raise AssertionError("the last attempt returns")
 
 
-def _told(record: ReportRecord, outcome: str = "") -> dict[str, Any]:
-    document = report_record_document(record)
-    return document | ({"outcome": outcome} if outcome else {})
+def _told(
+    record: ReportRecord, sending: Sending, document: dict[str, Any] | None = None, outcome: str = ""
+) -> dict[str, Any]:
+    """With the keys that were found now; null: nobody looked."""
+    told = report_record_document(record) | ({"outcome": outcome} if outcome else {})
+    found = {"hot_keys": None, "more_hot_keys": 0} if document is None else document
+    return {
+        "tenant": record.tenant,
+        "from": str(sending.days.first),
+        "to": str(sending.days.last),
+        "hot_keys": found["hot_keys"],
+        "more_hot_keys": found["more_hot_keys"],
+        **told,
+    }

@@ -28,7 +28,7 @@ def command(
     from evenshard.client import connect
 
     pause_s = duration_s(interval)
-    live = not (once or json_output) and sys.stdout.isatty()
+    live = not (once or json_output) and is_terminal()
     with connect(router) as client:
         document = client.top(limit=limit, tenant=tenant)
         _show(document, as_json=json_output, live=live)
@@ -38,6 +38,11 @@ def command(
             _show(document, as_json=False, live=True)
     if document["counters"] == "down" or any(each["state"] == "down" for each in document["shards"]):
         finish(ExitStatus.PARTIAL)
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks who can be shown something else in the same place."""
+    return sys.stdout.isatty()
 
 
 def _show(document: dict[str, Any], *, as_json: bool, live: bool) -> None:

@@ -45,7 +45,7 @@ def report_record_document(record: ReportRecord) -> dict[str, Any]:
         "week": record.week,
         "outcome": record.state,
         "sink": record.sink or None,
-        "hot_keys": record.hot_keys,
+        "hot_key_count": record.hot_keys,
         "attempts": record.attempts,
         "error": record.error or None,
         "changed_ms": record.changed_ms,

@@ -89,12 +89,15 @@ def webhook() -> Iterator[WebhookServer]:
 
 
 def told(document: dict[str, Any]) -> tuple[Any, ...]:
-    return document["outcome"], document["hot_keys"], document["attempts"], document["error"]
+    return document["outcome"], document["hot_key_count"], document["attempts"], document["error"]
 
 
 def test_a_mail_arrives_once_however_often_sending_is_started(world: World, mail: MailServer) -> None:
     sink = f"smtp:127.0.0.1:{mail.port}"
-    assert told(world.send(sink)) == ("sent", 1, 1, None)
+    sent = world.send(sink)
+    assert told(sent) == ("sent", 1, 1, None)
+    assert {name: sent[name] for name in REPORT} == REPORT
+    assert world.send(sink)["hot_keys"] is None
     assert [told(world.send(sink)) for _ in range(3)] == [("already_sent", 1, 1, None)] * 3
     [(recipients, message)] = mail.mails
     assert recipients == ["ann@example.org", "bo@example.org"]
