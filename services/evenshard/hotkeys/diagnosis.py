@@ -111,7 +111,7 @@ def _of_dimension(
     times = load / max(mean, load_min / 100)  # of idle ones: many
     found = [(times, _hot_key(shard, key, dimension, load_of(key), load, mean, times)) for key in hot]
     rest = load - sum(load_of(key) for key in hot)
-    if not hot or rest >= max(load_min, HOT_TIMES_MEAN * mean, REST_SHARE_MIN * load):
+    if rest >= max(load_min, HOT_TIMES_MEAN * mean, REST_SHARE_MIN * load):
         largest = keys[0] if keys else None
         share = load_of(largest) / load if largest is not None else 0.0
         found.append((times, _hot_shard(shard, dimension, load, mean, times, largest, share, bool(hot))))

@@ -102,6 +102,12 @@ class WebhookServer:
                 self.end_headers()
                 self.wfile.write(said)
 
+            def do_GET(self) -> None:
+                """What a redirected POST would become: answered, without any report."""
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def log_message(self, *_: Any) -> None:
                 """Nothing on stderr."""
 

@@ -185,7 +185,7 @@ async def test_a_query_that_ends_without_an_answer_is_slow_too(cluster: MemoryCl
 
 
 async def test_the_report_names_ids_events_and_the_build_that_stands_out(cluster: MemoryCluster) -> None:
-    await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD, timezone="Asia/Kolkata"))
+    await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD, timezone="America/Los_Angeles"))
     broken, fine = {"sdk": "4.2.0", "plan": "pro"}, {"sdk": "4.1.9", "plan": "pro"}
     calm = [row for user in range(60) for row in rows(f"u{user}", 5, **fine)]
     await send(cluster, [*rows("runaway", 160, event="heartbeat", **broken), *rows("runaway", 20, first=200, **fine)])

@@ -119,3 +119,17 @@ def test_a_runaway_of_a_large_batch_is_found_in_its_weight() -> None:
     places, weights = sampled(placement, 12_345)
     assert placement[places].tolist() == [7]
     assert weights[0] == pytest.approx(30_000, rel=0.15)
+
+
+def test_a_key_that_comes_in_bits_beside_heavier_ones_is_not_lost() -> None:
+    """Who is put out again and again has to weigh on those who stay: otherwise it would never be held."""
+    meter, keys_max = WarmKeys(WINDOW_MS, SLICES, 8), 8
+    heavy = [100.0 + number for number in range(5)]
+    meter.add(0.0, [((TenantId("acme"), f"heavy{weight}"), weight) for weight in heavy])
+    bits, total = 60, sum(heavy)
+    for number in range(bits):
+        small = [((TenantId("acme"), f"small{number}-{each}"), 1.0) for each in range(4)]
+        meter.add(0.0, [((TenantId("acme"), "bits"), 5.0), *small])
+        total += 9
+    held = {each.key[1]: each.weight for each in meter.largest(0.0, 100)}
+    assert held["bits"] >= 5 * bits - 2 * total / keys_max
