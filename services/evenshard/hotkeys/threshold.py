@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.hashing import UInt64, hash_of, string_buffers
-from evenshard.hotkeys.aggregate import CountedKeys, aggregate
+from evenshard.hotkeys.aggregate import DAY_MS, CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Mode, Rule
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
 from evenshard.hotkeys.watched import WatchedKeys
@@ -244,6 +244,17 @@ class KeyWatch:
         with self._lock:
             if self._marks.pop(key, None) is not None:
                 self._unwatched()
+
+    def marked(self, tenant: TenantId, counted: CountedKeys) -> Bools:
+        """Which of the keys are marked; one entry a key."""
+        days = counted.record.column("day").to_numpy().astype(np.int64)
+        with self._lock:
+            buckets = buckets_of(hash_of(tenant), counted.hashes, days)
+            marked = self._sketch.watched(hash_of(tenant), buckets, days * DAY_MS, counted.hashes)
+            watched = np.flatnonzero(marked)
+            keys = _keys(tenant, counted.record.take(pa.array(watched)))
+            marked[watched] = [key in self._marks for key in keys]
+        return marked
 
     @property
     def pending_rows(self) -> int:

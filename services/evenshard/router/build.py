@@ -31,6 +31,7 @@ from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
 from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.marks import MarkView
+from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
@@ -61,6 +62,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
+    observe_total(
+        "evenshard.router.counts.dropped", "{event}", "new events no counter was told of", lambda: feed.dropped_rows
+    )
     blocked = BlockedView(ports.directory, ports.clock)
     await blocked.start()
     operations = OperationView(ports.directory, ports.clock)

@@ -4,6 +4,7 @@ Counting is not asked of routers.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 from evenshard.api.v1 import counter_pb2, counter_pb2_grpc
@@ -41,23 +42,18 @@ class ClusterCounterService(counter_pb2_grpc.CounterServiceServicer):
             raise EvenshardError("QUERY_INVALID", f"limit is {request.limit}, it must be 0 to {LIMIT_MAX}")
         if request.count_min or request.hash_from:
             raise EvenshardError("QUERY_INVALID", "pages are told by counters, not by routers")
+        counters = self._services.of_kind("counter")
+        # What one counter names another may have a part of that is no large one there.
+        asked = hot_keys_request(request.tenant, limit if len(counters) == 1 else LIMIT_MAX)
         answers = await asyncio.gather(
-            *(
-                self._peers.call(
-                    counter.address, LIST_HOT_KEYS, hot_keys_request(request.tenant, limit), timeout_s=budget_s()
-                )
-                for counter in self._services.of_kind("counter")
-            ),
+            *(self._peers.call(each.address, LIST_HOT_KEYS, asked, timeout_s=budget_s()) for each in counters),
             return_exceptions=True,
         )
         told = [each for each in answers if isinstance(each, counter_pb2.ListHotKeysResponse)]
         for failed in answers:
             if isinstance(failed, BaseException) and (not told or not isinstance(failed, EvenshardError)):
                 raise failed
-        keys = sorted(
-            (key for answer in told for key in answer.keys),
-            key=lambda key: (-key.count, key.tenant, key.distinct_id, key.date),
-        )[:limit]
+        keys = largest(answer.keys for answer in told)[:limit]
         modes = await modes_of(self._directory, [(key.tenant, key.distinct_id, key.date) for key in keys], budget_s())
         for key, mode in zip(keys, modes, strict=True):
             key.marked = mode
@@ -66,6 +62,7 @@ class ClusterCounterService(counter_pb2_grpc.CounterServiceServicer):
             keys=keys,
             count_missing_max=-1 if min(missing, default=0) < 0 else max(missing, default=0),
             counted_from_ms=max((answer.counted_from_ms for answer in told), default=0),
+            listed_from=max((answer.listed_from for answer in told), default=1),
         )
 
     async def GetHotKeyReport(
@@ -73,3 +70,15 @@ class ClusterCounterService(counter_pb2_grpc.CounterServiceServicer):
     ) -> counter_pb2.GetHotKeyReportResponse:
         wanted = report_wanted(request)
         return report_response(await self._reports.report(wanted))
+
+
+def largest(answers: Iterable[Iterable[counter_pb2.KeyCount]]) -> list[counter_pb2.KeyCount]:
+    """All keys that counters tell of, most events first, then by name. A marked key is counted by several counters in
+    turn: its count is their sum, and so is what it may be too high by."""
+    found: dict[tuple[str, str, str], counter_pb2.KeyCount] = {}
+    for key in (key for keys in answers for key in keys):
+        name = (key.tenant, key.distinct_id, key.date)
+        known = found.setdefault(name, counter_pb2.KeyCount(tenant=name[0], distinct_id=name[1], date=name[2]))
+        known.count += key.count
+        known.count_error += key.count_error
+    return sorted(found.values(), key=lambda key: (-key.count, key.tenant, key.distinct_id, key.date))

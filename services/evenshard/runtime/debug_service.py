@@ -1,4 +1,4 @@
-"""``DebugService`` of one process: its own slow queries."""
+"""``DebugService`` of one process: its own slow queries. A counter answers none, and has none."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from evenshard.wire.slow_queries import groups_of, limit_of, slow_query_message
 class DebugService(debug_pb2_grpc.DebugServiceServicer):
     """Holds no state of its own."""
 
-    def __init__(self, slow: SlowQueries, kind: Literal["shard", "gateway"]) -> None:
+    def __init__(self, slow: SlowQueries, kind: Literal["shard", "gateway", "counter"]) -> None:
         self._slow = slow
         self._kind = kind
 

@@ -209,6 +209,8 @@ async def test_the_report_names_ids_events_and_the_build_that_stands_out(cluster
     assert (null["distinct_id"], null["date"], null["kept"], null["rewritten"]) == ("null", "2026-01-02", 100, 30)
     assert null["stands_out"] == []
     assert "'null' is a placeholder" in null["likely_cause"]
+    request = counter_pb2.GetHotKeyReportRequest(tenant="acme", from_date=DAY, to_date="2026-01-07")
+    assert report_document(await cluster.call(COUNTER, rpcs.GET_HOT_KEY_REPORT, request)) == document
     # A counter that has forgotten everything changes nothing: it is the stored events that are asked.
     await cluster.stop(COUNTER)
     assert await report(cluster, DAY, "2026-01-07") == document

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DebugServiceStub:
-    """Served by routers, for the whole cluster, and by shards and gateways, for themselves.
+    """Served by routers, for the whole cluster, and by all others, for themselves; counters answer no queries.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class DebugServiceStub:
 
 
 class DebugServiceServicer:
-    """Served by routers, for the whole cluster, and by shards and gateways, for themselves.
+    """Served by routers, for the whole cluster, and by all others, for themselves; counters answer no queries.
     """
 
     def ListSlowQueries(self, request, context):
@@ -70,7 +70,7 @@ def add_DebugServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DebugService:
-    """Served by routers, for the whole cluster, and by shards and gateways, for themselves.
+    """Served by routers, for the whole cluster, and by all others, for themselves; counters answer no queries.
     """
 
     @staticmethod
