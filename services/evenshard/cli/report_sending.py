@@ -72,7 +72,7 @@ def _made_and_delivered(
     name, sink = tenant["tenant"], tenant["report_sink"]
 
     def outcome(state: State, hot_keys: int = 0, attempts: int = 0, error: str = "") -> ReportRecord:
-        return ReportRecord(name, sending.week, state, sending.claimant, 0, 0, sink, hot_keys, attempts, error)
+        return ReportRecord(name, sending.week, state, sending.claimant, 0, sink, hot_keys, attempts, error)
 
     try:
         document = client.hot_key_report(sending.days.first, sending.days.last, tenant=name, timeout=REPORT_TIMEOUT_S)

@@ -1,9 +1,10 @@
 """What is written down of a weekly report, one record a tenant and ISO week: who may send it, and what became of it.
 
 A report is delivered once however often sending is started: *sent* is the end. Nothing found is none: what was not
-sent may be looked for again. Who claims a report has ``CLAIM_MS`` for it; after that another may, as the first must
-have died. Whether its delivery came through is not known then: so deliveries bear a name (tenant and week) by which
-their receiver can tell a second one. Decides, does no IO.
+sent may be looked for again. Who claims a report holds it by a lease of the directory, so that no clock but the
+directory's decides when another may: after ``CLAIM_S``, as the first must have died. Whether its delivery came through
+is not known then: so deliveries bear a name (tenant and week) by which their receiver can tell a second one. Decides,
+does no IO.
 """
 
 import json
@@ -14,8 +15,10 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 
 RECORD_VERSION: Final = 1
-CLAIM_MS: Final = 10 * 60_000
+CLAIM_S: Final = 600
 """Longer than a report takes to be made and all its deliveries to be tried."""
+RECORDS_MAX: Final = 60
+"""Of one tenant: those of the oldest weeks go."""
 ERROR_CHARACTERS_MAX: Final = 1_000
 CLAIMANT_CHARACTERS_MAX: Final = 128
 State = Literal["sending", "sent", "nothing_found", "failed"]
@@ -33,8 +36,6 @@ class ReportRecord:
     claimant: str
     """Who claimed it last."""
     changed_ms: int
-    until_ms: int = 0
-    """Of ``sending``: from then on others may claim it."""
     sink: str = ""
     hot_keys: int = 0
     attempts: int = 0
@@ -56,16 +57,16 @@ class ReportRecord:
 
 
 def claimed(
-    current: ReportRecord | None, tenant: TenantId, week: str, claimant: str, now_ms: int
+    current: ReportRecord | None, holder: str | None, tenant: TenantId, week: str, claimant: str, now_ms: int
 ) -> ReportRecord | None:
-    """The record with the claim in it; None: it was sent, or somebody is at it. The same claimant may claim again, as
-    one whose answer was lost does."""
+    """The record with the claim in it; None: it was sent, or somebody is at it. ``holder``: whose lease stands; None:
+    nobody's. The same claimant may claim again, as one whose answer was lost does."""
     if current is None:
-        return ReportRecord(tenant, week, "sending", claimant, now_ms, now_ms + CLAIM_MS)
-    taken = current.state == "sending" and current.until_ms > now_ms and current.claimant != claimant
+        return ReportRecord(tenant, week, "sending", claimant, now_ms)
+    taken = current.state == "sending" and holder is not None and holder != claimant
     if current.state == "sent" or taken:
         return None
-    return replace(current, state="sending", claimant=claimant, changed_ms=now_ms, until_ms=now_ms + CLAIM_MS, error="")
+    return replace(current, state="sending", claimant=claimant, changed_ms=now_ms, error="")
 
 
 def recorded(current: ReportRecord | None, outcome: ReportRecord, now_ms: int) -> ReportRecord:
@@ -85,7 +86,6 @@ def recorded(current: ReportRecord | None, outcome: ReportRecord, now_ms: int) -
         current,
         state=outcome.state,
         changed_ms=now_ms,
-        until_ms=0,
         sink=outcome.sink,
         hot_keys=outcome.hot_keys,
         attempts=current.attempts + outcome.attempts,

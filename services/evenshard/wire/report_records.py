@@ -17,7 +17,6 @@ def report_record_message(record: ReportRecord) -> admin_pb2.ReportRecord:
         attempts=record.attempts,
         error=record.error,
         changed_ms=record.changed_ms,
-        until_ms=record.until_ms,
         claimant=record.claimant,
     )
 
@@ -30,7 +29,6 @@ def report_record_of(message: admin_pb2.ReportRecord) -> ReportRecord:
         cast(State, message.state),
         message.claimant,
         message.changed_ms,
-        message.until_ms,
         message.sink,
         message.hot_keys,
         message.attempts,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from evenshard.directory.report_record import CLAIM_MS, OUTCOMES, ReportRecord, claimed, recorded
+from evenshard.directory.report_record import OUTCOMES, ReportRecord, claimed, recorded
 from evenshard.directory.report_sink import Sink, check_owners, check_reports, parse_sink
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
@@ -13,43 +13,44 @@ from hypothesis import strategies as st
 
 ACME, WEEK = TenantId("acme"), "2026-W47"
 STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("claim"), st.sampled_from("abc"), st.integers(0, CLAIM_MS)),
-        st.tuples(st.sampled_from(OUTCOMES), st.sampled_from("abc"), st.integers(0, CLAIM_MS)),
-    ),
+    st.tuples(st.sampled_from(["claim", "lapse", *OUTCOMES]), st.sampled_from("abc")),
     max_size=25,
 )
 
 
-def claim(current: ReportRecord | None, claimant: str, now_ms: int) -> ReportRecord | None:
-    return claimed(current, ACME, WEEK, claimant, now_ms)
+def claim(current: ReportRecord | None, holder: str | None, claimant: str, now_ms: int = 0) -> ReportRecord | None:
+    return claimed(current, holder, ACME, WEEK, claimant, now_ms)
 
 
 def outcome(state: str, claimant: str, attempts: int = 1, error: str = "") -> ReportRecord:
-    return ReportRecord(ACME, WEEK, state, claimant, 0, 0, "file:/r", 3, attempts, error)  # type: ignore[arg-type]
+    return ReportRecord(ACME, WEEK, state, claimant, 0, "file:/r", 3, attempts, error)  # type: ignore[arg-type]
 
 
-def test_the_first_claim_holds_until_its_outcome_or_its_end() -> None:
-    first = claim(None, "a", 5)
-    assert first == ReportRecord(ACME, WEEK, "sending", "a", 5, 5 + CLAIM_MS)
-    assert claim(first, "b", 4 + CLAIM_MS) is None
-    assert claim(first, "a", 6) == replace(first, changed_ms=6, until_ms=6 + CLAIM_MS)
-    assert claim(first, "b", 5 + CLAIM_MS) == ReportRecord(ACME, WEEK, "sending", "b", 5 + CLAIM_MS, 5 + 2 * CLAIM_MS)
+def test_the_first_claim_holds_until_its_outcome_or_its_lease_ends() -> None:
+    first = claim(None, None, "a", 5)
+    assert first == ReportRecord(ACME, WEEK, "sending", "a", 5)
+    assert claim(first, "a", "b", 6) is None
+    assert claim(first, "a", "a", 6) == replace(first, changed_ms=6)
+    assert claim(first, None, "b", 7) == ReportRecord(ACME, WEEK, "sending", "b", 7)
 
 
 @given(STEPS)
-def test_a_report_is_sent_at_most_once_by_whoever_holds_the_claim(steps: list[tuple[str, str, int]]) -> None:
+def test_a_report_is_sent_at_most_once_by_whoever_holds_the_claim(steps: list[tuple[str, str]]) -> None:
     record: ReportRecord | None = None
-    now_ms, sent_by, attempts = 0, "", 0
-    for what, who, pause_ms in steps:
-        now_ms += pause_ms
+    holder: str | None = None
+    sent_by, attempts = "", 0
+    for now_ms, (what, who) in enumerate(steps):
+        if what == "lapse":
+            holder = None
+            continue
         if what == "claim":
-            mine = claim(record, who, now_ms)
+            mine = claim(record, holder, who, now_ms)
             if sent_by:
                 assert mine is None
             if record is None or record.state in ("failed", "nothing_found"):
                 assert mine is not None
-            record = mine or record
+            if mine is not None:
+                record, holder = mine, who
             continue
         if record is None or record.claimant != who:
             with pytest.raises(EvenshardError, match="OPERATION_CONFLICT"):
@@ -60,8 +61,8 @@ def test_a_report_is_sent_at_most_once_by_whoever_holds_the_claim(steps: list[tu
         if was.state != "sending":
             assert record == was  # the same again, as after a lost answer
             continue
-        attempts += 1
-        assert (record.state, record.attempts, record.until_ms) == (what, attempts, 0)
+        attempts, holder = attempts + 1, None
+        assert (record.state, record.attempts) == (what, attempts)
         if what == "sent":
             assert not sent_by
             sent_by = who
@@ -70,12 +71,12 @@ def test_a_report_is_sent_at_most_once_by_whoever_holds_the_claim(steps: list[tu
 def test_what_is_no_outcome_is_refused() -> None:
     for state in ("sending", "", "SENT", "x"):
         with pytest.raises(EvenshardError) as refused:
-            recorded(claim(None, "a", 0), outcome(state, "a"), 1)
+            recorded(claim(None, None, "a"), outcome(state, "a"), 1)
         assert refused.value.code == "OPERATION_STATE"
 
 
 def test_a_record_comes_back_as_written_and_a_newer_one_is_refused() -> None:
-    record = recorded(claim(None, "a", 0), outcome("failed", "a", error="x" * 5_000), 7)
+    record = recorded(claim(None, None, "a"), outcome("failed", "a", error="x" * 5_000), 7)
     assert (record.error, record.changed_ms, record.sink, record.hot_keys) == ("x" * 1_000, 7, "file:/r", 3)
     assert ReportRecord.from_json(record.to_json()) == record
     with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):

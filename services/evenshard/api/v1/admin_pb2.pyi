@@ -395,7 +395,7 @@ class ClaimReportRequest(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., week: _Optional[str] = ..., claimant: _Optional[str] = ...) -> None: ...
 
 class ReportRecord(_message.Message):
-    __slots__ = ("tenant", "week", "state", "sink", "hot_keys", "attempts", "error", "changed_ms", "until_ms", "claimant")
+    __slots__ = ("tenant", "week", "state", "sink", "hot_keys", "attempts", "error", "changed_ms", "claimant")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     WEEK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -404,7 +404,6 @@ class ReportRecord(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
-    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     CLAIMANT_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     week: str
@@ -414,9 +413,8 @@ class ReportRecord(_message.Message):
     attempts: int
     error: str
     changed_ms: int
-    until_ms: int
     claimant: str
-    def __init__(self, tenant: _Optional[str] = ..., week: _Optional[str] = ..., state: _Optional[str] = ..., sink: _Optional[str] = ..., hot_keys: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[str] = ..., changed_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., claimant: _Optional[str] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[str] = ..., week: _Optional[str] = ..., state: _Optional[str] = ..., sink: _Optional[str] = ..., hot_keys: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[str] = ..., changed_ms: _Optional[int] = ..., claimant: _Optional[str] = ...) -> None: ...
 
 class ClaimReportResponse(_message.Message):
     __slots__ = ("claimed", "record")
