@@ -86,6 +86,13 @@ class Settings(BaseSettings):
         "until their turn comes; 0: no limit",
         ge=0,
     )
+    slow_query_ms: int = setting(
+        500,
+        "ms",
+        "queries that take longer on a shard or a gateway, waiting included, are kept for slow-queries: the newest "
+        "1,000 of each process",
+        ge=0,
+    )
     count_queue_rows: int = setting(
         1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
     )
@@ -94,6 +101,9 @@ class Settings(BaseSettings):
         "keys",
         "keys a counter remembers, 11 bytes each; beyond, those counted longest ago are forgotten (changed, all are)",
         ge=2,
+    )
+    report_sender: str = setting(
+        "evenshard@localhost", "address", "who reports that are mailed come from (report send)", min_length=3
     )
     trace_file: str = setting(
         "",
