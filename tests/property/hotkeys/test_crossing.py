@@ -47,10 +47,13 @@ async def lives(first_seed: int, count: int) -> None:
         disturbed.cancel()
         await asyncio.gather(disturbed, return_exceptions=True)
         cluster.directory.resume_watches()
+        cluster.directory.fail_next(0)
+        cluster.directory.lose_reply_next(0)
         chancy(cluster).chances = Chances()
         await chancy(cluster).settle()
         before = []
         for crossing in crossings:
+            await crossing.cross()
             mark = await crossing.until_active()
             assert (mark.born, mark.threshold) == (crossing.mode, crossing.threshold)
             await crossing.check()
