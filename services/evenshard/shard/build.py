@@ -27,7 +27,9 @@ from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.scan_room import ScanRoom
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.service import ShardService
 from evenshard.shard.tags import Tags, new_incarnation
 from evenshard.shard.tidying import TailSorter
@@ -84,6 +86,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
+    restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
@@ -97,6 +100,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await purger.close()
         await compactor.close()
         await sorter.close()
+        await restored.close()
         await tenants.close()
         await epochs.close()
         try:
@@ -108,6 +112,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
 
     try:
         await tenants.start()
+        await restored.start()
     except BaseException:
         await close()
         raise
@@ -130,7 +135,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, tags, memory, heat)
+    sealing = Sealing(shard, store, placements, ports.directory)
+    service = ShardService(
+        shard, store, placements, appends, compactor, purger, readers, scans, tags, memory, heat, sealing, restored
+    )
     return Running(
         [
             Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service),
