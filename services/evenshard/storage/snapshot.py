@@ -123,7 +123,7 @@ class Snapshot:
     ) -> Iterator[ScannedRows]:
         visible = self._open()
         self._refuse_quarantined(visible, start_ms, end_ms)
-        for segment in visible.segments:
+        for segment in visible.shown:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
                 if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
