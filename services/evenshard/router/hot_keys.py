@@ -155,7 +155,7 @@ class HotKeys:
             key, rule = decision.keys[number], decision.rule
             if self._watch.mark(key, rule.mode):
                 count = int(decision.counts[number])
-                self._marks.write(key, Mark(rule.mode, rule.threshold, count, self._rng.token_hex(8)))
+                self._marks.write(key, Mark(rule.mode, rule.threshold, count, self._rng.token_hex(8), born=rule.mode))
 
     async def _decide_asking(self, flight: Flight, suspects: Suspects, rule: Rule) -> None:
         rows = flight.rows

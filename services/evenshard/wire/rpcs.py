@@ -85,6 +85,13 @@ SET_SHARD_COMPACTION = Rpc(
     shard_pb2.SetShardCompactionRequest,
     shard_pb2.SetShardCompactionResponse,
 )
+LEARN_EPOCH = Rpc(f"/{SHARD_SERVICE}/LearnEpoch", shard_pb2.LearnEpochRequest, shard_pb2.LearnEpochResponse)
+SEAL_KEY = Rpc(f"/{SHARD_SERVICE}/SealKey", shard_pb2.SealKeyRequest, shard_pb2.SealKeyResponse)
+KEEP_ORIGINALS = Rpc(
+    f"/{SHARD_SERVICE}/KeepOriginals",
+    shard_pb2.KeepOriginalsRequest,
+    shard_pb2.KeepOriginalsResponse,
+)
 HIDE_USERS = Rpc(f"/{SHARD_SERVICE}/HideUsers", shard_pb2.HideUsersRequest, shard_pb2.HideUsersResponse)
 RAISE_HORIZON = Rpc(f"/{SHARD_SERVICE}/RaiseHorizon", shard_pb2.RaiseHorizonRequest, shard_pb2.RaiseHorizonResponse)
 PURGE = Rpc(f"/{SHARD_SERVICE}/Purge", shard_pb2.PurgeRequest, shard_pb2.PurgeResponse)

@@ -32,20 +32,30 @@ class AppendEventsResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[TenantAppend, _Mapping]]] = ...) -> None: ...
 
 class TenantAppend(_message.Message):
-    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position", "retry_after_ms")
+    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position", "retry_after_ms", "sealed")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_BITS_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     duplicate_bits: bytes
     duplicates: int
     position: int
     retry_after_ms: int
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    sealed: _containers.RepeatedCompositeFieldContainer[KeyOfDay]
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[KeyOfDay, _Mapping]]] = ...) -> None: ...
+
+class KeyOfDay(_message.Message):
+    __slots__ = ("distinct_id", "day")
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    distinct_id: str
+    day: int
+    def __init__(self, distinct_id: _Optional[str] = ..., day: _Optional[int] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "scan", "known_tag", "split_users", "split_bytes_max")
@@ -100,20 +110,22 @@ class ScanResponse(_message.Message):
     def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ..., tag: _Optional[str] = ..., unchanged: _Optional[bool] = ..., split_rows: _Optional[_Iterable[bytes]] = ..., split_users: _Optional[_Iterable[str]] = ..., split_bytes: _Optional[int] = ...) -> None: ...
 
 class ScanRowsRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates")
+    __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates", "restore_hot")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_HOT_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     start_ms: int
     end_ms: int
     events: _containers.RepeatedScalarFieldContainer[str]
     include_duplicates: bool
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., include_duplicates: _Optional[bool] = ...) -> None: ...
+    restore_hot: bool
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., include_duplicates: _Optional[bool] = ..., restore_hot: _Optional[bool] = ...) -> None: ...
 
 class ScanRowsResponse(_message.Message):
     __slots__ = ("arrow_ipc", "stats")
@@ -194,6 +206,62 @@ class GetShardStorageResponse(_message.Message):
     compaction: _common_pb2.CompactionState
     memory: _common_pb2.ShardMemory
     def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ..., compaction: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ..., memory: _Optional[_Union[_common_pb2.ShardMemory, _Mapping]] = ...) -> None: ...
+
+class LearnEpochRequest(_message.Message):
+    __slots__ = ("tenant", "epoch")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class LearnEpochResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SealKeyRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "key", "nonce", "hash_from")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FROM_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    key: KeyOfDay
+    nonce: str
+    hash_from: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ..., hash_from: _Optional[int] = ...) -> None: ...
+
+class SealKeyResponse(_message.Message):
+    __slots__ = ("arrow_ipc", "hash_next")
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    hash_next: int
+    def __init__(self, arrow_ipc: _Optional[bytes] = ..., hash_next: _Optional[int] = ...) -> None: ...
+
+class KeepOriginalsRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "key", "nonce", "hash_from", "hash_next", "arrow_ipc")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FROM_FIELD_NUMBER: _ClassVar[int]
+    HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    key: KeyOfDay
+    nonce: str
+    hash_from: int
+    hash_next: int
+    arrow_ipc: bytes
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ..., hash_from: _Optional[int] = ..., hash_next: _Optional[int] = ..., arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class KeepOriginalsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class HideUsersRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "distinct_ids")

@@ -60,6 +60,21 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.FromString,
                 _registered_method=True)
+        self.LearnEpoch = channel.unary_unary(
+                '/evenshard.v1.ShardService/LearnEpoch',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.FromString,
+                _registered_method=True)
+        self.SealKey = channel.unary_unary(
+                '/evenshard.v1.ShardService/SealKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.FromString,
+                _registered_method=True)
+        self.KeepOriginals = channel.unary_unary(
+                '/evenshard.v1.ShardService/KeepOriginals',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
+                _registered_method=True)
         self.HideUsers = channel.unary_unary(
                 '/evenshard.v1.ShardService/HideUsers',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
@@ -121,6 +136,29 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LearnEpoch(self, request, context):
+        """Refuses older placement epochs of a tenant from now on; durable when it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealKey(self, request, context):
+        """Seals a hot key at its home: its rows are refused there from now on, but for those that the overflow brings there;
+        durable when it answers. Tells the identities that the home holds of it, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepOriginals(self, request, context):
+        """Keeps identities of a hot key that are stored at its home, so that copies of them are known here; durable when it
+        answers. Once all are kept, rows of the key are taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def HideUsers(self, request, context):
         """Hides every row of some users that is stored now, and nothing stored later; durable when it answers.
         """
@@ -176,6 +214,21 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.SetShardCompaction,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.SerializeToString,
+            ),
+            'LearnEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.LearnEpoch,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.SerializeToString,
+            ),
+            'SealKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.SerializeToString,
+            ),
+            'KeepOriginals': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepOriginals,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.SerializeToString,
             ),
             'HideUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.HideUsers,
@@ -334,6 +387,87 @@ class ShardService:
             '/evenshard.v1.ShardService/SetShardCompaction',
             evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LearnEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/LearnEpoch',
+            evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/SealKey',
+            evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepOriginals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/KeepOriginals',
+            evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
