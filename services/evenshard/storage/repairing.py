@@ -16,7 +16,7 @@ from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.events.hashing import NO_IDENTITY, EventHashes, UInt64, hash_events
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.row_digest import Tally, tally_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
 from evenshard.ids import TenantId
 from evenshard.storage.choosing import KeyRows
 from evenshard.storage.compaction.compact import Limits, compact
@@ -283,8 +283,7 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace) -> None:
         task = Task(first, last, MAIN_RUN, tuple(each.id for each in segments))
 
         def decided(table: pa.Table, tenant: TenantId) -> pa.Table:
-            settled = copies_with_originals(table)
-            return _with_known(settled, tenant, indexed, rows)
+            return copies_with_originals(table, _known(table, tenant, indexed, rows))
 
         with discarding(state, rows):
             written = compact(
@@ -308,10 +307,8 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace) -> None:
     rows.sealed_layers[layer] = SealedLayer(frozenset(each.id for each in beside), found[found != NO_IDENTITY])
 
 
-def _with_known(table: pa.Table, tenant: TenantId, indexed: IndexedIdentities, rows: TenantRows) -> pa.Table:
-    """Rows that are stored elsewhere already are duplicates of those."""
-    if not table.num_rows:
-        return table
+def _known(table: pa.Table, tenant: TenantId, indexed: IndexedIdentities, rows: TenantRows) -> Bools:
+    """One a row: its event is stored elsewhere already."""
     events = only_chunk(table.column("event").unify_dictionaries())
     if not pa.types.is_dictionary(events.type):
         events = events.dictionary_encode()
@@ -324,12 +321,7 @@ def _with_known(table: pa.Table, tenant: TenantId, indexed: IndexedIdentities, r
     batch = EventBatch(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(FIELDS)))
     identity: UInt64 = only_chunk(table.column(IDENTITY_HASH)).to_numpy()
     hashes = EventHashes(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), identity)
-    known = indexed.known(tenant, batch, hashes, rows.visible.deletions)
-    if not known.any():
-        return table
-    column = table.column_names.index(DUPLICATE)
-    copies = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False) | known
-    return table.set_column(column, table.schema.field(column), pa.array(copies))
+    return indexed.known(tenant, batch, hashes, rows.visible.deletions)
 
 
 def _coming(rows: TenantRows, prepared: Prepared) -> list[str]:

@@ -87,10 +87,10 @@ class Model:
             if identity is None:
                 coming += of_event
                 continue
-            if all(row.duplicate for row in of_event):
+            known = self.has(of_event[0].event)
+            original = next((row for row in of_event if not row.duplicate), None)
+            if original is None and not known:
                 continue
-            original = next(row for row in of_event if not row.duplicate)
-            known = self.has(original.event)
             coming += [replace(row, duplicate=known or row is not original) for row in of_event]
         for change in changes:
             self.layers[change.layer] = State(change.shown, change.counts)

@@ -7,6 +7,7 @@ came back, it need not have: the earliest original stays one; where there is non
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.hashing import string_buffers
@@ -50,9 +51,10 @@ def with_one_original(table: pa.Table, tenant: TenantId) -> pa.Table:
     return table.set_column(column, table.schema.field(column), pa.array(duplicate)) if changed else table
 
 
-def copies_with_originals(table: pa.Table) -> pa.Table:
-    """Each event with one original, the first that was one; copies of which none was are dropped: theirs is elsewhere.
-    A range's rows of an event must all be there."""
+def copies_with_originals(table: pa.Table, known: npt.NDArray[np.bool_]) -> pa.Table:
+    """Each event with one original, the first that was one, unless it is ``known`` elsewhere: then all are copies.
+    Copies of which none was the original, and that are not known elsewhere, are dropped: nobody would stand for them.
+    All rows of an event must be there."""
     column = table.column_names.index(DUPLICATE)
     duplicate = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False).copy()
     orphaned = np.zeros(duplicate.size, np.bool_)
@@ -67,7 +69,8 @@ def copies_with_originals(table: pa.Table) -> pa.Table:
         duplicate,
         orphaned,
     )
-    settled = table.set_column(column, table.schema.field(column), pa.array(duplicate))
+    settled = table.set_column(column, table.schema.field(column), pa.array(duplicate | known))
+    orphaned &= ~known
     return settled.filter(pa.array(~orphaned)) if orphaned.any() else settled
 
 
