@@ -1,12 +1,13 @@
 """Rows on their way between shards: an event batch with two columns more, ``duplicate`` and ``hot``. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELDS, EventBatch
-from evenshard.events.properties import canonical
+from evenshard.events.properties import canonical, concat
 from evenshard.events.scan import DUPLICATE, HOT, Bools
 from evenshard.events.users import Int64
 
@@ -31,15 +32,23 @@ class MarkedRows:
         part = slice(start, start + rows)
         return MarkedRows(EventBatch(self.batch.record.slice(start, rows)), self.duplicate[part], self.hot[part])
 
-    def to_ipc(self) -> bytes:
+    @staticmethod
+    def joined(parts: "Sequence[MarkedRows]") -> "MarkedRows":
+        """Those of all, in turn; at least one."""
+        return MarkedRows.of_record(concat([part.to_record() for part in parts]))
+
+    def to_record(self) -> pa.RecordBatch:
+        """Canonical columns, then the two."""
         record = self.batch.record
-        names, arrays = [*record.schema.names, DUPLICATE, HOT], [*record.columns]
-        arrays += [pa.array(self.duplicate), pa.array(self.hot)]
-        sink = pa.BufferOutputStream()
         schema = record.schema.append(pa.field(DUPLICATE, pa.bool_())).append(pa.field(HOT, pa.bool_()))
-        assert schema.names == names
-        with pa.ipc.new_stream(sink, schema) as writer:
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        arrays = [*record.columns, pa.array(self.duplicate), pa.array(self.hot)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def to_ipc(self) -> bytes:
+        record = self.to_record()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, record.schema) as writer:
+            writer.write_batch(record)
         result: bytes = sink.getvalue().to_pybytes()
         return result
 
@@ -55,8 +64,13 @@ class MarkedRows:
         names = record.schema.names
         if list(record.schema)[: len(FIELDS)] != list(FIELDS) or names[-2:] != [DUPLICATE, HOT]:
             raise EvenshardError("PAYLOAD_INVALID", "the rows are not in canonical form")
+        return MarkedRows.of_record(record)
+
+    @staticmethod
+    def of_record(record: pa.RecordBatch) -> "MarkedRows":
+        """Of what ``to_record`` gives."""
         return MarkedRows(
-            EventBatch(record.select(names[:-2])),
+            EventBatch(record.drop_columns([DUPLICATE, HOT])),
             record.column(DUPLICATE).to_numpy(zero_copy_only=False),
             record.column(HOT).to_numpy(zero_copy_only=False),
         )

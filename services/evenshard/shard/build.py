@@ -24,6 +24,7 @@ from evenshard.shard.giving_back import MemoryGiver
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.repairing import Repairer, RepairGate
 from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.service import ShardService
 from evenshard.shard.tags import Tags, new_incarnation
@@ -82,6 +83,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
+    gate = RepairGate(store)
+    repairer = Repairer(store, compactor, readers)
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
@@ -89,6 +92,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         """Nothing more is taken; what was taken is synced; then the end marker."""
         await giver.close()
         await condition.close()
+        await gate.close()
         await purger.close()
         await compactor.close()
         await sorter.close()
@@ -113,7 +117,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants)
+    placements = Placements(tenants, gate.passed)
     room = FairShare(stored.append_queue_bytes)
     appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
     budget = MemoryBudget.of(options.settings.shard_memory_bytes)
@@ -121,7 +125,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, tags, memory)
+    service = ShardService(shard, store, placements, appends, compactor, purger, repairer, readers, scans, tags, memory)
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

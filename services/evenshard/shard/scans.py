@@ -73,6 +73,7 @@ def _scan(
     store.fence(tenant, epoch)
     asked, views = columns_needed(plan), [view_for(plan)]
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(epoch)
 
         def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan)

@@ -45,6 +45,11 @@ class StoreRepairs:
         if tenant in self._state.tenants:
             repairing.end_of(self._state, tenant, layer, origins)
 
+    def rows_of(self, tenant: TenantId, layer: str, source: str) -> int:
+        """How many rows a source has brought to a waiting layer; its name and the slash."""
+        segments = of_layer(self._state.catalog.segments.get(tenant, ()), layer)
+        return sum(each.rows for each in segments if each.origin.startswith(source))
+
     def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace) -> None:
         """Decides the duplicates of a waiting layer."""
         repairing.seal(self._state, tenant, layer, pace)
@@ -57,6 +62,11 @@ class StoreRepairs:
         """Whether what was prepared is done, or nothing was."""
         prepared = self._state.catalog.prepared(tenant).get(operation)
         return prepared is None or prepared.done
+
+    def is_waiting(self, tenant: TenantId, layer: str) -> bool:
+        """Whether its rows are still to come."""
+        known = self._state.catalog.layers(tenant).get(layer)
+        return known is not None and not known.counts_now
 
     def settle(self, tenant: TenantId, operation: str, pace: Pace = _no_pace) -> None:
         """What was prepared comes true, all at once."""
