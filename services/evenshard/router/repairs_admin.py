@@ -372,6 +372,9 @@ class RepairAdmin:
                 " distinct_id"
             )
             raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("distinct_id_from", problem),))
+        if request.action == "reassign" and not rewritten and not request.include_earlier:
+            problem = f"no remediated event of the key has it, but {kept:,} of before it was hot: include those"
+            raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("include_earlier", problem),))
         size = sum(each.rewritten.bytes for each in answers)
         size += sum(each.kept.bytes for each in answers) if request.takes_kept else 0
         kinds = ["rewritten", "kept"] if request.takes_kept else ["rewritten"]
