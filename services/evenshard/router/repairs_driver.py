@@ -269,6 +269,8 @@ class RepairDriver:
             if each.layer == repair.brought_layer
         }
         total = summed(brought.values())
+        if repair.action == "reassign" and repair.undoes is not None:  # what others sent too was not sent by it
+            return self._advance(this, replace(repair.next(), brought=brought))
         if total.rows > repair.sent.rows or (total.rows == repair.sent.rows and total.digest != repair.sent.digest):
             return await self._drop(this, Failed("what came is not what was sent"))
         return self._advance(this, replace(repair.next(), brought=brought))
@@ -541,7 +543,8 @@ def _changes(repair: Repair) -> Iterable[Change]:
         case "reassign", undone:
             return (
                 Change(f"{undone}.taken", shown=True, counts=True),
-                Change(f"{undone}.brought", shown=False, counts=False),
+                Change(f"{undone}.brought", shown=False, counts=False, frees=repair.brought_layer),
+                Change(repair.brought_layer, shown=True, counts=True),
             )
         case "delete", _:
             return (Change(repair.brought_layer, shown=True, counts=True),)

@@ -53,6 +53,9 @@ class Change:
     layer: str
     shown: bool
     counts: bool
+    frees: str = ""
+    """Where its rows cease to be originals: the layer of those that somebody else sent too, and that are on their own
+    then. Empty: duplicates of its rows go with them."""
 
 
 @dataclass(frozen=True, slots=True)

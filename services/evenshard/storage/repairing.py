@@ -4,7 +4,7 @@ Each act may be done again: what it finds done it leaves as it is. Taking and br
 does, for this shard in one transaction, between two groups of the log.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,6 +29,7 @@ from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_
 from evenshard.storage.identity import NO_CANDIDATE
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
 from evenshard.storage.layers import (
+    Change,
     Layer,
     Prepared,
     counting,
@@ -49,6 +50,8 @@ from evenshard.storage.tenant import SealedLayer, TenantRows
 TRIES_MAX: Final = 8
 """Of letting rows come while others like them are being stored."""
 _SEAL_CACHE_BYTES: Final = 16 << 20
+_NO_BITS: Final[Bools] = np.zeros(0, np.bool_)
+_NO_IDENTITIES: Final[UInt64] = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,10 @@ def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace
         raise refusal(error, f"rows of {tenant} could not be set apart") from error
 
 
-def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: MarkedRows) -> None:
-    """Rows join a layer that nobody sees yet, in the place of what the same ``origin`` brought before. Durable at
-    return. Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``OPERATION_STATE`` where the layer is not waiting any more."""
+def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: MarkedRows, *, whole: bool = False) -> None:
+    """Rows join a layer that nobody sees yet, in the place of what the same ``origin`` brought before, or of all that
+    is there (``whole``). Durable at return. Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``OPERATION_STATE`` where the
+    layer is not waiting any more."""
     with state.append_lock:
         rows = state.rows(tenant)
     try:
@@ -91,7 +95,7 @@ def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: Mark
             known = rows.visible.layers.get(layer)
             if known is not None and (known.shown or len(known.counts) > 1):
                 raise EvenshardError("OPERATION_STATE", f"layer {layer} of {tenant} is not waiting for rows any more")
-            old = [each for each in of_layer(rows.visible.segments, layer) if each.origin == origin]
+            old = [each for each in of_layer(rows.visible.segments, layer) if whole or each.origin == origin]
             with discarding(state, rows):
                 added = _written(state, rows, brought) if brought.rows else ()
             named = [replace(each, layer=layer, origin=origin) for each in added]
@@ -112,15 +116,34 @@ def end_of(state: State, tenant: TenantId, layer: str, origins: Callable[[str], 
             _commit(state, rows, (), gone)
 
 
-def seal(state: State, tenant: TenantId, layer: str, pace: Pace) -> None:
+def free(state: State, tenant: TenantId, change: Change, pace: Pace) -> None:
+    """Events of a layer that somebody else sent too, and that nobody stands for once the layer does not: one copy of
+    each waits in the layer that the change frees. Raises as ``take``."""
+    rows = state.tenants.get(tenant)
+    if rows is None or change.layer not in rows.visible.layers:
+        return
+    release(state, tenant, pace)
+    try:
+        with rows.maintenance:
+            found, held = _freed(state, rows, change.layer)
+    except OSError as error:
+        raise refusal(error, f"rows of {tenant} could not be compared") from error
+    if found is not None or change.frees in rows.visible.layers:
+        none = MarkedRows(EventBatch(pa.RecordBatch.from_pylist([], schema=pa.schema(FIELDS))), _NO_BITS, _NO_BITS)
+        bring(state, tenant, change.frees, "freed", none if found is None else found, whole=True)
+    rows.freed_layers[change.layer] = held
+
+
+def seal(state: State, tenant: TenantId, layer: str, pace: Pace, ceasing: Collection[str] = ()) -> None:
     """Decides the duplicates of a waiting layer: among its rows, and beside all others that are indexed now. It becomes
-    few segments. Copies of which no original came go. Raises as ``take``."""
+    few segments. Copies of which no original came go. ``ceasing``: layers that will not count any more by then. Raises
+    as ``take``."""
     rows = state.tenants.get(tenant)
     if rows is None or layer not in rows.visible.layers:
         return
     try:
         with rows.maintenance:
-            _seal(state, rows, layer, pace)
+            _seal(state, rows, layer, pace, ceasing)
     except OSError as error:
         raise refusal(error, f"rows brought to {tenant} could not be merged") from error
 
@@ -143,13 +166,20 @@ def settle(state: State, tenant: TenantId, operation: str, pace: Pace) -> None:
             return
         with state.append_lock:
             rows = state.rows(tenant)
+        freeing = [each for each in prepared.changes if each.frees and _ceases(rows, each)]
+        ceasing = [each.layer for each in prepared.changes if _ceases(rows, each)]
+        for change in freeing:
+            if not _is_known(rows, rows.freed_layers.get(change.layer)):
+                free(state, tenant, change, pace)
         coming = _coming(rows, prepared)
         for layer in coming:
-            if not _is_sealed(rows, layer):
-                seal(state, tenant, layer, pace)
+            if not _is_known(rows, rows.sealed_layers.get(layer)):
+                seal(state, tenant, layer, pace, ceasing)
         with rows.maintenance, state.append_lock:
-            fresh = all(_is_sealed(rows, layer) for layer in coming)
-            if fresh and not any(_meets_tail(rows, layer) for layer in coming):
+            known = [rows.sealed_layers.get(layer) for layer in _coming(rows, prepared)]
+            known += [rows.freed_layers.get(change.layer) for change in freeing]
+            fresh = all(_is_known(rows, each) for each in known)
+            if fresh and not any(_meets_tail(rows, each) for each in known):
                 _come_true(state, rows, prepared)
                 return
         if fresh:  # what was stored meanwhile may be the same: it is indexed, and compared
@@ -272,11 +302,12 @@ def _written(state: State, rows: TenantRows, brought: MarkedRows) -> tuple[Segme
     ).added
 
 
-def _seal(state: State, rows: TenantRows, layer: str, pace: Pace) -> None:
+def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, ceasing: Collection[str]) -> None:
     visible = rows.visible
     segments = sorted(of_layer(visible.segments, layer), key=lambda each: each.origin)
     beside = counting(visible.segments, visible.layers)
-    indexed = IndexedIdentities(state.disk, beside, SegmentCache(_SEAL_CACHE_BYTES))
+    staying = [each for each in beside if each.layer not in ceasing]
+    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES))
     added: tuple[SegmentInfo, ...] = ()
     if segments:
         first, last = min(each.first_day for each in segments), max(each.last_day for each in segments)
@@ -334,18 +365,67 @@ def _coming(rows: TenantRows, prepared: Prepared) -> list[str]:
     ]
 
 
-def _is_sealed(rows: TenantRows, layer: str) -> bool:
-    """Whether its duplicates are decided against all segments there are now."""
-    sealed = rows.sealed_layers.get(layer)
+def _ceases(rows: TenantRows, change: Change) -> bool:
+    """Whether a layer's rows are to be originals no more."""
+    layer = rows.visible.layers.get(change.layer)
+    return layer is not None and layer.counts_now and not change.counts
+
+
+def _is_known(rows: TenantRows, sealed: SealedLayer | None) -> bool:
+    """Whether a layer was compared with all segments there are now."""
     beside = counting(rows.visible.segments, rows.visible.layers)
     return sealed is not None and {each.id for each in beside} <= sealed.beside
 
 
-def _meets_tail(rows: TenantRows, layer: str) -> bool:
-    """Whether unindexed rows may be the same as some of a sealed layer. Under ``append_lock``."""
-    identities = rows.sealed_layers[layer].identities
+def _meets_tail(rows: TenantRows, sealed: SealedLayer | None) -> bool:
+    """Whether unindexed rows may be the same as some of a layer. Under ``append_lock``."""
+    identities = _NO_IDENTITIES if sealed is None else sealed.identities
     sets = [each for each in (rows.active, rows.sealed) if each is not None and len(each)]
     return any(bool((each.find(identities) != NO_CANDIDATE).any()) for each in sets)
+
+
+def _freed(state: State, rows: TenantRows, layer: str) -> tuple[MarkedRows | None, SealedLayer]:
+    """A copy of each event of a layer whose copies elsewhere are all duplicates, as its original; and what was looked
+    at. Under ``maintenance``."""
+    visible = rows.visible
+    own = of_layer(visible.segments, layer)
+    beside = frozenset(each.id for each in counting(visible.segments, visible.layers))
+    identities = [stored_identities(SegmentReader(state.disk, each)) for each in own]
+    held = SealedLayer(beside, np.concatenate([_NO_IDENTITIES, *identities]))
+    if not own:
+        return None, held
+    indexed = IndexedIdentities(state.disk, own, SegmentCache(_SEAL_CACHE_BYTES))
+    start_ms, end_ms = min(each.min_time_ms for each in own), max(each.max_time_ms for each in own) + 1
+    found: list[MarkedRows] = []
+    for segment in visible.shown:
+        if segment.layer == layer or segment.max_time_ms < start_ms or segment.min_time_ms >= end_ms:
+            continue
+        reader, hiding = SegmentReader(state.disk, segment), visible.deletions.hiding(segment.deletions_seen)
+        fields = (*(field.name for field in FIELDS), HOT)
+        for scanned in reader.scan(fields, None, start_ms, end_ms, hiding):
+            marked = MarkedRows.of_scanned(scanned.record)
+            hashes = hash_events(rows.tenant, marked.batch)
+            known = np.flatnonzero(indexed.known(rows.tenant, marked.batch, hashes, visible.deletions))
+            if known.size:
+                found.append(marked.take(known))
+    return _first_of_orphans(found), held
+
+
+def _first_of_orphans(found: Sequence[MarkedRows]) -> MarkedRows | None:
+    """One row of each event that has no original among them, as one; None: each has."""
+    if not found:
+        return None
+    marked = MarkedRows.joined(found)
+    record = marked.batch.record
+    columns = {name: record.column(name) for name in ("distinct_id", "time", "insert_id")}
+    table = pa.table({"event": record.column("event").cast(pa.utf8()), **columns, "copy": pa.array(marked.duplicate)})
+    table = table.append_column("row", pa.array(np.arange(marked.rows)))
+    grouped = table.group_by(["event", "distinct_id", "time", "insert_id"]).aggregate([("copy", "min"), ("row", "min")])
+    orphans = grouped.filter(grouped.column("copy_min")).column("row_min").to_numpy()
+    if not orphans.size:
+        return None
+    first = marked.take(np.sort(orphans))
+    return MarkedRows(first.batch, np.zeros(first.rows, np.bool_), first.hot)
 
 
 def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
@@ -372,6 +452,7 @@ def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
         rows.replace_segments(segments, indexed, layers)
     for change in prepared.changes:
         rows.sealed_layers.pop(change.layer, None)
+        rows.freed_layers.pop(change.layer, None)
 
 
 def _commit(

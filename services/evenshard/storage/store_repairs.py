@@ -1,6 +1,6 @@
 """What a store does for repairs: see ``repairing``. Everything blocks: call it off the event loop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from evenshard.ids import TenantId
 from evenshard.storage import repairing
 from evenshard.storage.choosing import KeyRows
 from evenshard.storage.indexing import Pace
-from evenshard.storage.layers import Prepared, of_layer
+from evenshard.storage.layers import Change, Prepared, of_layer
 from evenshard.storage.ownership import Owned
 from evenshard.storage.repairing import LayerTally
 from evenshard.storage.snapshot import Snapshot
@@ -50,9 +50,13 @@ class StoreRepairs:
         segments = of_layer(self._state.catalog.segments.get(tenant, ()), layer)
         return sum(each.rows for each in segments if each.origin.startswith(source))
 
-    def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace) -> None:
-        """Decides the duplicates of a waiting layer."""
-        repairing.seal(self._state, tenant, layer, pace)
+    def free(self, tenant: TenantId, change: Change, pace: Pace = _no_pace) -> None:
+        """Copies of a layer's events that will be on their own wait in another."""
+        repairing.free(self._state, tenant, change, pace)
+
+    def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace, *, ceasing: Collection[str] = ()) -> None:
+        """Decides the duplicates of a waiting layer; those of ``ceasing`` do not count."""
+        repairing.seal(self._state, tenant, layer, pace, ceasing)
 
     def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
         """What ``settle`` is to do."""

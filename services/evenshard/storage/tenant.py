@@ -128,6 +128,8 @@ class TenantRows:
         self._hash_mask = hash_mask
         self.sealed_layers: dict[str, SealedLayer] = {}
         """Layers whose duplicates are decided, and against what."""
+        self.freed_layers: dict[str, SealedLayer] = {}
+        """Layers of which it is known who else sent their rows."""
 
     @property
     def visible(self) -> Visible:

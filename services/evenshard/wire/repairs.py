@@ -53,9 +53,12 @@ def tally_of_message(message: shard_pb2.LayerTally) -> LayerTally:
 
 
 def prepared_of(request: shard_pb2.PrepareRepairRequest) -> Prepared:
-    changes = tuple(Change(each.layer, each.shown, each.counts) for each in request.changes)
+    changes = tuple(Change(each.layer, each.shown, each.counts, each.frees) for each in request.changes)
     return Prepared(request.operation, changes)
 
 
 def change_messages(changes: Iterable[Change]) -> list[shard_pb2.LayerChange]:
-    return [shard_pb2.LayerChange(layer=each.layer, shown=each.shown, counts=each.counts) for each in changes]
+    return [
+        shard_pb2.LayerChange(layer=each.layer, shown=each.shown, counts=each.counts, frees=each.frees)
+        for each in changes
+    ]

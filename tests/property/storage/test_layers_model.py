@@ -2,6 +2,7 @@
 the store's answers and duplicate bits are those of a list of events, before, between and after.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -262,7 +263,13 @@ class Story:
 
     def undo(self, name: str, taken: str, brought: str, rows: list[Row], *, reassigns: bool) -> None:
         if reassigns:
-            self.settle(f"{name}u", "none", [], [Change(brought, shown=False, counts=False), Change(taken, True, True)])
+            freed = f"{name}u.brought"
+            changes = [
+                Change(brought, shown=False, counts=False, frees=freed),
+                Change(taken, shown=True, counts=True),
+                Change(freed, shown=True, counts=True),
+            ]
+            self.free(f"{name}u", brought, freed, changes)
         else:
             again = f"{name}u.brought"
             copies = [replace(row) for row in rows]
@@ -270,6 +277,60 @@ class Story:
             self.idle()
             self.settle(f"{name}u", again, copies, [Change(again, shown=True, counts=True)])
         self.idle()
+
+    def free(self, operation: str, brought: str, freed: str, changes: list[Change]) -> None:
+        """Whoever sent an event too that was brought sees it still, as one of the copies that were sent."""
+        self.surely(lambda: self.store.repairs.prepare(TENANT, Prepared(operation, tuple(changes))))
+        if self.random.random() < 0.5:
+            self.surely(lambda: self.store.repairs.free(TENANT, changes[0]))
+        own = {row.event.identity for row in self.model.of(brought)} - {None}
+        model = Model()
+        model.rows, model.layers = [replace(row) for row in self.model.rows], dict(self.model.layers)
+        model.settle("none", [], changes)
+        left = [row for row in model.rows if model.layers[row.layer].shown and row.event.identity in own]
+        orphans = {row.event.identity for row in left} - {row.event.identity for row in left if not row.duplicate}
+        one_of = {
+            identity: [line_of(replace(row, duplicate=False)) for row in left if row.event.identity == identity]
+            for identity in orphans
+        }
+        for cuts_left in reversed(range(3)):
+            if self.cut(cuts_left, lambda: self.store.repairs.settle(TENANT, operation)):
+                break
+        found = self.answers()
+        for line in model.answers():
+            found.remove(line)
+        assert len(found) == len(orphans)
+        for identity, lines in one_of.items():
+            (line,) = [line for line in found if line in lines]
+            row = next(row for row in left if row.event.identity == identity)
+            again = next(each for each in left if line_of(replace(each, duplicate=False)) == line)
+            model.rows.append(Row(again.event, row.hot, duplicate=False, layer=freed))
+        self.model = model
+        self.check()
+
+    def cut(self, cuts_left: int, act: Callable[[], None]) -> bool:
+        """Does ``act``, or is cut off from power in it; False: it was."""
+        left = [self.random.randrange(60) if cuts_left else -1]
+
+        def hook(operation: str, name: str) -> None:
+            if left[0] == 0:
+                raise PowerCutError
+            left[0] -= 1
+
+        self.disk.hook = hook
+        try:
+            act()
+        except PowerCutError:
+            self.disk.hook = None
+            self.disk = self.disk.crash(self.random)
+            self.open()
+            return False
+        self.disk.hook = None
+        return True
+
+
+def line_of(row: Row) -> str:
+    return ordered([(row.event, row.duplicate)])[0]
 
 
 def run(seed: int) -> None:
@@ -283,9 +344,9 @@ def run(seed: int) -> None:
     story.store.close()
 
 
-@pytest.mark.parametrize("first_seed", range(0, 24, 8))
+@pytest.mark.parametrize("first_seed", range(0, 6, 3))
 def test_taken_brought_and_undone_rows_are_those_of_a_list(first_seed: int) -> None:
-    for seed in range(first_seed, first_seed + 8):
+    for seed in range(first_seed, first_seed + 3):
         print(f"seed {seed}")
         run(seed)
 

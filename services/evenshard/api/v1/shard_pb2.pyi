@@ -444,14 +444,16 @@ class BringRowsResponse(_message.Message):
     def __init__(self, rows: _Optional[int] = ...) -> None: ...
 
 class LayerChange(_message.Message):
-    __slots__ = ("layer", "shown", "counts")
+    __slots__ = ("layer", "shown", "counts", "frees")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     SHOWN_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    FREES_FIELD_NUMBER: _ClassVar[int]
     layer: str
     shown: bool
     counts: bool
-    def __init__(self, layer: _Optional[str] = ..., shown: _Optional[bool] = ..., counts: _Optional[bool] = ...) -> None: ...
+    frees: str
+    def __init__(self, layer: _Optional[str] = ..., shown: _Optional[bool] = ..., counts: _Optional[bool] = ..., frees: _Optional[str] = ...) -> None: ...
 
 class PrepareRepairRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "changes")
