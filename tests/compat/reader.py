@@ -75,11 +75,11 @@ def catalog(root: Path) -> dict[str, Any]:
             digest = value
         else:
             total += computed
-            is_json = key.split("/")[0] in ("tenant", "segment", "quarantine", "deletion")
+            is_json = key.split("/")[0] in ("tenant", "segment", "quarantine", "deletion", "hotkey", "original")
             values[key] = json.loads(value) if is_json else value
     connection.close()
     assert digest == (total & MASK).to_bytes(8, "big")
-    assert int(values["meta/format"]) <= 3
+    assert int(values["meta/format"]) <= 4
     return values
 
 

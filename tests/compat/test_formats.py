@@ -28,10 +28,10 @@ def _beside(name: str) -> ModuleType:
 
 
 reader, make_v1, make_v2, make_v3 = _beside("reader"), _beside("make_v1"), _beside("make_v2"), _beside("make_v3")
-make_v4 = _beside("make_v4")
+make_v4, make_v5 = _beside("make_v4"), _beside("make_v5")
 
 
-@pytest.fixture(params=["v1", "v2", "v3", "v4"])
+@pytest.fixture(params=["v1", "v2", "v3", "v4", "v5"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A copy of committed bytes, and what they hold."""
     root = tmp_path / "shard-0"
@@ -106,6 +106,34 @@ def test_filters_of_values_written_today_are_as_the_page_says(tmp_path: Path) ->
     assert (may_hold(":plan", 0), may_hold(":plans", 0)) == (True, False)
 
 
+def test_hot_keys_written_today_are_as_the_page_says(tmp_path: Path) -> None:
+    """And a key that is sealed stays so, and copies of kept originals are found, when the shard starts again."""
+    root = tmp_path / "shard-0"
+    store = make_v5.build(root, make_v1)
+    expected = make_v1.rows_of(store, "acme")
+    store.close()
+    values = reader.catalog(root)
+    assert values["meta/format"] == b"4"
+    keys = {value["distinct_id"]: value for key, value in values.items() if key.startswith("hotkey/")}
+    assert (keys["Zoë/home"]["sealed"], keys["runaway@elsewhere"]["sealed"]) == (True, False)
+    infos = [value for key, value in values.items() if key.startswith("original/")]
+    assert [info["id"] for info in infos] == [
+        number for page in keys["runaway@elsewhere"]["pages"] for number in page["segments"]
+    ]
+    rows = [row for info in infos for row in reader.segment(root, info)]
+    assert sorted(row["insert_id"] for row in rows) == sorted(f"insert {at}" for at in range(60))
+    assert sorted_rows(reader.read(root)) == {"acme": make_v1.in_order(expected)}
+    shutil.copytree(root, tmp_path / "copy")
+    disk = LocalDisk(tmp_path / "copy")
+    again = Store.open(disk, ManualClock(), make_v1.SHARD, StorageSettings(), print)
+    held = {each.distinct_id: each for each in again.held_keys(TenantId("acme"), list(keys))}
+    assert {name: (each.sealed, each.is_ready, each.nonce, each.has_hot_rows) for name, each in held.items()} == {
+        "Zoë/home": (True, True, "nonce-1", True), "runaway@elsewhere": (False, True, "nonce-2", False),
+    }  # fmt: skip
+    again.close()
+    disk.close()
+
+
 def test_the_page_alone_made_the_reader() -> None:
     imported = [
         line for line in (HERE / "reader.py").read_text().splitlines() if "import" in line and "evenshard" in line
@@ -120,7 +148,7 @@ def parquet_files(root: Path) -> list[Path]:
 def test_pyarrow_opens_segments_as_they_are(old: tuple[Path, dict[str, Any]]) -> None:
     root, _ = old
     rows = sum(pq.read_table(path).num_rows for path in parquet_files(root))
-    said = [value["rows"] for key, value in reader.catalog(root).items() if key.startswith("segment/")]
+    said = [value["rows"] for key, value in reader.catalog(root).items() if key.startswith(("segment/", "original/"))]
     assert rows == sum(said) > 0
 
 

@@ -108,6 +108,11 @@ class Repair:
         return f"{self.operation}.taken"
 
     @property
+    def foreign_layer(self) -> str:
+        """Of a deletion: what other shards keep of the identities at the key's home."""
+        return f"{self.operation}.foreign"
+
+    @property
     def brought_layer(self) -> str:
         return f"{self.operation}.brought"
 

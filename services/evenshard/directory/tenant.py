@@ -14,7 +14,7 @@ RECORD_VERSION = 3
 """Of records that name repairs, whose shards must have let them come true."""
 VERSION_SPLIT = 2
 """Of records whose placement may split users; all others are still written as version 1, which lacks that."""
-HotKeyMode = Literal["rewrite", "observe"]
+HotKeyMode = Literal["rewrite", "salt", "observe"]
 HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
 HOT_KEY_THRESHOLD = 100_000
 HOT_KEY_THRESHOLD_MAX = 2**53
@@ -44,7 +44,8 @@ class TenantSettings:
     hot_key_threshold: int = HOT_KEY_THRESHOLD
     """Stored, non-duplicate events of one distinct_id and UTC date that stay as they are; the next ones are hot."""
     hot_key_mode: HotKeyMode = "rewrite"
-    """What becomes of hot events: ``observe``, nothing."""
+    """What becomes of hot events: ``rewrite``, they are spread and shown as others; ``salt``, only spread; ``observe``,
+    nothing."""
     retention_days: int = 0
     """Events from before the UTC day so many days ago are hidden, then removed; 0: they stay for ever."""
     events_per_second: int = 0
@@ -56,8 +57,7 @@ class TenantSettings:
         if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
             raise _wrong("hot_key_threshold", f"{self.hot_key_threshold} is not between 1 and {HOT_KEY_THRESHOLD_MAX}")
         if self.hot_key_mode not in HOT_KEY_MODES:
-            later = {"salt": " (not delivered yet)"}.get(self.hot_key_mode, "")
-            raise _wrong("hot_key_mode", f"{self.hot_key_mode!r}{later} is none of {', '.join(HOT_KEY_MODES)}")
+            raise _wrong("hot_key_mode", f"{self.hot_key_mode!r} is none of {', '.join(HOT_KEY_MODES)}")
         for name, value, value_max in (
             ("retention_days", self.retention_days, RETENTION_DAYS_MAX),
             ("events_per_second", self.events_per_second, RATE_MAX),

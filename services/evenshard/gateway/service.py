@@ -28,7 +28,6 @@ from evenshard.wire.query import (
     Account,
     export_query_of,
     loss_warnings,
-    refuse_undelivered,
     segmentation_query_of,
     segmentation_response,
 )
@@ -109,10 +108,10 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, kind) as span:
             refuse_unknown(request)
-            refuse_undelivered(request.options)
             query = read(request)
             deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
-            terms = Terms(deadline, request.options.allow_partial, not request.options.no_cache)
+            options = request.options
+            terms = Terms(deadline, options.allow_partial, not options.no_cache, restore_hot=options.restore_hot)
             answered = await self._admission.run(
                 request.tenant,
                 (kind, request.SerializeToString(deterministic=True)),

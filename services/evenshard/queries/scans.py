@@ -6,13 +6,14 @@ zones. A shard asks ``columns_needed`` what to read, reads it, and gives the row
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import Parts, ScannedRows
+from evenshard.hotkeys.restored import NOTHING_RESTORED, Restored
 from evenshard.hotkeys.view import View
 from evenshard.queries import (
     cohorts,
@@ -158,9 +159,22 @@ def events_of(scan: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for step in asked_for for name in step.events))
 
 
-def view_for(scan: bytes) -> View:
+_RESTORED: Final = b'{"kind":"as_it_came","scan":'
+
+
+def as_it_came(scan: bytes) -> bytes:
+    """A scan that sees no event rewritten."""
+    return _RESTORED + scan + b"}"
+
+
+def sees_as_it_came(scan: bytes) -> bool:
+    """Whether ``scan`` is one that sees no event rewritten."""
+    return scan.startswith(_RESTORED)
+
+
+def view_for(scan: bytes, restored: Restored | None = NOTHING_RESTORED) -> View:
     """Shows the rows read for ``scan`` as it must see them, and counts those rewritten whose original names it selects
-    within its range of dates. Raises ``QUERY_INVALID``."""
+    within its range of dates. ``restored``: see ``View``. Raises ``QUERY_INVALID``."""
     plan, needed = _read(scan), columns_needed(scan)
     match plan:
         case SegmentationScan():
@@ -193,6 +207,7 @@ def view_for(scan: bytes) -> View:
         events=events,
         ranges_ms=ranges_ms,
         skip_duplicates=plan.skip_duplicates,
+        restored=restored,
     )
 
 
@@ -300,7 +315,7 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:
     try:
-        return without_cohorts(scan)
+        return without_cohorts(scan[len(_RESTORED) : -1] if sees_as_it_came(scan) else scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error
 

@@ -148,6 +148,11 @@ class OperationDriver:
         if entry is None:
             return await self._write(stored, Failed("nobody knows any more whom it deletes"), term)
         users = Users.from_json(entry.value)
+        # Marks go before rows are hidden: a shard lets go of a hot key, and takes or refuses its rows as any other's,
+        # where it hides a user whose mark is gone.
+        await self._forgetting.marks_end(users)
+        await self._end_marks(stored, users, term)
+        await self._forgetting.counts_end(operation.id, users)
         answered, failed = await self._shards.each(
             operation.tenant,
             HIDE_USERS,
@@ -157,8 +162,8 @@ class OperationDriver:
         if failed:
             await self._note(stored, _troubles(failed.items()), tuple(sorted(failed)), (0, 0), term)
             return False
-        await self._forgetting.marks_end(users)
-        await self._end_marks(stored, users, term)
+        if await self._marks_of(users):  # a key became hot meanwhile: its mark goes too, with what was stored since
+            return False
         await self._forgetting.counts_end(operation.id, users)
         lease = await self._directory.grant(FORGOTTEN_TTL_S, timeout_s=DIRECTORY_TIMEOUT_S)
         told = [Put(forgotten_key(operation.id), users.to_json(), lease)]
@@ -167,9 +172,7 @@ class OperationDriver:
     async def _end_marks(self, stored: StoredOperation, users: Users, term: Term) -> None:
         """Removes the users' marks of all days; waits until this router has seen it, as it is to be exact."""
         operation = stored.operation
-        chosen = frozenset(users.distinct_ids)
-        snapshot = await self._directory.range(marks_of(operation.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
-        keys = [entry.key for entry in snapshot.entries if _id_of_mark(entry.key) in chosen]
+        keys = await self._marks_of(users)
         conditions = [term.condition, Unchanged(operation_key(operation.id), stored.revision)]
         for first in range(0, len(keys), CHANGES_AT_ONCE):
             gone = [Delete(key) for key in keys[first : first + CHANGES_AT_ONCE]]
@@ -177,6 +180,12 @@ class OperationDriver:
             if not result.swapped:
                 raise EvenshardError("OPERATION_CONFLICT", "somebody else drives it by now")
             await self._marks.wait_revision(result.revision, MARKS_SEEN_TIMEOUT_S)
+
+    async def _marks_of(self, users: Users) -> list[str]:
+        """The keys of their marks."""
+        chosen = frozenset(users.distinct_ids)
+        snapshot = await self._directory.range(marks_of(users.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
+        return [entry.key for entry in snapshot.entries if _id_of_mark(entry.key) in chosen]
 
     async def _purge(self, stored: StoredOperation, term: Term) -> bool:
         operation = stored.operation

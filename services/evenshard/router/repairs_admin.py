@@ -115,6 +115,10 @@ class RepairAdmin:
             check_room(request.tenant, (stored.operation for stored in self._operations.all()))
             marks, refused = await self._marks_and_refused(request)
             days = hot_days(request, marks)
+            if any(mark.state == "crossing" for mark in marks.values()):
+                raise EvenshardError(
+                    "OPERATION_CONFLICT", f"{request.distinct_id!r} is becoming hot just now: try again in a moment"
+                )
             await self._check_free(request.tenant, request.distinct_id)
             plan = await self._plan(request, days, marks, refused, Tenant.from_json(entry.value))
             about = plan.rewritten_rows + (plan.kept_rows if request.takes_kept else 0)

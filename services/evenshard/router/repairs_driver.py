@@ -37,7 +37,7 @@ from evenshard.directory.repair import (
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import hash_events, slots_of
+from evenshard.events.hashing import hash_events
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.reassigning import new_ids, with_ids
 from evenshard.events.row_digest import tally_of
@@ -46,12 +46,14 @@ from evenshard.ids import Epoch, OperationId, Revision, ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
+from evenshard.router.partition import deal
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.storage.choosing import key_rows
 from evenshard.storage.layers import Change
+from evenshard.storage.segment.info import DAY_MS
 from evenshard.wire.repairs import change_messages, key_rows_message
 from evenshard.wire.rpcs import (
     BRING_ROWS,
@@ -189,7 +191,11 @@ class RepairDriver:
             repair.tenant,
             TAKE_LAYER,
             lambda epoch: shard_pb2.TakeLayerRequest(
-                tenant=repair.tenant, epoch=epoch, layer=repair.taken_layer, rows=message
+                tenant=repair.tenant,
+                epoch=epoch,
+                layer=repair.taken_layer,
+                rows=message,
+                foreign_layer=repair.foreign_layer if repair.action == "delete" else "",
             ),
             lambda: STEP_TIMEOUT_S,
         )
@@ -220,10 +226,7 @@ class RepairDriver:
             return self._advance(this, repair.next())
         source = left[0]
         try:
-            if repair.undoes is None:
-                sent = await _Copying(self, this, tenant, source).run()
-            else:
-                sent = await self._copy_back(repair, tenant, source)
+            sent = await _Copying(self, this, tenant, source, await self._spread_days(repair)).run()
         except EvenshardError as error:
             return await self._waits(this, {source: error})
         if sent is None:
@@ -232,22 +235,15 @@ class RepairDriver:
         done = copied.sent.rows
         return self._advance(this, copied, Noted("", (), done, max(done, this.operation.operation.rows_total)))
 
-    async def _copy_back(self, repair: Repair, tenant: Tenant, source: ShardId) -> Counted:
-        """What was deleted there comes again, as it was."""
-        request = shard_pb2.BringRowsRequest(
-            tenant=repair.tenant,
-            epoch=tenant.placement.epoch,
-            layer=repair.brought_layer,
-            origin="copy",
-            copy_of=f"{repair.undoes}.taken",
-        )
-        answer = await self._shards.one(source, BRING_ROWS, request, STEP_TIMEOUT_S)
-        counted = (repair.taken or {}).get(source, Counted())
-        if answer.rows != counted.rows:
-            raise EvenshardError(
-                "OPERATION_STATE", f"{source} has {answer.rows:,} events to bring back, {counted.rows:,} were deleted"
-            )
-        return counted
+    async def _spread_days(self, repair: Repair) -> frozenset[int]:
+        """The days on which the key's rows go by their identity: what comes back goes where its copies would."""
+        days = set()
+        for day in repair.days:
+            key = mark_key(repair.tenant, repair.distinct_id, day)
+            entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is not None and Mark.from_json(entry.value).is_spread:
+                days.add(day)
+        return frozenset(days)
 
     async def _prepare(self, this: _Stored) -> "Advance | None":
         repair = this.repair
@@ -448,11 +444,15 @@ class _Target:
 class _Copying:
     """Copies one source's rows to where they belong under their new ids."""
 
-    def __init__(self, driver: RepairDriver, this: _Stored, tenant: Tenant, source: ShardId) -> None:
+    def __init__(
+        self, driver: RepairDriver, this: _Stored, tenant: Tenant, source: ShardId, spread: frozenset[int]
+    ) -> None:
+        """``spread``: of rows that come back as they were, the days on which they go by their identity."""
         self._driver = driver
         self._repair = this.repair
         self._tenant = tenant
         self._source = source
+        self._spread = spread
         self._targets = {shard: _Target() for shard in tenant.placement.shards}
         self._sent = Counted()
 
@@ -462,7 +462,7 @@ class _Copying:
         request = shard_pb2.ReadKeyRequest(
             tenant=repair.tenant,
             epoch=self._tenant.placement.epoch,
-            layer=repair.taken_layer,
+            layer=repair.taken_layer if repair.undoes is None else f"{repair.undoes}.taken",
             rows=key_rows_message(key_rows(repair.distinct_id, repair.days)),
         )
         async with aclosing(self._driver.stream(self._source, READ_KEY, request)) as messages:
@@ -484,19 +484,25 @@ class _Copying:
 
     def _deal(self, payload: bytes) -> tuple[list[tuple[ShardId, MarkedRows]], Counted]:
         marked = MarkedRows.from_ipc(payload)
+        if self._repair.undoes is None:
+            marked = self._reassigned(marked)
+        batch, placement = marked.batch, self._tenant.placement
+        hashes = hash_events(self._tenant.name, batch).placement
+        spread = None
+        if self._spread:
+            days = batch.record.column("time").to_numpy() // DAY_MS
+            spread = np.isin(days, np.fromiter(self._spread, np.int64, len(self._spread)))
+        dealt = deal(self._tenant.name, batch, np.arange(batch.rows), hashes, placement, spread=spread)
+        tally = tally_of(batch.record)
+        return [(part.shard, marked.take(part.positions)) for part in dealt], Counted(tally.rows, tally.digest)
+
+    def _reassigned(self, marked: MarkedRows) -> MarkedRows:
+        """Events of others, none of them hot."""
         ids = new_ids(marked.batch.record, self._repair.distinct_id_from)
         if ids.null_count:
             raise EvenshardError("INTERNAL", f"{ids.null_count} events were taken that get no distinct_id")
         batch = EventBatch(with_ids(marked.batch.record, ids))
-        placement = self._tenant.placement
-        numbers = placement.shard_of_slot[slots_of(hash_events(self._tenant.name, batch).placement)]
-        whole = MarkedRows(batch, marked.duplicate, np.zeros(batch.rows, np.bool_))
-        parts = [
-            (placement.shards[number], whole.take(np.flatnonzero(numbers == number)))
-            for number in np.unique(numbers).tolist()
-        ]
-        tally = tally_of(batch.record)
-        return parts, Counted(tally.rows, tally.digest)
+        return MarkedRows(batch, marked.duplicate, np.zeros(batch.rows, np.bool_))
 
     async def _add(self, shard: ShardId, part: MarkedRows) -> None:
         target = self._targets[shard]
@@ -539,7 +545,10 @@ def _changes(repair: Repair) -> Iterable[Change]:
                 Change(repair.brought_layer, shown=True, counts=True),
             )
         case "delete", None:
-            return (Change(repair.taken_layer, shown=False, counts=False),)
+            return (
+                Change(repair.taken_layer, shown=False, counts=False),
+                Change(repair.foreign_layer, shown=False, counts=False),
+            )
         case "reassign", undone:
             return (
                 Change(f"{undone}.taken", shown=True, counts=True),

@@ -25,7 +25,9 @@ from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer, RepairGate
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.scan_room import ScanRoom
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.service import ShardService
 from evenshard.shard.tags import Tags, new_incarnation
 from evenshard.shard.tidying import TailSorter
@@ -80,6 +82,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
+    restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     sorter = TailSorter(store, ports.clock)
     purger = Purger(store, compactor)
@@ -96,6 +99,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await purger.close()
         await compactor.close()
         await sorter.close()
+        await restored.close()
         await tenants.close()
         await epochs.close()
         try:
@@ -107,6 +111,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
 
     try:
         await tenants.start()
+        await restored.start()
     except BaseException:
         await close()
         raise
@@ -125,7 +130,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
-    service = ShardService(shard, store, placements, appends, compactor, purger, repairer, readers, scans, tags, memory)
+    sealing = Sealing(shard, store, placements, ports.directory)
+    service = ShardService(
+        shard, store, placements, appends, compactor, purger, repairer, readers, scans, tags, memory, sealing, restored
+    )
     return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
 
 

@@ -99,15 +99,13 @@ class Repairer:
 
     async def take(self, tenant: TenantId, request: shard_pb2.TakeLayerRequest) -> shard_pb2.TakeLayerResponse:
         wanted = key_rows_of(request.rows)
-        await self._compactor.beside(partial(self._store.repairs.take, tenant, request.layer, wanted))
+        repairs, foreign = self._store.repairs, request.foreign_layer
+        await self._compactor.beside(partial(repairs.take, tenant, request.layer, wanted, foreign_layer=foreign))
         tally = await asyncio.to_thread(self._store.repairs.tally, tenant, request.layer)
         return shard_pb2.TakeLayerResponse(tally=tally_message(request.layer, tally))
 
     async def bring(self, tenant: TenantId, request: shard_pb2.BringRowsRequest) -> shard_pb2.BringRowsResponse:
         repairs = self._store.repairs
-        if request.copy_of:
-            rows = await self._compactor.beside(lambda _: _copy(self._store, tenant, request.layer, request.copy_of))
-            return shard_pb2.BringRowsResponse(rows=rows)
         if request.arrow_ipc:
             marked = await asyncio.to_thread(MarkedRows.from_ipc, request.arrow_ipc)
             await self._compactor.beside(lambda _: repairs.bring(tenant, request.layer, request.origin, marked))
@@ -177,19 +175,6 @@ def _messages(
         for record in _rows(snapshot, wanted):
             for piece in _pieces(record):
                 yield shard_pb2.ReadKeyResponse(arrow_ipc=piece.to_ipc())
-
-
-def _copy(store: Store, tenant: TenantId, layer: str, copied: str) -> int:
-    """Rows of a layer that is there join one that waits, as they are."""
-    rows, number = 0, 0
-    with store.repairs.layer(tenant, copied) as snapshot:
-        for scanned in snapshot.scan(FIELDS_READ, None, -(1 << 62), 1 << 62):
-            for piece in _pieces(scanned.record):
-                store.repairs.bring(tenant, layer, piece_name("copy", number), piece)
-                rows, number = rows + piece.rows, number + 1
-    named = frozenset(piece_name("copy", each) for each in range(number))
-    store.repairs.end_of(tenant, layer, lambda origin: origin in named)
-    return rows
 
 
 @dataclass

@@ -18,14 +18,17 @@ from evenshard.shard.memory import MemoryView, ShardMemory
 from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.scans import scan
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.tags import Tags
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
 from evenshard.wire.deletions import purge_response, users_to_hide
 from evenshard.wire.scans import compact_response, day_of, rows_wanted, scan_response, storage_response
+from evenshard.wire.sealing import originals_of, seal_response
 from evenshard.wire.shards import append_response, batches_of
 
 LOG_KEEPERS_NAMED_MAX: Final = 100
@@ -74,6 +77,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         scans: ScanRoom,
         tags: Tags,
         memory: MemoryView,
+        sealing: Sealing,
+        restored: RestoredView,
     ) -> None:
         self._shard = shard
         self._store = store
@@ -86,6 +91,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._scans = scans
         self._tags = tags
         self._memory = memory
+        self._sealing = sealing
+        self._restored = restored
 
     async def AppendEvents(
         self, request: shard_pb2.AppendEventsRequest, context: Any
@@ -102,8 +109,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
             epoch = Epoch(request.epoch)
             tenant = await self._placements.at(request.tenant, epoch)
+            restored = self._restored.of(tenant.name)
             if request.known_tag:
-                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch)
+                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch, restored)
                 if tag == request.known_tag:
                     span.set_attribute("evenshard.cache_hit", True)
                     return shard_pb2.ScanResponse(tag=tag, unchanged=True)
@@ -112,11 +120,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
             split = partial(split_at, tenant.placement, self._shard, request.scan, told, bytes_max)
             with self._scans.scan():
                 found, version = await scan(
-                    self._store, self._readers, tenant.name, epoch, owned, request.scan, split, remaining_s
+                    self._store, self._readers, tenant.name, epoch, owned, request.scan, split, restored, remaining_s
                 )
             stats = found.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
-            return scan_response(found, version, self._tags.of(version))
+            return scan_response(found, version, self._tags.of(version, restored))
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any
@@ -124,8 +132,10 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         wanted = rows_wanted(request)
         attributes = self._scanned(request)
         with self._scans.export(), tracer().start_as_current_span("shard.scan", attributes=attributes) as span:
-            owned = owned_slots(await self._placements.at(wanted.tenant, wanted.epoch), self._shard)
-            messages = stream_rows(self._store, self._readers, wanted, owned, current_call().remaining_s())
+            tenant = await self._placements.at(wanted.tenant, wanted.epoch)
+            owned, restored = owned_slots(tenant, self._shard), self._restored.of(tenant.name)
+            remaining_s = current_call().remaining_s()
+            messages = stream_rows(self._store, self._readers, wanted, owned, restored, remaining_s)
             size = 0
             try:
                 async for message in messages:
@@ -146,12 +156,27 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         backlog = await asyncio.to_thread(self._store.storage, tenant)
         return shard_pb2.CompactResponse(backlog_rows=sum(each.log_rows for each in backlog))
 
+    async def LearnEpoch(self, request: shard_pb2.LearnEpochRequest, context: Any) -> shard_pb2.LearnEpochResponse:
+        await self._sealing.learn_epoch(request.tenant, Epoch(request.epoch))
+        return shard_pb2.LearnEpochResponse()
+
+    async def SealKey(self, request: shard_pb2.SealKeyRequest, context: Any) -> shard_pb2.SealKeyResponse:
+        key = request.key.distinct_id, request.key.day
+        told = await self._sealing.seal(request.tenant, Epoch(request.epoch), key, request.nonce, request.hash_from)
+        return seal_response(told.batch, told.identity, told.hash_next)
+
+    async def KeepOriginals(
+        self, request: shard_pb2.KeepOriginalsRequest, context: Any
+    ) -> shard_pb2.KeepOriginalsResponse:
+        key, page = (request.key.distinct_id, request.key.day), (request.hash_from, request.hash_next)
+        originals = originals_of(request)
+        await self._sealing.keep(request.tenant, Epoch(request.epoch), key, request.nonce, page, originals)
+        return shard_pb2.KeepOriginalsResponse()
+
     async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
         wanted = users_to_hide(request)
-        rows = await asyncio.to_thread(
-            self._store.hide_users, tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids
-        )
+        rows = await self._sealing.hide_users(tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids)
         return shard_pb2.HideUsersResponse(rows=rows)
 
     async def RaiseHorizon(

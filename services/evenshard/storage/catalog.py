@@ -1,5 +1,5 @@
-"""What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, and its
-deletions.
+"""What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, its
+deletions, and the hot keys that are sealed here or of which originals are kept.
 
 The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. Names of
 deleted users stand in it until nothing of them is left elsewhere.
@@ -12,16 +12,19 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
-from evenshard.storage import deletions, quarantine
+from evenshard.storage import deletions, hot_keys, quarantine
 from evenshard.storage.catalog_rows import FILE, UNREADABLE, CatalogRows, Changes, damaged, unreadable
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
+from evenshard.storage.hot_keys import HeldKey, UserDay
 from evenshard.storage.layers import (
     Layer,
     Prepared,
+    counting,
     layer_from_json,
     layer_to_json,
     prepared_from_json,
@@ -30,8 +33,10 @@ from evenshard.storage.layers import (
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
-FORMAT_VERSION = 4
-"""4: there may be layers, whose rows a version that knows none would show, hidden or not."""
+FORMAT_VERSION = 5
+"""5: there may be layers, whose rows a version that knows none would show, hidden or not."""
+FORMAT_SEALED = 4
+"""4: keys may be sealed, whose rows a version that knows none would take."""
 FORMAT_ENDED = 3
 """3: a quarantine may have ended, which a version that knows only such in force would refuse, or serve in silence."""
 FORMAT_DELETIONS = 2
@@ -65,6 +70,8 @@ class Catalog:
         self._states: dict[TenantId, _TenantState] = {}
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
         self._deletions: dict[TenantId, dict[int, Deletion]] = {}
+        self._held: dict[TenantId, dict[UserDay, HeldKey]] = {}
+        self._originals: dict[TenantId, dict[int, SegmentInfo]] = {}
         self._quarantined: dict[str, Quarantined] = {}
         self._layers: dict[TenantId, dict[str, Layer]] = {}
         self._prepared: dict[TenantId, dict[str, Prepared]] = {}
@@ -149,9 +156,44 @@ class Catalog:
         mapping."""
         return self._segments
 
+    @property
+    def all_segments(self) -> list[SegmentInfo]:
+        """Live ones, and those that hold originals: of all the files have to be there."""
+        groups = [*self._segments.values(), *(group.values() for group in self._originals.values())]
+        return [info for group in groups for info in group]
+
+    def held_keys(self, tenant: TenantId) -> tuple[HeldKey, ...]:
+        """Hot keys of which something is known here."""
+        return tuple(self._held.get(tenant, {}).values())
+
+    def originals(self, tenant: TenantId) -> tuple[SegmentInfo, ...]:
+        """The files with identities of other shards' rows, by id: no query sees them."""
+        return tuple(self._originals.get(tenant, {}).values())
+
+    def counting_originals(self, tenant: TenantId, position: int | None = None) -> tuple[SegmentInfo, ...]:
+        """Those whose identities are originals, now or for rows that were stored from a position on."""
+        return counting(self.originals(tenant), self.layers(tenant), position)
+
+    def name_originals(self, tenant: TenantId, segment_ids: Iterable[int], layer: Layer) -> None:
+        """Some files of originals become a layer's; durable at return."""
+        named = [info for info in self.originals(tenant) if info.id in frozenset(segment_ids)]
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            for info in named:
+                changes.replace(_original_key(info.id), to_json(replace(info, layer=layer.name)))
+
+    def hold_key(self, tenant: TenantId, held: HeldKey, added: Iterable[SegmentInfo] = ()) -> None:
+        """What is known of a hot key from now on, with more files of originals; durable at return."""
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_SEALED)
+            changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
+            for info in added:
+                changes.add(_original_key(info.id), to_json(info))
+
     def tenants(self) -> tuple[TenantId, ...]:
-        """Every tenant that has a mark, an epoch or a segment, sorted."""
-        return tuple(sorted({*self._states, *self._segments}))
+        """Every tenant that has a mark, an epoch, a segment or a hot key, sorted."""
+        return tuple(sorted({*self._states, *self._segments, *self._held}))
 
     def mark(self, tenant: TenantId) -> int:
         """Rows of log positions below it are indexed; 0 for an unknown tenant."""
@@ -206,8 +248,15 @@ class Catalog:
                 changes.replace(_layer_key(tenant, layer.name), layer_to_json(layer))
             changes.put(_prepared_key(tenant, done.operation), prepared_to_json(done))
 
-    def add_deletion(self, tenant: TenantId, deletion: Deletion, superseded: Iterable[int] = ()) -> None:
-        """The next one, durable at return; those it makes superfluous go with it."""
+    def add_deletion(
+        self,
+        tenant: TenantId,
+        deletion: Deletion,
+        superseded: Iterable[int] = (),
+        ended: Iterable[HeldKey] = (),
+    ) -> None:
+        """The next one, durable at return; those it makes superfluous go with it, and all that is known of hot keys
+        that have ``ended``."""
         state = self._state(tenant)
         if deletion.seq != state.deletions + 1:
             raise ValueError(f"deletion {deletion.seq} of {tenant} does not follow {state.deletions}")
@@ -217,6 +266,10 @@ class Catalog:
             changes.add(_deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
             for seq in superseded:
                 changes.remove(_deletion_key(tenant, seq))
+            for held in ended:
+                changes.remove(_held_key(tenant, held.key))
+                for segment_id in held.segments:
+                    changes.remove(_original_key(segment_id))
             changed = replace(state, deletions=deletion.seq, horizon_ms=horizon_ms)
             changes.put(_tenant_key(tenant), _state_value(changed))
 
@@ -388,6 +441,10 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "hotkey":
+                self._adopt_held(name, value)
+            elif kind == "original":
+                self._adopt_original(name, value)
             elif kind == "quarantine":
                 self._quarantined[key] = quarantine.from_json(value)
             elif kind in ("layer", "prepared"):
@@ -418,6 +475,28 @@ class Catalog:
         self._layers = {**self._layers, tenant: layers}
         self._prepared = {**self._prepared, tenant: prepared}
 
+    def _adopt_held(self, name: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        tenant, key = _user_day(name)
+        held = dict(self._held.get(tenant, {}))
+        if value is None:
+            del held[key]
+        else:
+            held[key] = hot_keys.from_json(value)
+        self._held = {**self._held, tenant: held}
+
+    def _adopt_original(self, name: str, value: bytes | None) -> None:
+        segment_id = int(name)
+        if value is not None:
+            info = from_json(value)
+            of_tenant = {**self._originals.get(info.tenant, {}), segment_id: info}
+            self._originals = {**self._originals, info.tenant: dict(sorted(of_tenant.items()))}
+            return
+        self._originals = {
+            tenant: {number: info for number, info in infos.items() if number != segment_id}
+            for tenant, infos in self._originals.items()
+        }
+
     @contextmanager
     def _transaction(self) -> Iterator[Changes]:
         """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
@@ -441,6 +520,10 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "hotkey":
+                self._adopt_held(name, value)
+            elif kind == "original":
+                self._adopt_original(name, value)
             elif kind == "quarantine" and value is not None:
                 self._quarantined[key] = quarantine.from_json(value)
             elif kind in ("layer", "prepared"):
@@ -467,6 +550,21 @@ def _layer_key(tenant: TenantId, name: str) -> str:
 
 def _prepared_key(tenant: TenantId, operation: str) -> str:
     return f"prepared/{tenant}/{operation}"
+
+
+def _held_key(tenant: TenantId, key: UserDay) -> str:
+    distinct_id, day = key
+    return f"hotkey/{tenant}/{day}/{quote(distinct_id, safe='')}"
+
+
+def _user_day(name: str) -> tuple[TenantId, UserDay]:
+    """Of a key without ``hotkey/``."""
+    tenant, day, distinct_id = name.split("/")
+    return TenantId(tenant), (unquote(distinct_id), int(day))
+
+
+def _original_key(segment_id: int) -> str:
+    return f"original/{segment_id}"
 
 
 def _state_value(state: _TenantState) -> bytes:

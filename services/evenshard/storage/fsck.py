@@ -102,6 +102,10 @@ def check(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> Checked:
         deletions = Deletions(record for record in catalog.deletions(tenant) if not record.retired)
         has_lost = any(tenant in lost.tenants for lost in in_force)
         _check_segments(disk, tenant, sound, deletions, checked, say, has_lost=has_lost)
+    for tenant in catalog.tenants():
+        sound = [info for info in catalog.originals(tenant) if info.parquet not in known]
+        if sound:  # no row of them is anybody's original here
+            _check_segments(disk, tenant, sound, Deletions(), checked, say, has_lost=True)
     return checked
 
 

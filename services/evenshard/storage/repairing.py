@@ -64,9 +64,10 @@ class LayerTally:
     """Of its files."""
 
 
-def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace) -> None:
+def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace, foreign_layer: str = "") -> None:
     """All rows there are of a key, of those that are shown, become a layer; at return it is durable, and nothing else
-    has changed. Rows that come later are not of it.
+    has changed. Rows that come later are not of it. ``foreign_layer``: what the originals become that are kept here of
+    the key's rows at its home.
 
     Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``DATA_DAMAGED``; to be tried again.
     """
@@ -82,6 +83,16 @@ def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace
                     _split(state, rows, segment, layer, wanted, pace)
     except OSError as error:
         raise refusal(error, f"rows of {tenant} could not be set apart") from error
+    if foreign_layer:
+        with state.append_lock:
+            held = [rows.held.get((wanted.distinct_id, day)) for day in sorted(wanted.days)]
+            files = [number for each in held if each is not None for number in each.segments]
+            with state.changing_catalog() as catalog:
+                known = catalog.layers(tenant).get(foreign_layer) or taken_layer(foreign_layer)
+                catalog.name_originals(tenant, files, known)
+                layers = catalog.layers(tenant)
+            with state.visible_lock:
+                rows.replace_segments(rows.visible.segments, rows.indexed, layers)
 
 
 def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: MarkedRows, *, whole: bool = False) -> None:
@@ -307,6 +318,7 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, ceasing: Colle
     segments = sorted(of_layer(visible.segments, layer), key=lambda each: each.origin)
     beside = counting(visible.segments, visible.layers)
     staying = [each for each in beside if each.layer not in ceasing]
+    staying += state.catalog.counting_originals(rows.tenant)
     indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES))
     added: tuple[SegmentInfo, ...] = ()
     if segments:
@@ -448,6 +460,7 @@ def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
             raise
         # Committed; only emptying SQLite's own log failed, which the next change does again.
         state.report(f"a repair of {rows.tenant} was stored, but the catalog could not be tidied: {error!r}")
+    rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
     with state.visible_lock:
         rows.replace_segments(segments, indexed, layers)
     for change in prepared.changes:

@@ -118,7 +118,7 @@ def _check_segments(
     names: list[str], segments: list[re.Match[str]], catalog: Catalog, *, allow_missing: bool
 ) -> tuple[tuple[str, ...], frozenset[int]]:
     existing = {f"{SEGMENT_FOLDER}/{name}" for name in names}
-    infos = [info for group in catalog.segments.values() for info in group]
+    infos = catalog.all_segments
     quarantined = {each.file for each in catalog.quarantined if each.is_in_force}
     missing = {info.id: info.parquet for info in infos if info.parquet not in existing}
     absent = sorted(name for name in missing.values() if name not in quarantined)

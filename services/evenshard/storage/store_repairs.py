@@ -32,9 +32,11 @@ class StoreRepairs:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def take(self, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace = _no_pace) -> None:
-        """All rows that are shown of a key become a layer; no answer changes."""
-        repairing.take(self._state, tenant, layer, wanted, pace)
+    def take(
+        self, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace = _no_pace, *, foreign_layer: str = ""
+    ) -> None:
+        """All rows that are shown of a key become a layer, and originals kept of it another; no answer changes."""
+        repairing.take(self._state, tenant, layer, wanted, pace, foreign_layer)
 
     def bring(self, tenant: TenantId, layer: str, origin: str, rows: MarkedRows) -> None:
         """Rows join a layer that waits, in the place of what the same ``origin`` brought before."""

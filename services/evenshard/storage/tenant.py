@@ -1,14 +1,18 @@
 """What a store holds of one tenant: the rows that are visible, and the identities of those not indexed."""
 
+import functools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from evenshard.events.hashing import UInt64
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import EventHashes, UInt64
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
+from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.layers import Layer, plain, shown
 from evenshard.storage.memory import TailAccount
@@ -17,6 +21,8 @@ from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block, hidden_by_ordinal
 from evenshard.storage.tail.runs import next_run, sorted_run
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +113,21 @@ class SealedLayer:
 class TenantRows:
     """Mutable; the store's locks guard it."""
 
-    def __init__(self, tenant: TenantId, visible: Visible, indexed: IndexedIdentities, hash_mask: int) -> None:
+    def __init__(
+        self,
+        tenant: TenantId,
+        visible: Visible,
+        indexed: IndexedIdentities,
+        hash_mask: int,
+        held: HeldKeys,
+        originals: IndexedIdentities,
+    ) -> None:
         self.tenant = tenant
         self.indexed = indexed
+        self.held = held
+        """Hot keys of which something is known here."""
+        self.originals = originals
+        """The identities of rows of such keys that other shards have."""
         self.next_ordinal = 0
         self.active = IdentitySet(hash_mask=hash_mask)
         """Takes the identities of new rows."""
@@ -142,6 +160,17 @@ class TenantRows:
             sealed = 0 if self.sealed is None else self.sealed.bytes
             tail = visible.tail_bytes + self.active.bytes + sealed if visible.blocks else 0
             self._account.note(self.tenant, tail)
+
+    def known(self, batch: EventBatch, hashes: EventHashes) -> Bools | None:
+        """For each row whether it is a copy of an indexed one, or of one that another shard has; None: none is. Raises
+        ``DATA_DAMAGED``, ``OSError``."""
+        deletions = self.visible.deletions
+        found = [
+            identities.known(self.tenant, batch, hashes, deletions)
+            for identities in (self.indexed, self.originals)
+            if identities
+        ]
+        return functools.reduce(np.logical_or, found) if found else None
 
     def account_to(self, account: TailAccount) -> None:
         """From now on ``account`` knows what the tail takes in memory."""

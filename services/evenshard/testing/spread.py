@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from evenshard.directory.placement import Placement, even_placement
 from evenshard.events.batch import FIELD_NAMES, EventBatch
-from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of
+from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of, spread_hashes
 from evenshard.events.scan import Part, Parts, ScannedRows
 from evenshard.events.users import united
 from evenshard.ids import ShardId
@@ -67,32 +67,36 @@ def spread(rows: Sequence[Row], how: int | str) -> Spread:
             placement = replace(placement, overflow=placement.slots)
         case "hot keys apart":
             placement = replace(placement, overflow=even_placement(apart).slots)
-    homes = placement.shard_of_slot[slots_of(_placement_hashes(rows))].tolist()
+    hashes = _hashes(rows)
+    homes = placement.shard_of_slot[slots_of(hashes[0])].tolist()
+    spread_to = placement.shard_of_overflow_slot[slots_of(hashes[1])].tolist() if placement.overflow else homes
     hottest = Counter(row["distinct_id"] for row in rows if row["distinct_id"]).most_common(1)
 
-    def shard_of(row: Row, home: int) -> ShardId:
+    def shard_of(row: Row, home: int, overflow: int) -> ShardId:
         user = row["distinct_id"]
-        identity = hash_of(repr((row["event"], user, row["time"], row["insert_id"])))
         match how:
             case "by day":
                 return shards[hash_of(f"{user} {row['time'] // DAY_MS}") % len(shards)]
             case "hottest over three" if user == (hottest and hottest[0][0]):
-                return shards[identity % len(shards)]
-            case "hot keys apart" if user and hash_of(f"{user} {row['time'] // DAY_MS}") % 2 and identity % 4:
-                return apart[identity % len(apart)]
+                return placement.shards[overflow]
+            case "hot keys apart" if user and hash_of(f"{user} {row['time'] // DAY_MS}") % 2 and row["time"] % 4:
+                return placement.shards[overflow]
         return placement.shards[home]
 
     held: dict[ShardId, list[Row]] = {shard: [] for shard in placement.shards}
-    for row, home in zip(rows, homes, strict=True):
-        held[shard_of(row, home)].append(row)
+    for row, home, overflow in zip(rows, homes, spread_to, strict=True):
+        held[shard_of(row, home, overflow)].append(row)
     return Spread(placement, held)
 
 
-def _placement_hashes(rows: Sequence[Row]) -> UInt64:
+def _hashes(rows: Sequence[Row]) -> tuple[UInt64, UInt64]:
+    """Of each row's user, and of its identity."""
     if not rows:
-        return np.zeros(0, np.uint64)
+        return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
     record = event_record([{**row, "duplicate": False, "properties": {}} for row in rows])
-    return hash_events(rows[0]["tenant"], EventBatch(record.select(FIELD_NAMES))).placement
+    batch = EventBatch(record.select(FIELD_NAMES))
+    placement = hash_events(rows[0]["tenant"], batch).placement
+    return placement, spread_hashes(rows[0]["tenant"], batch, placement)
 
 
 def asked(rows: Sequence[Row], scan: bytes, layout: Sequence[Any]) -> tuple[list[pa.Table], list[ScanStats]]:

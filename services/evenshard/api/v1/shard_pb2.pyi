@@ -386,16 +386,18 @@ class ReadKeyResponse(_message.Message):
     def __init__(self, arrow_ipc: _Optional[bytes] = ...) -> None: ...
 
 class TakeLayerRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "layer", "rows")
+    __slots__ = ("tenant", "epoch", "layer", "rows", "foreign_layer")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_LAYER_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     layer: str
     rows: KeyRows
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., rows: _Optional[_Union[KeyRows, _Mapping]] = ...) -> None: ...
+    foreign_layer: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., rows: _Optional[_Union[KeyRows, _Mapping]] = ..., foreign_layer: _Optional[str] = ...) -> None: ...
 
 class LayerTally(_message.Message):
     __slots__ = ("layer", "rows", "digest", "originals", "originals_digest", "bytes")
@@ -420,22 +422,20 @@ class TakeLayerResponse(_message.Message):
     def __init__(self, tally: _Optional[_Union[LayerTally, _Mapping]] = ...) -> None: ...
 
 class BringRowsRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "layer", "origin", "arrow_ipc", "pieces", "copy_of")
+    __slots__ = ("tenant", "epoch", "layer", "origin", "arrow_ipc", "pieces")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
-    COPY_OF_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     layer: str
     origin: str
     arrow_ipc: bytes
     pieces: int
-    copy_of: str
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., origin: _Optional[str] = ..., arrow_ipc: _Optional[bytes] = ..., pieces: _Optional[int] = ..., copy_of: _Optional[str] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., origin: _Optional[str] = ..., arrow_ipc: _Optional[bytes] = ..., pieces: _Optional[int] = ...) -> None: ...
 
 class BringRowsResponse(_message.Message):
     __slots__ = ("rows",)
