@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2
 from evenshard.directory.keys import MARKS, REPAIRING, REPAIRS
+from evenshard.directory.placement import even_placement
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
+from evenshard.hotkeys.marks import Mark
 from evenshard.testing.cluster import ROUTER, MemoryCluster
 from evenshard.wire import rpcs
 
@@ -97,20 +100,26 @@ class World:
         return found.equal, list(found.differences)
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with MemoryCluster(seed=SEED) as cluster:
-        tenant = await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD))
+@pytest.fixture(params=["at home", "spread"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with MemoryCluster(shards=2 if request.param == "at home" else 3, seed=SEED) as cluster:
+        placement = even_placement(cluster.shard_names[:2])
+        if request.param == "spread":
+            placement = replace(placement, overflow=even_placement(cluster.shard_names[1:]).slots)
+        tenant = await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD), placement)
         made = World(cluster, tenant)
         await made.send("ann@x", 1000, 5)
-        await made.send(HOT, 0, 60)
+        await made.send(HOT, 0, 30)
         await made.send(HOT, 0, 10, day=1)
-        await made.send(HOT, 30, 10)  # retries
 
         async def marked() -> bool:
-            return bool((await cluster.directory.range(MARKS)).entries)
+            entries = (await cluster.directory.range(MARKS)).entries
+            return bool(entries) and all(Mark.from_json(entry.value).state == "active" for entry in entries)
 
         await cluster.until(marked)
+        await made.send(HOT, 30, 30)
+        await made.send(HOT, 30, 10)  # retries
+        await made.send(HOT, 0, 10)
         yield made
 
 
@@ -197,7 +206,7 @@ async def test_delete_hides_both_sets_and_what_is_imported_again_is_new(world: W
     undo = await world.undo(operation)
     await world.ended(undo.operation)
     users = await world.by_user()
-    assert sum(users.values()) == 5 + 10 + 60 + 14  # those without insert_id cannot be told from new ones
+    assert sum(users.values()) == 5 + 10 + 60 + 16  # those without insert_id cannot be told from new ones
 
 
 async def test_a_query_sees_a_repair_whole_or_not_at_all(world: World) -> None:
@@ -323,7 +332,7 @@ async def test_export_gives_both_sets_once_and_fixed(world: World) -> None:
         async for message in world.cluster.peers.stream(ROUTER, rpcs.EXPORT_HOT_KEY, request, timeout_s=10)
         for line in message.lines.splitlines()
     ]
-    assert len(lines) == 62
+    assert len(lines) == 64
     assert all(
         line["properties"]["distinct_id"] == line["properties"].get("mail", HOT) and line["event"] in ("view", "sale")
         for line in lines
