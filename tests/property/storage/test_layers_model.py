@@ -13,6 +13,7 @@ from evenshard.events.marked_rows import MarkedRows
 from evenshard.ids import ShardId, TenantId
 from evenshard.storage.append import Appended
 from evenshard.storage.choosing import key_rows
+from evenshard.storage.fsck import check
 from evenshard.storage.layers import Change, Prepared
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
@@ -341,6 +342,9 @@ def run(seed: int) -> None:
         story.idle()
     for _ in range(2):
         story.repair()
+    story.store.close()
+    assert check(story.disk, story.clock, ShardId("shard-0"), lambda line: None).findings == []
+    story.open()
     story.store.close()
 
 
