@@ -82,6 +82,7 @@ def _scan(
     shown = None if sees_as_it_came(plan) else restored
     asked, views = columns_needed(plan), [view_for(plan, shown)]
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(epoch)
 
         def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan, shown)

@@ -171,7 +171,7 @@ def kept(
     with state.changing_catalog() as catalog:
         catalog.hold_key(tenant, held, added)
     rows.held = rows.held.with_key(held)
-    rows.originals = IndexedIdentities(state.disk, state.catalog.originals(tenant), state.cache)
+    rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(tenant), state.cache)
     return True
 
 
