@@ -89,7 +89,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
     restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
-    sorter = TailSorter(store, ports.clock)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
     purger = Purger(store, compactor)
     gate = RepairGate(store)
     repairer = Repairer(store, compactor, readers)
@@ -133,8 +135,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     appends = Appends(
         shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
     )
-    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
-    scans = ScanRoom(budget.scans, threads)
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
