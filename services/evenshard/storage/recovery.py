@@ -101,7 +101,7 @@ def tenant_rows(
     visible = Visible(
         segments=segments, mark=mark, end_position=mark, quarantined=of_tenant(catalog.quarantined, tenant)
     )
-    held = HeldKeys(tenant, {each.key: each for each in catalog.held_keys(tenant)})
+    held = HeldKeys(tenant, catalog.held_keys(tenant))
     originals = IndexedIdentities(disk, catalog.originals(tenant), cache)
     indexed = IndexedIdentities(disk, segments, cache)
     return TenantRows(tenant, visible, indexed, settings.identity_hash_mask, held, originals)
