@@ -250,14 +250,23 @@ class KeyWatch:
                     self._sketch.leave(rows.buckets, gone)
                     rows.counted[gone] = False
 
-    def mark(self, key: HotKey, mark: Mark) -> bool:
-        """The key is hot, and this is its mark now. False: it was."""
+    def mark(self, key: HotKey, mark: Mark) -> None:
+        """The key is hot, and this is its mark now."""
         with self._lock:
-            known = self._marks.get(key)
-            self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
-            self._known.pop(key, None)
-            self._sketch.watch([key])
-            return known is None
+            self._mark(key, mark)
+
+    def cross(self, key: HotKey, mark: Mark) -> bool:
+        """The key is hot, and this is to be its mark. False: it has one, which stays."""
+        with self._lock:
+            if key in self._marks:
+                return False
+            self._mark(key, mark)
+            return True
+
+    def _mark(self, key: HotKey, mark: Mark) -> None:
+        self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
+        self._known.pop(key, None)
+        self._sketch.watch([key])
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""

@@ -57,6 +57,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
+    hand_over.started()
     marker = MarkWriter(ports.directory, ports.clock, ports.rng, hand_over.written)
     marker.start()
     feed = CountFeed(
