@@ -28,7 +28,7 @@ ThresholdOption = Annotated[
 ]
 ModeOption = Annotated[
     str | None,
-    typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
+    typer.Option("--hot-key-mode", metavar="rewrite|salt|observe", help="What becomes of the rest; default rewrite."),
 ]
 RetentionOption = Annotated[
     int | None,

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.hashing import UInt64, hash_of, string_buffers
-from evenshard.hotkeys.aggregate import CountedKeys, aggregate
+from evenshard.hotkeys.aggregate import DAY_MS, CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Mark, Rule
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
 from evenshard.hotkeys.watched import WatchedKeys
@@ -250,20 +250,40 @@ class KeyWatch:
                     self._sketch.leave(rows.buckets, gone)
                     rows.counted[gone] = False
 
-    def mark(self, key: HotKey, mark: Mark) -> bool:
-        """The key is hot, and this is its mark now. False: it was."""
+    def mark(self, key: HotKey, mark: Mark) -> None:
+        """The key is hot, and this is its mark now."""
         with self._lock:
-            known = self._marks.get(key)
-            self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
-            self._known.pop(key, None)
-            self._sketch.watch([key])
-            return known is None
+            self._mark(key, mark)
+
+    def cross(self, key: HotKey, mark: Mark) -> bool:
+        """The key is hot, and this is to be its mark. False: it has one, which stays."""
+        with self._lock:
+            if key in self._marks:
+                return False
+            self._mark(key, mark)
+            return True
+
+    def _mark(self, key: HotKey, mark: Mark) -> None:
+        self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
+        self._known.pop(key, None)
+        self._sketch.watch([key])
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""
         with self._lock:
             if self._marks.pop(key, None) is not None:
                 self._unwatched()
+
+    def marked(self, tenant: TenantId, counted: CountedKeys) -> Bools:
+        """Which of the keys are marked; one entry a key."""
+        days = counted.record.column("day").to_numpy().astype(np.int64)
+        with self._lock:
+            buckets = buckets_of(hash_of(tenant), counted.hashes, days)
+            marked = self._sketch.watched(hash_of(tenant), buckets, days * DAY_MS, counted.hashes)
+            watched = np.flatnonzero(marked)
+            keys = _keys(tenant, counted.record.take(pa.array(watched)))
+            marked[watched] = [key in self._marks for key in keys]
+        return marked
 
     @property
     def pending_rows(self) -> int:

@@ -30,6 +30,7 @@ from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
 from evenshard.runtime.marks import MarkView
+from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
@@ -51,6 +52,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
+    hand_over.started()
     marker = MarkWriter(ports.directory, ports.clock, ports.rng, hand_over.written)
     marker.start()
     feed = CountFeed(
@@ -63,6 +65,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
+    observe_total(
+        "evenshard.router.counts.dropped", "{event}", "new events no counter was told of", lambda: feed.dropped_rows
+    )
     blocked = BlockedView(ports.directory, ports.clock)
     await blocked.start()
     operations = OperationView(ports.directory, ports.clock)

@@ -1,7 +1,8 @@
 """Drives hand-overs: what is next is decided by the mark (``hotkeys.handover``), which is changed by compare-and-swap.
 
-The router that wrote a mark begins at once; every other one that sees it crossing takes it up a little later, and so
-does one that starts. All of them may be at it together: each effect may be repeated, and only the first change counts.
+The router that wrote a mark begins at once, and so does one that starts with all that are crossing; every other one
+that sees it crossing takes it up a little later. All of them may be at it together: each effect may be repeated, and
+only the first change counts.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ PAUSE_MS_MIN: Final = 50.0
 PAUSE_MS_MAX: Final = 2_000.0
 DIRECTORY_TIMEOUT_S: Final = 5.0
 SHARD_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 3.0
 
 
 class HandOver:
@@ -67,37 +69,46 @@ class HandOver:
         self._rng = rng
         self._permits = asyncio.Semaphore(HANDED_OVER_AT_ONCE)
         self._tasks: dict[HotKey, asyncio.Task[None]] = {}
-        self._mine: set[HotKey] = set()
-        """Marks that this router has just written."""
-        self._hurry = asyncio.Event()
+        self._mine: dict[HotKey, asyncio.Event] = {}
+        """Of keys that are at work; set where this router has just written the mark, or has just started."""
+        self._starting = True
 
     def written(self, key: HotKey) -> None:
         """This router has written the key's mark: it hands it over, at once."""
-        self._mine.add(key)
-        self._hurry.set()
-        self._hurry = asyncio.Event()
         self._begin(key)
+        self._mine[key].set()
 
     def told(self, key: HotKey, mark: Mark | None) -> None:
         """The directory has this mark now."""
         if mark is not None and mark.state == "crossing":
             self._begin(key)
+            if self._starting:
+                self._mine[key].set()
+
+    def started(self) -> None:
+        """All marks there are have been told."""
+        self._starting = False
 
     async def close(self) -> None:
-        """What is not done is another router's, or this one's when it starts again."""
-        for task in self._tasks.values():
+        """Finishes what it has begun, for a short while. What is not done is another router's, or this one's when it
+        starts again."""
+        mine = [task for key, task in self._tasks.items() if self._mine[key].is_set()]
+        if mine:
+            await asyncio.wait(mine, timeout=CLOSE_TIMEOUT_S)
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, key: HotKey) -> None:
         if key not in self._tasks:
+            self._mine[key] = asyncio.Event()
             task = asyncio.create_task(self._hand_over(key), name=f"hand-over {key}")
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
 
     def _ended(self, key: HotKey, task: "asyncio.Task[None]") -> None:
-        self._tasks.pop(key, None)
-        self._mine.discard(key)
+        del self._tasks[key], self._mine[key]
         if not task.cancelled() and task.exception() is not None:
             logger().critical("a hand-over broke off", tenant=key[0], exc_info=task.exception())
 
@@ -119,12 +130,11 @@ class HandOver:
     async def _turn(self, key: HotKey) -> None:
         """Gives whoever wrote the mark some time."""
         over = asyncio.ensure_future(self._clock.sleep(TAKE_OVER_MS * (1 + self._rng.random() / 2)))
+        mine = asyncio.ensure_future(self._mine[key].wait())
         try:
-            while key not in self._mine and not over.done():
-                hurry = asyncio.ensure_future(self._hurry.wait())
-                await asyncio.wait((hurry, over), return_when=asyncio.FIRST_COMPLETED)
-                hurry.cancel()
+            await asyncio.wait((mine, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            mine.cancel()
             over.cancel()
 
     async def _step(self, key: HotKey) -> bool:

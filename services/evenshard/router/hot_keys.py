@@ -175,7 +175,7 @@ class HotKeys:
             key, rule = decision.keys[number], decision.rule
             count, now_ms = int(decision.counts[number]), self._clock.now_ms()
             mark = Mark(rule.mode, rule.threshold, count, "", "crossing", rule.mode, now_ms)
-            if self._watch.mark(key, mark):
+            if self._watch.cross(key, mark):
                 self._marks.write(key, mark)
 
     async def _decide_asking(self, flight: Flight, suspects: Suspects, rule: Rule) -> None:

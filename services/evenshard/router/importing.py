@@ -183,7 +183,7 @@ class Importer:
             match result.code:
                 case "STALE_EPOCH":
                     stale.append(part)
-                case "KEY_SEALED":
+                case "KEY_SEALED" if result.sealed:
                     sealed.append(Sealed(part, result.sealed))
                 case _:
                     self._settle(part, result, sent)

@@ -41,12 +41,11 @@ class Sealed:
         return found
 
     def split(self) -> tuple[Part | None, "Sealed | None"]:
-        """The rest, and what is left with the sealed keys."""
+        """The rest, and what is left with the sealed keys; all is, should none of the rows be of them."""
         held = self.rows()
-        if held.all():
+        if held.all() or not held.any():
             return None, self
-        rest = self.part.take(np.flatnonzero(~held))
-        return rest, Sealed(self.part.take(np.flatnonzero(held)), self.keys) if held.any() else None
+        return self.part.take(np.flatnonzero(~held)), Sealed(self.part.take(np.flatnonzero(held)), self.keys)
 
 
 class SealedRows:

@@ -40,6 +40,18 @@ def start_metrics(service_name: str) -> None:
     )
 
 
+def observe_total(name: str, unit: str, description: str, read: Callable[[], int]) -> None:
+    """A number that only grows while the process lives; nothing where no metrics are sent."""
+    if _provider is None:
+        return
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    def observed(options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(read())]
+
+    _provider.get_meter("evenshard").create_observable_counter(name, [observed], unit=unit, description=description)
+
+
 def observe_memory(parts: Callable[[], Iterable[tuple[str, int]]]) -> None:
     """``evenshard.shard.memory``: bytes of each part, as an attribute; nothing where no metrics are sent."""
     if _provider is None:

@@ -82,7 +82,10 @@ class Settings(BaseSettings):
         1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
     )
     counter_keys: int = setting(
-        4_000_000, "keys", "keys a counter remembers; beyond, those counted longest ago are forgotten", ge=2
+        16_000_000,
+        "keys",
+        "keys a counter remembers, 11 bytes each; beyond, those counted longest ago are forgotten (changed, all are)",
+        ge=2,
     )
     trace_file: str = setting(
         "",

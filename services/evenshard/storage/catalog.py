@@ -432,7 +432,9 @@ class Catalog:
         self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
         self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
         self._stopped_row = int(values.get(_STOPPED_KEY, b"0"))
-        infos = []
+        infos: list[SegmentInfo] = []
+        originals: list[SegmentInfo] = []
+        held: dict[TenantId, dict[UserDay, HeldKey]] = {}
         for key, value in values.items():
             kind, _, name = key.partition("/")
             if kind == "segment":
@@ -442,13 +444,17 @@ class Catalog:
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
             elif kind == "hotkey":
-                self._adopt_held(name, value)
+                tenant, user_day = _user_day(name)
+                held.setdefault(tenant, {})[user_day] = hot_keys.from_json(value)
             elif kind == "original":
-                self._adopt_original(name, value)
+                originals.append(from_json(value))
             elif kind == "quarantine":
                 self._quarantined[key] = quarantine.from_json(value)
             elif kind in ("layer", "prepared"):
                 self._adopt_layer(kind, name, value)
+        self._held = held
+        for info in sorted(originals, key=lambda info: info.id):
+            self._originals.setdefault(info.tenant, {})[info.id] = info
         self._segments = _by_tenant(infos)
         self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
 
@@ -489,8 +495,8 @@ class Catalog:
         segment_id = int(name)
         if value is not None:
             info = from_json(value)
-            of_tenant = {**self._originals.get(info.tenant, {}), segment_id: info}
-            self._originals = {**self._originals, info.tenant: dict(sorted(of_tenant.items()))}
+            of_tenant = {**self._originals.get(info.tenant, {}), segment_id: info}  # ids only rise
+            self._originals = {**self._originals, info.tenant: of_tenant}
             return
         self._originals = {
             tenant: {number: info for number, info in infos.items() if number != segment_id}

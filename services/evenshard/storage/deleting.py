@@ -72,7 +72,7 @@ def _take(
         lambda: state.catalog.add_deletion(rows.tenant, deletion, superseded, ended),
     )
     if ended:
-        rows.held = rows.held.without(held.key for held in ended)
+        rows.held.remove(ended)
         rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
     with state.visible_lock:
         rows.hide(hidden)

@@ -6,7 +6,7 @@ home takes nothing before it keeps the identities of all copies that the home ho
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -96,12 +96,13 @@ def from_json(data: bytes) -> HeldKey:
 
 
 class HeldKeys:
-    """Of one tenant. Immutable."""
+    """Of one tenant. Mutable; the store's ``append_lock`` guards it."""
 
-    def __init__(self, tenant: TenantId, held: Mapping[UserDay, HeldKey]) -> None:
+    def __init__(self, tenant: TenantId, held: Iterable[HeldKey]) -> None:
         self._tenant = tenant
-        self._held = dict(held)
+        self._held = {each.key: each for each in held}
         self._watched = WatchedKeys()
+        """Keys that have gone may be among them."""
         self._watched.add([(tenant, *key) for key in self._held])
 
     def get(self, key: UserDay) -> HeldKey | None:
@@ -113,12 +114,15 @@ class HeldKeys:
         chosen = frozenset(users)
         return [held for held in self._held.values() if held.distinct_id in chosen]
 
-    def with_key(self, held: HeldKey) -> "HeldKeys":
-        return HeldKeys(self._tenant, {**self._held, held.key: held})
+    def put(self, held: HeldKey) -> None:
+        """This is known of its key from now on."""
+        self._held[held.key] = held
+        self._watched.add([(self._tenant, *held.key)])
 
-    def without(self, keys: Iterable[UserDay]) -> "HeldKeys":
-        gone = frozenset(keys)
-        return HeldKeys(self._tenant, {key: held for key, held in self._held.items() if key not in gone})
+    def remove(self, gone: Iterable[HeldKey]) -> None:
+        """Nothing is special about their keys any more."""
+        for held in gone:
+            del self._held[held.key]
 
     def check(self, append: Append) -> None:
         """Raises ``KEY_SEALED``, naming keys, for a batch with rows that another shard takes, or that this one takes

@@ -106,7 +106,7 @@ def tenant_rows(
         quarantined=of_tenant(catalog.quarantined, tenant),
         layers=layers,
     )
-    held = HeldKeys(tenant, {each.key: each for each in catalog.held_keys(tenant)})
+    held = HeldKeys(tenant, catalog.held_keys(tenant))
     originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
     indexed = IndexedIdentities(disk, counting(segments, layers), cache)
     return TenantRows(tenant, visible, indexed, settings.identity_hash_mask, held, originals)

@@ -29,8 +29,10 @@ from evenshard.storage.segment.info import DAY_MS, MAIN_RUN, SegmentInfo
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State, refusal
 
-PAGE_ROWS_MAX: Final = 40_000
-"""Identities told at once: some 5 MB, at most 19 MB of the longest names."""
+PAGE_ROWS_MAX: Final = 20_000
+"""Identities told at once: some 2 MB, at most 12 MB of the longest names."""
+_CANDIDATE_ROWS_MAX: Final = 8 * PAGE_ROWS_MAX
+"""Identities held while a page is looked for, about; of more those with the lowest hashes."""
 _SCHEMA: Final = pa.schema(FIELDS)
 
 
@@ -56,7 +58,7 @@ def seal(state: State, tenant: TenantId, key: UserDay, nonce: str, *, has_hot_ro
     held = HeldKey(*key, nonce, has_hot_rows, sealed=True)
     with state.changing_catalog() as catalog:
         catalog.hold_key(tenant, held)
-    rows.held = rows.held.with_key(held)
+    rows.held.put(held)
 
 
 def originals(
@@ -65,29 +67,41 @@ def originals(
     """A page of the identities that are stored of a key, hidden ones left out, and those in slots of the overflow that
     ``stays`` (None: none does). Events without insert_id have none. Raises ``DATA_DAMAGED``."""
     distinct_id, day = key
-    found = []
+    found, rows = [_SCHEMA_PLAIN.empty_table()], 0
     for some in snapshot.scan(FIELD_NAMES, (), day * DAY_MS, (day + 1) * DAY_MS):
         record = some.record.select(FIELD_NAMES)
         chosen = pc.and_(pc.equal(record.column("distinct_id"), distinct_id), pc.is_valid(record.column("insert_id")))
         found.append(pa.Table.from_batches([_plain(record.filter(chosen))]))
-    whole = pa.concat_tables(found) if found else _SCHEMA_PLAIN.empty_table()
-    distinct = whole.group_by(list(FIELD_NAMES)).aggregate([]).select(list(FIELD_NAMES))
-    batch = _batch(distinct)
+        rows += found[-1].num_rows
+        if rows > _CANDIDATE_ROWS_MAX:
+            batch, hashes = _by_hash(tenant, pa.concat_tables(found), stays, hash_from)
+            last = min(rows_max, hashes.size - 1)  # the first of the next page, if there is one
+            kept = int(np.searchsorted(hashes, hashes[last], "right")) if hashes.size else 0
+            found = [pa.Table.from_batches([_plain(batch.record.slice(0, kept))])]
+            rows = found[0].num_rows
+    batch, hashes = _by_hash(tenant, pa.concat_tables(found), stays, hash_from)
+    end = _end(hashes, rows_max)
+    return Originals(EventBatch(batch.record.slice(0, end)), hashes[:end], int(hashes[end]) if end < hashes.size else 0)
+
+
+def _by_hash(tenant: TenantId, events: pa.Table, stays: Owned | None, hash_from: int) -> tuple[EventBatch, UInt64]:
+    """Each identity once, in the order of their hashes, from ``hash_from`` on."""
+    batch = _batch(events.group_by(list(FIELD_NAMES)).aggregate([]).select(list(FIELD_NAMES)))
     identity = hash_events(tenant, batch).identity
     chosen = identity >= np.uint64(hash_from)
     if stays is not None:
         chosen &= ~stays[slots_of(identity)]
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(identity[rows], kind="stable")]
-    sorted_hashes = identity[rows]
-    hash_next = 0
-    if rows.size > rows_max:
-        first_left = np.searchsorted(sorted_hashes, sorted_hashes[rows_max])  # those of one hash stay together
-        if not first_left:
-            first_left = np.searchsorted(sorted_hashes, sorted_hashes[0], "right")
-        hash_next = int(sorted_hashes[first_left]) if first_left < rows.size else 0
-        rows, sorted_hashes = rows[:first_left], sorted_hashes[:first_left]
-    return Originals(batch.take(pa.array(rows)), sorted_hashes, hash_next)
+    return batch.take(pa.array(rows)), identity[rows]
+
+
+def _end(hashes: UInt64, rows_max: int) -> int:
+    """Where a page of so many rows ends: those of one hash stay together, be they more."""
+    if hashes.size <= rows_max:
+        return int(hashes.size)
+    end = int(np.searchsorted(hashes, hashes[rows_max]))
+    return end or int(np.searchsorted(hashes, hashes[0], "right"))
 
 
 def keep(
@@ -170,7 +184,7 @@ def kept(
     held = replace(held, pages=(*held.pages, Page(*page, tuple(info.id for info in added))))
     with state.changing_catalog() as catalog:
         catalog.hold_key(tenant, held, added)
-    rows.held = rows.held.with_key(held)
+    rows.held.put(held)
     rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(tenant), state.cache)
     return True
 

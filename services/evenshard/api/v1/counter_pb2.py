@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65venshard/v1/counter.proto\x12\x0c\x65venshard.v1\"[\n\x12\x43ountEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x0f\n\x07imports\x18\x04 \x03(\t\"(\n\x13\x43ountEventsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"5\n\x10GetCountsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"#\n\x11GetCountsResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x03\"Y\n\x12ListHotKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x11\n\thash_from\x18\x04 \x01(\x06\"a\n\x08KeyCount\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x64istinct_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ount_error\x18\x05 \x01(\x03\"\x82\x01\n\x13ListHotKeysResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.evenshard.v1.KeyCount\x12\x19\n\x11\x63ount_missing_max\x18\x02 \x01(\x03\x12\x11\n\thash_next\x18\x03 \x01(\x06\x12\x17\n\x0f\x63ounted_from_ms\x18\x04 \x01(\x03\":\n\x12\x46orgetUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x02 \x03(\t\"\x15\n\x13\x46orgetUsersResponse2\xda\x02\n\x0e\x43ounterService\x12R\n\x0b\x43ountEvents\x12 .evenshard.v1.CountEventsRequest\x1a!.evenshard.v1.CountEventsResponse\x12L\n\tGetCounts\x12\x1e.evenshard.v1.GetCountsRequest\x1a\x1f.evenshard.v1.GetCountsResponse\x12R\n\x0bListHotKeys\x12 .evenshard.v1.ListHotKeysRequest\x1a!.evenshard.v1.ListHotKeysResponse\x12R\n\x0b\x46orgetUsers\x12 .evenshard.v1.ForgetUsersRequest\x1a!.evenshard.v1.ForgetUsersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65venshard/v1/counter.proto\x12\x0c\x65venshard.v1\"[\n\x12\x43ountEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x0f\n\x07imports\x18\x04 \x03(\t\"(\n\x13\x43ountEventsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"5\n\x10GetCountsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"#\n\x11GetCountsResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x03\"Y\n\x12ListHotKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x11\n\thash_from\x18\x04 \x01(\x06\"a\n\x08KeyCount\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x64istinct_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ount_error\x18\x05 \x01(\x03\"\x97\x01\n\x13ListHotKeysResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.evenshard.v1.KeyCount\x12\x19\n\x11\x63ount_missing_max\x18\x02 \x01(\x03\x12\x11\n\thash_next\x18\x03 \x01(\x06\x12\x17\n\x0f\x63ounted_from_ms\x18\x04 \x01(\x03\x12\x13\n\x0blisted_from\x18\x05 \x01(\x03\":\n\x12\x46orgetUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x02 \x03(\t\"\x15\n\x13\x46orgetUsersResponse2\xda\x02\n\x0e\x43ounterService\x12R\n\x0b\x43ountEvents\x12 .evenshard.v1.CountEventsRequest\x1a!.evenshard.v1.CountEventsResponse\x12L\n\tGetCounts\x12\x1e.evenshard.v1.GetCountsRequest\x1a\x1f.evenshard.v1.GetCountsResponse\x12R\n\x0bListHotKeys\x12 .evenshard.v1.ListHotKeysRequest\x1a!.evenshard.v1.ListHotKeysResponse\x12R\n\x0b\x46orgetUsers\x12 .evenshard.v1.ForgetUsersRequest\x1a!.evenshard.v1.ForgetUsersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYCOUNT']._serialized_start=362
   _globals['_KEYCOUNT']._serialized_end=459
   _globals['_LISTHOTKEYSRESPONSE']._serialized_start=462
-  _globals['_LISTHOTKEYSRESPONSE']._serialized_end=592
-  _globals['_FORGETUSERSREQUEST']._serialized_start=594
-  _globals['_FORGETUSERSREQUEST']._serialized_end=652
-  _globals['_FORGETUSERSRESPONSE']._serialized_start=654
-  _globals['_FORGETUSERSRESPONSE']._serialized_end=675
-  _globals['_COUNTERSERVICE']._serialized_start=678
-  _globals['_COUNTERSERVICE']._serialized_end=1024
+  _globals['_LISTHOTKEYSRESPONSE']._serialized_end=613
+  _globals['_FORGETUSERSREQUEST']._serialized_start=615
+  _globals['_FORGETUSERSREQUEST']._serialized_end=673
+  _globals['_FORGETUSERSRESPONSE']._serialized_start=675
+  _globals['_FORGETUSERSRESPONSE']._serialized_end=696
+  _globals['_COUNTERSERVICE']._serialized_start=699
+  _globals['_COUNTERSERVICE']._serialized_end=1045
 # @@protoc_insertion_point(module_scope)

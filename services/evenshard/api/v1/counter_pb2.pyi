@@ -65,16 +65,18 @@ class KeyCount(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., count: _Optional[int] = ..., count_error: _Optional[int] = ...) -> None: ...
 
 class ListHotKeysResponse(_message.Message):
-    __slots__ = ("keys", "count_missing_max", "hash_next", "counted_from_ms")
+    __slots__ = ("keys", "count_missing_max", "hash_next", "counted_from_ms", "listed_from")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     COUNT_MISSING_MAX_FIELD_NUMBER: _ClassVar[int]
     HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
     COUNTED_FROM_MS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FROM_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[KeyCount]
     count_missing_max: int
     hash_next: int
     counted_from_ms: int
-    def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ..., hash_next: _Optional[int] = ..., counted_from_ms: _Optional[int] = ...) -> None: ...
+    listed_from: int
+    def __init__(self, keys: _Optional[_Iterable[_Union[KeyCount, _Mapping]]] = ..., count_missing_max: _Optional[int] = ..., hash_next: _Optional[int] = ..., counted_from_ms: _Optional[int] = ..., listed_from: _Optional[int] = ...) -> None: ...
 
 class ForgetUsersRequest(_message.Message):
     __slots__ = ("tenant", "distinct_ids")
