@@ -127,18 +127,19 @@ def refused(code: str) -> Any:
     return pytest.raises(EvenshardError, match=code)
 
 
-def repaired(exported: list[dict[str, Any]], *, include_earlier: bool) -> list[dict[str, Any]]:
-    """What an export shows once the key of the first day was reassigned by ``mail``; naive."""
+def repaired(exported: list[dict[str, Any]], *, include_earlier: bool, by_mail: bool = True) -> list[dict[str, Any]]:
+    """What an export shows once the key of the first day was reassigned by ``mail``, or restored; naive."""
     result = []
     for event in exported:
         properties = dict(event["properties"])
         is_rewritten = event["event"] == "$hotshard_events"
         user = properties.get("mp_original_distinct_id", properties["distinct_id"])
         of_key = user == HOT and properties["time"] < START_MS + DAY_MS
-        if of_key and properties.get("mail") and (is_rewritten or include_earlier):
+        if of_key and (properties.get("mail") or not by_mail) and (is_rewritten or include_earlier):
+            new_user = properties["mail"] if by_mail else user
             name = properties.pop("mp_original_event_name", event["event"])
             properties.pop("mp_original_distinct_id", None)
-            event = {"event": name, "properties": {**properties, "distinct_id": properties["mail"]}}
+            event = {"event": name, "properties": {**properties, "distinct_id": new_user}}
         result.append(event)
     return result
 
@@ -309,18 +310,26 @@ async def test_a_cancelled_repair_changed_nothing(world: World) -> None:
     assert await world.shown() == before
 
 
-async def test_restore_changes_the_mark_alone_and_undo_sets_it_back(world: World) -> None:
-    before = (await world.cluster.directory.range(MARKS)).entries
+async def test_restore_shows_events_as_they_came_and_undo_as_they_were_rewritten(world: World) -> None:
+    before, marks = await world.shown(), (await world.cluster.directory.range(MARKS)).entries
+    with_originals = repaired(await world.exported(), include_earlier=False, by_mail=False)
     operation = (await world.repair("restore")).operation.operation
     await world.ended(operation)
     (entry,) = (await world.cluster.directory.range(MARKS)).entries
-    assert orjson.loads(entry.value)["mode"] == "salt"
+    assert Mark.from_json(entry.value).mode == "salt"
+
+    async def restored() -> bool:  # marks are seen within a second
+        return in_order(await world.exported()) == in_order(with_originals)
+
+    await world.cluster.until(restored)
     assert await world.verified(operation) == (True, [])
+    assert await world.send(HOT, 20, 40) == (40, 32)
     undo = await world.undo(operation)
     await world.ended(undo.operation)
     assert [each.value for each in (await world.cluster.directory.range(MARKS)).entries] == [
-        each.value for each in before
+        each.value for each in marks
     ]
+    assert before
 
 
 async def test_export_gives_both_sets_once_and_fixed(world: World) -> None:
