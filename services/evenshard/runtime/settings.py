@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         "log, compaction and scans have fixed shares; beyond them, appends wait, then are refused as OVERLOADED",
         ge=512 << 20,
     )
+    shard_scratch_bytes: int = setting(
+        4 << 30,
+        "bytes",
+        "disk of a shard for the identities of indexed events among which others were looked up, some 60 bytes an "
+        "event, gone when the shard stops: what comes again is found at little cost; a GiB of the disk is always left "
+        "free; 0: none",
+        ge=0,
+    )
     shard_append_timeout_ms: int = setting(
         10_000,
         "ms",
