@@ -32,7 +32,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, matches_any
 from evenshard.queries.steps import Step
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Matched, Needs, UserRows, Valued, Wanted
+from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Matched, Needs, Ties, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
 EXPLAINED = b"explained"
@@ -114,9 +114,11 @@ class _Scan:
         self.needs = Needs(sessions=self.sessions, opens=opens)
         if not plan.is_plain:
             has_codes = bool(plan.by or plan.hold)
+            # Of events that fill nothing the next one breaks a strict attempt, and excludes or not.
+            ties: Ties = "all" if plan.order == "strict" and plan.exclusions else "shared"
             self.needs = Needs(
                 self._codes_of if has_codes else None,
-                "shared",
+                ties,
                 rank_mask=steps_mask,
                 sessions=self.sessions,
                 opens=opens,

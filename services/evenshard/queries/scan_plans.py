@@ -1,5 +1,7 @@
 """What the JSON of a scan says."""
 
+from typing import Final
+
 import orjson
 
 from evenshard.errors import EvenshardError
@@ -10,11 +12,23 @@ from evenshard.queries.plan import scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.rows_that_matter import Scan
 
+_AS_IT_CAME: Final = b'{"kind":"as_it_came","scan":'
+
+
+def as_it_came(scan: bytes) -> bytes:
+    """A scan that sees no event rewritten."""
+    return _AS_IT_CAME + scan + b"}"
+
+
+def sees_as_it_came(scan: bytes) -> bool:
+    """Whether ``scan`` is one that sees no event rewritten."""
+    return scan.startswith(_AS_IT_CAME)
+
 
 def unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:
     """The scan itself, and those of the cohorts that came with it. Raises ``QUERY_INVALID``."""
     try:
-        return without_cohorts(scan)
+        return without_cohorts(scan[len(_AS_IT_CAME) : -1] if sees_as_it_came(scan) else scan)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise EvenshardError("QUERY_INVALID", f"the scan cannot be read: {error!r}") from error
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+from evenshard.hotkeys.restored import NOTHING_RESTORED, Restored
 from evenshard.hotkeys.view import View
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
 from evenshard.queries.cohort_plan import DidScan, ReachedScan
@@ -14,9 +15,9 @@ from evenshard.queries.scan_plans import plan_of
 from evenshard.queries.scans import columns_needed
 
 
-def view_for(scan: bytes) -> View:
+def view_for(scan: bytes, restored: Restored | None = NOTHING_RESTORED) -> View:
     """Shows the rows read for ``scan`` as it must see them, and counts those rewritten whose original names it selects
-    within its range of dates. Raises ``QUERY_INVALID``."""
+    within its range of dates. ``restored``: see ``View``. Raises ``QUERY_INVALID``."""
     plan, needed = plan_of(scan), columns_needed(scan)
     match plan:
         case SegmentationScan():
@@ -49,6 +50,7 @@ def view_for(scan: bytes) -> View:
         events=events,
         ranges_ms=ranges_ms,
         skip_duplicates=plan.skip_duplicates,
+        restored=restored,
     )
 
 

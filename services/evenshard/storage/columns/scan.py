@@ -103,7 +103,7 @@ class ColumnScan:
         return lambda key: key in blocks or (isinstance(key, tuple) and key[0] == "segment" and key[1] in segments)
 
     def _of_segments(self, wanted: Wanted) -> Iterator["_SegmentSource"]:
-        for info in self._visible.segments:
+        for info in self._visible.shown:
             if info.max_time_ms < wanted.start_ms or info.min_time_ms >= wanted.end_ms:
                 continue
             hiding = self._visible.deletions.hiding(info.deletions_seen)
