@@ -12,6 +12,7 @@ of the exclusion still counts.
 import numpy as np
 
 from evenshard.kernels import kernel
+from evenshard.queries.funnel_kernel import Int8
 from evenshard.queries.funnel_moment import (
     EXCLUSION_BIT,
     NEVER,
@@ -24,33 +25,44 @@ from evenshard.queries.funnel_moment import (
     rows_of_ms_max,
     run_of_ms,
 )
+from evenshard.queries.user_rows import AnyMasks, Int32, Int64
 
 DROPPED = -1
 """The level of a unit that an exclusion drops."""
 
 
-@kernel(f"int64({ROWS_AND_FUNNEL}, {SPANS}, boolean, boolean, int8[::1], int32[::1])")
-def best_attempts_excluding(  # type: ignore[no-untyped-def]  # noqa: C901
-    starts, times, masks, steps, window, entries, spans_after, spans_before, increase, exclude_user, levels, filled
-):
+def best_attempts_excluding(
+    starts: Int64, times: Int64, masks: AnyMasks, steps: int, window: int, entries: Int64, spans_after: Int64,
+    spans_before: Int64, increase: bool, exclude_user: bool, levels: Int8, filled: Int32,
+) -> int:  # fmt: skip
     """As ``funnel_kernel.best_attempts``, with exclusions.
 
     masks: bits as in ``funnel_moment``. increase: each step is later than the one before. exclude_user: the level of a
     unit with an exclusion in any attempt is ``DROPPED``.
     """
-    low = np.zeros(STEPS_MAX + 1, np.int64)
-    high = np.zeros(STEPS_MAX + 1, np.int64)
-    latest = np.empty(STEPS_MAX + 1, np.int64)
-    event_of = np.empty(STEPS_MAX + 1, np.int64)
-    queue = np.empty(STEPS_MAX + 1, np.int64)
-    ties = rows_of_ms_max(starts, times)
-    step_of = np.empty(ties, np.int64)
-    via = np.empty(ties, np.int64)
-    rows_max = 1
-    for unit in range(starts.size - 1):
-        rows_max = max(rows_max, starts[unit + 1] - starts[unit])
-    entry_row = np.empty(rows_max, np.int64)
-    ended = np.empty(rows_max, np.bool_)
+    of_steps = np.empty((5, STEPS_MAX + 1), np.int64)
+    of_ms = np.empty((2, rows_of_ms_max(starts, times)), np.int64)
+    rows_max = int(np.diff(starts).max(initial=1))
+    entry_row, ended = np.empty(rows_max, np.int64), np.empty(rows_max, np.bool_)
+    total: int = _best_attempts_excluding(
+        starts, times, masks, steps, window, entries, spans_after, spans_before, increase, exclude_user, of_steps,
+        of_ms, entry_row, ended, levels, filled,
+    )  # fmt: skip
+    return total
+
+
+@kernel(
+    f"int64({ROWS_AND_FUNNEL}, {SPANS}, boolean, boolean, int64[:, ::1], int64[:, ::1], int64[::1], boolean[::1], "
+    "int8[::1], int32[::1])",
+    counted=False,
+)
+def _best_attempts_excluding(  # type: ignore[no-untyped-def]  # noqa: C901
+    starts, times, masks, steps, window, entries, spans_after, spans_before, increase, exclude_user, of_steps, of_ms,
+    entry_row, ended, levels, filled
+):  # fmt: skip
+    """of_steps, of_ms, entry_row and ended: scratch, see ``funnel_kernel.best_attempts``."""
+    low, high, latest, event_of, queue = of_steps[0], of_steps[1], of_steps[2], of_steps[3], of_steps[4]
+    step_of, via = of_ms[0], of_ms[1]
     total = 0
     for unit in range(starts.size - 1):
         row, end = starts[unit], starts[unit + 1]
