@@ -72,7 +72,8 @@ async def test_the_answer_of_several_shards_equals_the_reference(seed: int) -> N
         assert skipped.log + skipped.segment == expected["duplicates_skipped"] > 0
         versions = ",".join(f"{name}:{len(shard.rows)}" for name, shard in sorted(world.shards.items()))
         assert (got.meta.complete, got.meta.placement_epoch, got.meta.data_version) == (True, 1, versions)
-        assert (got.meta.shards, got.meta.cache, got.meta.rows_scanned) == (3, "miss", 200)
+        read = sum(shard.scans * len(shard.rows) for shard in world.shards.values())  # in one round or two
+        assert (got.meta.shards, got.meta.cache, got.meta.rows_scanned) == (3, "miss", read)
         assert len(got.meta.trace_id) == 32
 
 
@@ -233,7 +234,6 @@ async def test_a_ranking_that_never_stands_still_is_answered_with_a_warning() ->
         ({"measure": "sum"}, "QUERY_INVALID", "property"),
         ({"measure": "average", "property": "plan"}, "QUERY_INVALID", "property"),
         ({"measure": "p50", "property": "$cohort:x"}, "QUERY_INVALID", "property"),
-        ({"options": {"restore_hot": True}}, "QUERY_INVALID", "options.restore_hot"),
         ({"where": 'plan matches "a(b"'}, "QUERY_INVALID", "where"),
         ({"by": ["a", "b", "c", "d"]}, "QUERY_INVALID", "by"),
         ({"by": [""]}, "QUERY_INVALID", "by"),
