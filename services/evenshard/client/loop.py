@@ -1,6 +1,7 @@
 """One event loop in a thread for all blocking clients of the process: gRPC's asyncio wants one loop, not many."""
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
@@ -11,6 +12,8 @@ Value = TypeVar("Value")
 
 CANCEL_TIMEOUT_S: Final = 2.0
 """How long an interrupted coroutine may take to clean up."""
+SLICE_S: Final = 0.1
+"""A signal that comes as its thread is about to wait does not wake it: so it waits in slices, and is late by one."""
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -29,6 +32,8 @@ def run_blocking(coroutine: Coroutine[Any, Any, Value]) -> Value:
 
     future = asyncio.run_coroutine_threadsafe(run(), _shared_loop())
     try:
+        while not future.done():
+            concurrent.futures.wait([future], SLICE_S)
         return future.result()
     except BaseException:
         if future.cancel():  # it has not ended by itself

@@ -18,12 +18,20 @@ OPERATIONS = ROOT + "operations/"
 """One key an operation: ``Operation.to_json``."""
 USERS = ROOT + "operation-users/"
 """One key an operation that deletes users, until it has ended: ``Users.to_json``."""
+REPAIRS = ROOT + "repairs/"
+"""One key an operation that repairs a hot key, or undoes that: ``Repair.to_json``; as long as its operation."""
+REPAIRING = ROOT + "repairing/"
+"""One key a distinct_id that is being repaired: the operation."""
 FORGOTTEN = ROOT + "forgotten/"
 """One key an operation whose users are hidden everywhere, with a lease: ``Users.to_json``."""
 BLOCKED = ROOT + "blocked/"
 """One key an id of which no events are taken: ``Block.to_json``."""
 COHORTS = ROOT + "cohorts/"
 """One key a saved cohort: ``CohortRecord.to_json``."""
+REPORTS = ROOT + "reports/"
+"""One key a tenant's report of a week: ``ReportRecord.to_json``."""
+REPORT_CLAIMS = ROOT + "report-claims/"
+"""One key a report that somebody is sending, with a lease: who that is."""
 LEADER = ROOT + "leader"
 """The router that drives operations; with a lease."""
 _EPOCH_DAY = date(1970, 1, 1)
@@ -49,6 +57,14 @@ def users_key(operation: OperationId) -> str:
     return USERS + operation
 
 
+def repair_key(operation: OperationId) -> str:
+    return REPAIRS + operation
+
+
+def repairing_key(tenant: TenantId, distinct_id: str) -> str:
+    return f"{REPAIRING}{tenant}/{quote(distinct_id, safe='')}"
+
+
 def forgotten_key(operation: OperationId) -> str:
     return FORGOTTEN + operation
 
@@ -70,6 +86,19 @@ def cohorts_of(tenant: TenantId) -> str:
 
 def cohort_key(tenant: TenantId, name: str) -> str:
     return cohorts_of(tenant) + quote(name, safe="")
+
+
+def report_key(tenant: TenantId, week: str) -> str:
+    return f"{REPORTS}{tenant}/{week}"
+
+
+def reports_of(tenant: TenantId) -> str:
+    """What the keys of a tenant's reports begin with; they are in the order of their weeks."""
+    return f"{REPORTS}{tenant}/"
+
+
+def report_claim_key(tenant: TenantId, week: str) -> str:
+    return f"{REPORT_CLAIMS}{tenant}/{week}"
 
 
 def marks_of(tenant: TenantId) -> str:

@@ -16,6 +16,7 @@ from evenshard.gateway.funnel import answer_funnel
 from evenshard.gateway.retention import answer_retention
 from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Spent, Terms
 from evenshard.gateway.segmentation import answer_segmentation
+from evenshard.gateway.slowness import Slowness
 from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
@@ -29,7 +30,6 @@ from evenshard.wire.query import (
     Account,
     export_query_of,
     loss_warnings,
-    refuse_undelivered,
     segmentation_query_of,
     segmentation_response,
 )
@@ -61,13 +61,20 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Served by gateways."""
 
     def __init__(
-        self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission, cohorts: Cohorts
+        self,
+        clock: Clock,
+        scatter: Scatter,
+        exporter: Exporter,
+        admission: Admission,
+        cohorts: Cohorts,
+        slowness: Slowness,
     ) -> None:
         self._clock = clock
         self._admission = admission
         self._scatter = scatter
         self._exporter = exporter
         self._cohorts = cohorts
+        self._slowness = slowness
 
     async def QuerySegmentation(
         self, request: query_pb2.QuerySegmentationRequest, context: Any
@@ -109,16 +116,19 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         """Reads a request, answers it when it is the tenant's turn, and accounts for the answer. An equal request that
         waits for its turn is the same."""
         started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, kind) as span:
+        with query_span(request.tenant, kind) as span, self._slowness.noting(request, kind) as asked:
             refuse_unknown(request)
-            refuse_undelivered(request.options)
             query = read(request)
-            terms = Terms(self._deadline(), request.options.allow_partial, not request.options.no_cache)
+            options = request.options
+            terms = Terms(
+                self._deadline(), options.allow_partial, not options.no_cache, restore_hot=options.restore_hot
+            )
 
             async def work() -> tuple[_AnAnswer, Spent]:
                 return await answer(self._scatter, request.tenant, query, terms), terms.spent
 
-            answered, spent = await self._admitted(kind, request, terms, work)
+            answered, spent = await self._admitted(kind, request, terms, lambda: asked.begun(work()))
+            asked.rows = spent.rows
             account = self._account(answered, spent, started_ms)
             note_answered(span, account)
         return answered, account

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from evenshard.events.hashing import UInt64
 from evenshard.hotkeys.aggregate import key_hash, same_bytes, slots_for
+from evenshard.hotkeys.count_table import Columns
 from evenshard.kernels import kernel, view
 
 Int32 = npt.NDArray[np.int32]
@@ -37,7 +38,7 @@ def _probe(slots, hashes, tenants, days, ends, data, id_hash, tenant, day, id_by
         at = (at + np.uint64(1)) & mask
 
 
-@kernel(f"int64({_TABLE}, int64, {_KEYS})")
+@kernel(f"int64({_TABLE}, int64, {_KEYS}, {view('int64')}, {view('int64')})")
 def _add(  # type: ignore[no-untyped-def]
     slots,
     hashes,
@@ -53,18 +54,20 @@ def _add(  # type: ignore[no-untyped-def]
     in_counts,
     in_bounds,
     in_data,
+    chosen,
+    totals,
 ):
-    """Adds keys to a table that has room for all of them; returns how many entries it now has."""
-    for i in range(in_hashes.size):
+    """Adds the chosen keys to a table that has room for all of them; returns how many entries it now has."""
+    for i in chosen:
         start, end = in_bounds[i], in_bounds[i + 1]
         tenant, day = in_tenants[i], in_days[i]
         at = _probe(slots, hashes, tenants, days, ends, data, in_hashes[i], tenant, day, in_data, start, end)
         entry = slots[at]
         if entry >= 0:
-            counts[entry] += in_counts[i]
+            counts[entry] = counts[entry] + in_counts[i] if counts[entry] > 0 else totals[i]
             continue
         slots[at] = used
-        hashes[used], tenants[used], days[used], counts[used] = in_hashes[i], tenant, day, in_counts[i]
+        hashes[used], tenants[used], days[used], counts[used] = in_hashes[i], tenant, day, totals[i]
         own_start = ends[used - 1] if used > 0 else np.int64(0)
         for byte in range(end - start):
             data[own_start + byte] = in_data[start + byte]
@@ -73,7 +76,7 @@ def _add(  # type: ignore[no-untyped-def]
     return used
 
 
-@kernel(f"void({_TABLE}, {_KEYS}, int32[::1])")
+@kernel(f"void({_TABLE}, {_KEYS}, {view('int64')}, int32[::1])")
 def _find(  # type: ignore[no-untyped-def]
     slots,
     hashes,
@@ -88,14 +91,16 @@ def _find(  # type: ignore[no-untyped-def]
     in_counts,
     in_bounds,
     in_data,
+    chosen,
     entries,
 ):
-    """The entry of each key, -1 where the table has none."""
-    for i in range(in_hashes.size):
+    """The entry of each chosen key, -1 where the table has none."""
+    for number in range(chosen.size):
+        i = chosen[number]
         start, end = in_bounds[i], in_bounds[i + 1]
         tenant, day = in_tenants[i], in_days[i]
         at = _probe(slots, hashes, tenants, days, ends, data, in_hashes[i], tenant, day, in_data, start, end)
-        entries[i] = slots[at]
+        entries[number] = slots[at]
 
 
 @kernel("void(int32[::1], uint64[::1], int32[::1], int32[::1], int64)")
@@ -160,15 +165,23 @@ class KeyTable:
         bounds = np.concatenate((np.zeros(1, np.int64), self._ends[part]))
         return Keys(self._hashes[part], self._tenants[part], self._days[part], self._counts[part], bounds, self._data)
 
-    def add(self, keys: Keys) -> None:
-        """Adds counts; keys that are new become entries at the end."""
-        self._make_room(keys.size, int(keys.bounds[-1] - keys.bounds[0]))
-        self.used = _add(*self._arrays(), self.used, *_columns(keys))
+    def add(self, keys: Keys, chosen: Int64, totals: Int64) -> None:
+        """Adds the counts of the keys at ``chosen``; those that are new, or count nothing any more, have
+        ``totals``, and the new ones stand at the end."""
+        self._make_room(chosen.size, int((keys.bounds[chosen + 1] - keys.bounds[chosen]).sum()))
+        self.used = _add(*self._arrays(), self.used, *_columns(keys), chosen, totals)
 
-    def find(self, keys: Keys) -> Int32:
-        """The entry of each key, -1: none."""
-        entries = np.empty(keys.size, np.int32)
-        _find(*self._arrays(), *_columns(keys), entries)
+    def take(self, entries: Int64) -> "KeyTable":
+        """A table of some entries."""
+        table = KeyTable()
+        keys = self.keys()
+        table.add(keys, entries, keys.counts)
+        return table
+
+    def find(self, keys: Keys, chosen: Int64) -> Int32:
+        """The entry of each of the keys at ``chosen``, -1: none."""
+        entries = np.empty(chosen.size, np.int32)
+        _find(*self._arrays(), *_columns(keys), chosen, entries)
         return entries
 
     def counts_at(self, entries: Int32) -> Int64:
@@ -178,9 +191,13 @@ class KeyTable:
         counts[known] = self._counts[entries[known]]
         return counts
 
-    def raise_counts(self, first: int, more: Int64) -> None:
-        """Adds to the counts of the entries from ``first`` on."""
-        self._counts[first : self.used] += more
+    def raise_counts(self, entries: Int64, more: Int64) -> None:
+        """Adds to the counts of some entries, each once."""
+        self._counts[entries] += more
+
+    def clear(self, entries: Int64) -> None:
+        """Some entries count nothing any more."""
+        self._counts[entries] = 0
 
     def forget(self, tenant: int, hashes: UInt64, distinct_ids: Container[str]) -> None:
         """The keys of some distinct_ids of a tenant, of all days, count nothing any more. ``hashes``: theirs, sorted,
@@ -192,6 +209,21 @@ class KeyTable:
         for entry in np.flatnonzero(candidates).tolist():
             if keys.id_of(entry) in distinct_ids:
                 self._counts[entry] = 0
+
+    def save(self) -> Columns:
+        """A copy of all entries, as columns."""
+        keys = self.keys()
+        columns: Columns = {"hashes": keys.hashes, "tenants": keys.tenants, "days": keys.days, "counts": keys.counts}
+        columns |= {"bounds": keys.bounds, "data": keys.data[: keys.bounds[-1]]}
+        return {name: column.copy() for name, column in columns.items()}
+
+    @staticmethod
+    def restore(saved: Columns) -> "KeyTable":
+        """What ``save`` gave."""
+        table = KeyTable()
+        keys = Keys(**saved)
+        table.add(keys, np.arange(keys.size), keys.counts)
+        return table
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
         return self._slots, self._hashes, self._tenants, self._days, self._counts, self._ends, self._data

@@ -1,6 +1,6 @@
 """``AdminService``: protobuf in, protobuf out; what it does stands in ``admin`` and its neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from evenshard.api.v1 import admin_pb2, admin_pb2_grpc
@@ -12,12 +12,16 @@ from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
 from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
 from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.report_records import ReportRecords
+from evenshard.router.shard_loads import ShardLoads
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.operations import StoredOperation
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.operations import operation_to_proto
+from evenshard.wire.report_records import report_record_message, report_record_of
 from evenshard.wire.tenant import patch_from_proto, tenant_to_proto
 
 
@@ -34,11 +38,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         rng: Rng,
         shards: TenantShards,
         operations: OperationAdmin,
+        repairs: RepairAdmin,
         etcd: Sequence[str] = (),
     ) -> None:
         self._tenants = TenantAdmin(directory, tenants, clock, rng)
         self._shards = ShardAdmin(shards, services)
+        self._loads = ShardLoads(shards, services)
+        self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
+        self._repairs = repairs
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
 
     async def CreateTenant(
@@ -74,6 +82,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def GetStorage(self, request: admin_pb2.GetStorageRequest, context: Any) -> admin_pb2.GetStorageResponse:
         return await self._shards.storage(request)
 
+    async def ListShards(self, request: admin_pb2.ListShardsRequest, context: Any) -> admin_pb2.ListShardsResponse:
+        return await self._loads.now()
+
+    async def ClaimReport(self, request: admin_pb2.ClaimReportRequest, context: Any) -> admin_pb2.ClaimReportResponse:
+        mine, record = await self._reports.claim(request.tenant, request.week, request.claimant)
+        return admin_pb2.ClaimReportResponse(claimed=mine, record=report_record_message(record))
+
+    async def RecordReport(
+        self, request: admin_pb2.RecordReportRequest, context: Any
+    ) -> admin_pb2.RecordReportResponse:
+        record = await self._reports.record(report_record_of(request.record))
+        return admin_pb2.RecordReportResponse(record=report_record_message(record))
+
     async def DeleteUsers(self, request: admin_pb2.DeleteUsersRequest, context: Any) -> admin_pb2.DeleteUsersResponse:
         stored = await self._operations.delete_users(
             request.tenant, list(request.distinct_ids), _options(request.options), block=request.block
@@ -102,6 +123,45 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.CancelOperationResponse:
         stored = await self._operations.cancel(request.operation, _options(request.options))
         return admin_pb2.CancelOperationResponse(operation=_operation(stored))
+
+    async def PauseOperation(
+        self, request: admin_pb2.PauseOperationRequest, context: Any
+    ) -> admin_pb2.PauseOperationResponse:
+        stored = await self._operations.pause(request.operation, _options(request.options))
+        return admin_pb2.PauseOperationResponse(operation=_operation(stored))
+
+    async def ResumeOperation(
+        self, request: admin_pb2.ResumeOperationRequest, context: Any
+    ) -> admin_pb2.ResumeOperationResponse:
+        stored = await self._operations.resume(request.operation, _options(request.options))
+        return admin_pb2.ResumeOperationResponse(operation=_operation(stored))
+
+    async def VerifyOperation(
+        self, request: admin_pb2.VerifyOperationRequest, context: Any
+    ) -> admin_pb2.VerifyOperationResponse:
+        stored, verified = await self._operations.verify(request.operation)
+        shown = operation_to_proto(stored.operation, stored.revision, verified)
+        return admin_pb2.VerifyOperationResponse(operation=shown)
+
+    async def RepairHotKey(
+        self, request: admin_pb2.RepairHotKeyRequest, context: Any
+    ) -> admin_pb2.RepairHotKeyResponse:
+        asked = await self._repairs.repair(request, _options(request.options))
+        return admin_pb2.RepairHotKeyResponse(operation=_operation(asked.stored), plan=asked.plan)
+
+    async def UndoRepair(self, request: admin_pb2.UndoRepairRequest, context: Any) -> admin_pb2.UndoRepairResponse:
+        stored = await self._repairs.undo(request.operation, _options(request.options))
+        return admin_pb2.UndoRepairResponse(operation=_operation(stored))
+
+    async def ExportHotKey(
+        self, request: admin_pb2.ExportHotKeyRequest, context: Any
+    ) -> AsyncGenerator[admin_pb2.ExportHotKeyResponse, None]:
+        messages = self._repairs.export(request)
+        try:
+            async for message in messages:
+                yield message
+        finally:
+            await messages.aclose()
 
     async def ListServices(
         self, request: admin_pb2.ListServicesRequest, context: Any

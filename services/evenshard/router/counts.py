@@ -1,5 +1,8 @@
 """Tells counters what shards acknowledged as new: after the ack, in the background, from a bounded queue.
 
+Keys are dealt out to counters by hash, those that are marked to all of them in turn: a key that runs away is no more
+one counter's than any other's, and its count is their sum.
+
 Nobody waits for it: what does not fit is dropped and said, and so is what a counter does not take. Events are not
 touched by that, only counts are too low. The ``KeyWatch`` hears what counters answer, and what they were not told.
 """
@@ -46,7 +49,7 @@ class _New:
 
 
 class CountFeed:
-    """Feeds the counters of a cluster; keys are dealt out to them by hash. Belongs to one event loop."""
+    """Feeds the counters of a cluster. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class CountFeed:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._silent_until_ms = -float("inf")
+        self._turn = 0
         self.dropped_rows = 0
         """Since the start: rows the counters were not told of."""
 
@@ -154,7 +158,10 @@ class CountFeed:
             self._drop(sum(len(some.distinct_ids) for some in rows), "the directory lists no counter")
             return False
         whole = True
-        shares = await asyncio.get_running_loop().run_in_executor(self._pool, _shares, rows, len(counters))
+        self._turn += 1
+        shares = await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._shares, tenant, rows, len(counters), self._turn
+        )
         imports = list(dict.fromkeys(news.span for news in together if news.span))[:LINKS_MAX]
         for counter, share in zip(counters, shares, strict=True):
             if share.num_rows == 0:
@@ -172,23 +179,23 @@ class CountFeed:
                 whole = False
         return whole
 
+    def _shares(self, tenant: TenantId, rows: Sequence[Rows], counters: int, turn: int) -> list[pa.RecordBatch]:
+        """The counted keys of a tenant, dealt out to so many counters."""
+        counted: CountedKeys = aggregate(
+            pa.concat_arrays([some.distinct_ids for some in rows]),
+            np.concatenate([some.times for some in rows]),
+            np.concatenate([some.hashes for some in rows]),
+            np.concatenate([some.counted for some in rows]),
+        )
+        if counters == 1:
+            return [counted.record]
+        turns = np.where(self._watch.marked(tenant, counted), np.uint64(turn % counters), np.uint64(0))
+        owner = (counted.hashes % np.uint64(counters) + turns) % np.uint64(counters)
+        return [counted.record.filter(pa.array(owner == number)) for number in range(counters)]
+
     def _drop(self, rows: int, reason: str) -> None:
         self.dropped_rows += rows
         now_ms = self._clock.monotonic_ms()
         if now_ms >= self._silent_until_ms:
             self._silent_until_ms = now_ms + LOG_EVERY_MS
             logger().warning("counts dropped", rows=rows, rows_since_start=self.dropped_rows, reason=reason)
-
-
-def _shares(rows: Sequence[Rows], counters: int) -> list[pa.RecordBatch]:
-    """The counted keys of one tenant, dealt out to so many counters by hash."""
-    counted: CountedKeys = aggregate(
-        pa.concat_arrays([some.distinct_ids for some in rows]),
-        np.concatenate([some.times for some in rows]),
-        np.concatenate([some.hashes for some in rows]),
-        np.concatenate([some.counted for some in rows]),
-    )
-    if counters == 1:
-        return [counted.record]
-    owner = counted.hashes % np.uint64(counters)
-    return [counted.record.filter(pa.array(owner == number)) for number in range(counters)]

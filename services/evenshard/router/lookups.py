@@ -70,7 +70,9 @@ class CounterLookups:
         for counter in self._services.of_kind("counter"):
             request = hot_keys_request("", PAGE_KEYS)
             response = await self._peers.call(counter.address, LIST_HOT_KEYS, request, timeout_s=timeout_s)
-            found.update(_counts_in(response))
+            for key, count in _counts_in(response).items():
+                found[key] = found.get(key, 0) + count
+            left_out_max = max(left_out_max, response.listed_from - 1)
             if len(response.keys) >= PAGE_KEYS:
                 left_out_max = max(left_out_max, response.keys[-1].count)
         return found, left_out_max

@@ -12,11 +12,13 @@ from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.shard.backpressure import DELAY_MS_MAX, append_delay_ms
+from evenshard.shard.heat import ShardHeat
 from evenshard.shard.placements import Placements
 from evenshard.shard.threads import settled
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.append import Append
 from evenshard.storage.fair_queue import FairShare
+from evenshard.storage.hot_keys import KeySealedError
 from evenshard.storage.sequencer import Sequencer
 from evenshard.wire.shards import NO_BITS, BatchAppended, BatchToAppend, Bools, hot_of, refused
 
@@ -38,6 +40,7 @@ class Appends:
         backlog: Callable[[TenantId], float],
         on_stored: Callable[[TenantId], None],
         spans: ShardSpans,
+        heat: ShardHeat,
     ) -> None:
         """``room`` is for batches from their coming until their answer, the queue before the log included; ``backlog``
         tells how far compaction of a tenant is behind; ``on_stored`` is told of new rows."""
@@ -50,6 +53,7 @@ class Appends:
         self._backlog = backlog
         self._on_stored = on_stored
         self._spans = spans
+        self._heat = heat
 
     async def append(self, batches: Sequence[BatchToAppend]) -> Sequence[BatchAppended]:
         """One result for each batch, when all that could be stored are synced."""
@@ -71,15 +75,18 @@ class Appends:
     async def _take(self, batch: BatchToAppend) -> BatchAppended:
         try:
             tenant = await self._placements.at(batch.tenant, batch.epoch)
-            owned = tenant.placement.held_by(self._shard)
-            append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned)
+            owned, overflow = tenant.placement.taken_by(self._shard), tenant.placement.overflow_of(self._shard)
+            append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned, overflow)
             if append.batch.rows == 0:
                 return BatchAppended("", "", NO_BITS, 0)
             await self._hold_back(batch.tenant)
             appended = await settled(self._sequencer.submit(append))
+        except KeySealedError as error:
+            return refused(error.code, f"{self._shard}: {error.message}", sealed=error.keys)
         except EvenshardError as error:
             return refused(error.code, error.message, error.retry_after_ms)
         self._on_stored(batch.tenant)
+        self._heat.appended(append)
         self._spans.appended(batch.tenant, appended.sync)
         return BatchAppended("", "", appended.duplicates, appended.position)
 
@@ -96,7 +103,7 @@ class Appends:
             await self._clock.sleep(delay_ms)
 
 
-def _read(batch: BatchToAppend, owned: Bools) -> Append:
+def _read(batch: BatchToAppend, owned: Bools, overflow: Bools | None) -> Append:
     """The batch as the log takes it, its hashes computed. Raises ``PAYLOAD_INVALID``."""
     try:
         events = EventBatch.from_ipc(batch.payload)
@@ -106,4 +113,4 @@ def _read(batch: BatchToAppend, owned: Bools) -> Append:
     if list(events.record.schema)[: len(FIELDS)] != list(FIELDS):
         raise EvenshardError("PAYLOAD_INVALID", "the batch is not in canonical form")
     hot = hot_of(batch, events.rows)
-    return Append(batch.tenant, batch.epoch, owned, events, batch.payload, hot=hot).prepared()
+    return Append(batch.tenant, batch.epoch, owned, events, batch.payload, hot=hot, overflow=overflow).prepared()

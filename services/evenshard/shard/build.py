@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
+from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
-from evenshard.runtime.metrics import observe_memory
+from evenshard.runtime.metrics import observe_load, observe_memory
 from evenshard.runtime.process_info import rss_bytes
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -21,10 +23,14 @@ from evenshard.shard.compacting import Compactor
 from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
+from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.repairing import Repairer, RepairGate
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.scan_room import ScanRoom
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.service import ShardService
 from evenshard.shard.tags import Tags, new_incarnation
 from evenshard.shard.tidying import TailSorter
@@ -35,7 +41,7 @@ from evenshard.storage.progress import Replaying
 from evenshard.storage.sequencer import Sequencer
 from evenshard.storage.settings import APPEND_GROUP_BYTES, StorageSettings
 from evenshard.storage.store import Store
-from evenshard.wire.rpcs import SHARD_SERVICE
+from evenshard.wire.rpcs import DEBUG_SERVICE, SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
 _MB = 1_000_000
@@ -50,7 +56,9 @@ def storage_settings(settings: Settings) -> StorageSettings:
         append_group_bytes=min(APPEND_GROUP_BYTES, budget.queue // 2),
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
+        value_keys_bytes=budget.value_keys_bytes,
         identity_cache_bytes=budget.cache,
+        identity_scratch_bytes=settings.shard_scratch_bytes,
         column_cache_bytes=budget.columns,
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
@@ -79,9 +87,14 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
+    restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
-    sorter = TailSorter(store, ports.clock)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
     purger = Purger(store, compactor)
+    gate = RepairGate(store)
+    repairer = Repairer(store, compactor, readers)
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
@@ -89,9 +102,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         """Nothing more is taken; what was taken is synced; then the end marker."""
         await giver.close()
         await condition.close()
+        await gate.close()
         await purger.close()
         await compactor.close()
         await sorter.close()
+        await restored.close()
         await tenants.close()
         await epochs.close()
         try:
@@ -103,6 +118,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
 
     try:
         await tenants.start()
+        await restored.start()
     except BaseException:
         await close()
         raise
@@ -113,16 +129,53 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants)
+    placements = Placements(tenants, gate.passed)
     room = FairShare(stored.append_queue_bytes)
-    appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
-    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
-    scans = ScanRoom(budget.scans, threads)
+    heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
+    appends = Appends(
+        shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
+    )
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, tags, memory)
-    return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
+    observe_load(lambda: _metrics_of(heat.now(), room.bytes))
+    sealing = Sealing(shard, store, placements, ports.directory)
+    service = ShardService(
+        shard,
+        store,
+        placements,
+        appends,
+        compactor,
+        purger,
+        repairer,
+        readers,
+        scans,
+        tags,
+        memory,
+        heat,
+        sealing,
+        restored,
+    )
+    return Running(
+        [
+            Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service),
+            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, DebugService(heat.slow, "shard")),
+        ],
+        close,
+    )
+
+
+def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
+    return {
+        "events": heat.events_per_second,
+        "queries": heat.queries_per_second,
+        "query.p99": heat.query_p99_ms,
+        "busy": heat.busy,
+        "pending": float(pending_bytes),
+        "cpu": heat.cpu,
+        "disk.read": heat.read_bytes_per_second,
+        "disk.written": heat.write_bytes_per_second,
+    }
 
 
 class _Telling:

@@ -18,10 +18,12 @@ from evenshard.storage.indexing import (
     Pace,
     catalog_committed,
     discarding,
+    merge_limits,
     next_segment_id,
     release,
     remove_log_files,
 )
+from evenshard.storage.layers import counting
 from evenshard.storage.log.writer import file_name
 from evenshard.storage.log_age import rotate
 from evenshard.storage.segment.identities import IndexedIdentities
@@ -147,6 +149,7 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> 
                         hiding,
                         deletions_seen=seen,
                         shard=state.shard,
+                        limits=merge_limits(state.settings),
                     )
             except EvenshardError as error:
                 if error.code != "DATA_DAMAGED":
@@ -185,7 +188,7 @@ def _commit(
     segments = catalog_committed(
         state, rows.tenant, added, [segment.id for segment in removed], rows.visible.mark, changed
     )
-    indexed = IndexedIdentities(state.disk, segments, state.cache)
+    indexed = IndexedIdentities(state.disk, counting(segments, rows.visible.layers), state.cache)
     with state.append_lock, state.visible_lock:
         rows.replace_segments(segments, indexed)
     state.pins.remove(removed)

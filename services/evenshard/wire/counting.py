@@ -58,7 +58,7 @@ def hot_keys_request(
 
 
 def hot_keys_response(
-    keys: Sequence[KeyCount], count_missing_max: int | None, start_ms: int, hash_next: int = 0
+    keys: Sequence[KeyCount], count_missing_max: int | None, start_ms: int, listed_from: int, hash_next: int = 0
 ) -> counter_pb2.ListHotKeysResponse:
     """Counts are never too high, so their ``count_error`` is 0. ``count_missing_max`` None: it is not known."""
     return counter_pb2.ListHotKeysResponse(
@@ -70,6 +70,7 @@ def hot_keys_response(
         ],
         count_missing_max=-1 if count_missing_max is None else count_missing_max,
         counted_from_ms=start_ms,
+        listed_from=listed_from,
         hash_next=hash_next,
     )
 

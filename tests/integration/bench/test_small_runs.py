@@ -14,6 +14,7 @@ from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.flows import FLOWS
 from evenshard.testing.bench.funnel import FUNNEL
 from evenshard.testing.bench.hot_read import hot_read
+from evenshard.testing.bench.hotkey_count import hotkey_count
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerProcess, is_installed
@@ -48,6 +49,7 @@ def test_a_small_dirty_ingest_gives_its_figure_and_leaves_nothing(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_small_ingests_of_columns_and_rows_give_their_figures(tmp_path: Path) -> None:
     [arrow] = ingest_arrow(_small(tmp_path))
     [rows] = ingest_rows(_small(tmp_path))
@@ -55,6 +57,7 @@ def test_small_ingests_of_columns_and_rows_give_their_figures(tmp_path: Path) ->
     assert _is_alone(rows, "ingest_rows", "events/s")
 
 
+@pytest.mark.slow
 def test_a_small_sustained_ingest_tells_its_backlog(tmp_path: Path) -> None:
     [figure] = ingest_sustained(Options(events=100_000, seconds=2, folder=tmp_path, peers=False))
     assert _is_alone(figure, "ingest_sustained", "events/s", 100_000)
@@ -85,6 +88,7 @@ def test_the_command_prints_a_line_with_the_contracts_keys(
     assert value > 0
 
 
+@pytest.mark.slow
 def test_bytes_of_storage_are_compared_with_peers_that_answer_the_same(tmp_path: Path) -> None:
     """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
     peers = is_installed("clickhouse")
@@ -97,6 +101,7 @@ def test_bytes_of_storage_are_compared_with_peers_that_answer_the_same(tmp_path:
             assert figure.ratio == pytest.approx(figure.peer_value / figure.value, rel=0.01)
 
 
+@pytest.mark.slow
 def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(tmp_path: Path) -> None:
     one = Suite("segmentation", SEGMENTATION.questions[:1])
     warm, cold = measure(one, Options(events=100_000, rounds=1, folder=tmp_path, peers=False), warm=True)
@@ -137,6 +142,7 @@ def test_what_follows_users_is_compared_with_every_peer(tmp_path: Path, suite: S
     assert all((figure.ratio is None) == (not peers) for figure in figures)
 
 
+@pytest.mark.slow
 def test_questions_asked_again_read_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evenshard.testing.bench.hot_read.STREAM_QUESTIONS", 60)
     again, stream = hot_read(Options(events=100_000, rounds=2, folder=tmp_path))
@@ -182,6 +188,15 @@ def test_late_copies_and_all_of_them_are_found_and_priced(tmp_path: Path) -> Non
     [again] = reimport(options)
     assert _is_alone(again, "reimport", "events/s", 200_000)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_keys_are_counted_and_priced() -> None:
+    speed, skewed, memory = hotkey_count(Options(events=200_000, rounds=1, folder=None, peers=False))
+    assert _is_alone(speed, "hotkey_count", "events/s", 200_000)
+    assert _is_alone(skewed, "hotkey_count_skewed", "events/s", 200_000)
+    assert _is_alone(memory, "hotkey_count_memory", "bytes", 400_000)
+    assert memory.detail["missing_max"] == 1
 
 
 def test_the_duplicate_bit_is_priced_by_scans_that_answer_right(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_events_with_odd_names_and_without_users_are_asked_about_too(temporary: 
     assert _left(temporary) == []
 
 
+@pytest.mark.slow
 def test_own_events_are_asked_about_too(temporary: Path) -> None:
     file = temporary / "own.ndjson"
     names = ["$opened"] * 50 + ["odd `name` where x"] * 30 + ["shared"] * 20

@@ -252,7 +252,7 @@ def test_a_frozen_shard_fails_only_its_own_events(shared_cluster: ClusterProcess
     assert stored_numbers(shared_cluster, tenant) == list(range(len(events)))
 
 
-@pytest.mark.parametrize("tries", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_every_acked_event_is_in_the_next_answer(shared_cluster: ClusterProcess, tries: int) -> None:
     askers, tenant = 8, f"asked-{tries}"
     assert shared_cluster.run("admin", "create-tenant", tenant).exit_status == 0

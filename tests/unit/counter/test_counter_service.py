@@ -12,6 +12,7 @@ from evenshard.errors import EvenshardError
 from evenshard.hotkeys.aggregate import KEY_SCHEMA, NAME_SCHEMA
 from evenshard.hotkeys.counting import Counts
 from evenshard.ids import TenantId
+from evenshard.testing.clock import ManualClock
 from evenshard.wire.counting import count_request, counts_of_response, lookup_request
 
 START_MS = 0
@@ -20,7 +21,7 @@ START_MS = 0
 @pytest.fixture
 async def counter() -> AsyncIterator[CounterService]:
     with ThreadPoolExecutor(max_workers=1) as pool:
-        yield CounterService(Counts(1000, START_MS), pool)
+        yield CounterService(Counts(1000, START_MS), ManualClock(), pool)
 
 
 def counted(*keys: tuple[str, int, int]) -> pa.RecordBatch:
@@ -66,8 +67,7 @@ def test_counts_of_keys_are_those_of_either_generation(seed: int) -> None:
     naive: dict[tuple[str, int], int] = {}
     for _ in range(20):
         keys = [(f"user-{rng.integers(0, 45)}", 1, int(rng.integers(1, 9))) for _ in range(10)]
-        counts.add(tenant, counted(*keys))
+        counts.add(tenant, counted(*keys), START_MS)
         for distinct_id, day, count in keys:
             naive[distinct_id, day] = naive.get((distinct_id, day), 0) + count
-    assert counts.forgotten_count_max == 0
     assert counts.counts_of(tenant, named(*naive, ("nobody", 1))).tolist() == [*naive.values(), 0]

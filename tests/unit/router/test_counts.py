@@ -13,7 +13,7 @@ from evenshard.api.v1 import counter_pb2
 from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_of
-from evenshard.hotkeys.marks import Rule
+from evenshard.hotkeys.marks import Mark, Rule
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.ids import TenantId
 from evenshard.router.counts import PAUSE_MS, CountFeed
@@ -23,6 +23,7 @@ from evenshard.wire.counting import keys_of
 
 DAY_MS = 86_400_000
 RULE = Rule(100_000, "rewrite")
+POOL_TURNS, LOOP_TURNS = 6, 5
 
 
 class FakeCounters:
@@ -75,7 +76,10 @@ class World:
     async def advance(self, duration_ms: int) -> None:
         for _ in range(duration_ms // 50):
             await self.clock.advance(50)
-            await asyncio.sleep(0.002)
+            for _ in range(POOL_TURNS):  # what the feed has asked of its thread is done, and what follows from it
+                await asyncio.get_running_loop().run_in_executor(self.pool, int)
+                for _ in range(LOOP_TURNS):
+                    await asyncio.sleep(0)
 
     async def close(self) -> None:
         await self.feed.close()
@@ -136,13 +140,29 @@ async def test_keys_are_dealt_out_to_counters_each_to_one() -> None:
     await world.close()
 
 
+async def test_a_marked_key_is_counted_by_all_counters_in_turn() -> None:
+    world = World(counters=3)
+    world.watch.mark((TenantId("t"), "hot", 500), Mark("rewrite", 1, 2, "nonce"))
+    for _ in range(6):
+        world.offer("t", ["hot"] * 100 + ["cold"], [500 * DAY_MS] * 101)
+        world.offer("u", ["hot"], [500 * DAY_MS])
+        await world.advance(200)
+    assert world.told == {("t", "hot", 500): 600, ("t", "cold", 500): 6, ("u", "hot", 500): 6}
+    counted = [told["t", "hot", 500] for told in world.counters.told.values()]
+    assert min(counted) >= 100  # two tenants a turn: each counter has every third send of a tenant
+    for other in (("t", "cold", 500), ("u", "hot", 500)):
+        assert sum(other in told for told in world.counters.told.values()) == 1
+    await world.close()
+
+
 async def test_closing_sends_what_is_queued() -> None:
     world = World()
     world.offer("t", ["a"], [500 * DAY_MS])
-    closing = asyncio.create_task(world.close())
+    closing = asyncio.create_task(world.feed.close())
     await world.advance(200)
     await closing
     assert world.told == {("t", "a", 500): 1}
+    await world.close()
 
 
 async def test_a_defect_costs_what_was_being_sent_and_the_feed_goes_on(world: World) -> None:

@@ -23,7 +23,8 @@ from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, with_identities
+from evenshard.storage.segment.value_keys import KEYS_MAX
+from evenshard.storage.segment.writer import SegmentPlace, with_identities, without_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Limits:
     segment_rows: int = SEGMENT_ROWS_MAX
     window_rows: int = WINDOW_ROWS
     window_bytes: int = WINDOW_BYTES
+    value_keys: int = KEYS_MAX
+    """Of all segments that are written at once."""
 
 
 _NO_SHARD = ShardId("")
@@ -123,7 +126,7 @@ def _carry_out(
     work: _Work, task: Task, replaced: Sequence[SegmentInfo], tail: Sequence[TailInput], runs: list[RunWriter]
 ) -> int:
     """Merges window by window; ``runs`` gets the writers, so that the caller can finish or discard them. Returns how
-    many hidden rows were left out."""
+    many rows were left out: hidden ones, and what ``settle`` dropped."""
     segments = [
         SegmentInput(SegmentReader(work.disk, info), work.deletions.hiding(info.deletions_seen)) for info in replaced
     ]
@@ -138,25 +141,29 @@ def _carry_out(
             work.next_id,
             SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard, work.deletions.last_seq),
             work.limits.segment_rows,
+            work.limits.value_keys // len(pieces),
         )
         for first, last in pieces
     ]
     runs.extend(writers)
     weights = [item.weights() for item in inputs]
+    dropped = 0
     limits = work.limits
     window_rows = max(1, min(limits.window_rows, limits.window_bytes // row_bytes(schema)))
     for first_hash, last_hash in cut_windows(weights, window_rows, limits.window_bytes):
         parts = [part for item in inputs if (part := item.slice(first_hash, last_hash)) is not None]
         if not parts:
             continue
-        merged = work.settle(merge_sorted(parts, schema), work.tenant)
+        woven = merge_sorted(parts, schema)
+        merged = work.settle(woven, work.tenant)
+        dropped += woven.num_rows - merged.num_rows
         for (first, last), writer in zip(pieces, writers, strict=True):
             written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
             work.pace(writer.bytes - written)
     for writer in writers:
         writer.finish()
-    return sum(item.hidden for item in segments)
+    return sum(item.hidden for item in segments) + dropped
 
 
 def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, int], ...]:
@@ -172,4 +179,4 @@ def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, 
 def _of_days(table: pa.Table, first_day: int, last_day: int) -> pa.Table:
     times = only_chunk(table.column("time")).to_numpy()
     wanted = (times >= first_day * DAY_MS) & (times < (last_day + 1) * DAY_MS)
-    return table.filter(pa.array(np.ascontiguousarray(wanted)))
+    return without_identities(table).filter(pa.array(np.ascontiguousarray(wanted)))
