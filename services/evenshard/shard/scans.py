@@ -49,15 +49,20 @@ async def scan(
     split_at: Callable[[], Split | None],
     restored: Restored,
     remaining_s: float,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> tuple[ShardAnswer, str]:
     """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
-    data. ``split_at`` tells what is known of split users, ``restored`` which hot keys were restored. Raises
+    data. ``split_at`` tells what is known of split users, ``restored`` which hot keys were restored; ``on_begin`` is
+    told in the thread that runs it. Raises
     ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
+
+    def run() -> tuple[ShardAnswer, str]:
+        on_begin()
+        return _scan(store, tenant, epoch, owned, plan, split_at, restored, patience)
+
     try:
-        return await asyncio.get_running_loop().run_in_executor(
-            pool, _scan, store, tenant, epoch, owned, plan, split_at, restored, patience
-        )
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
     finally:
         patience.give_up()
 
