@@ -262,7 +262,7 @@ def hand_over(store: Store, acked: list[str]) -> None:
     acked.append("deleted")
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_a_power_cut_at_any_operation_what_was_acked_is_kept_and_the_rest_can_be_done_again(every: int) -> None:
     operations = [0]
 
