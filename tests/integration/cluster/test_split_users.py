@@ -8,12 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from evenshard.api.v1 import admin_pb2, query_pb2, shard_pb2
+from evenshard.directory.keys import mark_key
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch, property_of, schema_of
+from evenshard.hotkeys.marks import Mark
 from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Put
 from evenshard.ports.peers import Request, Response, Rpc
 from evenshard.ports.rng import Rng
+from evenshard.router.handing_over import overflow_of
 from evenshard.runtime.logs import start_logs
 from evenshard.runtime.peers import GrpcPeers
 from evenshard.runtime.server import Server
@@ -30,6 +34,7 @@ from evenshard.wire import rpcs
 FROM, TO = "2026-01-01", "2026-01-14"
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
+DAY_MS = 86_400_000
 SEED = 20260105
 IN_CI = "hot keys apart"
 SPLIT = [how if how == IN_CI else pytest.param(how, marks=pytest.mark.slow) for how in SPLITTING]
@@ -104,7 +109,11 @@ def some_rows(chance: random.Random, count: int, tenant: str) -> list[Row]:
 
 
 async def put_by_hand(cluster: MemoryCluster, tenant: Tenant, rows: Sequence[Row], how: str) -> None:
-    """Each row to its shard, whatever a router would do."""
+    """Each row to its shard, whatever a router would do; those that are not at home are of hot keys."""
+    for shard, mine in spread(rows, how).held.items() if tenant.placement.overflow else ():
+        for user, day in {(row["distinct_id"], row["time"] // DAY_MS) for row in mine if row["distinct_id"]}:
+            if tenant.placement.home_of(user) != shard:
+                await take_hot(cluster, tenant, shard, user, day)
     for shard, mine in spread(rows, how).held.items():
         if not mine:
             continue
@@ -116,6 +125,17 @@ async def put_by_hand(cluster: MemoryCluster, tenant: Tenant, rows: Sequence[Row
             await cluster.call(shard, rpcs.APPEND_EVENTS, shard_pb2.AppendEventsRequest(batches=[message]))
         ).results
         assert result.code == "", result.message
+
+
+async def take_hot(cluster: MemoryCluster, tenant: Tenant, shard: str, user: str, day: int) -> None:
+    """The key is hot, and its home has nothing of it that the shard would have to know."""
+    key = mark_key(tenant.name, user, day)
+    mark = Mark("salt", 1, 2, "by hand", "active", "salt", 0, overflow_of(tenant.placement))
+    await cluster.directory.swap([], [Put(key, mark.to_json())])
+    request = shard_pb2.KeepOriginalsRequest(
+        tenant=tenant.name, epoch=tenant.placement.epoch, key={"distinct_id": user, "day": day}, nonce="by hand"
+    )
+    await cluster.call(shard, rpcs.KEEP_ORIGINALS, request)
 
 
 def step(*events: str, where: str = "") -> query_pb2.FunnelStep:

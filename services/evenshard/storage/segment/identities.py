@@ -58,6 +58,9 @@ class IndexedIdentities:
         self._first_days = np.array([info.first_day for info in self._segments], np.int64)
         self._last_days = np.array([info.last_day for info in self._segments], np.int64)
 
+    def __bool__(self) -> bool:
+        return bool(self._segments)
+
     def known(
         self, tenant: TenantId, batch: EventBatch, hashes: EventHashes, deletions: Deletions = NO_DELETIONS
     ) -> npt.NDArray[np.bool_]:
