@@ -235,6 +235,17 @@ def test_the_last_of_the_disk_is_left_to_events_and_a_leftover_is_no_obstacle() 
     assert all(duplicates(store, events(0, BATCH)))
     assert store._state.cache.scratch.bytes > 0
     assert disk.list("scratch") == []
+    store.age_log(0)
+    file = scratch_file(store)
+    disk.capacity_bytes = FREE_BYTES_MIN
+    store.age_log(0)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        file.read(0, 1)
+    assert all(duplicates(store, events(0, BATCH)))
+    disk.capacity_bytes *= 2
+    store._state.cache.put("another filter", None, store._state.cache.bytes_max)
+    assert all(duplicates(store, events(0, BATCH)))
     file = scratch_file(store)
     store.close()
     with pytest.raises(OSError, match="closed"):
