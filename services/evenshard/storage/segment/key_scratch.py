@@ -7,7 +7,7 @@ holds what is used, as far as it has room; none of it is memory of the shard's. 
 full the oldest goes, and its pages with it. Where the disk refuses, or has little room left, pages are not kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,6 +112,14 @@ class KeyScratch:
         placed.parts[group], placed.offsets[group], placed.buckets[group] = part.number, part.bytes, page.buckets
         part.bytes += page.bytes
         return True
+
+    def forget_all_but(self, segment_ids: Collection[int]) -> None:
+        """Parts with pages of other segments go: nothing of those is left on the disk at return."""
+        gone = [placed.parts for segment_id, placed in self._placed.items() if segment_id not in segment_ids]
+        numbers = frozenset(number for parts in gone for number in parts.tolist())
+        for part in tuple(self._parts):
+            if part.number in numbers:
+                self._drop(part)
 
     def close(self) -> None:
         """Everything is gone. May be called twice."""
