@@ -238,6 +238,8 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)
+        with state.append_lock:  # segments have none of it any more, so nothing of it comes there again
+            state.cache.scratch.erase(rows.tenant)
         seqs = [record.seq for record in visible.deletions.records if record.seq <= last.seq]
         with state.changing_catalog() as catalog:
             catalog.retire_deletions(rows.tenant, seqs)
