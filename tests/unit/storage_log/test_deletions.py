@@ -388,10 +388,10 @@ def fail_adding(shard: Shard, code: int, *, after: bool, patch: pytest.MonkeyPat
     catalog = shard.store._state.catalog
     add_deletion = Catalog.add_deletion
 
-    def failing(self: Catalog, tenant: TenantId, deletion: Deletion, superseded: Sequence[int]) -> None:
+    def failing(self: Catalog, tenant: TenantId, deletion: Deletion, *more: Sequence[object]) -> None:
         patch.undo()
         if after:
-            add_deletion(self, tenant, deletion, superseded)
+            add_deletion(self, tenant, deletion, *more)  # type: ignore[arg-type]
         error = sqlite3.OperationalError("made to fail")
         error.sqlite_errorcode = code
         raise error
