@@ -28,7 +28,7 @@ from evenshard.queries.plan import ScanStats
 from evenshard.queries.user_codes import NOBODY, number_users, user_codes
 from evenshard.queries.user_rows import Choice, Coded, Int64, Matched, Needs, SmallMasks, UserRows
 
-CHUNK_ROWS: Final = 1 << 17
+CHUNK_ROWS: Final = 1 << 18
 """Rows of parts that a chunk of users looks at, about: few enough to stay in a core's cache."""
 _PLAIN: Final = Needs()
 _NONE8: Final = np.zeros(0, np.uint8)

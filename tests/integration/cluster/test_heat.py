@@ -84,7 +84,7 @@ async def test_a_runaway_makes_its_shard_hot_and_is_named(cluster: MemoryCluster
     assert (document["load_of"], busiest["state"]) == ("events_per_second", "active")
     assert document["skew"] == pytest.approx(SHARDS * busiest["share"])
     assert document["skew"] >= 2
-    assert sum(each["rows"] for each in document["shards"]) == 5_000
+    assert sum(each["rows"] for each in document["shards"]) - 5_000 in (0, 1)  # and the record of the crossing
     assert sum(each["share"] for each in document["shards"]) == pytest.approx(1)
 
 
