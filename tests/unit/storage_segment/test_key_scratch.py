@@ -207,6 +207,25 @@ def scratch_file(store: Store) -> MemoryFile:
     return part.file
 
 
+def test_what_was_deleted_is_not_left_on_scratch_when_it_is_said_to_be_gone() -> None:
+    disk = MemoryDisk()
+    store = opened(disk)
+    theirs = [replace(row, distinct_id="somebody-who-leaves") for row in events(EVENTS, 20)]
+    assert not any(duplicates(store, theirs))
+    index(store)
+    assert all(duplicates(store, [*events(0, BATCH), *theirs]))
+    held = scratch_file(store)
+    assert b"somebody-who-leaves" in held.read(0, held.size())
+    store.hide_users(TENANT, Epoch(1), "op-1", ["somebody-who-leaves"])
+    while store.purge_step(TENANT):
+        pass
+    assert store.purge_status(TENANT, "op-1").purged
+    assert store._state.cache.scratch.bytes == 0
+    assert all(duplicates(store, events(0, BATCH)))
+    assert not any(duplicates(store, theirs))
+    store.close()
+
+
 def test_a_flipped_bit_is_noticed_and_the_segment_asked() -> None:
     store = opened(MemoryDisk())
     index(store, BATCH)

@@ -8,16 +8,14 @@ full the oldest goes, and its pages with it. Where the disk refuses, pages are n
 the oldest parts go one by one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk, File
-from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.keys import START_BYTES, BatchKeys, KeyPage, buckets_of, nonce_of
 from evenshard.storage.segment.order import Int64
 
@@ -38,8 +36,6 @@ class _Part:
     number: int
     file: File
     bytes: int = 0
-    tenants: set[TenantId] = field(default_factory=set)
-    """Whose events are in it, also of segments that are gone."""
 
 
 @dataclass(slots=True)
@@ -95,7 +91,7 @@ class KeyScratch:
             self._refused = False
         return answered, found
 
-    def keep(self, info: SegmentInfo, group: int, groups: int, page: KeyPage) -> bool:
+    def keep(self, segment_id: int, group: int, groups: int, page: KeyPage) -> bool:
         """Keeps the page of one of a segment's so many row groups; False: it could not."""
         if page.bytes > self._part_bytes_max or not self._has_room(page.bytes):
             return False
@@ -107,20 +103,22 @@ class KeyScratch:
             for each in tuple(self._parts):
                 self._drop(each)
             return False
-        if info.id not in self._placed:
-            self._placed[info.id] = _Placed(
+        if segment_id not in self._placed:
+            self._placed[segment_id] = _Placed(
                 np.full(groups, _NOWHERE), np.zeros(groups, np.int64), np.zeros(groups, np.int64)
             )
-        placed = self._placed[info.id]
-        part.tenants.add(info.tenant)
+        placed = self._placed[segment_id]
         placed.parts[group], placed.offsets[group], placed.buckets[group] = part.number, part.bytes, page.buckets
         part.bytes += page.bytes
         return True
 
-    def erase(self, tenant: TenantId) -> None:
-        """Nothing that was kept of the tenant's is left: some of it was deleted, and parts have no holes."""
-        for part in [part for part in self._parts if tenant in part.tenants]:
-            self._drop(part)
+    def forget_all_but(self, segment_ids: Collection[int]) -> None:
+        """Parts with pages of other segments go: nothing of those is left on the disk at return."""
+        gone = [placed.parts for segment_id, placed in self._placed.items() if segment_id not in segment_ids]
+        numbers = frozenset(number for parts in gone for number in parts.tolist())
+        for part in tuple(self._parts):
+            if part.number in numbers:
+                self._drop(part)
 
     def leave_room(self) -> None:
         """Gives the oldest part back where the disk has little room left; to be called every second or so."""
