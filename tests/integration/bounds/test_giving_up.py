@@ -1,4 +1,4 @@
-"""Shards work no longer than a tenth of a second for a question that was cancelled, or whose time is up, whatever its
+"""Shards work no longer than half a second for a question that was cancelled, or whose time is up, whatever its
 kind: by their processor time, which others' load does not change."""
 
 import asyncio
@@ -20,7 +20,7 @@ from evenshard.testing.processes import ClusterProcess
 
 EVENTS, BATCH_ROWS = 6_000_000, 50_000
 SEED = 20_261_127
-STATED_S = 0.1
+STATED_S = 0.5
 """Of processor time, of a shard, behind the moment when nobody waits any more."""
 TIMEOUT_S = 0.2
 CUT_MIN = 8
@@ -143,7 +143,7 @@ async def ask_and_leave(cluster: ClusterProcess) -> dict[str, Spent]:
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
-def test_shards_work_at_most_a_tenth_of_a_second_for_nobody(tmp_path: Path) -> None:
+def test_shards_work_at_most_half_a_second_for_nobody(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     with ClusterProcess(tmp_path / "c") as cluster:
         with evenshard.connect(cluster.router, cluster.gateway, tenant="acme", timeout=600) as client:
