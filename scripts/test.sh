@@ -3,9 +3,10 @@
 # Sets up what it needs. Longer suites: scripts/soak.sh. Usage: scripts/test.sh [PYTEST_ARGUMENT...]
 #
 # How the time is spent. A cluster costs some ten seconds of processor time to start, and then waits a good part of the
-# time: for a disk, a lease, a drain. So all tests run two at a time, those of one file in one process, which shares its
-# clusters; each process has ports of its own. What starts clusters comes first, so that small files fill up the end.
-# What only reads the sources runs beside them. Samples of what takes minutes take seconds; whole, they are marked slow.
+# time: for a disk, a lease, a drain. So tests run three at a time on two cores, those of one file in one process, which
+# shares its clusters; each process has ports of its own. What starts clusters comes first, so that small files fill up
+# the end. What only reads the sources runs beside them. Samples of what takes minutes take seconds; whole, they are
+# marked slow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --bench # ClickHouse and DuckDB, what funnels and benchmarks are checked against; data frames, plots, Helm
@@ -35,7 +36,7 @@ status=0
 if [ $# -gt 0 ]; then
   "$bin/python" -m pytest -m "not slow" "$@" || status=$?
 else
-  "$bin/python" -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+  "$bin/python" -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder \
     tests/integration/{real,process,bench,bounds,directory,cluster,client} \
     tests/fault tests/conformance tests/compat tests/property tests/unit || status=$?
 fi

@@ -203,7 +203,11 @@ securityContext:
     - {{ $component }}
     - --name={{ if $keeps }}{{ $component }}-$(POD_INDEX){{ else }}$(POD_NAME){{ end }}
     - --listen=0.0.0.0:{{ $port }}
+    {{- if $keeps }}
+    - --advertise=$(POD_NAME).{{ include "evenshard.fullname" $root }}-{{ $component }}.{{ $root.Release.Namespace }}.svc:{{ $port }}
+    {{- else }}
     - --advertise=$(POD_IP):{{ $port }}
+    {{- end }}
     {{- if $keeps }}
     - --data-dir=/var/lib/evenshard/data
     {{- end }}

@@ -138,7 +138,7 @@ def advice(tenant: str, distinct_id: str, day: date, mode: str, found: Sequence[
             return f"{fix}; its events are spread over the shards and answers are whole, so nothing else is urgent"
     return (
         f"{fix}; nothing was done with its events (observe), so its shard carries them all: evenshard admin set-tenant "
-        f"{tenant} --hot-key-mode rewrite spreads those of keys that are not marked yet"
+        f"{tenant} --hot-key-mode salt (or rewrite) spreads those of keys that are not marked yet"
     )
 
 

@@ -123,14 +123,13 @@ class Repairer:
     ) -> shard_pb2.PrepareRepairResponse:
         prepared, repairs = prepared_of(request), self._store.repairs
         coming = [change.layer for change in prepared.changes if change.shown and change.counts]
-        ceasing = frozenset(change.layer for change in prepared.changes if not change.counts)
         for change in prepared.changes:
             if change.frees:
                 await self._compactor.beside(partial(repairs.free, tenant, change))
         tallies = []
         for layer in coming:
             if repairs.is_waiting(tenant, layer):
-                await self._compactor.beside(partial(repairs.seal, tenant, layer, ceasing=ceasing))
+                await self._compactor.beside(partial(repairs.seal, tenant, layer, changes=prepared.changes))
             tallies.append(tally_message(layer, await asyncio.to_thread(repairs.tally, tenant, layer)))
         await asyncio.to_thread(repairs.prepare, tenant, prepared)
         return shard_pb2.PrepareRepairResponse(tallies=tallies)

@@ -238,9 +238,9 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)
+        with state.append_lock:  # segments have none of it any more, so nothing of it comes there again
+            state.cache.scratch.erase(rows.tenant)
         seqs = [record.seq for record in visible.deletions.records if record.seq <= last.seq]
-        with state.append_lock:  # what was looked up in segments that had the rows
-            state.cache.scratch.forget_all_but(frozenset(info.id for info in state.catalog.all_segments))
         with state.changing_catalog() as catalog:
             catalog.retire_deletions(rows.tenant, seqs)
         with state.append_lock, state.visible_lock:

@@ -146,16 +146,16 @@ def free(state: State, tenant: TenantId, change: Change, pace: Pace) -> None:
     rows.freed_layers[change.layer] = held
 
 
-def seal(state: State, tenant: TenantId, layer: str, pace: Pace, ceasing: Collection[str] = ()) -> None:
+def seal(state: State, tenant: TenantId, layer: str, pace: Pace, changes: Collection[Change] = ()) -> None:
     """Decides the duplicates of a waiting layer: among its rows, and beside all others that are indexed now. It becomes
-    few segments. Copies of which no original came go. ``ceasing``: layers that will not count any more by then. Raises
-    as ``take``."""
+    few segments. Copies of which no original came go. ``changes``: what is to come true with it; layers that cease by
+    then do not count, and one that they free has no others beside it that do. Raises as ``take``."""
     rows = state.tenants.get(tenant)
     if rows is None or layer not in rows.visible.layers:
         return
     try:
         with rows.maintenance:
-            _seal(state, rows, layer, pace, ceasing)
+            _seal(state, rows, layer, pace, changes)
     except OSError as error:
         raise refusal(error, f"rows brought to {tenant} could not be merged") from error
 
@@ -179,14 +179,13 @@ def settle(state: State, tenant: TenantId, operation: str, pace: Pace) -> None:
         with state.append_lock:
             rows = state.rows(tenant)
         freeing = [each for each in prepared.changes if each.frees and _ceases(rows, each)]
-        ceasing = [each.layer for each in prepared.changes if _ceases(rows, each)]
         for change in freeing:
             if not _is_known(rows, rows.freed_layers.get(change.layer)):
                 free(state, tenant, change, pace)
         coming = _coming(rows, prepared)
         for layer in coming:
             if not _is_known(rows, rows.sealed_layers.get(layer)):
-                seal(state, tenant, layer, pace, ceasing)
+                seal(state, tenant, layer, pace, prepared.changes)
         with rows.maintenance, state.append_lock:
             known = [rows.sealed_layers.get(layer) for layer in _coming(rows, prepared)]
             known += [rows.freed_layers.get(change.layer) for change in freeing]
@@ -314,12 +313,15 @@ def _written(state: State, rows: TenantRows, brought: MarkedRows) -> tuple[Segme
     ).added
 
 
-def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, ceasing: Collection[str]) -> None:
+def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Collection[Change]) -> None:
     visible = rows.visible
     segments = sorted(of_layer(visible.segments, layer), key=lambda each: each.origin)
     beside = counting(visible.segments, visible.layers)
+    ceasing = {each.layer for each in changes if not each.counts}
     staying = [each for each in beside if each.layer not in ceasing]
     staying += state.catalog.counting_originals(rows.tenant)
+    if any(each.frees == layer for each in changes):  # its copies are there still, as duplicates
+        staying = []
     indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
     added: tuple[SegmentInfo, ...] = ()
     if segments:

@@ -56,9 +56,9 @@ class StoreRepairs:
         """Copies of a layer's events that will be on their own wait in another."""
         repairing.free(self._state, tenant, change, pace)
 
-    def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace, *, ceasing: Collection[str] = ()) -> None:
-        """Decides the duplicates of a waiting layer; those of ``ceasing`` do not count."""
-        repairing.seal(self._state, tenant, layer, pace, ceasing)
+    def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace, *, changes: Collection[Change] = ()) -> None:
+        """Decides the duplicates of a waiting layer, as of when ``changes`` come true."""
+        repairing.seal(self._state, tenant, layer, pace, changes)
 
     def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
         """What ``settle`` is to do."""

@@ -185,8 +185,8 @@ class Story:
             for _ in range(chance.randrange(1, 6))
         ]
 
-    def append(self) -> None:
-        batch = self.some_events()
+    def append(self, batch: list[Event] | None = None) -> None:
+        batch = batch or self.some_events()
         bits = np.array([is_hot(event) for event in batch])
         (outcome,) = self.store.append([replace(append_of(batch), hot=bits if bits.any() else None)])
         assert isinstance(outcome, Appended)
@@ -258,6 +258,10 @@ class Story:
             self.idle()
         changes = [Change(taken, shown=False, counts=reassigns), Change(brought, shown=True, counts=True)]
         self.settle(name, brought, moved if reassigns else [], changes)
+        if moved and self.random.random() < 0.7:  # somebody sends what was repaired, under either id
+            sent = [self.random.choice([row.event for row in (*moved, *rows)]) for _ in range(3)]
+            self.append([replace(event, properties={"s:email": "again", "b:late": True}) for event in sent])
+            self.check()
         self.idle()
         if self.random.random() < 0.5:
             self.undo(name, taken, brought, rows, reassigns=reassigns)

@@ -16,6 +16,7 @@ from evenshard.testing.chart import (
     CHART,
     GOLDEN,
     NAMESPACE,
+    REPOSITORY,
     SCHEMA,
     Container,
     ci_files,
@@ -352,3 +353,19 @@ def test_alerts_are_on_metrics_that_exist_and_say_what_to_do() -> None:
         assert {"summary", "description"} == set(rule["annotations"])
         assert rule["labels"]["severity"] in ("warning", "critical")
     assert of_kind(documents(render({})), "PrometheusRule") == {}
+
+
+def test_values_that_the_guide_names_exist() -> None:
+    text = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+    values = values_of(CHART / "values.yaml")
+    values["etcd"] |= values_of(CHART / "charts" / "etcd" / "values.yaml")
+    named = set(re.findall(rf"(?:`|--set )((?:{'|'.join(values)})\.\w+(?:\.\w+)?)(?=[`=])", text))
+    assert len(named) > 12
+    for name in named:
+        found: Any = values
+        for part in name.split("."):
+            if found is values["settings"]:
+                assert part in settings_schema()["properties"], name
+                break
+            assert part in found, name
+            found = found[part]

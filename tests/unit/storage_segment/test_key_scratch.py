@@ -179,29 +179,32 @@ def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_
     store.close()
 
 
+def test_nothing_of_a_deleted_user_is_left_on_scratch_once_he_is_purged() -> None:
+    """Also of a segment that was merged away before."""
+    store = opened(MemoryDisk())
+    index(store, BATCH)
+    old = events(0, BATCH)
+    assert all(duplicates(store, old))
+    merged_away = scratch_file(store)
+    store.compact(TENANT)
+    assert all(duplicates(store, old))
+    user = old[0].distinct_id
+    store.hide_users(TENANT, Epoch(1), "operation", [user])
+    assert f"{user}view".encode() in bytes(merged_away._open().data)
+    while not store.purge_status(TENANT, "operation").purged:
+        store.purge_step(TENANT)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        merged_away.read(0, 1)
+    assert duplicates(store, old) == [row.distinct_id != user for row in old]
+    assert f"{user}view".encode() not in bytes(scratch_file(store)._open().data)
+    store.close()
+
+
 def scratch_file(store: Store) -> MemoryFile:
     (part,) = store._state.cache.scratch._parts
     assert isinstance(part.file, MemoryFile)
     return part.file
-
-
-def test_what_was_deleted_is_not_left_on_scratch_when_it_is_said_to_be_gone() -> None:
-    disk = MemoryDisk()
-    store = opened(disk)
-    theirs = [replace(row, distinct_id="somebody-who-leaves") for row in events(EVENTS, 20)]
-    assert not any(duplicates(store, theirs))
-    index(store)
-    assert all(duplicates(store, [*events(0, BATCH), *theirs]))
-    held = scratch_file(store)
-    assert b"somebody-who-leaves" in held.read(0, held.size())
-    store.hide_users(TENANT, Epoch(1), "op-1", ["somebody-who-leaves"])
-    while store.purge_step(TENANT):
-        pass
-    assert store.purge_status(TENANT, "op-1").purged
-    assert store._state.cache.scratch.bytes == 0
-    assert all(duplicates(store, events(0, BATCH)))
-    assert not any(duplicates(store, theirs))
-    store.close()
 
 
 def test_a_flipped_bit_is_noticed_and_the_segment_asked() -> None:
@@ -254,6 +257,17 @@ def test_the_last_of_the_disk_is_left_to_events_and_a_leftover_is_no_obstacle() 
     assert all(duplicates(store, events(0, BATCH)))
     assert store._state.cache.scratch.bytes > 0
     assert disk.list("scratch") == []
+    store.age_log(0)
+    file = scratch_file(store)
+    disk.capacity_bytes = FREE_BYTES_MIN
+    store.age_log(0)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        file.read(0, 1)
+    assert all(duplicates(store, events(0, BATCH)))
+    disk.capacity_bytes *= 2
+    store._state.cache.put("another filter", None, store._state.cache.bytes_max)
+    assert all(duplicates(store, events(0, BATCH)))
     file = scratch_file(store)
     store.close()
     with pytest.raises(OSError, match="closed"):
