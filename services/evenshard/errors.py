@@ -86,6 +86,7 @@ CODES: Mapping[str, CodeRule] = {
     "COHORT_NOT_FOUND": CodeRule(
         "refused", "NOT_FOUND", _REF, "see those there are: evenshard cohorts --tenant TENANT"
     ),
+    "HOT_KEY_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "give a key that is hot, and UTC dates on which it is"),
     "OPERATION_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "see those there are: evenshard admin operations"),
     "OPERATION_CONFLICT": CodeRule("refused", "ABORTED", _REF, "somebody changed it meanwhile: look again, then retry"),
     "OPERATION_STATE": CodeRule("refused", "FAILED_PRECONDITION", _REF, ""),
@@ -110,8 +111,14 @@ CODES: Mapping[str, CodeRule] = {
     "DIRECTORY_UNAVAILABLE": CodeRule(
         "retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "is etcd up? see: evenshard status"
     ),
-    # Beyond the contract's list: the client cannot reach an address; somebody pressed Ctrl-C; a command line is wrong;
-    # a defect of ours.
+    # Beyond the contract's list: an etcd or a processor that services do not start on; the client cannot reach an
+    # address; somebody pressed Ctrl-C; a command line is wrong; a defect of ours.
+    "DIRECTORY_UNSUITABLE": CodeRule(
+        "refused", "FAILED_PRECONDITION", _REF, "run etcd 3.4.x, or 3.5.3 or newer, and name that one: ETCD_ENDPOINTS"
+    ),
+    "CPU_UNSUITABLE": CodeRule(
+        "refused", "FAILED_PRECONDITION", _REF, "run it on an x86-64-v2 processor: any server of the last decade"
+    ),
     "UNREACHABLE": CodeRule(
         "retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "is the cluster up? start one: evenshard up"
     ),

@@ -31,10 +31,11 @@ COMMANDS: Final[dict[str, str]] = {
     "config": "evenshard.cli.config",
     "fsck": "evenshard.cli.fsck_command",
     "version": "evenshard.cli.version",
+    "scale-check": "evenshard.cli.scale_check",
     "serve": "evenshard.cli.serve",
 }
 """Each module holds ``app``, a ``typer.Typer`` with subcommands, or ``command``, a function that is the command."""
-HIDDEN: Final = frozenset(["serve"])
+HIDDEN: Final = frozenset(["scale-check", "serve"])
 _TYPER_INTERRUPTED: Final = 130
 """What typer returns after Ctrl-C."""
 

@@ -11,7 +11,9 @@ from evenshard.directory.report_sink import check_reports
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
+"""Of records that name repairs, whose shards must have let them come true."""
+VERSION_SPLIT = 2
 """Of records whose placement may split users; all others are still written as version 1, which lacks that."""
 HotKeyMode = Literal["rewrite", "salt", "observe"]
 HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
@@ -91,13 +93,15 @@ class Tenant:
     placement: Placement
     nonce: str
     """Written anew by each change, so that a writer whose reply was lost recognises its own record."""
+    repairs: tuple[str, ...] = ()
+    """Operations that have come true with this epoch or one before, and not known to have on every shard yet."""
 
     def to_json(self) -> bytes:
         splits = {"overflow": _ranges(self.placement.overflow), "key": self.placement.key}
         whole = splits == {"overflow": [], "key": "user"}
         return json.dumps(
             {
-                "version": 1 if whole else RECORD_VERSION,
+                "version": RECORD_VERSION if self.repairs else 1 if whole else VERSION_SPLIT,
                 "name": self.name,
                 "nonce": self.nonce,
                 "timezone": self.settings.timezone,
@@ -112,6 +116,7 @@ class Tenant:
                 "epoch": self.placement.epoch,
                 "slots": _ranges(self.placement.slots),
                 **({} if whole else splits),
+                **({"repairs": self.repairs} if self.repairs else {}),
             }
         ).encode()
 
@@ -145,6 +150,7 @@ class Tenant:
                 cast(Key, record.get("key", "user")),
             ),
             record["nonce"],
+            tuple(record.get("repairs", ())),
         )
 
 

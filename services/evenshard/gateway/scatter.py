@@ -17,7 +17,7 @@ from evenshard.ports.peers import Peers
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.reunion import untold
-from evenshard.queries.scans import as_it_came
+from evenshard.queries.scan_plans import as_it_came
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.query import scan_request, scan_stats_of

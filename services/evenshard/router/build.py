@@ -24,6 +24,8 @@ from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
+from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
@@ -77,7 +79,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     await operations.start()
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
-    driver = OperationDriver(ports.directory, operations, shards, forgetting, marks, ports.clock, ports.rng)
+    repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    driver = OperationDriver(ports.directory, operations, shards, forgetting, repairs, marks, ports.clock, ports.rng)
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
         ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
@@ -90,6 +93,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
+    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
@@ -98,7 +102,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ports.clock,
         ports.rng,
         shards,
-        OperationAdmin(ports.directory, operations, blocked, importer, ports.clock, ports.rng),
+        OperationAdmin(ports.directory, operations, blocked, importer, repair_admin, ports.clock, ports.rng),
+        repair_admin,
         etcd=options.etcd,
     )
 

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     shard_scratch_bytes: int = setting(
         4 << 30,
         "bytes",
-        "disk of a shard for the identities of indexed events among which others were looked up, some 60 bytes an "
+        "disk of a shard for the identities of indexed events among which others were looked up, some 50 bytes an "
         "event, gone when the shard stops: what comes again is found at little cost; a GiB of the disk is always left "
         "free; 0: none",
         ge=0,
@@ -105,6 +105,29 @@ class Settings(BaseSettings):
     report_sender: str = setting(
         "evenshard@localhost", "address", "who reports that are mailed come from (report send)", min_length=3
     )
+    etcd_wait_seconds: int = setting(
+        30,
+        "s",
+        "how long a service that starts waits for etcd, saying so; then it gives up with DIRECTORY_UNAVAILABLE",
+        ge=1,
+    )
+    record_seconds: int = setting(
+        0,
+        "s",
+        "how long a router or gateway that died stays on the list of services (evenshard status); 0: until one of its "
+        "name starts again",
+        ge=0,
+    )
+    etcd_crash_safe: bool = setting(
+        False,
+        "on/off",
+        "whether a service refuses to start on etcd 3.5.0 to 3.5.2, which can lose consistency when it is killed",
+    )
+    etcd_ca_file: str = setting(
+        "", "path", "PEM of whom to trust as etcd; empty: the system's list, where endpoints are https://"
+    )
+    etcd_cert_file: str = setting("", "path", "PEM of a service's certificate for etcd; empty: none")
+    etcd_key_file: str = setting("", "path", "PEM of that certificate's key")
     trace_file: str = setting(
         "",
         "path",

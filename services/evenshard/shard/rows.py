@@ -65,6 +65,7 @@ def _messages(
     tenant = TenantId(wanted.tenant)
     store.fence(tenant, wanted.epoch)
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(wanted.epoch)
         rows = 0
         for record in rows_in_time_order(
             _Shown(snapshot, wanted.events, restored),

@@ -15,8 +15,10 @@ from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, sees_as_it_came, view_for
+from evenshard.queries.scan_plans import sees_as_it_came
+from evenshard.queries.scans import Rows, columns_needed, rows_needed
 from evenshard.queries.split import Split
+from evenshard.queries.views import view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -82,6 +84,7 @@ def _scan(
     shown = None if sees_as_it_came(plan) else restored
     asked, views = columns_needed(plan), [view_for(plan, shown)]
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(epoch)
 
         def read(scan: bytes) -> Rows:
             needed, view = columns_needed(scan), view_for(scan, shown)

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from evenshard.api.v1 import common_pb2, shard_pb2, shard_pb2_grpc
+from evenshard.directory.tenant import Tenant
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries.reunion import split_at
 from evenshard.runtime.call import current_call
@@ -17,6 +18,7 @@ from evenshard.shard.heat import ShardHeat
 from evenshard.shard.memory import MemoryView, ShardMemory
 from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
+from evenshard.shard.repairing import Repairer
 from evenshard.shard.restored import RestoredView
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scan_room import ScanRoom
@@ -51,6 +53,16 @@ def memory_message(memory: ShardMemory) -> common_pb2.ShardMemory:
     )
 
 
+class _OfTenant(Protocol):
+    """A request that was planned with a placement."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
 class ShardService(shard_pb2_grpc.ShardServiceServicer):
     """Holds no state of its own."""
 
@@ -62,6 +74,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         appends: Appends,
         compactor: Compactor,
         purger: Purger,
+        repairer: Repairer,
         readers: ThreadPoolExecutor,
         scans: ScanRoom,
         tags: Tags,
@@ -76,6 +89,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._appends = appends
         self._compactor = compactor
         self._purger = purger
+        self._repairer = repairer
         self._readers = readers
         self._scans = scans
         self._tags = tags
@@ -195,6 +209,51 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def Purge(self, request: shard_pb2.PurgeRequest, context: Any) -> shard_pb2.PurgeResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
         return purge_response(await self._purger.purge(tenant, request.operation))
+
+    async def LookAtKey(self, request: shard_pb2.LookAtKeyRequest, context: Any) -> shard_pb2.LookAtKeyResponse:
+        tenant = await self._at(request)
+        return await self._repairer.look(tenant.name, owned_slots(tenant, self._shard), request)
+
+    async def ReadKey(
+        self, request: shard_pb2.ReadKeyRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.ReadKeyResponse, None]:
+        tenant = await self._at(request)
+        messages = self._repairer.read(tenant.name, owned_slots(tenant, self._shard), request)
+        try:
+            async for message in messages:
+                yield message
+        finally:
+            await messages.aclose()
+
+    async def TakeLayer(self, request: shard_pb2.TakeLayerRequest, context: Any) -> shard_pb2.TakeLayerResponse:
+        return await self._repairer.take((await self._at(request)).name, request)
+
+    async def BringRows(self, request: shard_pb2.BringRowsRequest, context: Any) -> shard_pb2.BringRowsResponse:
+        return await self._repairer.bring((await self._at(request)).name, request)
+
+    async def PrepareRepair(
+        self, request: shard_pb2.PrepareRepairRequest, context: Any
+    ) -> shard_pb2.PrepareRepairResponse:
+        return await self._repairer.prepare((await self._at(request)).name, request)
+
+    async def SettleRepairs(
+        self, request: shard_pb2.SettleRepairsRequest, context: Any
+    ) -> shard_pb2.SettleRepairsResponse:
+        await self._at(request)
+        return shard_pb2.SettleRepairsResponse()
+
+    async def TallyLayers(self, request: shard_pb2.TallyLayersRequest, context: Any) -> shard_pb2.TallyLayersResponse:
+        return await self._repairer.tally((await self._at(request)).name, request)
+
+    async def DropLayers(self, request: shard_pb2.DropLayersRequest, context: Any) -> shard_pb2.DropLayersResponse:
+        return await self._repairer.drop((await self._at(request)).name, request)
+
+    async def _at(self, request: _OfTenant) -> Tenant:
+        """Raises ``STALE_EPOCH``, ``TENANT_NOT_FOUND``."""
+        epoch = Epoch(request.epoch)
+        tenant = await self._placements.at(request.tenant, epoch)
+        await asyncio.to_thread(self._store.fence, tenant.name, epoch)
+        return tenant
 
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any

@@ -21,10 +21,21 @@ from evenshard.storage import deletions, hot_keys, quarantine
 from evenshard.storage.catalog_rows import FILE, UNREADABLE, CatalogRows, Changes, damaged, unreadable
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
 from evenshard.storage.hot_keys import HeldKey, UserDay
+from evenshard.storage.layers import (
+    Layer,
+    Prepared,
+    counting,
+    layer_from_json,
+    layer_to_json,
+    prepared_from_json,
+    prepared_to_json,
+)
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+"""5: there may be layers, whose rows a version that knows none would show, hidden or not."""
+FORMAT_SEALED = 4
 """4: keys may be sealed, whose rows a version that knows none would take."""
 FORMAT_ENDED = 3
 """3: a quarantine may have ended, which a version that knows only such in force would refuse, or serve in silence."""
@@ -62,6 +73,8 @@ class Catalog:
         self._held: dict[TenantId, dict[UserDay, HeldKey]] = {}
         self._originals: dict[TenantId, dict[int, SegmentInfo]] = {}
         self._quarantined: dict[str, Quarantined] = {}
+        self._layers: dict[TenantId, dict[str, Layer]] = {}
+        self._prepared: dict[TenantId, dict[str, Prepared]] = {}
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
@@ -157,10 +170,23 @@ class Catalog:
         """The files with identities of other shards' rows, by id: no query sees them."""
         return tuple(self._originals.get(tenant, {}).values())
 
+    def counting_originals(self, tenant: TenantId, position: int | None = None) -> tuple[SegmentInfo, ...]:
+        """Those whose identities are originals, now or for rows that were stored from a position on."""
+        return counting(self.originals(tenant), self.layers(tenant), position)
+
+    def name_originals(self, tenant: TenantId, segment_ids: Iterable[int], layer: Layer) -> None:
+        """Some files of originals become a layer's; durable at return."""
+        named = [info for info in self.originals(tenant) if info.id in frozenset(segment_ids)]
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            for info in named:
+                changes.replace(_original_key(info.id), to_json(replace(info, layer=layer.name)))
+
     def hold_key(self, tenant: TenantId, held: HeldKey, added: Iterable[SegmentInfo] = ()) -> None:
         """What is known of a hot key from now on, with more files of originals; durable at return."""
         with self._transaction() as changes:
-            self._put_format(changes, FORMAT_VERSION)
+            self._put_format(changes, FORMAT_SEALED)
             changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
             for info in added:
                 changes.add(_original_key(info.id), to_json(info))
@@ -195,6 +221,32 @@ class Catalog:
     def horizon_ms(self, tenant: TenantId) -> int:
         """The highest there was; ``NO_HORIZON``: none."""
         return self._state(tenant).horizon_ms
+
+    def layers(self, tenant: TenantId) -> Mapping[str, Layer]:
+        """By name; a snapshot: later changes make a new mapping."""
+        return self._layers.get(tenant, {})
+
+    def prepared(self, tenant: TenantId) -> Mapping[str, Prepared]:
+        """What operations are to do to layers, or have done, by operation; a snapshot."""
+        return self._prepared.get(tenant, {})
+
+    def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
+        """Durable at return."""
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.put(_prepared_key(tenant, prepared.operation), prepared_to_json(prepared))
+
+    def forget_prepared(self, tenant: TenantId, operation: str) -> None:
+        if operation in self.prepared(tenant):
+            with self._transaction() as changes:
+                changes.remove(_prepared_key(tenant, operation))
+
+    def change_layers(self, tenant: TenantId, changed: Iterable[Layer], done: Prepared) -> None:
+        """All at once, and that it was done; durable at return."""
+        with self._transaction() as changes:
+            for layer in changed:
+                changes.replace(_layer_key(tenant, layer.name), layer_to_json(layer))
+            changes.put(_prepared_key(tenant, done.operation), prepared_to_json(done))
 
     def add_deletion(
         self,
@@ -246,9 +298,12 @@ class Catalog:
         mark: int,
         changed: Iterable[SegmentInfo] = (),
         ended: Iterable[Quarantined] = (),
+        layers: Iterable[Layer] = (),
+        layers_gone: Iterable[str] = (),
     ) -> None:
         """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``, and of ``changed``,
-        which stay live, what is known now; quarantines that ``ended``. Durable at return.
+        which stay live, what is known now; quarantines that ``ended``; new ``layers``, and those that are gone.
+        Durable at return.
 
         Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
         """
@@ -266,6 +321,11 @@ class Catalog:
                 changes.replace(_segment_key(info.id), to_json(info))
             changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
             self._put_ended(changes, ended)
+            for layer in layers:
+                self._put_format(changes, FORMAT_VERSION)
+                changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            for name in layers_gone:
+                changes.remove(_layer_key(tenant, name))
 
     def end_quarantine(self, ended: Iterable[Quarantined]) -> None:
         """Of known ones the state changes; durable at return."""
@@ -390,6 +450,8 @@ class Catalog:
                 originals.append(from_json(value))
             elif kind == "quarantine":
                 self._quarantined[key] = quarantine.from_json(value)
+            elif kind in ("layer", "prepared"):
+                self._adopt_layer(kind, name, value)
         self._held = held
         for info in sorted(originals, key=lambda info: info.id):
             self._originals.setdefault(info.tenant, {})[info.id] = info
@@ -405,6 +467,19 @@ class Catalog:
         else:
             records[int(seq)] = deletions.from_json(value)
         self._deletions = {**self._deletions, TenantId(tenant): records}
+
+    def _adopt_layer(self, kind: str, key: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        name, _, own = key.partition("/")
+        tenant = TenantId(name)
+        layers, prepared = dict(self._layers.get(tenant, {})), dict(self._prepared.get(tenant, {}))
+        (layers if kind == "layer" else prepared).pop(own, None)
+        if value is not None and kind == "layer":
+            layers[own] = layer_from_json(value)
+        elif value is not None:
+            prepared[own] = prepared_from_json(value)
+        self._layers = {**self._layers, tenant: layers}
+        self._prepared = {**self._prepared, tenant: prepared}
 
     def _adopt_held(self, name: str, value: bytes | None) -> None:
         """Makes new mappings: others may be reading those there are."""
@@ -457,6 +532,8 @@ class Catalog:
                 self._adopt_original(name, value)
             elif kind == "quarantine" and value is not None:
                 self._quarantined[key] = quarantine.from_json(value)
+            elif kind in ("layer", "prepared"):
+                self._adopt_layer(kind, name, value)
         if touched:
             self._segments = _by_tenant(infos.values())
 
@@ -471,6 +548,14 @@ def _tenant_key(tenant: TenantId) -> str:
 
 def _deletion_key(tenant: TenantId, seq: int) -> str:
     return f"deletion/{tenant}/{seq}"
+
+
+def _layer_key(tenant: TenantId, name: str) -> str:
+    return f"layer/{tenant}/{name}"
+
+
+def _prepared_key(tenant: TenantId, operation: str) -> str:
+    return f"prepared/{tenant}/{operation}"
 
 
 def _held_key(tenant: TenantId, key: UserDay) -> str:

@@ -73,7 +73,7 @@ def _take(
     )
     if ended:
         rows.held.remove(ended)
-        rows.originals = IndexedIdentities(state.disk, state.catalog.originals(rows.tenant), state.cache)
+        rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
     with state.visible_lock:
         rows.hide(hidden)
         rows.forget_deletions(superseded)

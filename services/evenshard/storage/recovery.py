@@ -23,6 +23,7 @@ from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
+from evenshard.storage.layers import counting, turning_points
 from evenshard.storage.log.files import LogFiles
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, unpacked_bits
 from evenshard.storage.log.reader import Hole, LogFileReader, damaged
@@ -100,13 +101,17 @@ def tenant_rows(
 ) -> TenantRows:
     """A tenant as the catalog knows it, without a tail."""
     segments = catalog.segments.get(tenant, ())
-    mark = catalog.mark(tenant)
+    mark, layers = catalog.mark(tenant), catalog.layers(tenant)
     visible = Visible(
-        segments=segments, mark=mark, end_position=mark, quarantined=of_tenant(catalog.quarantined, tenant)
+        segments=segments,
+        mark=mark,
+        end_position=mark,
+        quarantined=of_tenant(catalog.quarantined, tenant),
+        layers=layers,
     )
     held = HeldKeys(tenant, catalog.held_keys(tenant))
-    originals = IndexedIdentities(disk, catalog.originals(tenant), cache)
-    indexed = IndexedIdentities(disk, segments, cache)
+    originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
+    indexed = IndexedIdentities(disk, counting(segments, layers), cache)
     return TenantRows(tenant, visible, indexed, settings.identity_hash_mask, held, originals)
 
 
@@ -142,6 +147,8 @@ class Replay:
         for name in self._catalog.tenants():
             waiting = [record for record in self._catalog.deletions(name) if not record.retired]
             self._deletions[name] = waiting[::-1]
+        self._turns: dict[TenantId, list[int]] = {}
+        """Positions at which each tenant's layers begin or cease to count, still to come; the last one first."""
         self._known = {each.key: each for each in self._catalog.quarantined}
         self._found: dict[str, Quarantined] = {}
         """What was found damaged now, by key."""
@@ -161,6 +168,12 @@ class Replay:
                 cache.unreadable.add(info.id)
         cache.on_unreadable = self._segment_unreadable
         self.tenants = {name: self._tenant_rows(name) for name in self._catalog.tenants()}
+        for rows in self.tenants.values():
+            mark = rows.visible.mark
+            points = turning_points(rows.visible.layers.values())
+            self._turns[rows.tenant] = [each for each in points if each > mark][::-1]
+            if self._turns[rows.tenant]:
+                self._count_layers(rows, mark)
 
     def run(self, found: Directory) -> None:
         """Fills the tenants' tails; changes nothing."""
@@ -199,6 +212,7 @@ class Replay:
         self._check_end(found.torn_creation)
         for name, rows in self.tenants.items():
             self._apply_deletions(rows, before=None)
+            self._apply_layers(rows, before=None)
             seen = self._catalog.last_deletion(name)
             rows.visible = replace(rows.visible, deletions=Deletions(rows.visible.deletions.records, seen))
 
@@ -403,6 +417,7 @@ class Replay:
             self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
         rows = self.tenants[frame.tenant]
         self._apply_deletions(rows, before=frame)
+        self._apply_layers(rows, before=frame)
         hashes = hash_events(frame.tenant, batch)
         visible = rows.visible
         known = rows.known(batch, hashes)
@@ -436,6 +451,23 @@ class Replay:
                 raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
         if due:
             rows.hide(rows.hidden_by(*due))
+
+    def _apply_layers(self, rows: TenantRows, *, before: Frame | None) -> None:
+        """Those that begin or cease to count before a frame; None: all."""
+        waiting = self._turns.get(rows.tenant, [])
+        position = None
+        while waiting and (before is None or waiting[-1] < before.end_row):
+            position = waiting.pop()
+            if before is not None and position > before.first_row:
+                raise damaged(CATALOG_FILE, 0, f"a repair of {rows.tenant} came within rows stored at once")
+        if position is not None:
+            self._count_layers(rows, position)
+
+    def _count_layers(self, rows: TenantRows, position: int) -> None:
+        counted = counting(rows.visible.segments, rows.visible.layers, position)
+        rows.indexed = IndexedIdentities(self._disk, counted, self._cache)
+        originals = self._catalog.counting_originals(rows.tenant, position)
+        rows.originals = IndexedIdentities(self._disk, originals, self._cache)
 
     def _check_bits(
         self,

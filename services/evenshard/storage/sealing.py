@@ -185,7 +185,7 @@ def kept(
     with state.changing_catalog() as catalog:
         catalog.hold_key(tenant, held, added)
     rows.held.put(held)
-    rows.originals = IndexedIdentities(state.disk, state.catalog.originals(tenant), state.cache)
+    rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(tenant), state.cache)
     return True
 
 

@@ -30,6 +30,7 @@ from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State
+from evenshard.storage.store_repairs import StoreRepairs
 from evenshard.storage.tenant import TenantStorage, Visible
 
 _OVERDUE = 2
@@ -42,6 +43,7 @@ class Store:
     def __init__(self, state: State) -> None:
         self._state = state
         self._closed = False
+        self.repairs = StoreRepairs(state)
 
     @staticmethod
     def open(

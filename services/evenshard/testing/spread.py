@@ -19,7 +19,7 @@ from evenshard.directory.placement import Placement, SlotRange, even_placement
 from evenshard.events.batch import FIELD_NAMES, EventBatch
 from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of, spread_hashes
 from evenshard.events.scan import Part, Parts, ScannedRows
-from evenshard.events.users import united
+from evenshard.events.united import united
 from evenshard.ids import Epoch, ShardId
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
@@ -196,7 +196,7 @@ def _reader(placed: Spread, shard: ShardId, laid: Layout) -> Callable[[bytes], R
 
 def with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Parts:
     """As storage gives them to scans that go through rows user by user."""
-    own = [own_runs(some.record.column("distinct_id"), some.record.column("time").to_numpy()) for some in pieces]
+    own = [own_runs([some.record.column("distinct_id")], some.record.column("time").to_numpy()) for some in pieces]
     if not own:
         return Parts([])
     found = united(own[0].people, [each.people for each in own])

@@ -90,6 +90,46 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
                 _registered_method=True)
+        self.LookAtKey = channel.unary_unary(
+                '/evenshard.v1.ShardService/LookAtKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.FromString,
+                _registered_method=True)
+        self.ReadKey = channel.unary_stream(
+                '/evenshard.v1.ShardService/ReadKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.FromString,
+                _registered_method=True)
+        self.TakeLayer = channel.unary_unary(
+                '/evenshard.v1.ShardService/TakeLayer',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.FromString,
+                _registered_method=True)
+        self.BringRows = channel.unary_unary(
+                '/evenshard.v1.ShardService/BringRows',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.FromString,
+                _registered_method=True)
+        self.PrepareRepair = channel.unary_unary(
+                '/evenshard.v1.ShardService/PrepareRepair',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.FromString,
+                _registered_method=True)
+        self.SettleRepairs = channel.unary_unary(
+                '/evenshard.v1.ShardService/SettleRepairs',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.FromString,
+                _registered_method=True)
+        self.TallyLayers = channel.unary_unary(
+                '/evenshard.v1.ShardService/TallyLayers',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.FromString,
+                _registered_method=True)
+        self.DropLayers = channel.unary_unary(
+                '/evenshard.v1.ShardService/DropLayers',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
+                _registered_method=True)
         self.GetShardStorage = channel.unary_unary(
                 '/evenshard.v1.ShardService/GetShardStorage',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
@@ -185,6 +225,62 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookAtKey(self, request, context):
+        """Counts the rows of a hot key, and shows some.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadKey(self, request, context):
+        """Streams the rows of a hot key as they are stored, in no order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeLayer(self, request, context):
+        """Sets the rows of a hot key apart as a layer; no answer changes. Again, it takes what came since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BringRows(self, request, context):
+        """Stores rows in a layer that nobody sees yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareRepair(self, request, context):
+        """Decides the duplicates of a waiting layer, and writes down what an operation is to change, all at once, later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleRepairs(self, request, context):
+        """Answers when what was prepared for the operations that the tenant's record names has come true.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TallyLayers(self, request, context):
+        """What layers hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropLayers(self, request, context):
+        """Removes layers that nobody sees and that no retry is to meet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShardStorage(self, request, context):
         """What tenants occupy on this shard.
         """
@@ -256,6 +352,46 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Purge,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.SerializeToString,
+            ),
+            'LookAtKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookAtKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.SerializeToString,
+            ),
+            'ReadKey': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.SerializeToString,
+            ),
+            'TakeLayer': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeLayer,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.SerializeToString,
+            ),
+            'BringRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.BringRows,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.SerializeToString,
+            ),
+            'PrepareRepair': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareRepair,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.SerializeToString,
+            ),
+            'SettleRepairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleRepairs,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.SerializeToString,
+            ),
+            'TallyLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.TallyLayers,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.SerializeToString,
+            ),
+            'DropLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropLayers,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.SerializeToString,
             ),
             'GetShardStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStorage,
@@ -566,6 +702,222 @@ class ShardService:
             '/evenshard.v1.ShardService/Purge',
             evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookAtKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/LookAtKey',
+            evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.ShardService/ReadKey',
+            evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/TakeLayer',
+            evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BringRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/BringRows',
+            evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareRepair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/PrepareRepair',
+            evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleRepairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/SettleRepairs',
+            evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TallyLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/TallyLayers',
+            evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/DropLayers',
+            evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
             options,
             channel_credentials,
             insecure,

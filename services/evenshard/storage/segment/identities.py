@@ -152,7 +152,7 @@ class IndexedIdentities:
             return np.zeros(rows.size, np.bool_)
         page = read_keys(reader, group)
         found = page.contains(keys, rows)
-        if found.any() and not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
+        if found.any() and not self._cache.scratch.keep(info, group, len(reader.row_groups), page):
             self._cache.put((info.id, group), page, page.bytes)
         return found
 
