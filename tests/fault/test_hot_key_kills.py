@@ -101,7 +101,7 @@ def test_each_event_is_stored_once_whoever_is_killed_while_a_key_crosses(
     tmp_path: Path, victim: str, mode: HotKeyMode
 ) -> None:
     random = Random(f"{SEED} {victim} {mode}")
-    with ClusterProcess(tmp_path / "data", shards=3, routers=3) as cluster:
+    with ClusterProcess(tmp_path / "data", shards=3, routers=3, ready_timeout_s=240) as cluster:
         done = cluster.run(
             "admin", "create-tenant", mode, "--hot-key-threshold", str(THRESHOLD), "--hot-key-mode", mode
         )

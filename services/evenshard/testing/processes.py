@@ -62,6 +62,7 @@ class ClusterProcess:
     data_dir: Path
     shards: int = 2
     routers: int = 1
+    ready_timeout_s: float = READY_TIMEOUT_S
     gateways: int = 1
     settings: Sequence[str] = ()
     base_port: int = field(default_factory=free_base_port)
@@ -106,7 +107,7 @@ class ClusterProcess:
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        deadline = time.monotonic() + READY_TIMEOUT_S
+        deadline = time.monotonic() + self.ready_timeout_s
         said = b""
         while b"\n" not in said:
             said += self._process.stdout.read() or b""

@@ -72,7 +72,7 @@ def test_new_tenant_has_the_defaults_and_its_slots_spread_evenly() -> None:
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(timezone="")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_threshold=0)),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_threshold=-1)),
-        ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_mode="salt")),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_mode="pepper")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(hot_key_mode="")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(timezone="../../etc/passwd")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(retention_days=-1)),
