@@ -86,6 +86,7 @@ CODES: Mapping[str, CodeRule] = {
     "COHORT_NOT_FOUND": CodeRule(
         "refused", "NOT_FOUND", _REF, "see those there are: evenshard cohorts --tenant TENANT"
     ),
+    "HOT_KEY_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "give a key that is hot, and UTC dates on which it is"),
     "OPERATION_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "see those there are: evenshard admin operations"),
     "OPERATION_CONFLICT": CodeRule("refused", "ABORTED", _REF, "somebody changed it meanwhile: look again, then retry"),
     "OPERATION_STATE": CodeRule("refused", "FAILED_PRECONDITION", _REF, ""),

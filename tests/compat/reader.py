@@ -75,11 +75,20 @@ def catalog(root: Path) -> dict[str, Any]:
             digest = value
         else:
             total += computed
-            is_json = key.split("/")[0] in ("tenant", "segment", "quarantine", "deletion")
+            is_json = key.split("/")[0] in (
+                "tenant",
+                "segment",
+                "quarantine",
+                "deletion",
+                "hotkey",
+                "original",
+                "layer",
+                "prepared",
+            )
             values[key] = json.loads(value) if is_json else value
     connection.close()
     assert digest == (total & MASK).to_bytes(8, "big")
-    assert int(values["meta/format"]) <= 3
+    assert int(values["meta/format"]) <= 5
     return values
 
 
@@ -271,6 +280,9 @@ def read(root: Path) -> dict[str, list[Row]]:
             deletions.setdefault(key.split("/")[1], []).append(value)
     for key, info in values.items():
         if key.startswith("segment/"):
+            layer = values.get(f"layer/{info['tenant']}/{info.get('layer', '')}")
+            if layer is not None and not layer["shown"]:
+                continue
             after = [each for each in deletions.get(info["tenant"], []) if each["seq"] > info.get("deletions_seen", 0)]
             found.setdefault(info["tenant"], []).extend(shown(segment(root, info), after))
     for tenant, position, rows in frames(root):

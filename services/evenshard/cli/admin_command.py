@@ -1,11 +1,11 @@
-"""``evenshard admin``: tenants, compaction, storage; operations stand in ``operations_command``."""
+"""``evenshard admin``: tenants, compaction, storage; operations and repairs stand beside it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli import operations_command
+from evenshard.cli import operations_command, repair_command
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_blocks, print_result
 from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
@@ -28,7 +28,7 @@ ThresholdOption = Annotated[
 ]
 ModeOption = Annotated[
     str | None,
-    typer.Option("--hot-key-mode", metavar="rewrite|observe", help="What becomes of the next ones; default rewrite."),
+    typer.Option("--hot-key-mode", metavar="rewrite|salt|observe", help="What becomes of the rest; default rewrite."),
 ]
 RetentionOption = Annotated[
     int | None,
@@ -76,6 +76,7 @@ def _root() -> None:
 
 
 operations_command.add_to(app)
+repair_command.add_to(app)
 
 
 @app.command()

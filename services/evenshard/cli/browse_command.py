@@ -12,6 +12,7 @@ from evenshard.cli.query_options import (
     NoCacheOption,
     PartialOption,
     QueryOption,
+    RestoreOption,
     TenantOption,
     TimeoutOption,
     WhereOption,
@@ -30,6 +31,7 @@ def schema(
     to_date: ToOption = None,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Reserved events too.")] = False,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -42,7 +44,8 @@ def schema(
 
     flags = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "include_hidden": include_hidden,
-        "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
+        "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given, timeout_s = _given(flags, query, "tenant"), duration_s(timeout)
     with connect(gateway=gateway) as client:
@@ -62,6 +65,7 @@ def timeline(
     page_size: Annotated[int | None, typer.Option(min=1, help="Events a page; default 100, at most 10,000.")] = None,
     page_token: Annotated[str | None, typer.Option(metavar="T", help="The next_page_token of the page before.")] = None,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -75,6 +79,7 @@ def timeline(
     flags = {
         "tenant": tenant, "user": user, "from_date": from_date, "to_date": to_date, "where": where,
         "page_size": page_size, "page_token": page_token, "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot,
         "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given, timeout_s = _given(flags, query, "tenant", "user"), duration_s(timeout)

@@ -21,6 +21,9 @@ def command(
         Literal["ndjson", "arrow"], typer.Option("--format", help="Arrow: one IPC stream.")
     ] = "ndjson",
     include_duplicates: Annotated[bool, typer.Option("--include-duplicates", help="Copies too, marked.")] = False,
+    restore_hot: Annotated[
+        bool, typer.Option("--restore-hot", help="Hot events as they came, not as $hotshard_events.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="F", help="Write rows there; stdout tells how many.")] = None,
     cursor: Annotated[
         str, typer.Option(metavar="C", help="Go on behind a former export; --out F is then appended to.")
@@ -35,7 +38,14 @@ def command(
         raise EvenshardError("USAGE", "Arrow is not text: give --out F, or redirect stdout and leave out --json")
     with connect(gateway=gateway) as client:
         export = client.export(
-            start, end, event, format=out_format, include_duplicates=include_duplicates, cursor=cursor, tenant=tenant
+            start,
+            end,
+            event,
+            format=out_format,
+            include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
+            cursor=cursor,
+            tenant=tenant,
         )
         try:
             if out is None:

@@ -12,6 +12,7 @@ from evenshard.cli.query_options import (
     NoCacheOption,
     PartialOption,
     QueryOption,
+    RestoreOption,
     TenantOption,
     TimeoutOption,
     WhereOption,
@@ -43,6 +44,7 @@ def flows(
     ] = False,
     where: WhereOption = None,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -61,7 +63,8 @@ def flows(
     flags: dict[str, Any] = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "anchor": anchor, "direction": direction,
         "steps": steps, "window": window, "top": top, "collapse_repeats": collapse_repeats, "where": where,
-        "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
+        "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
     with connect(gateway=gateway) as client:

@@ -14,6 +14,7 @@ from evenshard.cli.query_options import (
     NoCacheOption,
     PartialOption,
     QueryOption,
+    RestoreOption,
     TenantOption,
     TimeoutOption,
     WhereOption,
@@ -67,6 +68,7 @@ def funnel(
     where: WhereOption = None,
     limit: LimitOption = None,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -82,7 +84,8 @@ def funnel(
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "step": step, "window": window, "order": order,
         "attempt": attempt, "count": count, "strict_increase": strict_increase, "exclude": exclude,
         "exclude_user": exclude_user, "hold": hold, "by": by, "by_step": by_step, "explain_user": explain_user,
-        "where": where, "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial,
+        "where": where, "limit": limit, "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot, "allow_partial": allow_partial,
         "no_cache": no_cache,
     }  # fmt: skip
     with connect(gateway=gateway) as client:

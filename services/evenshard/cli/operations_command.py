@@ -12,6 +12,7 @@ from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
 
 IDS_SHOWN_MAX: Final = 10
+_DONE: Final = {"delete-users": "rewritten", "repair": "repaired", "repair-undo": "taken back"}
 _ENDED: Final = frozenset(["complete", "cancelled", "failed"])
 
 OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id: see evenshard admin operations.")]
@@ -65,7 +66,7 @@ def show_operation(
 
     with connect(router) as client:
         document = client.operation(operation)
-    print_result(document, as_json=json_output, human=_operation)
+    print_result(document, as_json=json_output, human=shown_operation)
 
 
 def wait(
@@ -77,11 +78,15 @@ def wait(
     """Waits until an operation has ended; Ctrl-C ends the waiting, not the operation."""
     from evenshard.client import connect
 
-    timeout_s = duration_s(timeout)
+    with connect(router) as client:
+        waited(client, operation, duration_s(timeout), json_output=json_output)
+
+
+def waited(client: Any, operation: str, timeout_s: float, *, json_output: bool) -> None:
+    """Prints the operation once it has ended; the exit status says whether it is complete."""
     go_on = f"it goes on by itself; to wait again: {shlex.join(['evenshard', 'admin', 'wait', operation])}"
     try:
-        with connect(router) as client:
-            document = client.wait_operation(operation, timeout=timeout_s)
+        document = client.wait_operation(operation, timeout=timeout_s)
     except KeyboardInterrupt as interrupt:
         raise EvenshardError(
             "INTERRUPTED", "waits no longer; nothing was cancelled", hint=go_on, details={"operation": operation}
@@ -92,11 +97,11 @@ def wait(
             details["error"] = document["error"]
         raise EvenshardError(
             "DEADLINE_EXCEEDED",
-            f"operation {operation} is {document['state']} after {timeout}: {_progress(document)}",
+            f"operation {operation} is {document['state']} after {timeout_s:g} s: {_progress(document)}",
             hint=go_on,
             details=details,
         )
-    print_result(document, as_json=json_output, human=_operation)
+    print_result(document, as_json=json_output, human=shown_operation)
     if document["state"] != "complete":
         finish(ExitStatus.PARTIAL)
 
@@ -116,7 +121,60 @@ def cancel(
             planned = client.cancel_operation(operation, dry_run=True)
             confirm(f"This ends operation {operation} ({planned['kind']} of tenant {planned['tenant']}).", yes=yes)
         document = client.cancel_operation(operation)
-    print_result(document, as_json=json_output, human=_operation)
+    print_result(document, as_json=json_output, human=shown_operation)
+
+
+def pause(
+    operation: OperationArgument,
+    yes: YesOption = False,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Holds an operation until it is resumed: nothing new is begun for it."""
+    from evenshard.client import connect
+
+    check_can_ask(yes=yes)
+    with connect(router) as client:
+        if not yes:
+            planned = client.pause_operation(operation, dry_run=True)
+            confirm(f"This holds operation {operation} ({planned['kind']} of tenant {planned['tenant']}).", yes=yes)
+        document = client.pause_operation(operation)
+    print_result(document, as_json=json_output, human=shown_operation)
+
+
+def resume(
+    operation: OperationArgument,
+    yes: YesOption = False,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Lets a paused operation go on."""
+    from evenshard.client import connect
+
+    check_can_ask(yes=yes)
+    with connect(router) as client:
+        if not yes:
+            planned = client.resume_operation(operation, dry_run=True)
+            what = f"{planned['kind']} of tenant {planned['tenant']}"
+            confirm(f"This lets operation {operation} ({what}) go on.", yes=yes)
+        document = client.resume_operation(operation)
+    print_result(document, as_json=json_output, human=shown_operation)
+
+
+def verify(
+    operation: OperationArgument,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to compare.")] = "5m",
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Compares what an operation planned with what is there; exit status 1 where they differ."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.verify_operation(operation, timeout=duration_s(timeout))
+    print_result(document, as_json=json_output, human=_verified)
+    if document["verify"] is not None and not document["verify"]["equal"]:
+        finish(ExitStatus.PARTIAL)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -125,7 +183,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("operations")(list_operations)
     app.command("operation")(show_operation)
     app.command("wait")(wait)
+    app.command("pause")(pause)
+    app.command("resume")(resume)
     app.command("cancel")(cancel)
+    app.command("verify")(verify)
 
 
 def _deletion(tenant: str, distinct_ids: list[str], *, block: bool) -> str:
@@ -144,13 +205,23 @@ def _progress(document: Mapping[str, Any]) -> str:
     return document["error"] or f"{document['rows_done']:,} of {document['rows_total']:,} rows"
 
 
-def _operation(document: Mapping[str, Any]) -> str:
+def shown_operation(document: Mapping[str, Any]) -> str:
+    """An operation, for people."""
     why = f"\n  {document['error']}" if document["error"] else ""
+    held = ", paused" if document["paused"] else ""
     return (
-        f"{document['operation']}: {document['kind']} of tenant {document['tenant']}, {document['state']}\n"
-        f"  {document['rows_done']:,} of {document['rows_total']:,} rows rewritten; "
+        f"{document['operation']}: {document['kind']} of tenant {document['tenant']}, {document['state']}{held}\n"
+        f"  {document['rows_done']:,} of {document['rows_total']:,} rows {_DONE.get(document['kind'], 'done')}; "
         f"asked for by {document['requested_by']}{why}"
     )
+
+
+def _verified(document: Mapping[str, Any]) -> str:
+    found = document["verify"]
+    if found is None:
+        return f"{shown_operation(document)}\n  there is nothing to compare"
+    told = ["what is there is what was planned"] if found["equal"] else found["differences"]
+    return "\n  ".join([shown_operation(document), *told])
 
 
 def _operations(document: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from evenshard.cli.query_options import (
     NoCacheOption,
     PartialOption,
     QueryOption,
+    RestoreOption,
     TenantOption,
     TimeoutOption,
     WhereOption,
@@ -57,6 +58,7 @@ def segmentation(
     by: ByOption = None,
     limit: LimitOption = None,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -72,6 +74,7 @@ def segmentation(
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "event": event, "unit": unit, "measure": measure,
         "property": property_,
         "where": where, "by": by, "limit": limit, "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot,
         "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     with connect(gateway=gateway) as client:

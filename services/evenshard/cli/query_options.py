@@ -9,6 +9,7 @@ WhereOption = Annotated[str | None, typer.Option(metavar="EXPR", help='As: ext i
 ByOption = Annotated[list[str] | None, typer.Option(metavar="PROP", help="Break down by this property; up to 3.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help='Groups to show, the rest is "$other"; default 60.')]
 DuplicatesOption = Annotated[bool, typer.Option("--include-duplicates", help="Count copies too.")]
+RestoreOption = Annotated[bool, typer.Option("--restore-hot", help="Hot events as they came, not as $hotshard_events.")]
 PartialOption = Annotated[
     bool, typer.Option("--allow-partial", help="Answer without the shards that cannot; exit status 1.")
 ]

@@ -14,6 +14,7 @@ from evenshard.cli.query_options import (
     NoCacheOption,
     PartialOption,
     QueryOption,
+    RestoreOption,
     TenantOption,
     TimeoutOption,
     WhereOption,
@@ -48,6 +49,7 @@ def retention(
     by: ByOption = None,
     limit: LimitOption = None,
     include_duplicates: DuplicatesOption = False,
+    restore_hot: RestoreOption = False,
     allow_partial: PartialOption = False,
     no_cache: NoCacheOption = False,
     timeout: TimeoutOption = TIMEOUT_DEFAULT,
@@ -62,7 +64,8 @@ def retention(
     flags: dict[str, Any] = {
         "tenant": tenant, "from_date": from_date, "to_date": to_date, "birth": birth, "return_": return_, "unit": unit,
         "buckets": buckets, "mode": mode, "align": align, "birth_scope": birth_scope, "where": where, "by": by,
-        "limit": limit, "include_duplicates": include_duplicates, "allow_partial": allow_partial, "no_cache": no_cache,
+        "limit": limit, "include_duplicates": include_duplicates,
+        "restore_hot": restore_hot, "allow_partial": allow_partial, "no_cache": no_cache,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None and value is not False and value != []}
     with connect(gateway=gateway) as client:

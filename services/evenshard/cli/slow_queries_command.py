@@ -15,6 +15,7 @@ def command(
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Groups.")] = 20,
     tenant: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    each: Annotated[bool, typer.Option("--each", help="The queries too, with their traces, the newest first.")] = False,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -23,7 +24,7 @@ def command(
     from evenshard.text.heat import slow_query_blocks
 
     with connect(router) as client:
-        document = client.slow_queries(by or "", limit=limit, tenant=tenant)
+        document = client.slow_queries(by or "", limit=limit, tenant=tenant, each=each)
     print_blocks(document, slow_query_blocks(document), as_json=json_output)
     if document["missing"]:
         finish(ExitStatus.PARTIAL)

@@ -13,7 +13,7 @@ from evenshard.client.admin import (
     storage_document,
     tenant_document,
 )
-from evenshard.client.async_calls import AsyncCalls
+from evenshard.client.async_repairs import AsyncRepairs
 from evenshard.client.operations import ENDED_STATES, operation_document
 from evenshard.client.requests import names
 from evenshard.wire import rpcs
@@ -24,7 +24,7 @@ WAIT_SLACK_S: Final = 5.0
 """Beyond what is waited, for the answer."""
 
 
-class AsyncAdmin(AsyncCalls):
+class AsyncAdmin(AsyncRepairs):
     """Asks the router."""
 
     async def create_tenant(

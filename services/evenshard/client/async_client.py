@@ -198,6 +198,7 @@ class AsyncClient(AsyncQueries, AsyncAdmin, AsyncHeat):
         *,
         format: Literal["ndjson", "arrow"] = "ndjson",  # noqa: A002 - as the command's flag
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         cursor: str = "",
         tenant: str | None = None,
         timeout: float | None = None,
@@ -211,6 +212,7 @@ class AsyncClient(AsyncQueries, AsyncAdmin, AsyncHeat):
             events=names(events),
             format=format,
             include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
             cursor=cursor,
         )
         return AsyncExport(self._gateway, request, timeout_s=timeout or self.timeout, rng=self._rng)

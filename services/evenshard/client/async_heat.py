@@ -21,11 +21,14 @@ class AsyncHeat(AsyncCalls):
         """Every shard with its load in the last seconds, and how uneven that is."""
         return shards_document(await self._call(self._router, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest()))
 
-    async def slow_queries(self, by: str = "", *, limit: int = 20, tenant: str | None = None) -> dict[str, Any]:
+    async def slow_queries(
+        self, by: str = "", *, limit: int = 20, tenant: str | None = None, each: bool = False
+    ) -> dict[str, Any]:
         """Queries that took longer than ``slow_query_ms``, in groups: ``by`` shard, tenant or event; empty: by all of
-        them and the kind."""
-        request = debug_pb2.ListSlowQueriesRequest(by=by, limit=limit, tenant=tenant or "")
-        return slow_queries_document(await self._call(self._router, rpcs.LIST_SLOW_QUERIES, request))
+        them and the kind. With ``each`` the queries too, with their traces, the newest first."""
+        request = debug_pb2.ListSlowQueriesRequest(by=by, limit=limit, tenant=tenant or "", each=each)
+        answer = await self._call(self._router, rpcs.LIST_SLOW_QUERIES, request)
+        return slow_queries_document(answer, each=each)
 
     async def top(self, *, limit: int = 20, tenant: str | None = None) -> dict[str, Any]:
         """The keys with most events, every shard, and what is wrong: which key or which shard is hot, and why."""

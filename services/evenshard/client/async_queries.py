@@ -39,6 +39,7 @@ class AsyncQueries(AsyncCalls):
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         tenant: str | None = None,
@@ -59,6 +60,7 @@ class AsyncQueries(AsyncCalls):
             where=where,
             limit=limit,
             include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
             allow_partial=allow_partial,
             no_cache=no_cache,
         )
@@ -93,6 +95,7 @@ class AsyncQueries(AsyncCalls):
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         explain_user: str | None = None,
@@ -126,6 +129,7 @@ class AsyncQueries(AsyncCalls):
             where=where,
             limit=limit,
             include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
             allow_partial=allow_partial,
             no_cache=no_cache,
             explain_user=explain_user,
@@ -147,6 +151,7 @@ class AsyncQueries(AsyncCalls):
         to_date: str | date | None = None,
         include_hidden: bool = False,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         tenant: str | None = None,
@@ -160,7 +165,10 @@ class AsyncQueries(AsyncCalls):
             to_date=str(to_date or ""),
             include_hidden=include_hidden,
             options=query_pb2.QueryOptions(
-                include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+                include_duplicates=include_duplicates,
+                restore_hot=restore_hot,
+                allow_partial=allow_partial,
+                no_cache=no_cache,
             ),
         )
         return schema_result(await self._call(self._gateway, rpcs.GET_SCHEMA, request, timeout))
@@ -179,6 +187,7 @@ class AsyncQueries(AsyncCalls):
         page_size: int = 100,
         page_token: str | None = None,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         tenant: str | None = None,
@@ -195,7 +204,10 @@ class AsyncQueries(AsyncCalls):
             page_size=page_size,
             page_token=page_token or "",
             options=query_pb2.QueryOptions(
-                include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+                include_duplicates=include_duplicates,
+                restore_hot=restore_hot,
+                allow_partial=allow_partial,
+                no_cache=no_cache,
             ),
         )
         return timeline_result(await self._call(self._gateway, rpcs.GET_TIMELINE, request, timeout))
@@ -220,6 +232,7 @@ class AsyncQueries(AsyncCalls):
         where: str | None = None,
         limit: int = 60,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         tenant: str | None = None,
@@ -244,6 +257,7 @@ class AsyncQueries(AsyncCalls):
             where=where,
             limit=limit,
             include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
             allow_partial=allow_partial,
             no_cache=no_cache,
         )
@@ -270,6 +284,7 @@ class AsyncQueries(AsyncCalls):
         collapse_repeats: bool = False,
         where: str | None = None,
         include_duplicates: bool = False,
+        restore_hot: bool = False,
         allow_partial: bool = False,
         no_cache: bool = False,
         tenant: str | None = None,
@@ -290,6 +305,7 @@ class AsyncQueries(AsyncCalls):
             collapse_repeats=collapse_repeats,
             where=where,
             include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
             allow_partial=allow_partial,
             no_cache=no_cache,
         )

@@ -75,6 +75,7 @@ def flows_request(
     collapse_repeats: bool,
     where: str | None,
     include_duplicates: bool,
+    restore_hot: bool,
     allow_partial: bool,
     no_cache: bool,
 ) -> query_pb2.QueryFlowsRequest:
@@ -93,7 +94,10 @@ def flows_request(
         collapse_repeats=collapse_repeats,
         where=where or "",
         options=query_pb2.QueryOptions(
-            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
+            allow_partial=allow_partial,
+            no_cache=no_cache,
         ),
     )
 

@@ -93,6 +93,7 @@ def funnel_request(
     where: str | None,
     limit: int,
     include_duplicates: bool,
+    restore_hot: bool,
     allow_partial: bool,
     no_cache: bool,
     explain_user: str | None,
@@ -126,7 +127,10 @@ def funnel_request(
         where=where or "",
         limit=limit,
         options=query_pb2.QueryOptions(
-            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
+            allow_partial=allow_partial,
+            no_cache=no_cache,
         ),
         explain_user=explain_user or "",
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from evenshard.api.v1 import admin_pb2, common_pb2, counter_pb2, debug_pb2
 from evenshard.hotkeys.diagnosis import KeyLoad, ShardLoad, diagnose
-from evenshard.wire.slow_queries import group_document
+from evenshard.wire.slow_queries import group_document, slow_query_document
 
 COUNTED_KEYS_MIN: Final = 100
 """So many are asked for, however few are shown: what is hot now need not be what was counted most."""
@@ -51,9 +51,10 @@ def _maybe(message: Any, name: str) -> Any:
     return None if field.has_presence and not message.HasField(name) else getattr(message, name)
 
 
-def slow_queries_document(answer: debug_pb2.ListSlowQueriesResponse) -> dict[str, Any]:
-    """Groups of shards, and of whole queries by gateway."""
+def slow_queries_document(answer: debug_pb2.ListSlowQueriesResponse, *, each: bool = False) -> dict[str, Any]:
+    """Groups of shards, and of whole queries by gateway; with ``each`` the queries besides, the newest first."""
     return {
+        **({"each": [slow_query_document(query) for query in answer.queries]} if each else {}),
         "queries": [group_document(each, "shard") for each in answer.shards],
         "gateways": [group_document(each, "gateway") for each in answer.gateways],
         "missing": list(answer.missing),

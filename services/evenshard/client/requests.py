@@ -26,6 +26,7 @@ def segmentation_request(
     where: str | None,
     limit: int,
     include_duplicates: bool,
+    restore_hot: bool,
     allow_partial: bool,
     no_cache: bool,
 ) -> query_pb2.QuerySegmentationRequest:
@@ -41,7 +42,10 @@ def segmentation_request(
         by=names(by),
         limit=limit,
         options=query_pb2.QueryOptions(
-            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
+            allow_partial=allow_partial,
+            no_cache=no_cache,
         ),
     )
 

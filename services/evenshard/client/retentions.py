@@ -100,6 +100,7 @@ def retention_request(
     where: str | None,
     limit: int,
     include_duplicates: bool,
+    restore_hot: bool,
     allow_partial: bool,
     no_cache: bool,
 ) -> query_pb2.QueryRetentionRequest:
@@ -119,7 +120,10 @@ def retention_request(
         where=where or "",
         limit=limit,
         options=query_pb2.QueryOptions(
-            include_duplicates=include_duplicates, allow_partial=allow_partial, no_cache=no_cache
+            include_duplicates=include_duplicates,
+            restore_hot=restore_hot,
+            allow_partial=allow_partial,
+            no_cache=no_cache,
         ),
         **returning,
     )

@@ -19,11 +19,10 @@ import pyarrow as pa
 from opentelemetry import metrics
 
 from evenshard.client.batches import Batch
-from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.hotkeys.key_latencies import Key, KeyLatencies, SlowKey
-from evenshard.runtime.metrics import OTLP_VARIABLES
 
 EXPORT_EVERY_S: Final = 60.0
+OTLP_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 METRIC: Final = "evenshard.client.slow_key.p99"
 _METER: Final = "evenshard"
 
@@ -84,6 +83,10 @@ class Sampling:
 
 def observations(slow: Sequence[SlowKey]) -> list[metrics.Observation]:
     """The p99 of each slow key, with the median of all keys beside it."""
+    if not slow:
+        return []
+    from evenshard.events.hashing import SLOT_SHIFT, hash_of  # kernels: half a second, which few clients need
+
     found = []
     for each in slow:
         hashed = hash_of(each.distinct_id)

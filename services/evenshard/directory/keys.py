@@ -18,6 +18,10 @@ OPERATIONS = ROOT + "operations/"
 """One key an operation: ``Operation.to_json``."""
 USERS = ROOT + "operation-users/"
 """One key an operation that deletes users, until it has ended: ``Users.to_json``."""
+REPAIRS = ROOT + "repairs/"
+"""One key an operation that repairs a hot key, or undoes that: ``Repair.to_json``; as long as its operation."""
+REPAIRING = ROOT + "repairing/"
+"""One key a distinct_id that is being repaired: the operation."""
 FORGOTTEN = ROOT + "forgotten/"
 """One key an operation whose users are hidden everywhere, with a lease: ``Users.to_json``."""
 BLOCKED = ROOT + "blocked/"
@@ -51,6 +55,14 @@ def operation_key(operation: OperationId) -> str:
 
 def users_key(operation: OperationId) -> str:
     return USERS + operation
+
+
+def repair_key(operation: OperationId) -> str:
+    return REPAIRS + operation
+
+
+def repairing_key(tenant: TenantId, distinct_id: str) -> str:
+    return f"{REPAIRING}{tenant}/{quote(distinct_id, safe='')}"
 
 
 def forgotten_key(operation: OperationId) -> str:

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, assert_never, get_args
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
+"""2: it may be paused, and of a kind that version 1 does not know; others are still written as version 1."""
 UNFINISHED_MAX: Final = 1000
 """Of a tenant; more are refused until some have ended."""
 FINISHED_MAX: Final = 1000
@@ -20,9 +21,9 @@ FINISHED_MAX: Final = 1000
 FINISHED_KEPT_MS: Final = 30 * 86_400_000
 """How long one that has ended is kept."""
 
-Kind = Literal["delete-users"]
+Kind = Literal["delete-users", "repair", "repair-undo"]
 State = Literal["planned", "running", "complete", "cancelled", "failed"]
-Effect = Literal["start", "hide", "purge"]
+Effect = Literal["start", "hide", "purge", "repair"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
 
@@ -65,24 +66,61 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """Plan and outcome were compared."""
+
+    differences: tuple[str, ...] = ()
+    """None: they are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All of it is done."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """It was given up before it changed anything; what it had prepared is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """It is to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """It may go on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """It can never be done."""
 
     error: str
 
 
-Signal = Started | Cancelled | Hidden | Noted | Purged | Failed
+Signal = Started | Cancelled | Hidden | Noted | Purged | Done | Dropped | Paused | Resumed | Failed
 
 TRANSITIONS: Final[Mapping[tuple[State, type[Signal]], State]] = {
     ("planned", Started): "running",
     ("planned", Cancelled): "cancelled",
+    ("planned", Paused): "planned",
+    ("planned", Resumed): "planned",
     ("planned", Failed): "failed",
     ("running", Noted): "running",
     ("running", Hidden): "running",
     ("running", Purged): "complete",
+    ("running", Done): "complete",
+    ("running", Dropped): "cancelled",
+    ("running", Paused): "running",
+    ("running", Resumed): "running",
     ("running", Failed): "failed",
 }
 """The state after a signal; a pair that is not here is refused."""
+_SINCE_2: Final = frozenset(["paused", "bytes_total"])
 ENDED: Final[frozenset[State]] = frozenset(STATES) - {state for state, _ in TRANSITIONS}
 
 
@@ -94,7 +132,7 @@ class Operation:
     kind: Kind
     tenant: TenantId
     users: int
-    """How many it deletes; who they are stands in a key of its own, which goes when the operation has ended."""
+    """How many it is about; who they are stands in a key of its own, which for deletions goes when it has ended."""
     requested_by: str
     """The principal."""
     created_ms: int
@@ -110,6 +148,9 @@ class Operation:
     rows_total: int = 0
     error: str = ""
     """Why it failed, or what it waits for; empty: nothing."""
+    paused: bool = False
+    bytes_total: int = 0
+    """Of the rows that it is about."""
 
     @property
     def ended(self) -> bool:
@@ -117,7 +158,11 @@ class Operation:
         return self.state in ENDED
 
     def to_json(self) -> bytes:
-        return json.dumps({"version": RECORD_VERSION, **asdict(self)}).encode()
+        record = asdict(self)
+        if self.kind == "delete-users" and not self.paused:
+            record = {name: value for name, value in record.items() if name not in _SINCE_2}
+            return json.dumps({"version": 1, **record}).encode()
+        return json.dumps({"version": RECORD_VERSION, **record}).encode()
 
     @staticmethod
     def from_json(data: bytes) -> "Operation":
@@ -136,11 +181,13 @@ def operation_id(created_ms: int, chance: str) -> OperationId:
 
 
 def next_effect(operation: Operation) -> Effect | None:
-    """What its driver does now; None: it has ended."""
-    if operation.ended:
+    """What its driver does now; None: it has ended, or waits to be resumed."""
+    if operation.ended or operation.paused:
         return None
     if operation.state == "planned":
         return "start"
+    if operation.kind != "delete-users":
+        return "repair"
     return "hide" if operation.hidden_ms is None else "purge"
 
 
@@ -151,8 +198,13 @@ def after(operation: Operation, signal: Signal, now_ms: int, nonce: str) -> Oper
         raise refused(operation, type(signal).__name__.lower())
     changed = replace(operation, state=state, changed_ms=now_ms, nonce=nonce)
     match signal:
-        case Started() | Cancelled():
-            return changed
+        case Started() | Cancelled() | Dropped():
+            return replace(changed, shards_left=(), error="")
+        case Paused() | Resumed():
+            return replace(changed, paused=isinstance(signal, Paused))
+        case Done(rows):
+            total = max(rows, changed.rows_total)
+            return replace(changed, rows_done=total, rows_total=total, shards_left=(), error="")
         case Hidden(rows):
             return replace(changed, hidden_ms=now_ms, rows_total=max(rows, 0), shards_left=(), error="")
         case Noted(error, shards_left, rows_done, rows_total):

@@ -1,7 +1,7 @@
 """A placement maps a tenant's 4,096 slots to shards, in ranges, at an epoch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -56,19 +56,32 @@ class Placement:
     @cached_property
     def shard_of_slot(self) -> npt.NDArray[np.int32]:
         """For each slot the index into ``shards``; int32[4096]."""
+        return self._table(self.slots)
+
+    @cached_property
+    def shard_of_overflow_slot(self) -> npt.NDArray[np.int32]:
+        """The same for slots of the overflow, where there is one."""
+        return self._table(self.overflow)
+
+    def _table(self, ranges: Sequence[SlotRange]) -> npt.NDArray[np.int32]:
         index = {shard: number for number, shard in enumerate(self.shards)}
         table = np.empty(SLOT_COUNT, np.int32)
-        for piece in self.slots:
+        for piece in ranges:
             table[piece.first : piece.last + 1] = index[piece.shard]
         return table
 
     def owned_by(self, shard: ShardId) -> npt.NDArray[np.bool_]:
         """For each slot whether ``shard`` owns it; bool[4096]."""
-        owned = np.zeros(SLOT_COUNT, np.bool_)
-        for piece in self.slots:
-            if piece.shard == shard:
-                owned[piece.first : piece.last + 1] = True
-        return owned
+        return _slots_of(self.slots, shard)
+
+    def taken_by(self, shard: ShardId) -> npt.NDArray[np.bool_]:
+        """For each slot whether ``shard`` takes rows in it that no hot key has: bool[4096]."""
+        anywhere = self.key != "user" and shard in self.shards
+        return np.ones(SLOT_COUNT, np.bool_) if anywhere else self.owned_by(shard)
+
+    def overflow_of(self, shard: ShardId) -> npt.NDArray[np.bool_] | None:
+        """For each slot of an identity whether rows of hot keys in it are at ``shard``: bool[4096]; None: none are."""
+        return _slots_of(self.overflow, shard) if shard in self.overflow_shards else None
 
     def held_by(self, shard: ShardId) -> npt.NDArray[np.bool_]:
         """For each slot of a user's id whether ``shard`` may hold rows of it; bool[4096]."""
@@ -87,6 +100,14 @@ class Placement:
         return (home, *(shard for shard in self.shards if shard in self.overflow_shards and shard != home))
 
 
+def _slots_of(ranges: Sequence[SlotRange], shard: ShardId) -> npt.NDArray[np.bool_]:
+    found = np.zeros(SLOT_COUNT, np.bool_)
+    for piece in ranges:
+        if piece.shard == shard:
+            found[piece.first : piece.last + 1] = True
+    return found
+
+
 def _check_whole(slots: Sequence[SlotRange]) -> None:
     expected = 0
     for piece in slots:
@@ -100,12 +121,23 @@ def _check_whole(slots: Sequence[SlotRange]) -> None:
 FIRST_EPOCH = Epoch(1)
 
 
+OVERFLOW_SHARDS_MAX = 8
+
+
 def even_placement(shards: Sequence[ShardId], epoch: Epoch = FIRST_EPOCH) -> Placement:
     """All slots split evenly over ``shards`` in their order: what a new tenant gets."""
+    return Placement(epoch, _even(shards))
+
+
+def with_overflow(placement: Placement, tenant: str, writable: Sequence[ShardId]) -> Placement:
+    """The next placement, with an overflow over the writable shards, evenly: what a tenant gets when its first key
+    becomes hot. Of more than ``OVERFLOW_SHARDS_MAX`` some, others for each tenant, which do not depend on the rest."""
+    chosen = sorted(writable, key=lambda shard: hash_of(f"{tenant}/{shard}"))[:OVERFLOW_SHARDS_MAX]
+    return replace(placement, epoch=Epoch(placement.epoch + 1), overflow=_even(sorted(chosen)))
+
+
+def _even(shards: Sequence[ShardId]) -> tuple[SlotRange, ...]:
     if not shards:
         raise ValueError("a placement needs at least one shard")
     bounds = [SLOT_COUNT * number // len(shards) for number in range(len(shards) + 1)]
-    return Placement(
-        epoch,
-        tuple(SlotRange(bounds[i], bounds[i + 1] - 1, shard) for i, shard in enumerate(shards)),
-    )
+    return tuple(SlotRange(bounds[i], bounds[i + 1] - 1, shard) for i, shard in enumerate(shards))

@@ -11,9 +11,11 @@ from evenshard.directory.report_sink import check_reports
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
+"""Of records that name repairs, whose shards must have let them come true."""
+VERSION_SPLIT = 2
 """Of records whose placement may split users; all others are still written as version 1, which lacks that."""
-HotKeyMode = Literal["rewrite", "observe"]
+HotKeyMode = Literal["rewrite", "salt", "observe"]
 HOT_KEY_MODES: tuple[HotKeyMode, ...] = get_args(HotKeyMode)
 HOT_KEY_THRESHOLD = 100_000
 HOT_KEY_THRESHOLD_MAX = 2**53
@@ -43,7 +45,8 @@ class TenantSettings:
     hot_key_threshold: int = HOT_KEY_THRESHOLD
     """Stored, non-duplicate events of one distinct_id and UTC date that stay as they are; the next ones are hot."""
     hot_key_mode: HotKeyMode = "rewrite"
-    """What becomes of hot events: ``observe``, nothing."""
+    """What becomes of hot events: ``rewrite``, they are spread and shown as others; ``salt``, only spread; ``observe``,
+    nothing."""
     retention_days: int = 0
     """Events from before the UTC day so many days ago are hidden, then removed; 0: they stay for ever."""
     events_per_second: int = 0
@@ -61,8 +64,7 @@ class TenantSettings:
         if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
             raise _wrong("hot_key_threshold", f"{self.hot_key_threshold} is not between 1 and {HOT_KEY_THRESHOLD_MAX}")
         if self.hot_key_mode not in HOT_KEY_MODES:
-            later = {"salt": " (not delivered yet)"}.get(self.hot_key_mode, "")
-            raise _wrong("hot_key_mode", f"{self.hot_key_mode!r}{later} is none of {', '.join(HOT_KEY_MODES)}")
+            raise _wrong("hot_key_mode", f"{self.hot_key_mode!r} is none of {', '.join(HOT_KEY_MODES)}")
         for name, value, value_max in (
             ("retention_days", self.retention_days, RETENTION_DAYS_MAX),
             ("events_per_second", self.events_per_second, RATE_MAX),
@@ -91,13 +93,15 @@ class Tenant:
     placement: Placement
     nonce: str
     """Written anew by each change, so that a writer whose reply was lost recognises its own record."""
+    repairs: tuple[str, ...] = ()
+    """Operations that have come true with this epoch or one before, and not known to have on every shard yet."""
 
     def to_json(self) -> bytes:
         splits = {"overflow": _ranges(self.placement.overflow), "key": self.placement.key}
         whole = splits == {"overflow": [], "key": "user"}
         return json.dumps(
             {
-                "version": 1 if whole else RECORD_VERSION,
+                "version": RECORD_VERSION if self.repairs else 1 if whole else VERSION_SPLIT,
                 "name": self.name,
                 "nonce": self.nonce,
                 "timezone": self.settings.timezone,
@@ -112,6 +116,7 @@ class Tenant:
                 "epoch": self.placement.epoch,
                 "slots": _ranges(self.placement.slots),
                 **({} if whole else splits),
+                **({"repairs": self.repairs} if self.repairs else {}),
             }
         ).encode()
 
@@ -145,6 +150,7 @@ class Tenant:
                 cast(Key, record.get("key", "user")),
             ),
             record["nonce"],
+            tuple(record.get("repairs", ())),
         )
 
 

@@ -284,6 +284,20 @@ def identity_hashes(
     return identity
 
 
+def spread_hashes(tenant: str, batch: EventBatch, placement: UInt64) -> UInt64:
+    """Where events of hot keys are placed: the identity hash of each, a missing insert_id hashing as empty.
+    ``placement``: of each its user's, as ``hash_events`` gives it; nobody is anonymous."""
+    record = batch.record
+    return identity_hashes(
+        tenant,
+        record.column("event"),
+        placement,
+        np.zeros(batch.rows, np.bool_),
+        record.column("time").to_numpy(),
+        record.column("insert_id").fill_null(""),
+    )
+
+
 def slots_of(placement: UInt64) -> npt.NDArray[np.int64]:
     """The slot (0 to 4,095) of each placement hash."""
     return (placement >> np.uint64(SLOT_SHIFT)).astype(np.int64)

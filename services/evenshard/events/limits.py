@@ -33,7 +33,9 @@ ORIGINAL_EVENT = "mp_original_event_name"
 """The property that then holds their name."""
 ORIGINAL_ID = "mp_original_distinct_id"
 """The property that then holds their distinct_id."""
-RESERVED_EVENTS = (HOT_EVENT, "$hotshard_record")
+RECORD_EVENT = "$hotshard_record"
+"""The audit event of a key that became hot; only who names it meets it."""
+RESERVED_EVENTS = (HOT_EVENT, RECORD_EVENT)
 """Names only this service writes."""
 
 PLACEHOLDER_IDS = (

@@ -139,7 +139,8 @@ def properties_json(record: pa.RecordBatch) -> pa.StringArray:
     return pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(members, 1), "}", "")
 
 
-def _encode(record: pa.RecordBatch, tenant: str | None, mark_duplicates: bool) -> bytes:
+def lines_of(record: pa.RecordBatch, tenant: str | None = None, *, mark_duplicates: bool = False) -> pa.StringArray:
+    """The line of each of at most ``ROWS_AT_ONCE`` rows."""
     start = "{" if tenant is None else f'{{"tenant":{orjson.dumps(tenant).decode()},'
     pieces = [
         start + '"event":',
@@ -152,7 +153,11 @@ def _encode(record: pa.RecordBatch, tenant: str | None, mark_duplicates: bool) -
         *_property_members(record),
         pc.if_else(record.column(DUPLICATE), '},"duplicate":true}\n', "}}\n") if mark_duplicates else "}}\n",
     ]
-    lines = pc.binary_join_element_wise(*pieces, "", null_handling="skip")
+    return pc.binary_join_element_wise(*pieces, "", null_handling="skip")
+
+
+def _encode(record: pa.RecordBatch, tenant: str | None, mark_duplicates: bool) -> bytes:
+    lines = lines_of(record, tenant, mark_duplicates=mark_duplicates)
     offsets = np.frombuffer(lines.buffers()[1], np.int32)
     first, end = int(offsets[lines.offset]), int(offsets[lines.offset + len(lines)])
     result: bytes = lines.buffers()[2].slice(first, end - first).to_pybytes()

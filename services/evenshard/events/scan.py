@@ -19,7 +19,7 @@ HOT = "hot"
 """bool, never null: stored after its key became hot; it is shown rewritten."""
 PLACEMENT_HASH = "placement_hash"
 """uint64, never null."""
-SHOWN_NEEDS = ("event", "distinct_id", HOT)
+SHOWN_NEEDS = ("event", "distinct_id", "time", HOT)
 """What showing hot rows needs of them, besides what is asked for."""
 
 

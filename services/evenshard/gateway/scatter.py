@@ -17,6 +17,7 @@ from evenshard.ports.peers import Peers
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.reunion import untold
+from evenshard.queries.scan_plans import as_it_came
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.query import scan_request, scan_stats_of
@@ -84,6 +85,8 @@ class Terms:
     """What is known from a query before need not be computed again."""
     spent: Spent = field(default_factory=Spent)
     """Rises as shards answer."""
+    restore_hot: bool = False
+    """As if no hot event had been rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,8 @@ class Scatter:
         says is wrong with the scan.
         """
         given, scan = scan, await self._cohorts.complete(tenant, scan)
+        if terms.restore_hot:
+            scan = as_it_came(scan)
         told: Told = dict.fromkeys(sorted(tenant.placement.shards if only is None else only), ())
         question = (tenant.name, tenant.placement.epoch, scan, *told)
         told = (self._known.told(question) if terms.use_cache else None) or told
@@ -197,7 +202,7 @@ class Scatter:
                 f"asked {SPLIT_ROUNDS_MAX} times, and each time more users had rows that are not at their home",
             )
         tags = tuple(answer.partial.tag for answer in answers)
-        if scan != given and all(tags):  # whom cohorts mean is not said by the question
+        if scan != given and all(tags):  # whom cohorts mean, and how hot events are shown, is not said by the question
             tags = (*tags, scan.decode())
         tags = tags if terms.use_cache and all(tags) and not missing else ()
         tables, stats = [answer.partial.table for answer in answers], [answer.partial.stats for answer in answers]

@@ -30,7 +30,6 @@ from evenshard.wire.query import (
     Account,
     export_query_of,
     loss_warnings,
-    refuse_undelivered,
     segmentation_query_of,
     segmentation_response,
 )
@@ -119,9 +118,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, kind) as span, self._slowness.noting(request, kind) as asked:
             refuse_unknown(request)
-            refuse_undelivered(request.options)
             query = read(request)
-            terms = Terms(self._deadline(), request.options.allow_partial, not request.options.no_cache)
+            options = request.options
+            terms = Terms(
+                self._deadline(), options.allow_partial, not options.no_cache, restore_hot=options.restore_hot
+            )
 
             async def work() -> tuple[_AnAnswer, Spent]:
                 return await answer(self._scatter, request.tenant, query, terms), terms.spent

@@ -149,7 +149,7 @@ def _key_advice(key: KeyLoad, dimension: Dimension) -> str:
         case "observe":
             return (
                 "its mark says observe, and keeps that for its day: let the tenant spread the keys of other days "
-                f"(evenshard admin set-tenant {key.tenant} --hot-key-mode rewrite), and stop what sends it"
+                f"(evenshard admin set-tenant {key.tenant} --hot-key-mode salt), and stop what sends it"
             )
         case "":
             return (

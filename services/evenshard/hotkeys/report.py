@@ -68,10 +68,10 @@ class HotKeyReport:
 
 
 def is_of(mark: MarkedKey, days: Days) -> bool:
-    """Whether a key became hot within the days: by when it crossed; where that is not known, by its own day."""
-    if not mark.made_ms:
-        return days.first <= mark.day <= days.last
-    return day_start_ms(days.first) <= mark.made_ms < day_start_ms(days.last) + _MS_A_DAY
+    """Whether a key became hot within the days, or is of one of them: old events make keys of old days hot now, and who
+    asks for those days looks for them there."""
+    crossed = day_start_ms(days.first) <= mark.made_ms < day_start_ms(days.last) + _MS_A_DAY
+    return crossed or days.first <= mark.day <= days.last
 
 
 def day_start_ms(day: date) -> int:
@@ -85,9 +85,8 @@ def keys_of(
     """The keys of a report with their marks, and how many are left out for want of room: of so many days at most, the
     newest. ``marks``: all of the tenant; ``remediated``: keys of the days that have rewritten events, which may have
     come as such and have no mark."""
-    marked = {(mark.distinct_id, mark.day): mark for mark in marks}
-    found: dict[Key, MarkedKey | None] = {key: mark for key, mark in marked.items() if is_of(mark, days)}
-    found |= {key: None for key in remediated if key not in marked}
+    found: dict[Key, MarkedKey | None] = dict.fromkeys(remediated)
+    found |= {(mark.distinct_id, mark.day): mark for mark in marks if is_of(mark, days)}
     counted = set(sorted({day for _, day in found}, reverse=True)[:DAYS_MAX])
     kept = {key: found[key] for key in sorted(found, key=lambda key: (key[1], key[0])) if key[1] in counted}
     return kept, len(found) - len(kept)
@@ -139,7 +138,7 @@ def advice(tenant: str, distinct_id: str, day: date, mode: str, found: Sequence[
             return f"{fix}; its events are spread over the shards and answers are whole, so nothing else is urgent"
     return (
         f"{fix}; nothing was done with its events (observe), so its shard carries them all: evenshard admin set-tenant "
-        f"{tenant} --hot-key-mode rewrite spreads those of keys that are not marked yet"
+        f"{tenant} --hot-key-mode salt (or rewrite) spreads those of keys that are not marked yet"
     )
 
 

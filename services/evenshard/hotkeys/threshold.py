@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from evenshard.events.hashing import UInt64, hash_of, string_buffers
 from evenshard.hotkeys.aggregate import DAY_MS, CountedKeys, aggregate
-from evenshard.hotkeys.marks import HotKey, Mode, Rule
+from evenshard.hotkeys.marks import HotKey, Mark, Rule
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
 from evenshard.hotkeys.watched import WatchedKeys
 from evenshard.ids import TenantId
@@ -34,7 +34,7 @@ _NOBODY: frozenset[int] = frozenset()
 NEEDLESS_MIN = 64
 NEEDLESS_PART = 4
 """So many watched keys that need no watch, and a share of all: then the watched ones are gathered anew."""
-_HOT, _CROSSING = 1, 2
+_HOT, _CROSSING, _SPREAD = 1, 2, 4
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +70,9 @@ class Decision:
     """What becomes of a batch; one entry a row."""
 
     hot: Bools
-    """Stored as hot."""
+    """Stored as hot: shown rewritten."""
+    spread: Bools
+    """Of keys that were handed over: they go by their identity."""
     crossing: Bools
     """Beyond the threshold of a key that has no mark: the first of them that is stored as new makes it hot."""
     key_of_row: Int32
@@ -104,7 +106,8 @@ class KeyWatch:
         self._pending: dict[int, Rows] = {}
         self._entered = 0
         self._known: dict[HotKey, int] = {}
-        self._marks: dict[HotKey, Mode] = {}
+        self._marks: dict[HotKey, int] = {}
+        """What becomes of rows of keys that have a mark."""
         self._dropped = WatchedKeys()
         """Near keys whose count is forgotten: it must be asked for before anything is decided about them."""
         self._needless = 0
@@ -158,6 +161,7 @@ class KeyWatch:
         total = len(suspects.keys)
         room, effect = np.zeros(total, np.int64), np.zeros(total, np.uint8)
         counts = np.zeros(total, np.int64)
+        # Rows beyond the threshold go to the home still, as long as it takes them: what is new is known only then.
         fresh = _CROSSING | (_HOT if rule.mode == "rewrite" else 0)
         with self._lock:
             # Before anything is learned, which may forget what is known of the very keys to decide about.
@@ -167,7 +171,7 @@ class KeyWatch:
             for number, key in enumerate(suspects.keys):
                 mark = self._marks.get(key)
                 if mark is not None:
-                    effect[number] = _HOT if mark == "rewrite" else 0
+                    effect[number] = mark
                     continue
                 count = known[key] + pending.get(key, 0)
                 room[number], effect[number], counts[number] = rule.threshold - count, fresh, count
@@ -175,8 +179,24 @@ class KeyWatch:
         _decide(suspects.counted.key_of_row, room, effect, flags)
         counts += suspects.counted.record.column("count").to_numpy()
         return Decision(
-            (flags & _HOT) != 0, (flags & _CROSSING) != 0, suspects.counted.key_of_row, suspects.keys, counts, rule
+            (flags & _HOT) != 0,
+            (flags & _SPREAD) != 0,
+            (flags & _CROSSING) != 0,
+            suspects.counted.key_of_row,
+            suspects.keys,
+            counts,
+            rule,
         )
+
+    def spread_among(
+        self, tenant: TenantId, distinct_ids: pa.StringArray, times: Int64, hashes: UInt64, chosen: Bools
+    ) -> Bools:
+        """Which of the ``chosen`` rows, which are not decided about, are of keys that were handed over."""
+        counted = aggregate(distinct_ids, times, hashes, chosen)
+        with self._lock:
+            spread = [self._marks.get(key, 0) & _SPREAD != 0 for key in _keys(tenant, counted.record)]
+        found: Bools = np.array([*spread, False], np.bool_)[counted.key_of_row]  # -1: the last one
+        return found
 
     def acknowledge(self, rows: Rows, at: Int64 | slice, distinct_ids: pa.StringArray, new: Bools) -> Rows:
         """Shards stored some of ``rows``, ``new`` ones and duplicates: the new ones as rows of their own, which count
@@ -230,14 +250,23 @@ class KeyWatch:
                     self._sketch.leave(rows.buckets, gone)
                     rows.counted[gone] = False
 
-    def mark(self, key: HotKey, mode: Mode) -> bool:
-        """The key is hot. False: it was."""
+    def mark(self, key: HotKey, mark: Mark) -> None:
+        """The key is hot, and this is its mark now."""
         with self._lock:
-            known = self._marks.get(key)
-            self._marks[key] = mode
-            self._known.pop(key, None)
-            self._sketch.watch([key])
-            return known is None
+            self._mark(key, mark)
+
+    def cross(self, key: HotKey, mark: Mark) -> bool:
+        """The key is hot, and this is to be its mark. False: it has one, which stays."""
+        with self._lock:
+            if key in self._marks:
+                return False
+            self._mark(key, mark)
+            return True
+
+    def _mark(self, key: HotKey, mark: Mark) -> None:
+        self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
+        self._known.pop(key, None)
+        self._sketch.watch([key])
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""

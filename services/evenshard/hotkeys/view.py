@@ -2,9 +2,12 @@
 
 A hot row's event is ``HOT_EVENT``, its distinct_id empty, and its originals are the two string properties
 ``ORIGINAL_EVENT`` and ``ORIGINAL_ID``; what the event itself had under these names gives way. All else is as stored.
+Rows of keys that were restored are shown as themselves, and so are all to who asks for that. Audit events of keys,
+which are flagged as hot too, are shown to who names them, and to nobody else.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.batch import PROPERTY_TYPES, REST, property_column
-from evenshard.events.limits import HOT_EVENT, ORIGINAL_EVENT, ORIGINAL_ID
+from evenshard.events.limits import HOT_EVENT, ORIGINAL_EVENT, ORIGINAL_ID, RECORD_EVENT
 from evenshard.events.remediated import plain, without_originals
-from evenshard.events.scan import DUPLICATE, HOT, ScannedRows
+from evenshard.events.scan import DUPLICATE, HOT, SHOWN_NEEDS, ScannedRows
+from evenshard.hotkeys.restored import NOTHING_RESTORED, Restored
 
 Bools = npt.NDArray[np.bool_]
 
@@ -30,14 +34,18 @@ class View:
         events: Sequence[str] = (),
         ranges_ms: Sequence[tuple[int, int]] = (),
         skip_duplicates: bool = True,
+        restored: Restored | None = NOTHING_RESTORED,
     ) -> None:
         """``fields`` and ``properties``: what the scan asked for, None for all. Counted are rows of any of ``events``
-        (none: of any), within half-open ``ranges_ms``, which need ``time`` among the fields."""
+        (none: of any), within half-open ``ranges_ms``. ``restored``: keys whose rows are shown as themselves; None: all
+        are."""
         self._fields = frozenset(fields)
         self._properties = None if properties is None else frozenset(properties)
         self._events = tuple(events)
         self._ranges_ms = tuple(ranges_ms)
         self._skip_duplicates = skip_duplicates
+        self._restored = restored
+        self._shows_records = RECORD_EVENT in events
         self.rewritten = 0
         """Rows counted so far."""
 
@@ -47,6 +55,16 @@ class View:
         if HOT not in record.schema.names:
             return some
         hot = record.column(HOT).to_numpy(zero_copy_only=False)
+        if hot.any():
+            records = hot & _is_record(record.column("event"))
+            if records.any():
+                hot = hot & ~records
+                if not self._shows_records:
+                    record, hot = record.filter(pa.array(~records)), hot[~records]
+            if self._restored is None:
+                hot = np.zeros(hot.size, np.bool_)
+            elif self._restored and hot.any():
+                hot = hot & ~self._restored.rows(record.column("distinct_id"), record.column("time").to_numpy())
         columns = dict(zip(record.schema.names, record.columns, strict=True))
         if hot.any():
             self._count(record, hot)
@@ -55,7 +73,7 @@ class View:
         return ScannedRows(pa.RecordBatch.from_pydict(shown), some.indexed, some.bytes_read)
 
     def _is_extra(self, name: str) -> bool:
-        return name in ("event", "distinct_id", HOT) and name not in self._fields
+        return name in SHOWN_NEEDS and name not in self._fields
 
     def _count(self, record: pa.RecordBatch, hot: Bools) -> None:
         counted = hot
@@ -79,6 +97,17 @@ class View:
         columns["event"] = _replaced(events, hot, HOT_EVENT)
         columns["distinct_id"] = _replaced(ids, hot, "")
         return columns
+
+
+_RECORDS: Final = pa.array([RECORD_EVENT])
+
+
+def _is_record(events: pa.Array) -> Bools:
+    """Which rows are audit events; mostly seen by the distinct names alone."""
+    if pa.types.is_dictionary(events.type) and not pc.is_in(_RECORDS, value_set=events.dictionary)[0].as_py():
+        return np.zeros(len(events), np.bool_)
+    found: Bools = pc.equal(plain(events), RECORD_EVENT).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _with_property(

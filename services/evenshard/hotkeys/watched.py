@@ -7,11 +7,16 @@ not in a few nanoseconds, however many there are.
 from collections.abc import Collection
 
 import numpy as np
+import numpy.typing as npt
 
 from evenshard.events.hashing import UInt64, hash_of
-from evenshard.hotkeys.aggregate import MIX, key_hash
+from evenshard.hotkeys.aggregate import DAY_MS, MIX, key_hash
 from evenshard.hotkeys.marks import HotKey
+from evenshard.ids import TenantId
 from evenshard.kernels import kernel, view
+
+Bools = npt.NDArray[np.bool_]
+Int64 = npt.NDArray[np.int64]
 
 _EMPTY = np.uint64(0)
 _SLOTS_MIN = 16
@@ -40,6 +45,12 @@ def holds(slots, value):  # type: ignore[no-untyped-def]
 def _held(slots, values, held):  # type: ignore[no-untyped-def]
     for i in range(values.size):
         held[i] = holds(slots, values[i])
+
+
+@kernel(f"void(uint64[::1], uint64, {view('uint64')}, {view('int64')}, boolean[::1])")
+def _held_rows(slots, salt, placement, times, held):  # type: ignore[no-untyped-def]
+    for row in range(times.size):
+        held[row] = holds(slots, watch_hash(placement[row], salt, times[row] // DAY_MS))
 
 
 @kernel(f"int64(uint64[::1], {view('uint64')})")
@@ -89,6 +100,12 @@ class WatchedKeys:
             self.slots = np.zeros(1 << (needed - 1).bit_length(), np.uint64)
             self.used = _insert(self.slots, old)
         self.used += _insert(self.slots, hashes)
+
+    def rows_of(self, tenant: TenantId, placement: UInt64, times: Int64) -> Bools:
+        """For each row, by its user's hash and its time, whether its key was added."""
+        held = np.empty(times.size, np.bool_)
+        _held_rows(self.slots, np.uint64(hash_of(tenant)), placement, times, held)
+        return held
 
     def holds_of(self, keys: Collection[HotKey]) -> frozenset[int]:
         """The numbers of those keys that were added."""

@@ -1,7 +1,8 @@
 """Exports: the question, the cursor to go on from, and the merge of sorted streams, window by window.
 
-Rows are ordered by (time, distinct_id, event, insert_id), bytewise, a missing insert_id first. Rows that agree in all
-four are of one shard, and keep the order in which it gives them.
+Rows are ordered by (time, distinct_id, event, insert_id), bytewise, a missing insert_id first. Of rows that agree in
+all four the original comes first; copies of a hot event may be of several shards, and keep the order in which each
+gives them.
 """
 
 import base64
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.events.hashing import hash_of
 from evenshard.events.properties import concat
+from evenshard.events.scan import DUPLICATE
 from evenshard.queries.plan import SegmentationScan
 
 Format = Literal["ndjson", "arrow"]
@@ -39,16 +41,26 @@ class ExportQuery:
     events: tuple[str, ...]
     format: Format
     include_duplicates: bool
+    restore_hot: bool = False
+    """Hot events as they came."""
 
     def fingerprint(self) -> int:
         """What a cursor is bound to: everything but the format."""
-        return hash_of(
-            orjson.dumps([self.tenant, self.start_ms, self.end_ms, self.events, self.include_duplicates]).decode()
-        )
+        bound: list[object] = [self.tenant, self.start_ms, self.end_ms, self.events, self.include_duplicates]
+        if self.restore_hot:
+            bound.append("restore_hot")
+        return hash_of(orjson.dumps(bound).decode())
 
 
 def export_query(
-    *, tenant: str, start_ms: int, end_ms: int, events: Sequence[str], output: str, include_duplicates: bool
+    *,
+    tenant: str,
+    start_ms: int,
+    end_ms: int,
+    events: Sequence[str],
+    output: str,
+    include_duplicates: bool,
+    restore_hot: bool = False,
 ) -> ExportQuery:
     """Checks an export; an empty output is ndjson. Raises ``RANGE_INVALID`` or ``QUERY_INVALID``, naming the field."""
     if start_ms > end_ms:
@@ -59,7 +71,8 @@ def export_query(
         raise EvenshardError("QUERY_INVALID", f"events: {problem}", fields=(FieldFault("events", problem),))
     match output or "ndjson":
         case "ndjson" | "arrow" as known:
-            return ExportQuery(tenant, start_ms, end_ms, tuple(dict.fromkeys(events)), known, include_duplicates)
+            names = tuple(dict.fromkeys(events))
+            return ExportQuery(tenant, start_ms, end_ms, names, known, include_duplicates, restore_hot)
     problem = f"{output!r} is none of ndjson, arrow"
     raise EvenshardError("QUERY_INVALID", f"format: {problem}", fields=(FieldFault("format", problem),))
 
@@ -162,12 +175,12 @@ def next_window(heads: Sequence[pa.RecordBatch]) -> tuple[pa.RecordBatch, list[p
 
 
 def _merged(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Batches of different columns as one, sorted."""
+    """Batches of different columns as one, sorted; copies behind their original, whichever shards have them."""
     rows = concat(parts)
     keys = [rows.column("time"), rows.column("distinct_id"), rows.column("event").cast(pa.utf8())]
     order = pc.sort_indices(
-        pa.table([*keys, rows.column("insert_id")], names=["0", "1", "2", "3"]),
-        sort_keys=[(name, "ascending", "at_start") for name in "0123"],
+        pa.table([*keys, rows.column("insert_id"), rows.column(DUPLICATE)], names=["0", "1", "2", "3", "4"]),
+        sort_keys=[(name, "ascending", "at_start") for name in "01234"],
     )
     return rows.take(order)
 

@@ -1,6 +1,6 @@
 """``AdminService``: protobuf in, protobuf out; what it does stands in ``admin`` and its neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from evenshard.api.v1 import admin_pb2, admin_pb2_grpc
@@ -12,6 +12,7 @@ from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
 from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
 from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.report_records import ReportRecords
 from evenshard.router.shard_loads import ShardLoads
 from evenshard.router.tenant_shards import TenantShards
@@ -37,6 +38,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         rng: Rng,
         shards: TenantShards,
         operations: OperationAdmin,
+        repairs: RepairAdmin,
         etcd: Sequence[str] = (),
     ) -> None:
         self._tenants = TenantAdmin(directory, tenants, clock, rng)
@@ -44,6 +46,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._loads = ShardLoads(shards, services)
         self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
+        self._repairs = repairs
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
 
     async def CreateTenant(
@@ -120,6 +123,45 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.CancelOperationResponse:
         stored = await self._operations.cancel(request.operation, _options(request.options))
         return admin_pb2.CancelOperationResponse(operation=_operation(stored))
+
+    async def PauseOperation(
+        self, request: admin_pb2.PauseOperationRequest, context: Any
+    ) -> admin_pb2.PauseOperationResponse:
+        stored = await self._operations.pause(request.operation, _options(request.options))
+        return admin_pb2.PauseOperationResponse(operation=_operation(stored))
+
+    async def ResumeOperation(
+        self, request: admin_pb2.ResumeOperationRequest, context: Any
+    ) -> admin_pb2.ResumeOperationResponse:
+        stored = await self._operations.resume(request.operation, _options(request.options))
+        return admin_pb2.ResumeOperationResponse(operation=_operation(stored))
+
+    async def VerifyOperation(
+        self, request: admin_pb2.VerifyOperationRequest, context: Any
+    ) -> admin_pb2.VerifyOperationResponse:
+        stored, verified = await self._operations.verify(request.operation)
+        shown = operation_to_proto(stored.operation, stored.revision, verified)
+        return admin_pb2.VerifyOperationResponse(operation=shown)
+
+    async def RepairHotKey(
+        self, request: admin_pb2.RepairHotKeyRequest, context: Any
+    ) -> admin_pb2.RepairHotKeyResponse:
+        asked = await self._repairs.repair(request, _options(request.options))
+        return admin_pb2.RepairHotKeyResponse(operation=_operation(asked.stored), plan=asked.plan)
+
+    async def UndoRepair(self, request: admin_pb2.UndoRepairRequest, context: Any) -> admin_pb2.UndoRepairResponse:
+        stored = await self._repairs.undo(request.operation, _options(request.options))
+        return admin_pb2.UndoRepairResponse(operation=_operation(stored))
+
+    async def ExportHotKey(
+        self, request: admin_pb2.ExportHotKeyRequest, context: Any
+    ) -> AsyncGenerator[admin_pb2.ExportHotKeyResponse, None]:
+        messages = self._repairs.export(request)
+        try:
+            async for message in messages:
+                yield message
+        finally:
+            await messages.aclose()
 
     async def ListServices(
         self, request: admin_pb2.ListServicesRequest, context: Any

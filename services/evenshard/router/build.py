@@ -17,13 +17,17 @@ from evenshard.router.appending import Appender
 from evenshard.router.counter_service import ClusterCounterService
 from evenshard.router.counts import CountFeed
 from evenshard.router.forgetting import Forgetting
+from evenshard.router.handing_over import HandOver
 from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
+from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.retention import RetentionKeeper
+from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
 from evenshard.router.slow_queries_service import ClusterDebugService
 from evenshard.router.tenant_shards import TenantShards
@@ -48,9 +52,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     await services.start()
     pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="import")
     watch = KeyWatch(threading.Lock())
-    marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, key, mark))
+    shards = TenantShards(tenants, services, ports.peers)
+    appender = Appender(ports.peers, services)
+    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
+    marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
-    marker = MarkWriter(ports.directory, ports.clock)
+    hand_over.started()
+    marker = MarkWriter(ports.directory, ports.clock, ports.rng, hand_over.written)
     marker.start()
     feed = CountFeed(
         ports.peers,
@@ -71,8 +79,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     await operations.start()
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
-    shards = TenantShards(tenants, services, ports.peers)
-    driver = OperationDriver(ports.directory, operations, shards, forgetting, marks, ports.clock, ports.rng)
+    repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    driver = OperationDriver(ports.directory, operations, shards, forgetting, repairs, marks, ports.clock, ports.rng)
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
         ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
@@ -80,9 +88,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     election.start()
     lookups = CounterLookups(ports.peers, services)
     hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
-    appender = Appender(ports.peers, services)
-    importer = Importer(tenants, appender, hot_keys, blocked, ports.clock, pool, settings.shard_append_timeout_ms)
+    sealed = SealedRows(tenants, marks, ports.clock)
+    importer = Importer(
+        tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
+    )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
+    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
@@ -91,7 +102,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ports.clock,
         ports.rng,
         shards,
-        OperationAdmin(ports.directory, operations, blocked, importer, ports.clock, ports.rng),
+        OperationAdmin(ports.directory, operations, blocked, importer, repair_admin, ports.clock, ports.rng),
+        repair_admin,
         etcd=options.etcd,
     )
 
@@ -104,6 +116,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await operations.close()
         await blocked.close()
         await marker.close()
+        await hand_over.close()
         await feed.close()
         await marks.close()
         await tenants.close()
@@ -127,8 +140,9 @@ async def _lead(driver: OperationDriver, retention: RetentionKeeper, term: Term)
         group.create_task(retention.lead(term))
 
 
-def _marked(watch: KeyWatch, key: HotKey, mark: Mark | None) -> None:
+def _marked(watch: KeyWatch, hand_over: HandOver, key: HotKey, mark: Mark | None) -> None:
     if mark is None:
         watch.unmark(key)
     else:
-        watch.mark(key, mark.mode)
+        watch.mark(key, mark)
+    hand_over.told(key, mark)

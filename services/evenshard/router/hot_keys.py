@@ -63,14 +63,31 @@ class Flight:
     remediated: Bools | None
     """Those that came as remediated events: hot in any case; None: none did."""
     decision: Decision | None = None
+    remediated_spread: Bools | None = None
+    """Those of them whose keys were handed over."""
+
+    @property
+    def spread(self) -> Bools | None:
+        """One a row: it goes by its identity; None: none does."""
+        decided = self.decision.spread if self.decision is not None and self.decision.spread.any() else None
+        return _either(decided, self.remediated_spread)
 
     @property
     def hot(self) -> Bools | None:
         """One a row; None: none is hot."""
         decided = self.decision.hot if self.decision is not None and self.decision.hot.any() else None
-        if decided is None or self.remediated is None:
-            return self.remediated if decided is None else decided
-        return decided | self.remediated
+        return _either(decided, self.remediated)
+
+    def rows_of(self, positions: Int64) -> Int64:
+        """The rows at some places of the payload."""
+        rows: Int64 = positions if self.is_payload else np.searchsorted(self.positions, positions)
+        return rows
+
+
+def _either(one: Bools | None, other: Bools | None) -> Bools | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 class HotKeys:
@@ -124,7 +141,10 @@ class HotKeys:
         ids, times = record.column("distinct_id"), record.column("time").to_numpy()
         rows, near = self._watch.enter(tenant.name, ids, times, placement, rule_of(tenant), remediated)
         positions = np.arange(batch.rows) if indices is None else indices
-        return Flight(tenant, batch, positions, indices is None, placement, rows, near, remediated)
+        flight = Flight(tenant, batch, positions, indices is None, placement, rows, near, remediated)
+        if remediated is not None:
+            flight.remediated_spread = self._watch.spread_among(tenant.name, ids, times, placement, remediated)
+        return flight
 
     async def decide(self, flight: Flight) -> None:
         """Which rows are hot. Waits for counters where their counts matter and are not known, but not for long."""
@@ -138,7 +158,7 @@ class HotKeys:
 
     def stored(self, flight: Flight, part: Part, duplicates: Bools) -> None:
         """A shard has synced ``part``, which has rows of ``flight``."""
-        at = part.positions if flight.is_payload else np.searchsorted(flight.positions, part.positions)
+        at = flight.rows_of(part.positions)
         new = ~duplicates
         if flight.decision is not None:
             self._mark(flight.decision, flight.decision.key_of_row[at[new & flight.decision.crossing[at]]])
@@ -153,9 +173,10 @@ class HotKeys:
         """Keys beyond their threshold: hot from now on."""
         for number in np.unique(crossed).tolist():
             key, rule = decision.keys[number], decision.rule
-            if self._watch.mark(key, rule.mode):
-                count = int(decision.counts[number])
-                self._marks.write(key, Mark(rule.mode, rule.threshold, count, self._rng.token_hex(8)))
+            count, now_ms = int(decision.counts[number]), self._clock.now_ms()
+            mark = Mark(rule.mode, rule.threshold, count, "", "crossing", rule.mode, now_ms)
+            if self._watch.cross(key, mark):
+                self._marks.write(key, mark)
 
     async def _decide_asking(self, flight: Flight, suspects: Suspects, rule: Rule) -> None:
         rows = flight.rows

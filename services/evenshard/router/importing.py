@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from evenshard.router.limits import Cost, ImportLimits, costs_of
 from evenshard.router.packing import ShardRequest, pack
 from evenshard.router.partition import Part, deal
 from evenshard.router.payload import decode
+from evenshard.router.sealed_rows import HOLD_MS, RETRY_MS, Sealed, SealedRows
 from evenshard.router.tally import Tally
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.tenants import TenantView
@@ -49,6 +50,7 @@ class Importer:
         tenants: TenantView,
         appender: Appender,
         hot_keys: HotKeys,
+        sealed: SealedRows,
         blocked: BlockedView,
         clock: Clock,
         pool: ThreadPoolExecutor,
@@ -57,6 +59,7 @@ class Importer:
         self._tenants = tenants
         self._appender = appender
         self._hot_keys = hot_keys
+        self._sealed = sealed
         self._blocked = blocked
         self._clock = clock
         self._pool = pool
@@ -167,29 +170,76 @@ class Importer:
             raise EvenshardError("DEADLINE_EXCEEDED", "the time was used up before anything was sent to a shard")
         return now_ms + min(self._append_timeout_ms, SHARE_FOR_SHARDS * (end_ms - now_ms))
 
-    async def _append(self, requests: Sequence[ShardRequest], sent: "_Sent", until_ms: float) -> None:
-        for tried in range(1, PLACEMENTS_TRIED_MAX + 1):
-            timeout_s = max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
-            answers = await asyncio.gather(*(self._appender.append(request, timeout_s) for request in requests))
-            stale = [part for answer in answers for part, result in answer if not self._settle(part, result, sent)]
-            if not stale:
-                return
-            wait_ms = RETRY_WAIT_MS << tried
-            if tried == PLACEMENTS_TRIED_MAX or self._clock.monotonic_ms() + wait_ms >= until_ms:
-                break
-            await self._clock.sleep(wait_ms)
-            requests = await self._place_anew(stale, sent, until_ms)
-        for part in stale:
-            sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: the tenant's placement kept changing")
+    async def _append(
+        self, requests: Sequence[ShardRequest], sent: "_Sent", until_ms: float, tries: "_Tries | None" = None
+    ) -> None:
+        """Sends, and what was placed wrongly once more, until all is accounted for."""
+        tries = tries or _Tries()
+        timeout_s = max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
+        answers = await asyncio.gather(*(self._appender.append(request, timeout_s) for request in requests))
+        stale: list[Part] = []
+        sealed: list[Sealed] = []
+        for part, result in (each for answer in answers for each in answer):
+            match result.code:
+                case "STALE_EPOCH":
+                    stale.append(part)
+                case "KEY_SEALED" if result.sealed:
+                    sealed.append(Sealed(part, result.sealed))
+                case _:
+                    self._settle(part, result, sent)
+        if stale or sealed:
+            await asyncio.gather(
+                self._append_anew(stale, sent, until_ms, tries), self._append_sealed(sealed, sent, until_ms, tries)
+            )
 
-    def _settle(self, part: Part, result: BatchAppended, sent: "_Sent") -> bool:
-        """Accounts for a part; False: its placement was out of date."""
+    async def _append_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
+        """Parts whose placement was out of date."""
+        if not stale:
+            return
+        wait_ms = RETRY_WAIT_MS << tries.placements
+        if tries.placements == PLACEMENTS_TRIED_MAX or self._clock.monotonic_ms() + wait_ms >= until_ms:
+            for part in stale:
+                sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: the tenant's placement kept changing")
+            return
+        await self._clock.sleep(wait_ms)
+        requests = await self._place_anew(stale, sent, until_ms)
+        await self._append(requests, sent, until_ms, replace(tries, placements=tries.placements + 1))
+
+    async def _append_sealed(self, sealed: Sequence[Sealed], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
+        """Parts with rows of keys that are sealed where they were sent: these wait for the hand-over, the rest does
+        not."""
+        if not sealed:
+            return
+        pieces = [each.split() for each in sealed]
+        rest = [part for part, _ in pieces if part is not None]
+        held = [each for _, each in pieces if each is not None]
+        free = await self._in_thread(pack, rest)
+        await asyncio.gather(self._append(free, sent, until_ms, tries), self._append_held(held, sent, until_ms, tries))
+
+    async def _append_held(self, held: Sequence[Sealed], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
+        now_ms = self._clock.monotonic_ms()
+        held_until_ms = min(until_ms, now_ms + HOLD_MS) if tries.held_until_ms is None else tries.held_until_ms
+        problem = "a hot key is being handed over"
+        if held and now_ms < held_until_ms:
+            try:
+                if tries.held_until_ms is not None:
+                    await self._clock.sleep(RETRY_MS)
+                parts = await self._sealed.placed(held, sent.flights, held_until_ms)
+            except EvenshardError as error:
+                problem = f"the mark of a hot key is not known: {error.code}: {error.message}"
+            else:
+                requests = await self._in_thread(pack, parts)
+                await self._append(requests, sent, until_ms, replace(tries, held_until_ms=held_until_ms))
+                return
+        for each in held:
+            sent.tally.refused(each.part, "SHARD_UNAVAILABLE", f"{each.part.shard}: {problem}")
+
+    def _settle(self, part: Part, result: BatchAppended, sent: "_Sent") -> None:
+        """Accounts for a part."""
         match result.code:
             case "":
                 sent.tally.stored(part, result.duplicates)
                 self._hot_keys.stored(sent.flights[part.tenant], part, result.duplicates)
-            case "STALE_EPOCH":
-                return False
             case "TENANT_NOT_FOUND":
                 sent.tally.refused(part, result.code, result.message)
             case "SHARD_UNAVAILABLE":
@@ -198,7 +248,6 @@ class Importer:
                 message = f"{part.shard} refused it: {result.code}: {result.message}"
                 sent.tally.come_again(result.retry_after_ms)
                 sent.tally.refused(part, "SHARD_UNAVAILABLE", message)
-        return True
 
     async def _place_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float) -> Sequence[ShardRequest]:
         """Requests by the placements as the directory has them now; accounts for parts that have none any more."""
@@ -233,6 +282,15 @@ def _in_doubt() -> Iterator[None]:
         raise
     except Exception as defect:
         raise EvenshardError("INTERNAL", f"{type(defect).__name__}: {defect}", in_doubt=True) from defect
+
+
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """What was tried of some rows."""
+
+    placements: int = 1
+    held_until_ms: float | None = None
+    """When rows of sealed keys are given back; None: they were not held yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,6 +345,7 @@ def _stage(flights: Sequence[Flight]) -> list[ShardRequest]:
             flight.placement,
             flight.tenant.placement,
             flight.hot,
+            flight.spread,
         )
     )
 
@@ -295,5 +354,7 @@ def _stage_anew(placed: Sequence[tuple[Part, Tenant]]) -> list[ShardRequest]:
     return pack(
         new
         for part, tenant in placed
-        for new in deal(part.tenant, part.batch, part.positions, part.placement, tenant.placement, part.hot)
+        for new in deal(
+            part.tenant, part.batch, part.positions, part.placement, tenant.placement, part.hot, part.spread
+        )
     )

@@ -1,8 +1,12 @@
-"""Writes marks to the directory in the background: each once, whoever is first; again while the directory is away."""
+"""Writes marks to the directory in the background: each once, whoever is first; again while the directory is away.
+
+Each try has a nonce of its own: one that was written, lost its reply and was removed since must not come back.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from evenshard.directory.keys import mark_key
 from evenshard.errors import EvenshardError
@@ -10,6 +14,7 @@ from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.ids import Revision, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Put, Unchanged
+from evenshard.ports.rng import Rng
 from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 
@@ -25,9 +30,14 @@ _NOT_THERE = Revision(0)
 class MarkWriter:
     """Belongs to one event loop."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
+    def __init__(
+        self, directory: Directory, clock: Clock, rng: Rng, on_written: Callable[[HotKey], None] = lambda _: None
+    ) -> None:
+        """``on_written`` is told of marks that are there because this writer wrote them."""
         self._directory = directory
         self._clock = clock
+        self._rng = rng
+        self._on_written = on_written
         self._queue: deque[tuple[HotKey, Mark]] = deque()
         self._filled = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -38,7 +48,7 @@ class MarkWriter:
         self._task = asyncio.create_task(until_ended(self._run, self._clock, "marks"), name="marks")
 
     def write(self, key: HotKey, mark: Mark) -> None:
-        """Soon; a mark that is there already stays as it is."""
+        """Soon, with another nonce; a mark that is there already stays as it is."""
         if len(self._queue) >= QUEUE_MAX:
             logger().error("a mark was dropped", tenant=key[0], waiting=len(self._queue))
             return
@@ -88,8 +98,10 @@ class MarkWriter:
             key, mark = self._queue[0]
             try:
                 name = mark_key(*key)
-                put = Put(name, mark.to_json())
-                await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+                put = Put(name, replace(mark, nonce=self._rng.token_hex(8)).to_json())
+                result = await self._directory.swap([Unchanged(name, _NOT_THERE)], [put], timeout_s=SWAP_TIMEOUT_S)
+                if result.swapped:
+                    self._on_written(key)
             except EvenshardError as error:
                 if error.retryable:
                     raise

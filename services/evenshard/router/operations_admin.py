@@ -22,6 +22,9 @@ from evenshard.directory.keys import (
 from evenshard.directory.operations import (
     Cancelled,
     Operation,
+    Paused,
+    Resumed,
+    Verified,
     after,
     check_room,
     not_found,
@@ -36,6 +39,7 @@ from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
 from evenshard.router.importing import Importer
+from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
 from evenshard.runtime.operations import OperationView, StoredOperation
@@ -57,6 +61,7 @@ class OperationAdmin:
         operations: OperationView,
         blocked: BlockedView,
         importer: Importer | None,
+        repairs: RepairAdmin,
         clock: Clock,
         rng: Rng,
     ) -> None:
@@ -65,6 +70,7 @@ class OperationAdmin:
         self._operations = operations
         self._blocked = blocked
         self._importer = importer
+        self._repairs = repairs
         self._clock = clock
         self._rng = rng
 
@@ -152,6 +158,8 @@ class OperationAdmin:
                     f"operation {name!r} is at revision {stored.revision}, not {options.expected_revision}",
                 )
             if operation.state != "cancelled":
+                if operation.state == "running" and not options.dry_run and await self._repairs.cancel(stored):
+                    return await self.show(name)
                 if operation.state != "planned":
                     raise refused(operation, "cancelled")
                 wanted = after(operation, Cancelled(), self._clock.now_ms(), self._rng.token_hex(8))
@@ -160,7 +168,7 @@ class OperationAdmin:
                 key = operation_key(operation.id)
                 result = await self._directory.swap(
                     [Unchanged(key, stored.revision)],
-                    [Put(key, wanted.to_json()), Delete(users_key(operation.id))],
+                    [Put(key, wanted.to_json()), Delete(users_key(operation.id)), *await self._repairs.free(operation)],
                     timeout_s=budget_s(),
                 )
                 if not result.swapped:
@@ -170,6 +178,46 @@ class OperationAdmin:
             if not options.dry_run:
                 await self._unblock(operation)
             return stored
+        raise EvenshardError("OPERATION_CONFLICT", f"operation {name!r} kept changing: gave up after {TRIES_MAX}")
+
+    async def pause(self, name: str, options: ChangeOptions) -> StoredOperation:
+        """Holds an operation that has not ended: it begins with nothing new. What shards were asked for goes on there.
+        One that is paused stays so. Raises as ``cancel``."""
+        return await self._changed(name, options, Paused(), "paused")
+
+    async def resume(self, name: str, options: ChangeOptions) -> StoredOperation:
+        """A paused operation goes on; another stays as it is. Raises as ``cancel``."""
+        return await self._changed(name, options, Resumed(), "resumed")
+
+    async def verify(self, name: str) -> tuple[StoredOperation, Verified | None]:
+        """The operation, and what comparing its plan with what is there found; None: there is nothing to compare."""
+        stored = await self.show(name)
+        return stored, await self._repairs.verify(stored)
+
+    async def _changed(self, name: str, options: ChangeOptions, signal: Paused | Resumed, act: str) -> StoredOperation:
+        check_request_id(options.request_id)
+        for _ in range(TRIES_MAX):
+            stored = await self.show(name)
+            if options.expected_revision and options.expected_revision != stored.revision:
+                raise EvenshardError(
+                    "OPERATION_CONFLICT",
+                    f"operation {name!r} is at revision {stored.revision}, not {options.expected_revision}",
+                )
+            if stored.operation.ended:
+                raise refused(stored.operation, act)
+            if stored.operation.paused == isinstance(signal, Paused):
+                return stored
+            wanted = after(stored.operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
+            if options.dry_run:
+                return StoredOperation(wanted, stored.revision)
+            key = operation_key(wanted.id)
+            result = await self._directory.swap(
+                [Unchanged(key, stored.revision)], [Put(key, wanted.to_json())], timeout_s=budget_s()
+            )
+            if result.swapped:
+                changed = StoredOperation(wanted, result.revision)
+                self._operations.learn(changed)
+                return changed
         raise EvenshardError("OPERATION_CONFLICT", f"operation {name!r} kept changing: gave up after {TRIES_MAX}")
 
     async def _begin(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
 from evenshard.directory.deletion import Users
-from evenshard.directory.keys import MARKS, forgotten_key, marked_key, marks_of, operation_key, users_key
+from evenshard.directory.keys import MARKS, forgotten_key, marked_key, marks_of, operation_key, repair_key, users_key
 from evenshard.directory.operations import (
     Effect,
     Failed,
@@ -29,6 +29,7 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.forgetting import Forgetting
+from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
@@ -40,6 +41,7 @@ from evenshard.wire.rpcs import HIDE_USERS, PURGE
 HIDING_AT_ONCE: Final = 16
 """Operations; others wait their turn."""
 PURGING_AT_ONCE: Final = 4
+REPAIRING_AT_ONCE: Final = 2
 HIDE_TIMEOUT_S: Final = 10.0
 PURGE_TIMEOUT_S: Final = 5.0
 DIRECTORY_TIMEOUT_S: Final = 5.0
@@ -62,6 +64,7 @@ class OperationDriver:
         operations: OperationView,
         shards: TenantShards,
         forgetting: Forgetting,
+        repairs: RepairDriver,
         marks: MarkView,
         clock: Clock,
         rng: Rng,
@@ -70,11 +73,13 @@ class OperationDriver:
         self._operations = operations
         self._shards = shards
         self._forgetting = forgetting
+        self._repairs = repairs
         self._marks = marks
         self._clock = clock
         self._rng = rng
         self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
         self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
+        self._repairing = asyncio.Semaphore(REPAIRING_AT_ONCE)
 
     async def lead(self, term: Term) -> None:
         """Until it is cancelled."""
@@ -84,7 +89,7 @@ class OperationDriver:
                 version = self._operations.version
                 for stored in self._operations.all():
                     operation = stored.operation
-                    if not operation.ended and operation.id not in tasks:
+                    if next_effect(operation) is not None and operation.id not in tasks:
                         task = asyncio.create_task(self._drive(operation.id, term), name=f"operation {operation.id}")
                         tasks[operation.id] = task
                         task.add_done_callback(_ended)
@@ -127,10 +132,13 @@ class OperationDriver:
                 case "purge":
                     async with self._purging:
                         return await self._purge(stored, term)
+                case "repair":
+                    async with self._repairing:
+                        return await self._repair(stored, term)
         except EvenshardError as error:
             if error.code != "TENANT_NOT_FOUND":
                 raise
-            gone = [Delete(users_key(stored.operation.id))]
+            gone = _besides(stored.operation)
             return await self._write(stored, Failed("its tenant does not exist any more"), term, gone)
         assert_never(effect)
 
@@ -140,6 +148,11 @@ class OperationDriver:
         if entry is None:
             return await self._write(stored, Failed("nobody knows any more whom it deletes"), term)
         users = Users.from_json(entry.value)
+        # Marks go before rows are hidden: a shard lets go of a hot key, and takes or refuses its rows as any other's,
+        # where it hides a user whose mark is gone.
+        await self._forgetting.marks_end(users)
+        await self._end_marks(stored, users, term)
+        await self._forgetting.counts_end(operation.id, users)
         answered, failed = await self._shards.each(
             operation.tenant,
             HIDE_USERS,
@@ -149,8 +162,8 @@ class OperationDriver:
         if failed:
             await self._note(stored, _troubles(failed.items()), tuple(sorted(failed)), (0, 0), term)
             return False
-        await self._forgetting.marks_end(users)
-        await self._end_marks(stored, users, term)
+        if await self._marks_of(users):  # a key became hot meanwhile: its mark goes too, with what was stored since
+            return False
         await self._forgetting.counts_end(operation.id, users)
         lease = await self._directory.grant(FORGOTTEN_TTL_S, timeout_s=DIRECTORY_TIMEOUT_S)
         told = [Put(forgotten_key(operation.id), users.to_json(), lease)]
@@ -159,9 +172,7 @@ class OperationDriver:
     async def _end_marks(self, stored: StoredOperation, users: Users, term: Term) -> None:
         """Removes the users' marks of all days; waits until this router has seen it, as it is to be exact."""
         operation = stored.operation
-        chosen = frozenset(users.distinct_ids)
-        snapshot = await self._directory.range(marks_of(operation.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
-        keys = [entry.key for entry in snapshot.entries if _id_of_mark(entry.key) in chosen]
+        keys = await self._marks_of(users)
         conditions = [term.condition, Unchanged(operation_key(operation.id), stored.revision)]
         for first in range(0, len(keys), CHANGES_AT_ONCE):
             gone = [Delete(key) for key in keys[first : first + CHANGES_AT_ONCE]]
@@ -169,6 +180,12 @@ class OperationDriver:
             if not result.swapped:
                 raise EvenshardError("OPERATION_CONFLICT", "somebody else drives it by now")
             await self._marks.wait_revision(result.revision, MARKS_SEEN_TIMEOUT_S)
+
+    async def _marks_of(self, users: Users) -> list[str]:
+        """The keys of their marks."""
+        chosen = frozenset(users.distinct_ids)
+        snapshot = await self._directory.range(marks_of(users.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
+        return [entry.key for entry in snapshot.entries if _id_of_mark(entry.key) in chosen]
 
     async def _purge(self, stored: StoredOperation, term: Term) -> bool:
         operation = stored.operation
@@ -190,6 +207,13 @@ class OperationDriver:
         await self._note(stored, waits, left, rows, term)
         return False
 
+    async def _repair(self, stored: StoredOperation, term: Term) -> bool:
+        advance = await self._repairs.carry_out(stored)
+        if advance is None:
+            return False
+        written = await self._write(stored, advance.signal, term, advance.changes, advance.conditions)
+        return written and advance.advanced
+
     async def _note(
         self, stored: StoredOperation, error: str, shards_left: Sequence[ShardId], rows: tuple[int, int], term: Term
     ) -> None:
@@ -202,13 +226,18 @@ class OperationDriver:
             await self._write(stored, noted, term)
 
     async def _write(
-        self, stored: StoredOperation, signal: Signal, term: Term, changes: Sequence[Put | Delete] = ()
+        self,
+        stored: StoredOperation,
+        signal: Signal,
+        term: Term,
+        changes: Sequence[Put | Delete] = (),
+        conditions: Sequence[Unchanged] = (),
     ) -> bool:
         """False: the record has changed, or this router leads no more."""
         wanted: Operation = after(stored.operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
         key = operation_key(wanted.id)
         result = await self._directory.swap(
-            [term.condition, Unchanged(key, stored.revision)],
+            [term.condition, Unchanged(key, stored.revision), *conditions],
             [Put(key, wanted.to_json()), *changes],
             timeout_s=DIRECTORY_TIMEOUT_S,
         )
@@ -220,6 +249,7 @@ class OperationDriver:
         while True:
             try:
                 await self._prune(term)
+                await self._repairs.remove_old(term)
             except EvenshardError as error:
                 logger().warning("old operations were not removed", code=error.code, message=error.message)
             await self._clock.sleep(PRUNE_EVERY_MS)
@@ -230,12 +260,17 @@ class OperationDriver:
         for operation in old:
             key = operation_key(operation.id)
             conditions = [term.condition, Unchanged(key, revisions[operation.id])]
-            gone = [Delete(key), Delete(users_key(operation.id))]
+            gone = [Delete(key), *_besides(operation)]
             await self._directory.swap(conditions, gone, timeout_s=DIRECTORY_TIMEOUT_S)
 
 
 def _troubles(failed: Iterable[tuple[ShardId, EvenshardError]]) -> str:
     return "; ".join(f"{shard}: {error.code}: {error.message}" for shard, error in sorted(failed))
+
+
+def _besides(operation: Operation) -> list[Delete]:
+    """What stands beside its record."""
+    return [Delete(users_key(operation.id)), Delete(repair_key(operation.id))]
 
 
 def _id_of_mark(key: str) -> str | None:

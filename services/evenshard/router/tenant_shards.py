@@ -1,9 +1,9 @@
 """Calls all shards of a tenant at once, at its epoch; reads the placement again where a shard knows a newer one."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from evenshard.directory.changes import tenant_not_found
 from evenshard.directory.tenant import Tenant, tenant_id
@@ -76,6 +76,23 @@ class TenantShards:
             for shard in shards:
                 group.create_task(ask(shard))
         return answered, failed
+
+    async def one(self, shard: ShardId, rpc: Rpc[Request, Response], request: Request, timeout_s: float) -> Response:
+        """One shard's answer. Raises what it raises, and ``SHARD_UNAVAILABLE``."""
+        return await self._peers.call(self._address(shard), rpc, request, timeout_s=timeout_s)
+
+    def stream(
+        self, shard: ShardId, rpc: Rpc[Request, Response], request: Request, timeout_s: float
+    ) -> AsyncGenerator[Response, None]:
+        """One shard's messages; to be closed."""
+        messages = self._peers.stream(self._address(shard), rpc, request, timeout_s=timeout_s)
+        return cast(AsyncGenerator[Response, None], messages)
+
+    def _address(self, shard: ShardId) -> str:
+        record = self._services.get(shard)
+        if record is None:
+            raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} is not listed in the directory")
+        return record.address
 
     async def _fetch(self, name: str, timeout_s: float) -> Tenant:
         tenant = await self._tenants.fetch(name, timeout_s=timeout_s)

@@ -22,8 +22,7 @@ async def marked_keys(directory: Directory, tenant: TenantId, timeout_s: float) 
     for entry in (await directory.range(marks_of(tenant), timeout_s=timeout_s)).entries:
         _, distinct_id, day = marked_key(entry.key.removeprefix(MARKS))
         mark = Mark.from_json(entry.value)
-        made_ms = getattr(mark, "made_ms", 0)  # marks of the first version do not say
-        found.append(MarkedKey(distinct_id, _EPOCH + timedelta(days=day), mark.mode, mark.threshold, made_ms))
+        found.append(MarkedKey(distinct_id, _EPOCH + timedelta(days=day), mark.mode, mark.threshold, mark.made_ms))
     return found
 
 

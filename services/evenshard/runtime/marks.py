@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from evenshard.directory.keys import MARKS, marked_key
+from evenshard.directory.keys import MARKS, mark_key, marked_key
 from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.ids import Revision
 from evenshard.ports.clock import Clock
@@ -28,6 +28,15 @@ class MarkView:
     async def wait_revision(self, revision: Revision, timeout_s: float) -> bool:
         """Until all up to ``revision``, at which some mark changed, was told. False: not within ``timeout_s``."""
         return await self._mirror.wait_revision(revision, timeout_s)
+
+    async def fetch(self, key: HotKey, timeout_s: float) -> Mark | None:
+        """Asks the directory now. Raises ``DIRECTORY_UNAVAILABLE``."""
+        return await self._mirror.fetch(mark_key(*key).removeprefix(MARKS), timeout_s=timeout_s)
+
+    async def wait_active(self, key: HotKey, timeout_s: float) -> None:
+        """Until the key's mark is active, as far as the watch tells, or ``timeout_s`` has passed."""
+        name = mark_key(*key).removeprefix(MARKS)
+        await self._mirror.wait_for(name, lambda mark: mark.state == "active", timeout_s)
 
     def _changed(self, name: str, mark: Mark | None) -> None:
         try:

@@ -41,6 +41,10 @@ class OperationView:
         """The oldest first."""
         return [StoredOperation(each, self._mirror.revision_of(each.id)) for each in self._mirror.all()]
 
+    def get(self, operation: str) -> Operation | None:
+        """As last seen."""
+        return self._mirror.get(operation)
+
     def learn(self, stored: StoredOperation) -> None:
         """Shows what this process has just written, unless something newer is known."""
         operation = stored.operation

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     shard_scratch_bytes: int = setting(
         4 << 30,
         "bytes",
-        "disk of a shard for the identities of indexed events among which others were looked up, some 60 bytes an "
+        "disk of a shard for the identities of indexed events among which others were looked up, some 50 bytes an "
         "event, gone when the shard stops: what comes again is found at little cost; a GiB of the disk is always left "
         "free; 0: none",
         ge=0,

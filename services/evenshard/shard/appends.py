@@ -18,6 +18,7 @@ from evenshard.shard.threads import settled
 from evenshard.shard.tracing import ShardSpans
 from evenshard.storage.append import Append
 from evenshard.storage.fair_queue import FairShare
+from evenshard.storage.hot_keys import KeySealedError
 from evenshard.storage.sequencer import Sequencer
 from evenshard.wire.shards import NO_BITS, BatchAppended, BatchToAppend, Bools, hot_of, refused
 
@@ -74,12 +75,14 @@ class Appends:
     async def _take(self, batch: BatchToAppend) -> BatchAppended:
         try:
             tenant = await self._placements.at(batch.tenant, batch.epoch)
-            owned = tenant.placement.held_by(self._shard)
-            append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned)
+            owned, overflow = tenant.placement.taken_by(self._shard), tenant.placement.overflow_of(self._shard)
+            append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned, overflow)
             if append.batch.rows == 0:
                 return BatchAppended("", "", NO_BITS, 0)
             await self._hold_back(batch.tenant)
             appended = await settled(self._sequencer.submit(append))
+        except KeySealedError as error:
+            return refused(error.code, f"{self._shard}: {error.message}", sealed=error.keys)
         except EvenshardError as error:
             return refused(error.code, error.message, error.retry_after_ms)
         self._on_stored(batch.tenant)
@@ -100,7 +103,7 @@ class Appends:
             await self._clock.sleep(delay_ms)
 
 
-def _read(batch: BatchToAppend, owned: Bools) -> Append:
+def _read(batch: BatchToAppend, owned: Bools, overflow: Bools | None) -> Append:
     """The batch as the log takes it, its hashes computed. Raises ``PAYLOAD_INVALID``."""
     try:
         events = EventBatch.from_ipc(batch.payload)
@@ -110,4 +113,4 @@ def _read(batch: BatchToAppend, owned: Bools) -> Append:
     if list(events.record.schema)[: len(FIELDS)] != list(FIELDS):
         raise EvenshardError("PAYLOAD_INVALID", "the batch is not in canonical form")
     hot = hot_of(batch, events.rows)
-    return Append(batch.tenant, batch.epoch, owned, events, batch.payload, hot=hot).prepared()
+    return Append(batch.tenant, batch.epoch, owned, events, batch.payload, hot=hot, overflow=overflow).prepared()

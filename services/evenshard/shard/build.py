@@ -27,7 +27,10 @@ from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
+from evenshard.shard.repairing import Repairer, RepairGate
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.scan_room import ScanRoom
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.service import ShardService
 from evenshard.shard.tags import Tags, new_incarnation
 from evenshard.shard.tidying import TailSorter
@@ -84,9 +87,14 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     readers = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="scan")
     epochs = EpochKeeper(store)
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
+    restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
-    sorter = TailSorter(store, ports.clock)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
     purger = Purger(store, compactor)
+    gate = RepairGate(store)
+    repairer = Repairer(store, compactor, readers)
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
@@ -94,9 +102,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         """Nothing more is taken; what was taken is synced; then the end marker."""
         await giver.close()
         await condition.close()
+        await gate.close()
         await purger.close()
         await compactor.close()
         await sorter.close()
+        await restored.close()
         await tenants.close()
         await epochs.close()
         try:
@@ -108,6 +118,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
 
     try:
         await tenants.start()
+        await restored.start()
     except BaseException:
         await close()
         raise
@@ -118,19 +129,33 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants)
+    placements = Placements(tenants, gate.passed)
     room = FairShare(stored.append_queue_bytes)
     heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
     appends = Appends(
         shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
     )
-    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
-    scans = ScanRoom(budget.scans, threads)
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
-    service = ShardService(shard, store, placements, appends, compactor, purger, readers, scans, tags, memory, heat)
+    sealing = Sealing(shard, store, placements, ports.directory)
+    service = ShardService(
+        shard,
+        store,
+        placements,
+        appends,
+        compactor,
+        purger,
+        repairer,
+        readers,
+        scans,
+        tags,
+        memory,
+        heat,
+        sealing,
+        restored,
+    )
     return Running(
         [
             Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service),

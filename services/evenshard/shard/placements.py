@@ -1,5 +1,7 @@
 """Checks what callers planned with against the placements this shard knows, and learns newer ones."""
 
+from collections.abc import Awaitable, Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,8 +17,10 @@ LEARN_TIMEOUT_S = 1.0
 class Placements:
     """The fence before every append and scan."""
 
-    def __init__(self, tenants: TenantView) -> None:
+    def __init__(self, tenants: TenantView, passed: Callable[[Tenant], Awaitable[None]]) -> None:
+        """``passed``: a gate that what is planned with a tenant's record goes through."""
         self._tenants = tenants
+        self._passed = passed
 
     async def at(self, name: str, epoch: Epoch) -> Tenant:
         """The tenant, whose placement is at ``epoch``.
@@ -33,6 +37,7 @@ class Placements:
             raise EvenshardError(
                 "STALE_EPOCH", f"the placement of {name!r} is at epoch {tenant.placement.epoch}, not {epoch}"
             )
+        await self._passed(tenant)
         return tenant
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.events.scan import ScannedRows
+from evenshard.hotkeys.restored import Restored
 from evenshard.hotkeys.view import View
 from evenshard.ids import TenantId
 from evenshard.queries.plan import ScanStats
@@ -19,12 +20,18 @@ from evenshard.wire.scans import RowsWanted, rows_message, stats_message
 
 
 async def stream_rows(
-    store: Store, pool: ThreadPoolExecutor, wanted: RowsWanted, owned: Owned, remaining_s: float
+    store: Store,
+    pool: ThreadPoolExecutor,
+    wanted: RowsWanted,
+    owned: Owned,
+    restored: Restored,
+    remaining_s: float,
 ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
     """The rows in slots ``owned`` ordered by (time, distinct_id, event, insert_id), then a message with what was read.
     Raises ``STALE_EPOCH``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
-    messages = steps(pool, lambda: _messages(store, wanted, owned, patience))
+    shown = None if wanted.restore_hot else restored
+    messages = steps(pool, lambda: _messages(store, wanted, owned, shown, patience))
     try:
         async for message in messages:
             yield message
@@ -36,8 +43,10 @@ async def stream_rows(
 class _Shown:
     """A snapshot's rows as they are shown, but for files that have none of the events; they are ordered as such."""
 
-    def __init__(self, snapshot: Snapshot, events: Sequence[str]) -> None:
+    def __init__(self, snapshot: Snapshot, events: Sequence[str], restored: Restored | None) -> None:
         self._snapshot = snapshot
+        self._events = events
+        self._restored = restored
         self._matter = matters(rows_of_events(events))
 
     def scan(
@@ -45,20 +54,25 @@ class _Shown:
     ) -> Iterable[ScannedRows]:
         if tuple(fields) == ("time",):  # the view changes no time
             return self._snapshot.scan(fields, properties, start_ms, end_ms, self._matter)
-        view = View(fields, properties)
+        view = View(fields, properties, events=self._events, restored=self._restored)
         return map(view.show, self._snapshot.scan_to_show(fields, properties, start_ms, end_ms, self._matter))
 
 
 def _messages(
-    store: Store, wanted: RowsWanted, owned: Owned, patience: Patience
+    store: Store, wanted: RowsWanted, owned: Owned, restored: Restored | None, patience: Patience
 ) -> Generator[shard_pb2.ScanRowsResponse, None, None]:
     patience.check()
     tenant = TenantId(wanted.tenant)
     store.fence(tenant, wanted.epoch)
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(wanted.epoch)
         rows = 0
         for record in rows_in_time_order(
-            _Shown(snapshot, wanted.events), wanted.start_ms, wanted.end_ms, wanted.events, wanted.include_duplicates
+            _Shown(snapshot, wanted.events, restored),
+            wanted.start_ms,
+            wanted.end_ms,
+            wanted.events,
+            wanted.include_duplicates,
         ):
             patience.check()
             rows += record.num_rows

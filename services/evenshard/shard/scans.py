@@ -10,12 +10,15 @@ from dataclasses import replace
 from evenshard.errors import EvenshardError
 from evenshard.events.held import Held
 from evenshard.events.scan import Part, Parts, PassedOver
+from evenshard.hotkeys.restored import Restored
 from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, view_for
+from evenshard.queries.scan_plans import sees_as_it_came
+from evenshard.queries.scans import Rows, columns_needed, rows_needed
 from evenshard.queries.split import Split
+from evenshard.queries.views import view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -46,17 +49,19 @@ async def scan(
     owned: Owned,
     plan: bytes,
     split_at: Callable[[], Split | None],
+    restored: Restored,
     remaining_s: float,
     on_begin: Callable[[], None] = lambda: None,
 ) -> tuple[ShardAnswer, str]:
     """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
-    data. ``split_at`` tells what is known of split users; ``on_begin`` is told in the thread that runs it. Raises
+    data. ``split_at`` tells what is known of split users, ``restored`` which hot keys were restored; ``on_begin`` is
+    told in the thread that runs it. Raises
     ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
 
     def run() -> tuple[ShardAnswer, str]:
         on_begin()
-        return _scan(store, tenant, epoch, owned, plan, split_at, patience)
+        return _scan(store, tenant, epoch, owned, plan, split_at, restored, patience)
 
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, run)
@@ -71,15 +76,18 @@ def _scan(
     owned: Owned,
     plan: bytes,
     split_at: Callable[[], Split | None],
+    restored: Restored,
     patience: Patience,
 ) -> tuple[ShardAnswer, str]:
     patience.check()
     store.fence(tenant, epoch)
-    asked, views = columns_needed(plan), [view_for(plan)]
+    shown = None if sees_as_it_came(plan) else restored
+    asked, views = columns_needed(plan), [view_for(plan, shown)]
     with store.snapshot(tenant, owned) as snapshot:
+        snapshot.check_epoch(epoch)
 
         def read(scan: bytes) -> Rows:
-            needed, view = columns_needed(scan), view_for(scan)
+            needed, view = columns_needed(scan), view_for(scan, shown)
             views.append(view)
             matter = matters(rows_needed(scan))
             if needed.properties is None:  # whole rows are shown once, and would drive out what is asked for again

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from evenshard.api.v1 import common_pb2, shard_pb2, shard_pb2_grpc
+from evenshard.directory.tenant import Tenant
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries.reunion import split_at
 from evenshard.runtime.call import current_call
@@ -17,15 +18,19 @@ from evenshard.shard.heat import ShardHeat
 from evenshard.shard.memory import MemoryView, ShardMemory
 from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
+from evenshard.shard.repairing import Repairer
+from evenshard.shard.restored import RestoredView
 from evenshard.shard.rows import stream_rows
 from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.scans import scan
+from evenshard.shard.sealing import Sealing
 from evenshard.shard.tags import Tags
 from evenshard.shard.telling import load_message
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
 from evenshard.wire.deletions import purge_response, users_to_hide
 from evenshard.wire.scans import compact_response, day_of, rows_wanted, scan_response, storage_response
+from evenshard.wire.sealing import originals_of, seal_response
 from evenshard.wire.shards import append_response, batches_of
 
 LOG_KEEPERS_NAMED_MAX: Final = 100
@@ -48,6 +53,16 @@ def memory_message(memory: ShardMemory) -> common_pb2.ShardMemory:
     )
 
 
+class _OfTenant(Protocol):
+    """A request that was planned with a placement."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
 class ShardService(shard_pb2_grpc.ShardServiceServicer):
     """Holds no state of its own."""
 
@@ -59,11 +74,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         appends: Appends,
         compactor: Compactor,
         purger: Purger,
+        repairer: Repairer,
         readers: ThreadPoolExecutor,
         scans: ScanRoom,
         tags: Tags,
         memory: MemoryView,
         heat: ShardHeat,
+        sealing: Sealing,
+        restored: RestoredView,
     ) -> None:
         self._shard = shard
         self._store = store
@@ -71,11 +89,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._appends = appends
         self._compactor = compactor
         self._purger = purger
+        self._repairer = repairer
         self._readers = readers
         self._scans = scans
         self._tags = tags
         self._memory = memory
         self._heat = heat
+        self._sealing = sealing
+        self._restored = restored
 
     async def AppendEvents(
         self, request: shard_pb2.AppendEventsRequest, context: Any
@@ -92,8 +113,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
             epoch = Epoch(request.epoch)
             tenant = await self._placements.at(request.tenant, epoch)
+            restored = self._restored.of(tenant.name)
             if request.known_tag:
-                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch)
+                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch, restored)
                 if tag == request.known_tag:
                     span.set_attribute("evenshard.cache_hit", True)
                     return shard_pb2.ScanResponse(tag=tag, unchanged=True)
@@ -109,13 +131,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                     owned,
                     request.scan,
                     split,
+                    restored,
                     remaining_s,
                     running.begins,
                 )
                 running.rows = found.stats.rows_scanned
             stats = found.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
-            return scan_response(found, version, self._tags.of(version))
+            return scan_response(found, version, self._tags.of(version, restored))
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any
@@ -127,8 +150,10 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
             self._heat.exporting(),
             tracer().start_as_current_span("shard.scan", attributes=attributes) as span,
         ):
-            owned = owned_slots(await self._placements.at(wanted.tenant, wanted.epoch), self._shard)
-            messages = stream_rows(self._store, self._readers, wanted, owned, current_call().remaining_s())
+            tenant = await self._placements.at(wanted.tenant, wanted.epoch)
+            owned, restored = owned_slots(tenant, self._shard), self._restored.of(tenant.name)
+            remaining_s = current_call().remaining_s()
+            messages = stream_rows(self._store, self._readers, wanted, owned, restored, remaining_s)
             size = 0
             try:
                 async for message in messages:
@@ -149,12 +174,27 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         backlog = await asyncio.to_thread(self._store.storage, tenant)
         return shard_pb2.CompactResponse(backlog_rows=sum(each.log_rows for each in backlog))
 
+    async def LearnEpoch(self, request: shard_pb2.LearnEpochRequest, context: Any) -> shard_pb2.LearnEpochResponse:
+        await self._sealing.learn_epoch(request.tenant, Epoch(request.epoch))
+        return shard_pb2.LearnEpochResponse()
+
+    async def SealKey(self, request: shard_pb2.SealKeyRequest, context: Any) -> shard_pb2.SealKeyResponse:
+        key = request.key.distinct_id, request.key.day
+        told = await self._sealing.seal(request.tenant, Epoch(request.epoch), key, request.nonce, request.hash_from)
+        return seal_response(told.batch, told.identity, told.hash_next)
+
+    async def KeepOriginals(
+        self, request: shard_pb2.KeepOriginalsRequest, context: Any
+    ) -> shard_pb2.KeepOriginalsResponse:
+        key, page = (request.key.distinct_id, request.key.day), (request.hash_from, request.hash_next)
+        originals = originals_of(request)
+        await self._sealing.keep(request.tenant, Epoch(request.epoch), key, request.nonce, page, originals)
+        return shard_pb2.KeepOriginalsResponse()
+
     async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
         wanted = users_to_hide(request)
-        rows = await asyncio.to_thread(
-            self._store.hide_users, tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids
-        )
+        rows = await self._sealing.hide_users(tenant, Epoch(request.epoch), wanted.operation, wanted.distinct_ids)
         return shard_pb2.HideUsersResponse(rows=rows)
 
     async def RaiseHorizon(
@@ -169,6 +209,51 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def Purge(self, request: shard_pb2.PurgeRequest, context: Any) -> shard_pb2.PurgeResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
         return purge_response(await self._purger.purge(tenant, request.operation))
+
+    async def LookAtKey(self, request: shard_pb2.LookAtKeyRequest, context: Any) -> shard_pb2.LookAtKeyResponse:
+        tenant = await self._at(request)
+        return await self._repairer.look(tenant.name, owned_slots(tenant, self._shard), request)
+
+    async def ReadKey(
+        self, request: shard_pb2.ReadKeyRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.ReadKeyResponse, None]:
+        tenant = await self._at(request)
+        messages = self._repairer.read(tenant.name, owned_slots(tenant, self._shard), request)
+        try:
+            async for message in messages:
+                yield message
+        finally:
+            await messages.aclose()
+
+    async def TakeLayer(self, request: shard_pb2.TakeLayerRequest, context: Any) -> shard_pb2.TakeLayerResponse:
+        return await self._repairer.take((await self._at(request)).name, request)
+
+    async def BringRows(self, request: shard_pb2.BringRowsRequest, context: Any) -> shard_pb2.BringRowsResponse:
+        return await self._repairer.bring((await self._at(request)).name, request)
+
+    async def PrepareRepair(
+        self, request: shard_pb2.PrepareRepairRequest, context: Any
+    ) -> shard_pb2.PrepareRepairResponse:
+        return await self._repairer.prepare((await self._at(request)).name, request)
+
+    async def SettleRepairs(
+        self, request: shard_pb2.SettleRepairsRequest, context: Any
+    ) -> shard_pb2.SettleRepairsResponse:
+        await self._at(request)
+        return shard_pb2.SettleRepairsResponse()
+
+    async def TallyLayers(self, request: shard_pb2.TallyLayersRequest, context: Any) -> shard_pb2.TallyLayersResponse:
+        return await self._repairer.tally((await self._at(request)).name, request)
+
+    async def DropLayers(self, request: shard_pb2.DropLayersRequest, context: Any) -> shard_pb2.DropLayersResponse:
+        return await self._repairer.drop((await self._at(request)).name, request)
+
+    async def _at(self, request: _OfTenant) -> Tenant:
+        """Raises ``STALE_EPOCH``, ``TENANT_NOT_FOUND``."""
+        epoch = Epoch(request.epoch)
+        tenant = await self._placements.at(request.tenant, epoch)
+        await asyncio.to_thread(self._store.fence, tenant.name, epoch)
+        return tenant
 
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any

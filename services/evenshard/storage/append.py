@@ -15,7 +15,8 @@ from evenshard.storage.log.frame import checksum
 @dataclass(frozen=True, slots=True)
 class Append:
     """An event batch for the log. ``payload`` is the Arrow IPC stream ``batch`` was read from, logged as it is;
-    ``owned`` says of each slot whether this shard owns it at ``epoch``: bool[4096]."""
+    ``owned`` says of each slot whether this shard owns it at ``epoch``, ``overflow`` the same of the slots by which hot
+    keys are spread (None: there are none): bool[4096]."""
 
     tenant: TenantId
     epoch: Epoch
@@ -26,6 +27,7 @@ class Append:
     payload_checksum: int | None = None
     hot: npt.NDArray[np.bool_] | None = None
     """One an event: its key is hot; None: none is."""
+    overflow: npt.NDArray[np.bool_] | None = None
 
     def prepared(self) -> "Append":
         """With hashes and checksum computed: the part of the work that needs no order."""

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evenshard.errors import EvenshardError
-from evenshard.events.hashing import slots_of
 from evenshard.ids import TenantId
 from evenshard.storage.append import Append, Appended, Synced
 from evenshard.storage.dedupe import decide_duplicates
@@ -69,9 +68,8 @@ def _decide(state: State, group: _Group, number: int, append: Append) -> Appende
     if state.writer.broken is not None:
         raise replace(state.writer.broken)
     state.fence(append.tenant, append.epoch)
-    if not append.owned[slots_of(append.hashes.placement)].all():
-        raise EvenshardError("STALE_EPOCH", f"rows of {append.tenant} lie in slots that are not this shard's")
     rows = state.rows(append.tenant)
+    rows.held.check(append)
     if append.batch.rows == 0:
         return Appended(np.zeros(0, np.bool_), rows.visible.end_position)
     pending = group.pending.setdefault(append.tenant, [])
@@ -102,12 +100,10 @@ def _duplicates(
     rows: TenantRows, append: Append, pending: Sequence[Block], first_ordinal: int
 ) -> npt.NDArray[np.bool_]:
     assert append.hashes is not None
-    known = None
-    if rows.visible.segments:
-        try:
-            known = rows.indexed.known(append.tenant, append.batch, append.hashes, rows.visible.deletions)
-        except OSError as error:
-            raise refusal(error, "segments could not be read to find duplicates") from error
+    try:
+        known = rows.known(append.batch, append.hashes)
+    except OSError as error:
+        raise refusal(error, "segments could not be read to find duplicates") from error
     try:
         return decide_duplicates(
             append.batch,

@@ -1,5 +1,5 @@
-"""What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, and its
-deletions.
+"""What a shard's disk holds: live segments, and for each tenant its log mark, the highest placement epoch seen, its
+deletions, and the hot keys that are sealed here or of which originals are kept.
 
 The truth about which files count. A change is one transaction; what ``commit`` returned for is durable. Names of
 deleted users stand in it until nothing of them is left elsewhere.
@@ -12,17 +12,32 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
-from evenshard.storage import deletions, quarantine
+from evenshard.storage import deletions, hot_keys, quarantine
 from evenshard.storage.catalog_rows import FILE, UNREADABLE, CatalogRows, Changes, damaged, unreadable
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
+from evenshard.storage.hot_keys import HeldKey, UserDay
+from evenshard.storage.layers import (
+    Layer,
+    Prepared,
+    counting,
+    layer_from_json,
+    layer_to_json,
+    prepared_from_json,
+    prepared_to_json,
+)
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 5
+"""5: there may be layers, whose rows a version that knows none would show, hidden or not."""
+FORMAT_SEALED = 4
+"""4: keys may be sealed, whose rows a version that knows none would take."""
+FORMAT_ENDED = 3
 """3: a quarantine may have ended, which a version that knows only such in force would refuse, or serve in silence."""
 FORMAT_DELETIONS = 2
 """2: there may be deletions, which a version that knows none would show again, and rows in quarantine, without which
@@ -55,7 +70,11 @@ class Catalog:
         self._states: dict[TenantId, _TenantState] = {}
         self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
         self._deletions: dict[TenantId, dict[int, Deletion]] = {}
+        self._held: dict[TenantId, dict[UserDay, HeldKey]] = {}
+        self._originals: dict[TenantId, dict[int, SegmentInfo]] = {}
         self._quarantined: dict[str, Quarantined] = {}
+        self._layers: dict[TenantId, dict[str, Layer]] = {}
+        self._prepared: dict[TenantId, dict[str, Prepared]] = {}
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
@@ -137,9 +156,44 @@ class Catalog:
         mapping."""
         return self._segments
 
+    @property
+    def all_segments(self) -> list[SegmentInfo]:
+        """Live ones, and those that hold originals: of all the files have to be there."""
+        groups = [*self._segments.values(), *(group.values() for group in self._originals.values())]
+        return [info for group in groups for info in group]
+
+    def held_keys(self, tenant: TenantId) -> tuple[HeldKey, ...]:
+        """Hot keys of which something is known here."""
+        return tuple(self._held.get(tenant, {}).values())
+
+    def originals(self, tenant: TenantId) -> tuple[SegmentInfo, ...]:
+        """The files with identities of other shards' rows, by id: no query sees them."""
+        return tuple(self._originals.get(tenant, {}).values())
+
+    def counting_originals(self, tenant: TenantId, position: int | None = None) -> tuple[SegmentInfo, ...]:
+        """Those whose identities are originals, now or for rows that were stored from a position on."""
+        return counting(self.originals(tenant), self.layers(tenant), position)
+
+    def name_originals(self, tenant: TenantId, segment_ids: Iterable[int], layer: Layer) -> None:
+        """Some files of originals become a layer's; durable at return."""
+        named = [info for info in self.originals(tenant) if info.id in frozenset(segment_ids)]
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            for info in named:
+                changes.replace(_original_key(info.id), to_json(replace(info, layer=layer.name)))
+
+    def hold_key(self, tenant: TenantId, held: HeldKey, added: Iterable[SegmentInfo] = ()) -> None:
+        """What is known of a hot key from now on, with more files of originals; durable at return."""
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_SEALED)
+            changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
+            for info in added:
+                changes.add(_original_key(info.id), to_json(info))
+
     def tenants(self) -> tuple[TenantId, ...]:
-        """Every tenant that has a mark, an epoch or a segment, sorted."""
-        return tuple(sorted({*self._states, *self._segments}))
+        """Every tenant that has a mark, an epoch, a segment or a hot key, sorted."""
+        return tuple(sorted({*self._states, *self._segments, *self._held}))
 
     def mark(self, tenant: TenantId) -> int:
         """Rows of log positions below it are indexed; 0 for an unknown tenant."""
@@ -168,8 +222,41 @@ class Catalog:
         """The highest there was; ``NO_HORIZON``: none."""
         return self._state(tenant).horizon_ms
 
-    def add_deletion(self, tenant: TenantId, deletion: Deletion, superseded: Iterable[int] = ()) -> None:
-        """The next one, durable at return; those it makes superfluous go with it."""
+    def layers(self, tenant: TenantId) -> Mapping[str, Layer]:
+        """By name; a snapshot: later changes make a new mapping."""
+        return self._layers.get(tenant, {})
+
+    def prepared(self, tenant: TenantId) -> Mapping[str, Prepared]:
+        """What operations are to do to layers, or have done, by operation; a snapshot."""
+        return self._prepared.get(tenant, {})
+
+    def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
+        """Durable at return."""
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            changes.put(_prepared_key(tenant, prepared.operation), prepared_to_json(prepared))
+
+    def forget_prepared(self, tenant: TenantId, operation: str) -> None:
+        if operation in self.prepared(tenant):
+            with self._transaction() as changes:
+                changes.remove(_prepared_key(tenant, operation))
+
+    def change_layers(self, tenant: TenantId, changed: Iterable[Layer], done: Prepared) -> None:
+        """All at once, and that it was done; durable at return."""
+        with self._transaction() as changes:
+            for layer in changed:
+                changes.replace(_layer_key(tenant, layer.name), layer_to_json(layer))
+            changes.put(_prepared_key(tenant, done.operation), prepared_to_json(done))
+
+    def add_deletion(
+        self,
+        tenant: TenantId,
+        deletion: Deletion,
+        superseded: Iterable[int] = (),
+        ended: Iterable[HeldKey] = (),
+    ) -> None:
+        """The next one, durable at return; those it makes superfluous go with it, and all that is known of hot keys
+        that have ``ended``."""
         state = self._state(tenant)
         if deletion.seq != state.deletions + 1:
             raise ValueError(f"deletion {deletion.seq} of {tenant} does not follow {state.deletions}")
@@ -179,6 +266,10 @@ class Catalog:
             changes.add(_deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
             for seq in superseded:
                 changes.remove(_deletion_key(tenant, seq))
+            for held in ended:
+                changes.remove(_held_key(tenant, held.key))
+                for segment_id in held.segments:
+                    changes.remove(_original_key(segment_id))
             changed = replace(state, deletions=deletion.seq, horizon_ms=horizon_ms)
             changes.put(_tenant_key(tenant), _state_value(changed))
 
@@ -207,9 +298,12 @@ class Catalog:
         mark: int,
         changed: Iterable[SegmentInfo] = (),
         ended: Iterable[Quarantined] = (),
+        layers: Iterable[Layer] = (),
+        layers_gone: Iterable[str] = (),
     ) -> None:
         """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``, and of ``changed``,
-        which stay live, what is known now; quarantines that ``ended``. Durable at return.
+        which stay live, what is known now; quarantines that ``ended``; new ``layers``, and those that are gone.
+        Durable at return.
 
         Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
         """
@@ -227,6 +321,11 @@ class Catalog:
                 changes.replace(_segment_key(info.id), to_json(info))
             changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
             self._put_ended(changes, ended)
+            for layer in layers:
+                self._put_format(changes, FORMAT_VERSION)
+                changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            for name in layers_gone:
+                changes.remove(_layer_key(tenant, name))
 
     def end_quarantine(self, ended: Iterable[Quarantined]) -> None:
         """Of known ones the state changes; durable at return."""
@@ -235,7 +334,7 @@ class Catalog:
 
     def _put_ended(self, changes: Changes, ended: Iterable[Quarantined]) -> None:
         for each in ended:
-            self._put_format(changes, FORMAT_VERSION)
+            self._put_format(changes, FORMAT_ENDED)
             changes.replace(each.key, quarantine.to_json(each))
 
     def _put_format(self, changes: Changes, at_least: int) -> None:
@@ -333,7 +432,9 @@ class Catalog:
         self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
         self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
         self._stopped_row = int(values.get(_STOPPED_KEY, b"0"))
-        infos = []
+        infos: list[SegmentInfo] = []
+        originals: list[SegmentInfo] = []
+        held: dict[TenantId, dict[UserDay, HeldKey]] = {}
         for key, value in values.items():
             kind, _, name = key.partition("/")
             if kind == "segment":
@@ -342,8 +443,18 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "hotkey":
+                tenant, user_day = _user_day(name)
+                held.setdefault(tenant, {})[user_day] = hot_keys.from_json(value)
+            elif kind == "original":
+                originals.append(from_json(value))
             elif kind == "quarantine":
                 self._quarantined[key] = quarantine.from_json(value)
+            elif kind in ("layer", "prepared"):
+                self._adopt_layer(kind, name, value)
+        self._held = held
+        for info in sorted(originals, key=lambda info: info.id):
+            self._originals.setdefault(info.tenant, {})[info.id] = info
         self._segments = _by_tenant(infos)
         self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
 
@@ -356,6 +467,41 @@ class Catalog:
         else:
             records[int(seq)] = deletions.from_json(value)
         self._deletions = {**self._deletions, TenantId(tenant): records}
+
+    def _adopt_layer(self, kind: str, key: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        name, _, own = key.partition("/")
+        tenant = TenantId(name)
+        layers, prepared = dict(self._layers.get(tenant, {})), dict(self._prepared.get(tenant, {}))
+        (layers if kind == "layer" else prepared).pop(own, None)
+        if value is not None and kind == "layer":
+            layers[own] = layer_from_json(value)
+        elif value is not None:
+            prepared[own] = prepared_from_json(value)
+        self._layers = {**self._layers, tenant: layers}
+        self._prepared = {**self._prepared, tenant: prepared}
+
+    def _adopt_held(self, name: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        tenant, key = _user_day(name)
+        held = dict(self._held.get(tenant, {}))
+        if value is None:
+            del held[key]
+        else:
+            held[key] = hot_keys.from_json(value)
+        self._held = {**self._held, tenant: held}
+
+    def _adopt_original(self, name: str, value: bytes | None) -> None:
+        segment_id = int(name)
+        if value is not None:
+            info = from_json(value)
+            of_tenant = {**self._originals.get(info.tenant, {}), segment_id: info}  # ids only rise
+            self._originals = {**self._originals, info.tenant: of_tenant}
+            return
+        self._originals = {
+            tenant: {number: info for number, info in infos.items() if number != segment_id}
+            for tenant, infos in self._originals.items()
+        }
 
     @contextmanager
     def _transaction(self) -> Iterator[Changes]:
@@ -380,8 +526,14 @@ class Catalog:
                 self._states[TenantId(name)] = _parse_state(value)
             elif kind == "deletion":
                 self._adopt_deletion(name, value)
+            elif kind == "hotkey":
+                self._adopt_held(name, value)
+            elif kind == "original":
+                self._adopt_original(name, value)
             elif kind == "quarantine" and value is not None:
                 self._quarantined[key] = quarantine.from_json(value)
+            elif kind in ("layer", "prepared"):
+                self._adopt_layer(kind, name, value)
         if touched:
             self._segments = _by_tenant(infos.values())
 
@@ -396,6 +548,29 @@ def _tenant_key(tenant: TenantId) -> str:
 
 def _deletion_key(tenant: TenantId, seq: int) -> str:
     return f"deletion/{tenant}/{seq}"
+
+
+def _layer_key(tenant: TenantId, name: str) -> str:
+    return f"layer/{tenant}/{name}"
+
+
+def _prepared_key(tenant: TenantId, operation: str) -> str:
+    return f"prepared/{tenant}/{operation}"
+
+
+def _held_key(tenant: TenantId, key: UserDay) -> str:
+    distinct_id, day = key
+    return f"hotkey/{tenant}/{day}/{quote(distinct_id, safe='')}"
+
+
+def _user_day(name: str) -> tuple[TenantId, UserDay]:
+    """Of a key without ``hotkey/``."""
+    tenant, day, distinct_id = name.split("/")
+    return TenantId(tenant), (unquote(distinct_id), int(day))
+
+
+def _original_key(segment_id: int) -> str:
+    return f"original/{segment_id}"
 
 
 def _state_value(state: _TenantState) -> bytes:

@@ -9,23 +9,32 @@ from collections.abc import Callable, Iterable, Sequence
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import Deletion
+from evenshard.storage.hot_keys import HeldKey, UserDay
+from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.state import State
 from evenshard.storage.tenant import TenantRows
 
 
-def hide_users(state: State, tenant: TenantId, operation: str, users: Iterable[str]) -> int:
+def hide_users(
+    state: State, tenant: TenantId, operation: str, users: Iterable[str], ended: Iterable[UserDay] = ()
+) -> int:
     """Hides all rows of ``users`` that are stored now, unless ``operation`` has been here; under ``append_lock``.
+
+    With it goes what is known here of hot keys that have ``ended``: from then on the key is like any other, and another
+    shard may take its rows. So where there are such, rows are hidden once more, though the operation has been here:
+    those that were stored while the key was hot must not be met by copies elsewhere.
 
     Returns how many unindexed rows it hides. Durable at return; raises ``DISK_FULL`` with nothing changed, and
     ``SHARD_UNAVAILABLE`` where the outcome is open until a restart.
     """
-    for known in state.catalog.deletions(tenant):
-        if operation and known.operation == operation:
-            return state.rows(tenant).tail_rows_hidden_by(known)
-    wanted = tuple(sorted({user for user in users if user}))
     rows = state.rows(tenant)
+    ends = [held for key in ended if (held := rows.held.get(key)) is not None]
+    for known in state.catalog.deletions(tenant):
+        if operation and known.operation == operation and not ends:
+            return rows.tail_rows_hidden_by(known)
+    wanted = tuple(sorted({user for user in users if user}))
     deletion = Deletion(_next_seq(state, tenant), state.writer.next_row, operation, wanted)
-    return _take(state, rows, deletion, ())
+    return _take(state, rows, deletion, (), ends)
 
 
 def raise_horizon(state: State, tenant: TenantId, horizon_ms: int) -> int:
@@ -49,18 +58,26 @@ def _superseded(rows: TenantRows) -> list[int]:
     return [record.seq for record in later[:-1]]
 
 
-def _take(state: State, rows: TenantRows, deletion: Deletion, superseded: Sequence[int]) -> int:
+def _take(
+    state: State, rows: TenantRows, deletion: Deletion, superseded: Sequence[int], ended: Sequence[HeldKey] = ()
+) -> int:
     hidden = rows.hidden_by(deletion)
     seq = deletion.seq
+    files = {number for held in ended for number in held.segments}
+    gone = [info for info in state.catalog.originals(rows.tenant) if info.id in files]
     _commit(
         state,
         rows.tenant,
         lambda: state.catalog.last_deletion(rows.tenant) == seq,
-        lambda: state.catalog.add_deletion(rows.tenant, deletion, superseded),
+        lambda: state.catalog.add_deletion(rows.tenant, deletion, superseded, ended),
     )
+    if ended:
+        rows.held.remove(ended)
+        rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
     with state.visible_lock:
         rows.hide(hidden)
         rows.forget_deletions(superseded)
+    state.pins.remove(gone)
     return hidden.rows
 
 

@@ -24,6 +24,7 @@ from evenshard.ports.disk import Disk
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.catalog_rows import FILE
 from evenshard.storage.deletions import Deletions, Hiding
+from evenshard.storage.layers import plain
 from evenshard.storage.log.frame import Frame
 from evenshard.storage.log.reader import LogFileReader
 from evenshard.storage.log.writer import FOLDER, file_name, file_number
@@ -102,7 +103,14 @@ def check(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> Checked:
         sound = [info for info in segments if info.parquet not in known]
         deletions = Deletions(record for record in catalog.deletions(tenant) if not record.retired)
         has_lost = any(tenant in lost.tenants for lost in in_force)
-        _check_segments(disk, tenant, sound, deletions, checked, say, has_lost=has_lost)
+        apart = _Identities()  # of layers no row need be an original, or have one, in its own range
+        for info in (each for each in sound if each.layer):
+            _check_segment(disk, info, apart, deletions, checked, say)
+        _check_segments(disk, tenant, plain(sound), deletions, checked, say, apart, has_lost=has_lost)
+    for tenant in catalog.tenants():
+        sound = [info for info in catalog.originals(tenant) if info.parquet not in known]
+        if sound:  # no row of them is anybody's original here
+            _check_segments(disk, tenant, sound, Deletions(), checked, say, _Identities(), has_lost=True)
     return checked
 
 
@@ -204,40 +212,49 @@ def _check_segments(
     deletions: Deletions,
     checked: Checked,
     say: Say,
+    apart: _Identities,
     *,
     has_lost: bool,
 ) -> None:
+    """``apart``: identities of rows that may be the originals of others, whatever their days."""
     ranges: dict[tuple[int, int], _Identities] = {}
     for info in segments:
-        say(info.parquet)
         identities = ranges.setdefault((info.first_day, info.last_day), _Identities())
-        try:
-            reader = SegmentReader(disk, info)
-            reader.verify()
-            _check_rows(reader, identities, deletions.hiding(info.deletions_seen))
-        except EvenshardError as error:
-            has_lost = True
-            checked.damaged_segments.append((info, error))
-            next_ = f"{error.message}: {_REPAIR}" if error.code == "DATA_DAMAGED" else f"{error.message}: {error.hint}"
-            offset = int(error.details.get("offset", 0))
-            checked.findings.append(Finding(info.parquet, offset, error.code, info.rows, next_))
-            continue
-        checked.files += 2
-        checked.rows += info.rows
-        _check_filter(disk, reader, checked)
+        has_lost |= not _check_segment(disk, info, identities, deletions, checked, say)
     if has_lost:  # copies may be left of originals that are lost
         return
     for (first_day, last_day), identities in ranges.items():
         originals = np.concatenate(identities.originals) if identities.originals else np.zeros(0, np.uint64)
         copies = np.concatenate(identities.copies) if identities.copies else np.zeros(0, np.uint64)
         doubled = originals.size - np.unique(originals).size
-        orphaned = int(np.count_nonzero(~np.isin(copies, originals)))
+        orphaned = int(np.count_nonzero(~np.isin(copies, np.concatenate([originals, *apart.originals]))))
         if doubled or orphaned:
             file = next(info.parquet for info in segments if (info.first_day, info.last_day) == (first_day, last_day))
             what = (
                 f"{doubled} events have two originals, {orphaned} copies none ({tenant}, days {first_day}-{last_day})"
             )
             checked.findings.append(Finding(file, 0, "DATA_DAMAGED", 0, f"{what}: this is a defect, report it"))
+
+
+def _check_segment(
+    disk: Disk, info: SegmentInfo, identities: _Identities, deletions: Deletions, checked: Checked, say: Say
+) -> bool:
+    """False: it is damaged."""
+    say(info.parquet)
+    try:
+        reader = SegmentReader(disk, info)
+        reader.verify()
+        _check_rows(reader, identities, deletions.hiding(info.deletions_seen))
+    except EvenshardError as error:
+        checked.damaged_segments.append((info, error))
+        next_ = f"{error.message}: {_REPAIR}" if error.code == "DATA_DAMAGED" else f"{error.message}: {error.hint}"
+        offset = int(error.details.get("offset", 0))
+        checked.findings.append(Finding(info.parquet, offset, error.code, info.rows, next_))
+        return False
+    checked.files += 2
+    checked.rows += info.rows
+    _check_filter(disk, reader, checked)
+    return True
 
 
 def _check_rows(reader: SegmentReader, identities: _Identities, hiding: Hiding | None) -> None:

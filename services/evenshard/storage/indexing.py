@@ -15,6 +15,7 @@ from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.compaction.settle import as_it_is, checked
 from evenshard.storage.identity import IdentitySet
+from evenshard.storage.layers import Layer, counting, plain
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -89,7 +90,7 @@ def is_unsettled(
     at once a day and after each change."""
     if rows.settled is not None and rows.settled[0] == day and rows.settled[1] is segments:
         return False
-    if plan(ranges_of(segments), {}, day, spared=unreadable):
+    if plan(ranges_of(plain(segments)), {}, day, spared=unreadable):
         return True
     rows.settled = day, segments
     return False
@@ -109,7 +110,8 @@ def _write(
     gone = frozenset(written.removed)
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
-    indexed = IndexedIdentities(state.disk, [*kept, *written.added], state.cache)
+    counted = counting([*kept, *written.added], taken.layers)
+    indexed = IndexedIdentities(state.disk, counted, state.cache)
     segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
@@ -121,7 +123,7 @@ def _compact(
     state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace, *, apart: bool
 ) -> Compaction:
     """Sparing what cannot be read, once that is on record."""
-    everything = {segment.id for segment in taken.segments}
+    everything = {segment.id for segment in taken.plain}
     for tries_left in reversed(range(_UNREADABLE_MAX)):
         unreadable = state.cache.unreadable & everything
         try:
@@ -130,7 +132,7 @@ def _compact(
                 lambda: next_segment_id(state, rows),
                 rows.tenant,
                 tables(taken.blocks, identities),
-                taken.segments,
+                taken.plain,
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,
                 deletions=taken.deletions,
@@ -180,13 +182,15 @@ def catalog_committed(
     removed: Sequence[int],
     mark: int,
     changed: Sequence[SegmentInfo] = (),
+    layers: Sequence[Layer] = (),
+    layers_gone: Sequence[str] = (),
 ) -> tuple[SegmentInfo, ...]:
     """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
     try:
         with state.changing_catalog() as catalog:
             before = catalog.segments.get(tenant, ())
             try:
-                catalog.commit(tenant, added, removed, mark, changed)
+                catalog.commit(tenant, added, removed, mark, changed, layers=layers, layers_gone=layers_gone)
             except sqlite3.Error as error:
                 committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
                 if not committed:

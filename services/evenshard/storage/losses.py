@@ -9,7 +9,7 @@ in the log need nothing: a start derives their bits again.
 import errno
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
@@ -18,7 +18,7 @@ from evenshard.ports.disk import Disk
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.compaction.compact import Compaction, compact
 from evenshard.storage.compaction.plan import Task, storage_day
-from evenshard.storage.compaction.settle import with_one_original
+from evenshard.storage.compaction.settle import as_it_is, with_one_original
 from evenshard.storage.deletions import Deletions
 from evenshard.storage.log.writer import FOLDER as LOG_FOLDER
 from evenshard.storage.progress import OnProgress
@@ -32,7 +32,7 @@ from evenshard.storage.settings import StorageSettings
 from evenshard.storage.start_check import check_directory
 
 Say = Callable[[str], None]
-_Range = tuple[TenantId, int, int]
+_Range = tuple[TenantId, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,9 @@ def _end(disk: Disk, clock: Clock, shard: ShardId, records: Iterable[Quarantined
             if info is None:
                 others.append(each)
             else:
-                of_segments.setdefault((info.tenant, info.first_day, info.last_day), []).append((each, info))
+                of_segments.setdefault((info.tenant, info.layer, info.first_day, info.last_day), []).append(
+                    (each, info)
+                )
         for of_range in of_segments.values():
             _end_in_range(work, of_range)
         if others:
@@ -146,7 +148,7 @@ def _end_in_range(work: _Shard, ended: Sequence[tuple[Quarantined, SegmentInfo]]
     of_range = [
         info
         for info in catalog.segments[tenant]
-        if (info.first_day, info.last_day) == (first.first_day, first.last_day)
+        if (info.layer, info.first_day, info.last_day) == (first.layer, first.first_day, first.last_day)
     ]
     readable = [info for info in of_range if info.id in mended or info.parquet not in in_force]
     stays = len(readable) + len(lost) < len(of_range)
@@ -175,8 +177,9 @@ def _written_anew(work: _Shard, tenant: TenantId, infos: Sequence[SegmentInfo], 
         (record for record in work.catalog.deletions(tenant) if not record.retired), work.catalog.last_deletion(tenant)
     )
     task = Task(infos[0].first_day, infos[0].last_day, run, tuple(info.id for info in in_order))
+    layer = infos[0].layer
     try:
-        return compact(
+        written = compact(
             work.disk,
             work.catalog.next_segment_id,
             tenant,
@@ -186,8 +189,9 @@ def _written_anew(work: _Shard, tenant: TenantId, infos: Sequence[SegmentInfo], 
             shard=work.name,
             deletions=deletions,
             tasks=[task],
-            settle=with_one_original,
+            settle=as_it_is if layer else with_one_original,
         )
+        return replace(written, added=tuple(replace(info, layer=layer) for info in written.added))
     except EvenshardError as error:
         if error.code == "DATA_DAMAGED":
             hint = "put that into quarantine first: evenshard fsck DIR --repair"

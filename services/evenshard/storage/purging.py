@@ -23,6 +23,7 @@ from evenshard.storage.indexing import (
     release,
     remove_log_files,
 )
+from evenshard.storage.layers import counting
 from evenshard.storage.log.writer import file_name
 from evenshard.storage.log_age import rotate
 from evenshard.storage.segment.identities import IndexedIdentities
@@ -187,7 +188,7 @@ def _commit(
     segments = catalog_committed(
         state, rows.tenant, added, [segment.id for segment in removed], rows.visible.mark, changed
     )
-    indexed = IndexedIdentities(state.disk, segments, state.cache)
+    indexed = IndexedIdentities(state.disk, counting(segments, rows.visible.layers), state.cache)
     with state.append_lock, state.visible_lock:
         rows.replace_segments(segments, indexed)
     state.pins.remove(removed)
@@ -237,6 +238,8 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)
+        with state.append_lock:  # segments have none of it any more, so nothing of it comes there again
+            state.cache.scratch.erase(rows.tenant)
         seqs = [record.seq for record in visible.deletions.records if record.seq <= last.seq]
         with state.changing_catalog() as catalog:
             catalog.retire_deletions(rows.tenant, seqs)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import hash_events
+from evenshard.events.hashing import UInt64, hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
@@ -22,6 +22,8 @@ from evenshard.storage.catalog import Catalog
 from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
+from evenshard.storage.hot_keys import HeldKeys
+from evenshard.storage.layers import counting, turning_points
 from evenshard.storage.log.files import LogFiles
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, unpacked_bits
 from evenshard.storage.log.reader import Hole, LogFileReader, damaged
@@ -99,11 +101,18 @@ def tenant_rows(
 ) -> TenantRows:
     """A tenant as the catalog knows it, without a tail."""
     segments = catalog.segments.get(tenant, ())
-    mark = catalog.mark(tenant)
+    mark, layers = catalog.mark(tenant), catalog.layers(tenant)
     visible = Visible(
-        segments=segments, mark=mark, end_position=mark, quarantined=of_tenant(catalog.quarantined, tenant)
+        segments=segments,
+        mark=mark,
+        end_position=mark,
+        quarantined=of_tenant(catalog.quarantined, tenant),
+        layers=layers,
     )
-    return TenantRows(tenant, visible, IndexedIdentities(disk, segments, cache), settings.identity_hash_mask)
+    held = HeldKeys(tenant, catalog.held_keys(tenant))
+    originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
+    indexed = IndexedIdentities(disk, counting(segments, layers), cache)
+    return TenantRows(tenant, visible, indexed, settings.identity_hash_mask, held, originals)
 
 
 class Replay:
@@ -138,6 +147,8 @@ class Replay:
         for name in self._catalog.tenants():
             waiting = [record for record in self._catalog.deletions(name) if not record.retired]
             self._deletions[name] = waiting[::-1]
+        self._turns: dict[TenantId, list[int]] = {}
+        """Positions at which each tenant's layers begin or cease to count, still to come; the last one first."""
         self._known = {each.key: each for each in self._catalog.quarantined}
         self._found: dict[str, Quarantined] = {}
         """What was found damaged now, by key."""
@@ -152,15 +163,21 @@ class Replay:
         self._open_hole: tuple[str, Hole] | None = None
         """One whose end the next file tells."""
         self.log_files = LogFiles()
-        for info in (info for group in self._catalog.segments.values() for info in group):
+        for info in self._catalog.all_segments:
             if any(each.file == info.parquet and each.is_in_force for each in self._known.values()):
                 cache.unreadable.add(info.id)
         cache.on_unreadable = self._segment_unreadable
         self.tenants = {name: self._tenant_rows(name) for name in self._catalog.tenants()}
+        for rows in self.tenants.values():
+            mark = rows.visible.mark
+            points = turning_points(rows.visible.layers.values())
+            self._turns[rows.tenant] = [each for each in points if each > mark][::-1]
+            if self._turns[rows.tenant]:
+                self._count_layers(rows, mark)
 
     def run(self, found: Directory) -> None:
         """Fills the tenants' tails; changes nothing."""
-        for info in (info for group in self._catalog.segments.values() for info in group):
+        for info in self._catalog.all_segments:
             if info.id in found.missing_segments and info.id not in self._cache.unreadable:
                 self._segment_unreadable(info, damaged(info.parquet, 0, "the file is missing"))
         sizes = [self._size(number) for number in found.log_numbers]
@@ -195,6 +212,7 @@ class Replay:
         self._check_end(found.torn_creation)
         for name, rows in self.tenants.items():
             self._apply_deletions(rows, before=None)
+            self._apply_layers(rows, before=None)
             seen = self._catalog.last_deletion(name)
             rows.visible = replace(rows.visible, deletions=Deletions(rows.visible.deletions.records, seen))
 
@@ -399,15 +417,16 @@ class Replay:
             self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
         rows = self.tenants[frame.tenant]
         self._apply_deletions(rows, before=frame)
+        self._apply_layers(rows, before=frame)
         hashes = hash_events(frame.tenant, batch)
         visible = rows.visible
-        known = rows.indexed.known(frame.tenant, batch, hashes, visible.deletions) if visible.segments else None
+        known = rows.known(batch, hashes)
         duplicates = decide_duplicates(
             batch, hashes.identity, known, None, rows.active, visible.blocks, rows.next_ordinal
         )
         stored = unpacked_bits(frame.bits, frame.rows)
         if not np.array_equal(duplicates, stored):
-            self._check_promoted(name, frame, duplicates, stored)
+            self._check_bits(name, frame, batch, hashes.placement, duplicates, stored)
         block = Block(
             batch,
             hashes.placement,
@@ -432,6 +451,40 @@ class Replay:
                 raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
         if due:
             rows.hide(rows.hidden_by(*due))
+
+    def _apply_layers(self, rows: TenantRows, *, before: Frame | None) -> None:
+        """Those that begin or cease to count before a frame; None: all."""
+        waiting = self._turns.get(rows.tenant, [])
+        position = None
+        while waiting and (before is None or waiting[-1] < before.end_row):
+            position = waiting.pop()
+            if before is not None and position > before.first_row:
+                raise damaged(CATALOG_FILE, 0, f"a repair of {rows.tenant} came within rows stored at once")
+        if position is not None:
+            self._count_layers(rows, position)
+
+    def _count_layers(self, rows: TenantRows, position: int) -> None:
+        counted = counting(rows.visible.segments, rows.visible.layers, position)
+        rows.indexed = IndexedIdentities(self._disk, counted, self._cache)
+        originals = self._catalog.counting_originals(rows.tenant, position)
+        rows.originals = IndexedIdentities(self._disk, originals, self._cache)
+
+    def _check_bits(
+        self,
+        name: str,
+        frame: Frame,
+        batch: EventBatch,
+        placement: UInt64,
+        duplicates: npt.NDArray[np.bool_],
+        stored: npt.NDArray[np.bool_],
+    ) -> None:
+        """Bits that differ do not matter where a later deletion hides the row: with it went what other shards had of a
+        hot key, of which the row was found to be a copy."""
+        hiding = Deletions(reversed(self._deletions.get(frame.tenant, []))).hiding(0)
+        hidden = None if hiding is None else hiding.rows_of(batch, placement)
+        differ = duplicates != stored
+        if hidden is None or (differ & ~hidden).any():
+            self._check_promoted(name, frame, duplicates, stored)
 
     def _check_promoted(
         self, name: str, frame: Frame, duplicates: npt.NDArray[np.bool_], stored: npt.NDArray[np.bool_]

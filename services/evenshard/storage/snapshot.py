@@ -53,6 +53,16 @@ class Snapshot:
         self._columns = ColumnCache(0) if columns is None else columns
         self._lookups = Lookups(disk, self._columns, self._reading)
 
+    def check_epoch(self, epoch: Epoch) -> None:
+        """Raises ``STALE_EPOCH`` where the rows may be those of a newer one. What comes true with an epoch does so
+        after it was persisted: rows that pass are as they were before it."""
+        if self.epoch > epoch:
+            raise EvenshardError(
+                "STALE_EPOCH",
+                f"epoch {epoch} of {self.tenant} is over, the shard has seen {self.epoch}",
+                details={"epoch": str(self.epoch)},
+            )
+
     @property
     def segments(self) -> tuple[SegmentInfo, ...]:
         """The indexed part."""
@@ -123,7 +133,7 @@ class Snapshot:
     ) -> Iterator[ScannedRows]:
         visible = self._open()
         self._refuse_quarantined(visible, start_ms, end_ms)
-        for segment in visible.segments:
+        for segment in visible.shown:
             if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 hiding = visible.deletions.hiding(segment.deletions_seen)
                 if hiding is not None and segment.max_time_ms < hiding.horizon_ms:

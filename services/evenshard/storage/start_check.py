@@ -14,6 +14,7 @@ from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.catalog_rows import FILE
+from evenshard.storage.layers import turning_points
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Bad
 from evenshard.storage.log.reader import check_file_header, damaged, is_torn_creation
 from evenshard.storage.log.writer import FOLDER, file_name, file_number
@@ -117,7 +118,7 @@ def _check_segments(
     names: list[str], segments: list[re.Match[str]], catalog: Catalog, *, allow_missing: bool
 ) -> tuple[tuple[str, ...], frozenset[int]]:
     existing = {f"{SEGMENT_FOLDER}/{name}" for name in names}
-    infos = [info for group in catalog.segments.values() for info in group]
+    infos = catalog.all_segments
     quarantined = {each.file for each in catalog.quarantined if each.is_in_force}
     missing = {info.id: info.parquet for info in infos if info.parquet not in existing}
     absent = sorted(name for name in missing.values() if name not in quarantined)
@@ -165,6 +166,7 @@ def indexed_row(catalog: Catalog) -> int:
 
 
 def synced_row(catalog: Catalog) -> int:
-    """Rows below it are known to have been synced: they were indexed, or a deletion or a clean stop came after them."""
-    positions = (record.position for tenant in catalog.tenants() for record in catalog.deletions(tenant))
+    """Rows below it are known to have been synced: indexed, or a deletion, a repair or a clean stop came after them."""
+    positions = [record.position for tenant in catalog.tenants() for record in catalog.deletions(tenant)]
+    positions += [since for tenant in catalog.tenants() for since in turning_points(catalog.layers(tenant).values())]
     return max([indexed_row(catalog), catalog.stopped_row, *positions])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from evenshard.errors import EvenshardError
+from evenshard.events.batch import EventBatch
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
@@ -14,6 +15,7 @@ from evenshard.storage.append import Append, Appended, OnSync
 from evenshard.storage.appender import append_group
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.deleting import hide_users, raise_horizon
+from evenshard.storage.hot_keys import HeldKey, UserDay
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
 from evenshard.storage.log.files import LogUsage
 from evenshard.storage.log_age import age_log
@@ -23,10 +25,12 @@ from evenshard.storage.progress import OnProgress
 from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.recovery import recover
+from evenshard.storage.sealing import PAGE_ROWS_MAX, Originals, keep, kept, originals, seal, slot_of_user
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State
+from evenshard.storage.store_repairs import StoreRepairs
 from evenshard.storage.tenant import TenantStorage, Visible
 
 _OVERDUE = 2
@@ -39,6 +43,7 @@ class Store:
     def __init__(self, state: State) -> None:
         self._state = state
         self._closed = False
+        self.repairs = StoreRepairs(state)
 
     @staticmethod
     def open(
@@ -118,14 +123,62 @@ class Store:
         """What is lost, of all tenants."""
         return self._state.catalog.quarantined
 
-    def hide_users(self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str]) -> int:
+    def held_keys(self, tenant: TenantId, users: Sequence[str]) -> list[HeldKey]:
+        """Hot keys of ``users`` that are sealed here, or of which originals are kept."""
+        with self._state.append_lock:
+            rows = self._state.tenants.get(tenant)
+            return [] if rows is None else rows.held.of_users(users)
+
+    def seal_key(self, tenant: TenantId, epoch: Epoch, key: UserDay, nonce: str, *, has_hot_rows: bool) -> None:
+        """From now on rows of the key are taken only where the overflow brings them here; durable at return. Once more
+        changes nothing. Raises ``KEY_SEALED`` where something of another mark is known here, ``STALE_EPOCH``,
+        ``DISK_FULL``, ``SHARD_UNAVAILABLE``."""
+        with self._deleting(tenant, epoch):
+            seal(self._state, tenant, key, nonce, has_hot_rows=has_hot_rows)
+
+    def originals(
+        self, tenant: TenantId, key: UserDay, stays: Owned | None, hash_from: int = 0, rows_max: int = PAGE_ROWS_MAX
+    ) -> Originals:
+        """A page of the identities that are stored here of a key, but for those in slots of the overflow that
+        ``stays``. Raises ``DATA_DAMAGED``."""
+        with self.snapshot(tenant, slot_of_user(key[0])) as snapshot:
+            return originals(snapshot, tenant, key, stays, hash_from, rows_max)
+
+    def keep_originals(
+        self,
+        tenant: TenantId,
+        epoch: Epoch,
+        key: UserDay,
+        nonce: str,
+        page: tuple[int, int],
+        batch: EventBatch | None,
+        *,
+        has_hot_rows: bool,
+    ) -> None:
+        """Keeps a page of identities that another shard has of a key (None: none of it come here); durable at return.
+        Once all pages are kept, rows of the key are taken. Raises as ``seal_key``, and ``PAYLOAD_INVALID``."""
+        added = keep(self._state, tenant, key, nonce, page, batch)
+        try:
+            with self._deleting(tenant, epoch):
+                new = kept(self._state, tenant, key, nonce, page, added, has_hot_rows=has_hot_rows)
+        except EvenshardError as error:
+            if error.code != "SHARD_UNAVAILABLE":  # there only the next start knows whether the catalog names them
+                self._state.pins.discard(tenant, [info.id for info in added])
+            raise
+        if not new:
+            self._state.pins.discard(tenant, [info.id for info in added])
+
+    def hide_users(
+        self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str], ended: Sequence[UserDay] = ()
+    ) -> int:
         """Hides every row of ``users`` that is stored now, and none stored later; durable and visible at return.
 
-        An ``operation`` that has been here changes nothing. Returns how many unindexed rows were hidden. Raises
-        ``STALE_EPOCH``, ``DISK_FULL``, ``SHARD_UNAVAILABLE``.
+        An ``operation`` that has been here changes nothing, unless hot keys of theirs have ``ended``, of which
+        something is known here: that goes, and rows are hidden again. Returns how many unindexed rows were hidden.
+        Raises ``STALE_EPOCH``, ``DISK_FULL``, ``SHARD_UNAVAILABLE``.
         """
         with self._deleting(tenant, epoch):
-            return hide_users(self._state, tenant, operation, users)
+            return hide_users(self._state, tenant, operation, users, ended)
 
     def raise_horizon(self, tenant: TenantId, epoch: Epoch, horizon_ms: int) -> int:
         """Hides every row stored now whose time is before the horizon, and none stored later; durable and visible at

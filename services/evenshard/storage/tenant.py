@@ -1,20 +1,28 @@
 """What a store holds of one tenant: the rows that are visible, and the identities of those not indexed."""
 
+import functools
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import EventHashes, UInt64
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
+from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
+from evenshard.storage.layers import Layer, plain, shown
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block, hidden_by_ordinal
 from evenshard.storage.tail.runs import next_run, sorted_run
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,18 @@ class Visible:
     """Those that may still hide rows of ``segments``; in ``blocks`` each has its mark."""
     quarantined: tuple[Quarantined, ...] = ()
     """What is lost of the tenant's rows, or was for a time."""
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    """Of ``segments``; by name."""
+
+    @property
+    def shown(self) -> tuple[SegmentInfo, ...]:
+        """The segments that queries see."""
+        return shown(self.segments, self.layers)
+
+    @property
+    def plain(self) -> tuple[SegmentInfo, ...]:
+        """The segments that compactions plan with."""
+        return plain(self.segments) if self.layers else self.segments
 
     @property
     def tail_rows(self) -> int:
@@ -63,6 +83,8 @@ class Visible:
         in_force = sum(each.is_in_force for each in self.quarantined)
         accepted = sum(each.is_accepted for each in self.quarantined)
         lost = (f"-q{in_force}" if in_force else "") + (f"-a{accepted}" if accepted else "")
+        hidden = sorted(layer.name for layer in self.layers.values() if not layer.shown)
+        lost += f"-h{','.join(hidden)}" if hidden else ""
         return f"{self.end_position}-{self.mark}-{newest}-{len(self.segments)}-{self.deletions.last_seq}{lost}"
 
 
@@ -78,12 +100,34 @@ class Hidden:
     """Unindexed rows that they hide."""
 
 
+@dataclass(frozen=True, slots=True)
+class SealedLayer:
+    """Rows that are to come, with their duplicate bits decided."""
+
+    beside: frozenset[int]
+    """Ids of the segments they were decided against."""
+    identities: UInt64
+    """Of its rows."""
+
+
 class TenantRows:
     """Mutable; the store's locks guard it."""
 
-    def __init__(self, tenant: TenantId, visible: Visible, indexed: IndexedIdentities, hash_mask: int) -> None:
+    def __init__(
+        self,
+        tenant: TenantId,
+        visible: Visible,
+        indexed: IndexedIdentities,
+        hash_mask: int,
+        held: HeldKeys,
+        originals: IndexedIdentities,
+    ) -> None:
         self.tenant = tenant
         self.indexed = indexed
+        self.held = held
+        """Hot keys of which something is known here."""
+        self.originals = originals
+        """The identities of rows of such keys that other shards have."""
         self.next_ordinal = 0
         self.active = IdentitySet(hash_mask=hash_mask)
         """Takes the identities of new rows."""
@@ -100,6 +144,10 @@ class TenantRows:
         self.settled: tuple[int, tuple[SegmentInfo, ...]] | None = None
         """The day on which these segments had nothing to merge; of the thread that asks who is due."""
         self._hash_mask = hash_mask
+        self.sealed_layers: dict[str, SealedLayer] = {}
+        """Layers whose duplicates are decided, and against what."""
+        self.freed_layers: dict[str, SealedLayer] = {}
+        """Layers of which it is known who else sent their rows."""
 
     @property
     def visible(self) -> Visible:
@@ -112,6 +160,17 @@ class TenantRows:
             sealed = 0 if self.sealed is None else self.sealed.bytes
             tail = visible.tail_bytes + self.active.bytes + sealed if visible.blocks else 0
             self._account.note(self.tenant, tail)
+
+    def known(self, batch: EventBatch, hashes: EventHashes) -> Bools | None:
+        """For each row whether it is a copy of an indexed one, or of one that another shard has; None: none is. Raises
+        ``DATA_DAMAGED``, ``OSError``."""
+        deletions = self.visible.deletions
+        found = [
+            identities.known(self.tenant, batch, hashes, deletions)
+            for identities in (self.indexed, self.originals)
+            if identities
+        ]
+        return functools.reduce(np.logical_or, found) if found else None
 
     def account_to(self, account: TailAccount) -> None:
         """From now on ``account`` knows what the tail takes in memory."""
@@ -191,9 +250,16 @@ class TenantRows:
         """Nothing that they hid is left."""
         self.visible = replace(self.visible, deletions=self.visible.deletions.without(seqs))
 
-    def replace_segments(self, segments: tuple[SegmentInfo, ...], indexed: IndexedIdentities) -> None:
-        """Some were written anew without their hidden rows."""
-        self.visible = replace(self.visible, segments=segments)
+    def replace_segments(
+        self,
+        segments: tuple[SegmentInfo, ...],
+        indexed: IndexedIdentities,
+        layers: Mapping[str, Layer] | None = None,
+    ) -> None:
+        """Some were written anew without their hidden rows, or belong to other layers now."""
+        self.visible = replace(
+            self.visible, segments=segments, layers=self.visible.layers if layers is None else layers
+        )
         self.indexed = indexed
 
     def seal(self) -> IdentitySet:

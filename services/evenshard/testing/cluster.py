@@ -157,6 +157,16 @@ class MemoryCluster:
         written = replace(tenant, nonce=self.rng.token_hex(8))
         await self.directory.swap([], [Put(tenant_key(tenant.name), written.to_json())])
 
+    async def tenant(self, name: str) -> Tenant:
+        """A tenant's record as it is now."""
+        entry = await self.directory.get(tenant_key(TenantId(name)))
+        assert entry is not None
+        return Tenant.from_json(entry.value)
+
+    async def change_settings(self, name: str, settings: TenantSettings) -> None:
+        """The placement stays."""
+        await self.put_tenant(replace(await self.tenant(name), settings=settings))
+
     # Calls
 
     async def import_events(
@@ -184,7 +194,8 @@ class MemoryCluster:
         return b"".join(payload)
 
     async def compact(self, tenant: Tenant) -> Sequence[shard_pb2.CompactResponse]:
-        """Indexes all of a tenant's rows, on every shard of it."""
+        """Indexes all of a tenant's rows, on every shard of it, as it is placed now."""
+        tenant = await self.tenant(tenant.name)
         message = shard_pb2.CompactRequest(tenant=tenant.name, epoch=tenant.placement.epoch, wait=True)
         result: Sequence[shard_pb2.CompactResponse] = await asyncio.gather(
             *(self.call(shard, rpcs.COMPACT, message) for shard in tenant.placement.shards)

@@ -91,6 +91,9 @@ class FakeCluster:
     operations: dict[str, admin_pb2.Operation] = field(default_factory=dict)
     deletions: list[admin_pb2.DeleteUsersRequest] = field(default_factory=list)
     """Dry runs too."""
+    repairs: list[admin_pb2.RepairHotKeyRequest] = field(default_factory=list)
+    """Dry runs too."""
+    verified: admin_pb2.OperationVerify = field(default_factory=lambda: admin_pb2.OperationVerify(equal=True))
     deletion_errors: list[EvenshardError] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     """What becomes of the next waits for an operation: the state in which it ends, or empty: it goes on."""
@@ -586,6 +589,64 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         if not request.options.dry_run:
             operation.state = "cancelled"
         return admin_pb2.CancelOperationResponse(operation=operation)
+
+    def RepairHotKey(self, request: Any, context: Any) -> Any:
+        """The key ``hot`` is one; of ``many`` there is another repair."""
+        self._found(request.tenant, context)
+        self.cluster.repairs.append(request)
+        if request.distinct_id == "many":
+            refuse(context, EvenshardError("OPERATION_CONFLICT", "operation op-0 is repairing it"))
+        if request.distinct_id != "hot":
+            refuse(context, EvenshardError("HOT_KEY_NOT_FOUND", f"{request.distinct_id!r} is not hot"))
+        before = '{"event":"$hotshard_events","properties":{"distinct_id":"","mp_original_event_name":"e"}}'
+        after = '{"event":"e","properties":{"distinct_id":"u"}}' if request.action != "delete" else ""
+        plan = admin_pb2.RepairPlan(
+            kept_rows=5,
+            rewritten_rows=7,
+            bytes=1200,
+            days=[request.from_date],
+            examples=[admin_pb2.RepairExample(before=before, after=after)],
+            left_rows=1,
+            left=['{"event":"e","properties":{"distinct_id":"hot"}}'],
+        )
+        operation = self._begun("repair", request)
+        return admin_pb2.RepairHotKeyResponse(operation=operation, plan=plan)
+
+    def UndoRepair(self, request: Any, context: Any) -> Any:
+        self._operation(request.operation, context)
+        return admin_pb2.UndoRepairResponse(operation=self._begun("repair-undo", request))
+
+    def ExportHotKey(self, request: Any, context: Any) -> Iterator[Any]:
+        self._found(request.tenant, context)
+        for number in range(2):
+            line = json.dumps({"event": "e", "properties": {"distinct_id": request.distinct_id_from, "n": number}})
+            yield admin_pb2.ExportHotKeyResponse(lines=line.encode() + b"\n", rows=1)
+
+    def PauseOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.PauseOperationResponse(operation=self._held(request, context, paused=True))
+
+    def ResumeOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.ResumeOperationResponse(operation=self._held(request, context, paused=False))
+
+    def VerifyOperation(self, request: Any, context: Any) -> Any:
+        operation = admin_pb2.Operation()
+        operation.CopyFrom(self._operation(request.operation, context))
+        operation.verify.CopyFrom(self.cluster.verified)
+        return admin_pb2.VerifyOperationResponse(operation=operation)
+
+    def _begun(self, kind: str, request: Any) -> Any:
+        operation = admin_pb2.Operation(
+            operation=f"op-{len(self.cluster.operations)}", kind=kind, tenant="acme", state="planned", rows_total=7
+        )
+        if not request.options.dry_run:
+            self.cluster.operations[operation.operation] = operation
+        return operation
+
+    def _held(self, request: Any, context: Any, *, paused: bool) -> Any:
+        operation = self._operation(request.operation, context)
+        if not request.options.dry_run:
+            operation.paused = paused
+        return operation
 
     def _operation(self, name: str, context: Any) -> Any:
         if name not in self.cluster.operations:

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from evenshard.directory.placement import Placement, SlotRange, even_placement
 from evenshard.events.batch import FIELD_NAMES, EventBatch
-from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of
+from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of, spread_hashes
 from evenshard.events.scan import Part, Parts, ScannedRows
-from evenshard.events.users import united
+from evenshard.events.united import united
 from evenshard.ids import Epoch, ShardId
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
@@ -89,24 +89,25 @@ def spread(rows: Sequence[Row], how: int | str) -> Spread:
             placement = replace(placement, overflow=placement.slots)
         case "hot keys apart":
             placement = replace(placement, overflow=even_placement(apart).slots)
-    homes = placement.shard_of_slot[slots_of(_placement_hashes(rows))].tolist()
+    hashes = _hashes(rows)
+    homes = placement.shard_of_slot[slots_of(hashes[0])].tolist()
+    spread_to = placement.shard_of_overflow_slot[slots_of(hashes[1])].tolist() if placement.overflow else homes
     hottest = Counter(row["distinct_id"] for row in rows if row["distinct_id"]).most_common(1)
 
-    def shard_of(row: Row, home: int) -> ShardId:
+    def shard_of(row: Row, home: int, overflow: int) -> ShardId:
         user = row["distinct_id"]
-        identity = hash_of(repr((row["event"], user, row["time"], row["insert_id"])))
         match how:
             case "by day":
                 return shards[hash_of(f"{user} {row['time'] // DAY_MS}") % len(shards)]
             case "hottest over three" if user == (hottest and hottest[0][0]):
-                return shards[identity % len(shards)]
-            case "hot keys apart" if user and hash_of(f"{user} {row['time'] // DAY_MS}") % 2 and identity % 4:
-                return apart[identity % len(apart)]
+                return placement.shards[overflow]
+            case "hot keys apart" if user and hash_of(f"{user} {row['time'] // DAY_MS}") % 2 and row["time"] % 4:
+                return placement.shards[overflow]
         return placement.shards[home]
 
     held: dict[ShardId, list[Row]] = {shard: [] for shard in placement.shards}
-    for row, home in zip(rows, homes, strict=True):
-        held[shard_of(row, home)].append(row)
+    for row, home, overflow in zip(rows, homes, spread_to, strict=True):
+        held[shard_of(row, home, overflow)].append(row)
     return Spread(placement, held)
 
 
@@ -122,7 +123,7 @@ def _moved(before: Spread, rows: Sequence[Row]) -> Spread:
         SlotRange(end + 1, third.last, second.shard),
     )
     placement = replace(before.placement, epoch=Epoch(before.placement.epoch + 1), slots=slots)
-    homes = placement.shard_of_slot[slots_of(_placement_hashes(rows))].tolist()
+    homes = placement.shard_of_slot[slots_of(_hashes(rows)[0])].tolist()
     home_of = {id(row): placement.shards[home] for row, home in zip(rows, homes, strict=True)}
     was = {shard: set(map(id, mine)) for shard, mine in before.held.items()}
     apart = {row for shard in placement.overflow_shards for row in was[shard]}
@@ -137,11 +138,14 @@ def _moved(before: Spread, rows: Sequence[Row]) -> Spread:
     return Spread(placement, held, before, left)
 
 
-def _placement_hashes(rows: Sequence[Row]) -> UInt64:
+def _hashes(rows: Sequence[Row]) -> tuple[UInt64, UInt64]:
+    """Of each row's user, and of its identity."""
     if not rows:
-        return np.zeros(0, np.uint64)
+        return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
     record = event_record([{**row, "duplicate": False, "properties": {}} for row in rows])
-    return hash_events(rows[0]["tenant"], EventBatch(record.select(FIELD_NAMES))).placement
+    batch = EventBatch(record.select(FIELD_NAMES))
+    placement = hash_events(rows[0]["tenant"], batch).placement
+    return placement, spread_hashes(rows[0]["tenant"], batch, placement)
 
 
 def asked(rows: Sequence[Row], scan: bytes, layout: Sequence[Any]) -> tuple[list[pa.Table], list[ScanStats]]:
@@ -192,7 +196,7 @@ def _reader(placed: Spread, shard: ShardId, laid: Layout) -> Callable[[bytes], R
 
 def with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Parts:
     """As storage gives them to scans that go through rows user by user."""
-    own = [own_runs(some.record.column("distinct_id"), some.record.column("time").to_numpy()) for some in pieces]
+    own = [own_runs([some.record.column("distinct_id")], some.record.column("time").to_numpy()) for some in pieces]
     if not own:
         return Parts([])
     found = united(own[0].people, [each.people for each in own])

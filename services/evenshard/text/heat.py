@@ -1,6 +1,7 @@
 """Loads of shards, the largest keys, what is wrong, and slow queries, for people."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from evenshard.text.cells import UNDEFINED, percent
@@ -117,6 +118,22 @@ def slow_query_blocks(document: Mapping[str, Any]) -> list[Block]:
         titles = (place, "tenant", "kind", "event", "count", "p99 ms", "max ms", "waited", "ran", "rows")
         if rows:
             blocks.append(Table([Column(each) for each in titles], rows, caption=title))
+    if document.get("each"):
+        names = ("place", "tenant", "kind", "event", "rows", "trace_id")
+        rows = [
+            (
+                datetime.fromtimestamp(each["at_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                *(each[name] for name in names[:-2]),
+                round(each["wait_ms"], 1),
+                round(each["run_ms"], 1),
+                each["rows"],
+                "no answer" if each["failed"] else "",
+                each["trace_id"],
+            )
+            for each in document["each"]
+        ]
+        titles = ("UTC", "on", "tenant", "kind", "event", "waited ms", "ran ms", "rows", "", "trace")
+        blocks.append(Table([Column(each) for each in titles], rows, caption="each, the newest first"))
     if not blocks:
         blocks.append(Lines(["no query was slower than slow_query_ms since the processes began"], "quiet"))
     missing = document["missing"]

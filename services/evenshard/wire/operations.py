@@ -4,12 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evenshard.api.v1 import admin_pb2, shard_pb2
-from evenshard.directory.operations import Operation
+from evenshard.directory.operations import Operation, Verified
 from evenshard.ids import Epoch, OperationId, Revision, ShardId, TenantId
 
 
-def operation_to_proto(operation: Operation, revision: Revision) -> admin_pb2.Operation:
-    """``revision``: of its last change; 0 where it is only planned."""
+def operation_to_proto(
+    operation: Operation, revision: Revision, verified: Verified | None = None
+) -> admin_pb2.Operation:
+    """``revision``: of its last change; 0 where it is only planned. ``verified``: what comparing found, if it was."""
+    done = operation.rows_done / operation.rows_total if operation.rows_total else float(operation.state == "complete")
+    found = None
+    if verified is not None:
+        found = admin_pb2.OperationVerify(equal=not verified.differences, differences=verified.differences)
     return admin_pb2.Operation(
         operation=operation.id,
         kind=operation.kind,
@@ -17,6 +23,10 @@ def operation_to_proto(operation: Operation, revision: Revision) -> admin_pb2.Op
         state=operation.state,
         rows_done=operation.rows_done,
         rows_total=operation.rows_total,
+        paused=operation.paused,
+        bytes_total=operation.bytes_total,
+        bytes_done=int(operation.bytes_total * min(1.0, done)),
+        verify=found,
         error=operation.error,
         requested_by=operation.requested_by,
         created_ms=operation.created_ms,

@@ -7,7 +7,7 @@ from evenshard.api.v1 import common_pb2, query_pb2, shard_pb2
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries.answer import SegmentationAnswer
 from evenshard.queries.export import ExportQuery, export_query
-from evenshard.queries.model import SegmentationQuery, fail, segmentation_query
+from evenshard.queries.model import SegmentationQuery, segmentation_query
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.values import JsonText, Value
 
@@ -61,12 +61,6 @@ def segmentation_request(tenant: str, query: SegmentationQuery) -> query_pb2.Que
     )
 
 
-def refuse_undelivered(options: query_pb2.QueryOptions) -> None:
-    """Raises ``QUERY_INVALID`` for what nobody computes yet: it would be another answer than was asked for."""
-    if options.restore_hot:
-        fail("options.restore_hot", "not delivered yet: leave it out")
-
-
 def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
     """Raises ``QUERY_INVALID`` or ``RANGE_INVALID``, naming the field."""
     return export_query(
@@ -76,6 +70,7 @@ def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
         events=request.events,
         output=request.format,
         include_duplicates=request.include_duplicates,
+        restore_hot=request.restore_hot,
     )
 
 
@@ -179,6 +174,7 @@ def scan_rows_request(
         end_ms=query.end_ms,
         events=query.events,
         include_duplicates=include_duplicates,
+        restore_hot=query.restore_hot,
     )
 
 

@@ -77,6 +77,19 @@ CANCEL_OPERATION = Rpc(
 LIST_SHARDS = Rpc(f"/{ADMIN_SERVICE}/ListShards", admin_pb2.ListShardsRequest, admin_pb2.ListShardsResponse)
 CLAIM_REPORT = Rpc(f"/{ADMIN_SERVICE}/ClaimReport", admin_pb2.ClaimReportRequest, admin_pb2.ClaimReportResponse)
 RECORD_REPORT = Rpc(f"/{ADMIN_SERVICE}/RecordReport", admin_pb2.RecordReportRequest, admin_pb2.RecordReportResponse)
+REPAIR_HOT_KEY = Rpc(f"/{ADMIN_SERVICE}/RepairHotKey", admin_pb2.RepairHotKeyRequest, admin_pb2.RepairHotKeyResponse)
+UNDO_REPAIR = Rpc(f"/{ADMIN_SERVICE}/UndoRepair", admin_pb2.UndoRepairRequest, admin_pb2.UndoRepairResponse)
+EXPORT_HOT_KEY = Rpc(f"/{ADMIN_SERVICE}/ExportHotKey", admin_pb2.ExportHotKeyRequest, admin_pb2.ExportHotKeyResponse)
+"""A server stream."""
+PAUSE_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/PauseOperation", admin_pb2.PauseOperationRequest, admin_pb2.PauseOperationResponse
+)
+RESUME_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/ResumeOperation", admin_pb2.ResumeOperationRequest, admin_pb2.ResumeOperationResponse
+)
+VERIFY_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/VerifyOperation", admin_pb2.VerifyOperationRequest, admin_pb2.VerifyOperationResponse
+)
 LIST_SERVICES = Rpc(f"/{ADMIN_SERVICE}/ListServices", admin_pb2.ListServicesRequest, admin_pb2.ListServicesResponse)
 
 APPEND_EVENTS = Rpc(f"/{SHARD_SERVICE}/AppendEvents", shard_pb2.AppendEventsRequest, shard_pb2.AppendEventsResponse)
@@ -89,9 +102,33 @@ SET_SHARD_COMPACTION = Rpc(
     shard_pb2.SetShardCompactionRequest,
     shard_pb2.SetShardCompactionResponse,
 )
+LEARN_EPOCH = Rpc(f"/{SHARD_SERVICE}/LearnEpoch", shard_pb2.LearnEpochRequest, shard_pb2.LearnEpochResponse)
+SEAL_KEY = Rpc(f"/{SHARD_SERVICE}/SealKey", shard_pb2.SealKeyRequest, shard_pb2.SealKeyResponse)
+KEEP_ORIGINALS = Rpc(
+    f"/{SHARD_SERVICE}/KeepOriginals",
+    shard_pb2.KeepOriginalsRequest,
+    shard_pb2.KeepOriginalsResponse,
+)
 HIDE_USERS = Rpc(f"/{SHARD_SERVICE}/HideUsers", shard_pb2.HideUsersRequest, shard_pb2.HideUsersResponse)
 RAISE_HORIZON = Rpc(f"/{SHARD_SERVICE}/RaiseHorizon", shard_pb2.RaiseHorizonRequest, shard_pb2.RaiseHorizonResponse)
 PURGE = Rpc(f"/{SHARD_SERVICE}/Purge", shard_pb2.PurgeRequest, shard_pb2.PurgeResponse)
+LOOK_AT_KEY = Rpc(f"/{SHARD_SERVICE}/LookAtKey", shard_pb2.LookAtKeyRequest, shard_pb2.LookAtKeyResponse)
+READ_KEY = Rpc(f"/{SHARD_SERVICE}/ReadKey", shard_pb2.ReadKeyRequest, shard_pb2.ReadKeyResponse)
+"""A server stream."""
+TAKE_LAYER = Rpc(f"/{SHARD_SERVICE}/TakeLayer", shard_pb2.TakeLayerRequest, shard_pb2.TakeLayerResponse)
+BRING_ROWS = Rpc(f"/{SHARD_SERVICE}/BringRows", shard_pb2.BringRowsRequest, shard_pb2.BringRowsResponse)
+PREPARE_REPAIR = Rpc(
+    f"/{SHARD_SERVICE}/PrepareRepair",
+    shard_pb2.PrepareRepairRequest,
+    shard_pb2.PrepareRepairResponse,
+)
+SETTLE_REPAIRS = Rpc(
+    f"/{SHARD_SERVICE}/SettleRepairs",
+    shard_pb2.SettleRepairsRequest,
+    shard_pb2.SettleRepairsResponse,
+)
+TALLY_LAYERS = Rpc(f"/{SHARD_SERVICE}/TallyLayers", shard_pb2.TallyLayersRequest, shard_pb2.TallyLayersResponse)
+DROP_LAYERS = Rpc(f"/{SHARD_SERVICE}/DropLayers", shard_pb2.DropLayersRequest, shard_pb2.DropLayersResponse)
 GET_SHARD_STORAGE = Rpc(
     f"/{SHARD_SERVICE}/GetShardStorage",
     shard_pb2.GetShardStorageRequest,

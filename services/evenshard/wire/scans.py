@@ -29,6 +29,8 @@ class RowsWanted:
     events: tuple[str, ...]
     """Any of them; none: any event."""
     include_duplicates: bool
+    restore_hot: bool
+    """Hot events as they came."""
 
 
 def rows_wanted(request: shard_pb2.ScanRowsRequest) -> RowsWanted:
@@ -39,6 +41,7 @@ def rows_wanted(request: shard_pb2.ScanRowsRequest) -> RowsWanted:
         request.end_ms,
         tuple(request.events),
         request.include_duplicates,
+        request.restore_hot,
     )
 
 

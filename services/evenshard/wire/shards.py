@@ -37,14 +37,18 @@ class BatchAppended:
     """Where it stands in the shard's log."""
     retry_after_ms: int = 0
     """Not stored for want of room: when to send it again; 0: nothing is known."""
+    sealed: Sequence[tuple[str, int]] = ()
+    """With ``KEY_SEALED``: distinct_ids and days of the keys whose rows are not taken there, or not so."""
 
 
 NO_BITS: Bools = np.zeros(0, np.bool_)
 
 
-def refused(code: str, message: str, retry_after_ms: int | None = None) -> BatchAppended:
+def refused(
+    code: str, message: str, retry_after_ms: int | None = None, sealed: Sequence[tuple[str, int]] = ()
+) -> BatchAppended:
     """A batch that was not stored, and why."""
-    return BatchAppended(code, message, NO_BITS, 0, retry_after_ms or 0)
+    return BatchAppended(code, message, NO_BITS, 0, retry_after_ms or 0, sealed)
 
 
 def append_request(batches: Sequence[BatchToAppend]) -> AppendRequest:
@@ -87,6 +91,7 @@ def append_response(results: Sequence[BatchAppended]) -> shard_pb2.AppendEventsR
                 duplicates=int(np.count_nonzero(result.duplicates)),
                 position=result.position,
                 retry_after_ms=result.retry_after_ms,
+                sealed=[shard_pb2.KeyOfDay(distinct_id=distinct_id, day=day) for distinct_id, day in result.sealed],
             )
             for result in results
         ]
@@ -100,7 +105,8 @@ def appended_of(response: shard_pb2.AppendEventsResponse, rows: Sequence[int]) -
     results = []
     for result, count in zip(response.results, rows, strict=True):
         if result.code:
-            results.append(refused(result.code, result.message, result.retry_after_ms))
+            sealed = tuple((key.distinct_id, key.day) for key in result.sealed)
+            results.append(refused(result.code, result.message, result.retry_after_ms, sealed))
             continue
         bits = np.frombuffer(result.duplicate_bits, np.uint8)
         if bits.size != (count + 7) // 8:

@@ -77,6 +77,22 @@ def group_document(group: debug_pb2.SlowQueryGroup, place: str) -> dict[str, Any
     }
 
 
+def slow_query_document(query: debug_pb2.SlowQuery) -> dict[str, Any]:
+    """One query; ``place`` is a shard or a gateway."""
+    return {
+        "at_ms": query.at_ms,
+        "place": query.place,
+        "tenant": query.tenant,
+        "kind": query.kind,
+        "event": query.event,
+        "rows": query.rows,
+        "wait_ms": query.wait_ms,
+        "run_ms": query.run_ms,
+        "failed": query.failed,
+        "trace_id": query.trace_id,
+    }
+
+
 def _group_message(group: SlowGroup) -> debug_pb2.SlowQueryGroup:
     return debug_pb2.SlowQueryGroup(
         place=group.place,

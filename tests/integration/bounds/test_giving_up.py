@@ -18,11 +18,11 @@ from evenshard.errors import EvenshardError
 from evenshard.testing.bench.generator import FROM_DATE, TO_DATE, sessions_of
 from evenshard.testing.processes import ClusterProcess
 
-EVENTS, BATCH_ROWS = 10_000_000, 50_000
+EVENTS, BATCH_ROWS = 6_000_000, 50_000
 SEED = 20_261_127
 STATED_S = 0.1
 """Of processor time, of a shard, behind the moment when nobody waits any more."""
-LONG_S = 4 * STATED_S
+LONG_S = 0.25
 """What a question takes of all shards that shows anything."""
 BEGUN_S = 0.1
 """Of processor time: the question is being worked on."""

@@ -1,7 +1,6 @@
 """Hot keys through a whole cluster in memory, one batch in flight: what is rewritten is what the naive model says."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -153,7 +152,7 @@ async def test_retries_meet_their_originals_on_either_side_of_the_crossing(world
 
 
 async def test_bits_survive_sorting_compaction_and_a_crash(world: World) -> None:
-    tenant = await world.cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD))
+    tenant = await world.cluster.tenant("acme")
     await world.send([*rows_of("runaway", 30), *rows_of("calm", 10)])
     await world.cluster.compact(tenant)
     await world.check()
@@ -254,14 +253,14 @@ async def test_a_counter_does_not_say_that_its_first_day_is_counted_whole(world:
 
 async def test_observed_keys_are_marked_and_nothing_else_happens(world: World) -> None:
     settings = TenantSettings(hot_key_threshold=THRESHOLD, hot_key_mode="observe")
-    tenant = await world.cluster.create_tenant("acme", settings)
+    await world.cluster.change_settings("acme", settings)
     world.reference.thresholds.clear()
     await world.cluster.call(ROUTER, *update("acme"))
     await world.send(rows_of("runaway", 50))
     assert (await world.marks())["runaway"].mode == "observe"
     await world.check()
     # A mark keeps its own mode.
-    await world.cluster.put_tenant(replace(tenant, settings=TenantSettings(hot_key_threshold=THRESHOLD)))
+    await world.cluster.change_settings("acme", TenantSettings(hot_key_threshold=THRESHOLD))
     await world.send(rows_of("runaway", 50, 50))
     await world.check()
 
@@ -269,11 +268,11 @@ async def test_observed_keys_are_marked_and_nothing_else_happens(world: World) -
 async def test_a_changed_threshold_holds_for_keys_without_a_mark(world: World) -> None:
     await world.send([*rows_of("hot", 25), *rows_of("near", 18)])
     await world.marks()
-    tenant = await world.cluster.create_tenant("acme", TenantSettings(hot_key_threshold=15))
+    await world.cluster.change_settings("acme", TenantSettings(hot_key_threshold=15))
     world.reference.thresholds["acme"] = 15
     await world.cluster.call(ROUTER, *update("acme"))
     await world.send([*rows_of("hot", 2, 25), *rows_of("near", 2, 18)])
-    await world.cluster.put_tenant(replace(tenant, settings=TenantSettings()))
+    await world.cluster.change_settings("acme", TenantSettings())
     await world.cluster.call(ROUTER, *update("acme"))
     world.reference.thresholds["acme"] = 100_000
     await world.send([*rows_of("hot", 2, 27), *rows_of("near", 2, 20), *rows_of("calm", 30)])

@@ -12,22 +12,20 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-import pyarrow as pa
 import pytest
-from evenshard.api.v1 import query_pb2, shard_pb2
+from evenshard.api.v1 import query_pb2
 from evenshard.client.flows import flows_result
 from evenshard.client.funnels import funnel_result
 from evenshard.client.results import segmentation_result
 from evenshard.client.retentions import retention_result
 from evenshard.directory.tenant import Tenant, TenantSettings
-from evenshard.events.batch import EventBatch, property_of, schema_of
 from evenshard.ids import ShardId
 from evenshard.ports.peers import Rpc
 from evenshard.shard import compacting
+from evenshard.testing.by_hand import append_by_hand
 from evenshard.testing.cluster import GATEWAY, MemoryCluster
 from evenshard.testing.questions import COHORTS, Asking, Cohort, Question, World, marked, random_world
 from evenshard.testing.reference import Reference, Row, order_of
-from evenshard.testing.scanned import event_record
 from evenshard.testing.spread import SPREADS, Spread, spread
 from evenshard.wire import rpcs
 
@@ -84,23 +82,11 @@ class Gate:
 async def append(
     cluster: MemoryCluster, tenant: Tenant, held: dict[ShardId, list[Row]], sent: set[int]
 ) -> set[ShardId]:
-    """Each row that is among ``sent`` to its shard, in two batches, whatever a router would do; returns the shards that
-    got some."""
-    for shard, rows in held.items():
-        mine = [row for row in rows if id(row) in sent]
-        for some in (mine[: len(mine) // 2], mine[len(mine) // 2 :]):
-            if not some:
-                continue
-            record = event_record([{**row, "duplicate": False} for row in some])
-            schema = schema_of([name for name in record.schema.names if property_of(name)])
-            batch = EventBatch(
-                pa.RecordBatch.from_arrays([record.column(name) for name in schema.names], schema=schema)
-            )
-            message = shard_pb2.TenantBatch(tenant=tenant.name, epoch=tenant.placement.epoch, arrow_ipc=batch.to_ipc())
-            request = shard_pb2.AppendEventsRequest(batches=[message])
-            (result,) = (await cluster.call(shard, rpcs.APPEND_EVENTS, request)).results
-            assert result.code == "", result.message
-    return {shard for shard, rows in held.items() if any(id(row) in sent for row in rows)}
+    """Each row that is among ``sent`` to its shard, in two batches; returns the shards that got some."""
+    mine = {shard: [row for row in rows if id(row) in sent] for shard, rows in held.items()}
+    await append_by_hand(cluster, tenant, {shard: rows[: len(rows) // 2] for shard, rows in mine.items()})
+    await append_by_hand(cluster, tenant, {shard: rows[len(rows) // 2 :] for shard, rows in mine.items()})
+    return {shard for shard, rows in mine.items() if rows}
 
 
 @dataclass(frozen=True, slots=True)

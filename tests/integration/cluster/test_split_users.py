@@ -5,12 +5,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from evenshard.api.v1 import admin_pb2, query_pb2, shard_pb2
-from evenshard.directory.tenant import Tenant
+from evenshard.api.v1 import admin_pb2, query_pb2
 from evenshard.errors import EvenshardError
-from evenshard.events.batch import EventBatch, property_of, schema_of
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Request, Response, Rpc
 from evenshard.ports.rng import Rng
@@ -20,16 +17,17 @@ from evenshard.runtime.server import Server
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.telemetry import start_telemetry
+from evenshard.testing.by_hand import append_by_hand
 from evenshard.testing.cluster import GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row, ndjson_of
-from evenshard.testing.scanned import event_record
 from evenshard.testing.spread import SPLITTING, spread
 from evenshard.wire import rpcs
 
 FROM, TO = "2026-01-01", "2026-01-14"
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
+DAY_MS = 86_400_000
 SEED = 20260105
 IN_CI = "hot keys apart"
 SPLIT = [how if how == IN_CI else pytest.param(how, marks=pytest.mark.slow) for how in SPLITTING]
@@ -101,21 +99,6 @@ def some_rows(chance: random.Random, count: int, tenant: str) -> list[Row]:
         for _ in range(count)
     ]
     return [*rows, *rows[: count // 5]]
-
-
-async def put_by_hand(cluster: MemoryCluster, tenant: Tenant, rows: Sequence[Row], how: str) -> None:
-    """Each row to its shard, whatever a router would do."""
-    for shard, mine in spread(rows, how).held.items():
-        if not mine:
-            continue
-        record = event_record([{**row, "duplicate": False} for row in mine])
-        schema = schema_of([name for name in record.schema.names if property_of(name)])
-        batch = EventBatch(pa.RecordBatch.from_arrays([record.column(name) for name in schema.names], schema=schema))
-        message = shard_pb2.TenantBatch(tenant=tenant.name, epoch=tenant.placement.epoch, arrow_ipc=batch.to_ipc())
-        (result,) = (
-            await cluster.call(shard, rpcs.APPEND_EVENTS, shard_pb2.AppendEventsRequest(batches=[message]))
-        ).results
-        assert result.code == "", result.message
 
 
 def step(*events: str, where: str = "") -> query_pb2.FunnelStep:
@@ -201,7 +184,7 @@ async def test_every_question_is_answered_as_if_nobody_were_split(how: str) -> N
             for row in rows:
                 row["tenant"] = "split"
             assert (await cluster.import_events("whole", ndjson=ndjson_of(rows))).accepted == len(rows)
-            await put_by_hand(cluster, split, rows, how)
+            await append_by_hand(cluster, split, spread(rows, how).held)
             if part == 0:
                 cohorts = [await save_cohorts(cluster, name) for name in ("whole", "split")]
                 assert cohorts[0] == cohorts[1]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import aggregate
-from evenshard.hotkeys.marks import HotKey, Rule
+from evenshard.hotkeys.marks import HotKey, Mark, Rule
 from evenshard.hotkeys.threshold import KNOWN_KEYS_MAX, NEEDLESS_MIN, Decision, KeyWatch, Rows
 from evenshard.ids import TenantId
 from hypothesis import HealthCheck, example, given, settings
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 DAY_MS = 86_400_000
 TENANT = TenantId("acme")
+MARK = Mark("rewrite", 10, 11, "nonce")
 
 Event = tuple[str, int, int]
 """distinct_id, day, and what makes it the event it is: sent again, it is a duplicate."""
@@ -86,7 +87,7 @@ class Router:
         for at in (np.arange(cut), np.arange(cut, len(new))):
             if decision is not None:
                 for number in np.unique(decision.key_of_row[at[flags[at] & decision.crossing[at]]]).tolist():
-                    self.watch.mark(decision.keys[number], self.rule.mode)
+                    self.watch.mark(decision.keys[number], MARK)
             self.waiting.append(self.watch.acknowledge(rows, at, rows.distinct_ids.take(pa.array(at)), flags[at]))
         self.watch.leave(rows)
 
@@ -114,8 +115,8 @@ class Router:
         self.tell()
         marks = dict(self.watch._marks)
         self.watch = KeyWatch(known_keys_max=self.known_keys_max)
-        for key, mode in marks.items():
-            self.watch.mark(key, mode)
+        for key in marks:
+            self.watch.mark(key, MARK)
         near: Mapping[HotKey, int] = {
             key: count for key, count in self.counters.items() if count >= self.rule.count_min
         }
@@ -220,8 +221,8 @@ def test_marks_of_other_keys_make_nobody_a_suspect(seed: int) -> None:
     chance = Random(seed)
     router = Router(Rule(1000, "rewrite"))
     for number in range(25_000):
-        router.watch.mark((TENANT, f"hot-{number}", 0), "rewrite")
-        router.watch.mark((TENANT, f"user-{number}", 1), "rewrite")
+        router.watch.mark((TENANT, f"hot-{number}", 0), MARK)
+        router.watch.mark((TENANT, f"user-{number}", 1), MARK)
     batch = [(f"user-{chance.randrange(25_000)}", 0, number) for number in range(5000)]
     rows, near = router.enter(batch)
     assert not near
@@ -239,7 +240,7 @@ def test_keys_whose_mark_was_removed_are_not_watched_for_ever() -> None:
     router = Router(Rule(1000, "rewrite"))
     keys = [(TENANT, f"user-{number}", 0) for number in range(1000)]
     for key in keys:
-        router.watch.mark(key, "rewrite")
+        router.watch.mark(key, MARK)
     for key in keys[:400]:
         router.watch.unmark(key)
     router.watch.forget(TENANT, [f"user-{number}" for number in range(400, 800)])

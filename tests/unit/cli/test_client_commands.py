@@ -267,7 +267,6 @@ def test_compaction_is_paused_and_resumed(ask: Run, cluster: FakeCluster, capfd:
         ([*SEGMENTATION, "--timeout", "soon"], 2, "USAGE"),
         ([*SEGMENTATION, "--timeout", "0s"], 2, "USAGE"),
         ([*SEGMENTATION, "--measure", "p42"], 2, "USAGE"),
-        ([*SEGMENTATION, "--restore-hot"], 2, "USAGE"),
         (["admin", "create-tenant", "t", "--retention-days", "-1"], 2, "USAGE"),
         (["admin", "set-tenant", "acme", "--events-per-second", str(1 << 70)], 2, "USAGE"),
         (["admin", "set-tenant", "acme", "--bytes-per-second", "fast"], 2, "USAGE"),

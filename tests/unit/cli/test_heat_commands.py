@@ -48,8 +48,14 @@ SLOW = debug_pb2.ListSlowQueriesResponse(
     shards=[
         debug_pb2.SlowQueryGroup(place="shard-1", count=3, p99_ms=812.345, max_ms=900, wait_p99_ms=1, run_p99_ms=811)
     ],
+    queries=[
+        debug_pb2.SlowQuery(
+            at_ms=1_767_225_600_000, place="shard-1", tenant="acme", kind="funnel", event="buy", rows=9, wait_ms=1,
+            run_ms=800, trace_id="ab" * 16, failed=True,
+        )
+    ],
     missing=["shard-0"],
-)
+)  # fmt: skip
 
 
 class Client:
@@ -73,8 +79,8 @@ class Client:
     def shards(self) -> dict[str, Any]:
         return shards_document(self.answer)
 
-    def slow_queries(self, by: str, *, limit: int, tenant: str | None) -> dict[str, Any]:
-        return slow_queries_document(SLOW)
+    def slow_queries(self, by: str, *, limit: int, tenant: str | None, each: bool) -> dict[str, Any]:
+        return slow_queries_document(SLOW, each=each)
 
 
 @pytest.fixture
@@ -182,6 +188,24 @@ def test_slow_queries_say_who_did_not_answer(
     shown = capsys.readouterr().out
     assert "812.3" in shown
     assert "no answer from shard-0" in shown
+
+
+def test_each_slow_query_is_told_with_its_trace(
+    served: Callable[[Client], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(Client())
+    assert run(["slow-queries", "--each", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["each"] == [
+        {
+            "at_ms": 1_767_225_600_000, "place": "shard-1", "tenant": "acme", "kind": "funnel", "event": "buy",
+            "rows": 9, "wait_ms": 1.0, "run_ms": 800.0, "failed": True, "trace_id": "ab" * 16,
+        }
+    ]  # fmt: skip
+    assert run(["slow-queries", "--each"]) == 1
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "2026-01-01 00:00:00" in line]
+    assert line.split() == [
+        "2026-01-01", "00:00:00", "shard-1", "acme", "funnel", "buy", "1.00", "800.00", "9", "no", "answer", "ab" * 16,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", [("--limit", "0"), ("--interval", "2"), ("--by", "shard")])

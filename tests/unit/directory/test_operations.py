@@ -17,11 +17,15 @@ from evenshard.directory.operations import (
     STATES,
     TRANSITIONS,
     Cancelled,
+    Done,
+    Dropped,
     Failed,
     Hidden,
     Noted,
     Operation,
+    Paused,
     Purged,
+    Resumed,
     Signal,
     Started,
     after,
@@ -42,6 +46,10 @@ SIGNALS: list[Signal] = [
     Hidden(7),
     Noted("shard-1: gone", (ShardId("shard-1"),), 3, 9),
     Purged(9),
+    Done(9),
+    Dropped(),
+    Paused(),
+    Resumed(),
     Failed("no"),
 ]
 
@@ -131,7 +139,7 @@ def test_records_come_back_as_they_were_written(operation: Operation) -> None:
 
 
 def test_a_record_of_a_newer_release_is_refused() -> None:
-    for change in ({"version": 2}, {"kind": "move"}):
+    for change in ({"version": 3}, {"kind": "move"}):
         data = json.dumps(json.loads(PLANNED.to_json()) | change).encode()
         with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):
             Operation.from_json(data)

@@ -209,7 +209,6 @@ async def test_a_dead_home_shard_is_named_or_the_page_is_partial() -> None:
         ({"page_size": 10_001}, "QUERY_INVALID", "page_size"),
         ({"page_token": "abc"}, "QUERY_INVALID", "page_token"),
         ({"page_token": "YWJjZGVmZ2hpamtsbW5vcA=="}, "QUERY_INVALID", "page_token"),
-        ({"options": {"restore_hot": True}}, "QUERY_INVALID", "options.restore_hot"),
     ],
 )
 async def test_a_wrong_field_of_a_timeline_is_named(fields: dict[str, Any], code: str, field: str) -> None:

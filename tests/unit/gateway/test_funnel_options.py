@@ -241,7 +241,6 @@ async def test_an_exclusion_that_is_a_step_of_its_span_is_warned_of() -> None:
         ({"hold_constant": [""]}, "hold_constant: a property has a name"),
         ({"by_step": "3"}, "by_step: '3' is not first, last or the number of a step, 1 to 2"),
         ({"explain_user": "x" * 256}, "explain_user: a distinct_id has at most 255 bytes"),
-        ({"options": query_pb2.QueryOptions(restore_hot=True)}, "options.restore_hot: not delivered yet"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_the_name_of_its_field(fields: dict[str, Any], says: str) -> None:

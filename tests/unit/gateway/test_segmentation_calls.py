@@ -234,7 +234,6 @@ async def test_a_ranking_that_never_stands_still_is_answered_with_a_warning() ->
         ({"measure": "sum"}, "QUERY_INVALID", "property"),
         ({"measure": "average", "property": "plan"}, "QUERY_INVALID", "property"),
         ({"measure": "p50", "property": "$cohort:x"}, "QUERY_INVALID", "property"),
-        ({"options": {"restore_hot": True}}, "QUERY_INVALID", "options.restore_hot"),
         ({"where": 'plan matches "a(b"'}, "QUERY_INVALID", "where"),
         ({"by": ["a", "b", "c", "d"]}, "QUERY_INVALID", "by"),
         ({"by": [""]}, "QUERY_INVALID", "by"),

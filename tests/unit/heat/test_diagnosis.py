@@ -33,7 +33,7 @@ def test_a_runaway_is_a_hot_key_and_no_hot_shard() -> None:
             advice=(
                 "one hot key 'runaway' on shard-2: caching or salting helps, no split does; its mark says observe, and "
                 "keeps that for its day: let the tenant spread the keys of other days (evenshard admin set-tenant acme "
-                "--hot-key-mode rewrite), and stop what sends it"
+                "--hot-key-mode salt), and stop what sends it"
             ),
             shard="shard-2",
             tenant="acme",

@@ -41,18 +41,19 @@ def test_the_past_seven_days_touch_eight() -> None:
     assert past_days(date(2026, 11, 26)) == Days(date(2026, 11, 19), date(2026, 11, 26))
 
 
-def test_a_key_is_of_the_week_in_which_it_crossed_whatever_its_day() -> None:
+def test_a_key_is_of_the_week_in_which_it_crossed_and_of_its_days() -> None:
     start = day_start_ms(MONDAY)
-    made = [start - 1, start, start + 7 * 24 * HOUR_MS - 1, start + 7 * 24 * HOUR_MS]
-    assert [is_of(mark(day=date(2020, 2, 2), made_ms=each), WEEK) for each in made] == [False, True, True, False]
-    # A mark that does not say when it was made is of its own day.
+    made = [0, start - 1, start, start + 7 * 24 * HOUR_MS - 1, start + 7 * 24 * HOUR_MS]
+    old = [is_of(mark(day=date(2020, 2, 2), made_ms=each), WEEK) for each in made]
+    assert old == [False, False, True, True, False]
     days = [MONDAY - timedelta(days=1), MONDAY, WEEK.last, WEEK.last + timedelta(days=1)]
-    assert [is_of(mark(day=each), WEEK) for each in days] == [False, True, True, False]
+    for made_ms in (0, start - HOUR_MS, start + 8 * 24 * HOUR_MS):
+        assert [is_of(mark(day=each, made_ms=made_ms), WEEK) for each in days] == [False, True, True, False]
 
 
 def test_keys_come_from_marks_and_from_remediated_events_that_have_none() -> None:
-    old = mark("old", MONDAY, made_ms=day_start_ms(MONDAY) - HOUR_MS)
-    keys, left_out = keys_of([mark("new"), old], [("new", MONDAY), ("old", MONDAY), ("moved", WEEK.last)], WEEK)
+    other = mark("other", date(2020, 2, 2))
+    keys, left_out = keys_of([mark("new"), other], [("new", MONDAY), ("moved", WEEK.last)], WEEK)
     assert (keys, left_out) == ({("new", MONDAY): mark("new"), ("moved", WEEK.last): None}, 0)
 
 

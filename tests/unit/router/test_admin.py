@@ -19,6 +19,8 @@ from evenshard.ports.directory import Delete, Put
 from evenshard.router import admin_status
 from evenshard.router.admin_service import AdminService
 from evenshard.router.operations_admin import OperationAdmin
+from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
@@ -104,7 +106,9 @@ class World:
         shards = TenantShards(self.tenants, self.services, self.peers)
         operations = OperationView(self.directory, clock)
         blocked = BlockedView(self.directory, clock)
-        operation_admin = OperationAdmin(self.directory, operations, blocked, None, clock, SeededRng(seed))
+        driver = RepairDriver(self.directory, operations, shards, clock, SeededRng(seed))
+        repairs = RepairAdmin(self.directory, operations, shards, driver, clock, SeededRng(seed))
+        operation_admin = OperationAdmin(self.directory, operations, blocked, None, repairs, clock, SeededRng(seed))
         self.admin = AdminService(
             self.directory,
             self.tenants,
@@ -114,6 +118,7 @@ class World:
             SeededRng(seed),
             shards,
             operation_admin,
+            repairs,
             ["http://etcd:2379"],
         )
         self.shards = {"shard-0": Shard(), "shard-1": Shard()}

@@ -13,7 +13,7 @@ from evenshard.api.v1 import counter_pb2
 from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_of
-from evenshard.hotkeys.marks import Rule
+from evenshard.hotkeys.marks import Mark, Rule
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.ids import TenantId
 from evenshard.router.counts import PAUSE_MS, CountFeed
@@ -142,7 +142,7 @@ async def test_keys_are_dealt_out_to_counters_each_to_one() -> None:
 
 async def test_a_marked_key_is_counted_by_all_counters_in_turn() -> None:
     world = World(counters=3)
-    world.watch.mark((TenantId("t"), "hot", 500), "rewrite")
+    world.watch.mark((TenantId("t"), "hot", 500), Mark("rewrite", 1, 2, "nonce"))
     for _ in range(6):
         world.offer("t", ["hot"] * 100 + ["cold"], [500 * DAY_MS] * 101)
         world.offer("u", ["hot"], [500 * DAY_MS])

@@ -8,10 +8,11 @@ import pytest
 from evenshard.directory.keys import MARKS
 from evenshard.errors import EvenshardError
 from evenshard.hotkeys.marks import HotKey, Mark
-from evenshard.ids import TenantId
-from evenshard.ports.directory import Put
+from evenshard.ids import Revision, TenantId
+from evenshard.ports.directory import Put, SwapResult
 from evenshard.router.marking import MarkWriter
 from evenshard.testing.clock import ManualClock
+from evenshard.testing.rng import SeededRng
 
 MARK = Mark("rewrite", 500, 501, "nonce")
 DAY = 20_000
@@ -25,7 +26,7 @@ class Swaps:
         self.written: list[str] = []
         self.tries = 0
 
-    async def swap(self, conditions: Any, writes: Sequence[Put], *, timeout_s: float) -> None:
+    async def swap(self, conditions: Any, writes: Sequence[Put], *, timeout_s: float) -> SwapResult:
         self.tries += 1
         key = writes[0].key
         for user, (error, times) in self.failures.items():
@@ -33,12 +34,13 @@ class Swaps:
                 self.failures[user] = error, times - 1
                 raise error
         self.written.append(key)
+        return SwapResult(True, Revision(self.tries))
 
 
 async def written(failures: dict[str, tuple[Exception, int]]) -> tuple[list[str], int]:
     """Which users' marks are written of those of a, b and c, and in how many tries."""
     directory, clock = Swaps(failures), ManualClock()
-    writer = MarkWriter(cast(Any, directory), clock)
+    writer = MarkWriter(cast(Any, directory), clock, SeededRng(1))
     writer.start()
     keys: list[HotKey] = [(TenantId("acme"), f"user-{name}", DAY) for name in "abc"]
     for key in keys:

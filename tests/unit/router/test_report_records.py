@@ -1,7 +1,7 @@
 """Claims of reports over the directory: one of many at once has it, lost answers and restarts included."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from evenshard.directory.keys import reports_of, tenant_key
@@ -12,7 +12,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.directory import Put
 from evenshard.router.report_records import ReportRecords
-from evenshard.runtime.call import DEVELOPMENT, Call, enter_call
+from evenshard.testing.call import in_call
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.directory import MemoryDirectory
 from evenshard.testing.rng import SeededRng
@@ -23,12 +23,17 @@ DIRECTORY_CLOCK = ManualClock()
 
 @pytest.fixture
 async def directory() -> AsyncIterator[MemoryDirectory]:
-    enter_call(Call(DEVELOPMENT, "t", float("inf")))
     made = MemoryDirectory(DIRECTORY_CLOCK)
     record = Tenant(ACME, TenantSettings(), even_placement([ShardId("shard-0")]), "n")
     await made.swap([], [Put(tenant_key(ACME), record.to_json())])
     yield made
     await made.close()
+
+
+@pytest.fixture(autouse=True)
+def call() -> Iterator[None]:
+    with in_call("trace"):
+        yield
 
 
 async def test_of_many_that_claim_at_once_one_has_it(directory: MemoryDirectory) -> None:

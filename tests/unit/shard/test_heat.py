@@ -1,12 +1,13 @@
 """What a shard notes of appends and scans, on a clock that a test moves."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from evenshard.ids import ShardId, TenantId
 from evenshard.queries.browse_plan import TimelineScan
-from evenshard.runtime.call import DEVELOPMENT, Call, enter_call
 from evenshard.shard.heat import ShardHeat, Usage
+from evenshard.testing.call import in_call
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.events import Event, append_of
 
@@ -31,7 +32,6 @@ class World:
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        enter_call(Call(DEVELOPMENT, "trace", float("inf")))
         self.heat = ShardHeat(ShardId("shard-0"), self.clock, 500, self.machine)
 
     def append(self, *ids: str) -> None:
@@ -40,8 +40,9 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Iterator[World]:
+    with in_call("trace"):
+        yield World()
 
 
 async def test_events_and_their_keys_are_told_by_the_second(world: World) -> None:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import NO_IDENTITY, EventHashes
-from evenshard.ids import ShardId, TenantId
+from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.segment import writer as segment_writer
 from evenshard.storage.segment.filter import BucketFilter
 from evenshard.storage.segment.key_scratch import FREE_BYTES_MIN
@@ -179,6 +179,28 @@ def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_
     store.close()
 
 
+def test_nothing_of_a_deleted_user_is_left_on_scratch_once_he_is_purged() -> None:
+    """Also of a segment that was merged away before."""
+    store = opened(MemoryDisk())
+    index(store, BATCH)
+    old = events(0, BATCH)
+    assert all(duplicates(store, old))
+    merged_away = scratch_file(store)
+    store.compact(TENANT)
+    assert all(duplicates(store, old))
+    user = old[0].distinct_id
+    store.hide_users(TENANT, Epoch(1), "operation", [user])
+    assert f"{user}view".encode() in bytes(merged_away._open().data)
+    while not store.purge_status(TENANT, "operation").purged:
+        store.purge_step(TENANT)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        merged_away.read(0, 1)
+    assert duplicates(store, old) == [row.distinct_id != user for row in old]
+    assert f"{user}view".encode() not in bytes(scratch_file(store)._open().data)
+    store.close()
+
+
 def scratch_file(store: Store) -> MemoryFile:
     (part,) = store._state.cache.scratch._parts
     assert isinstance(part.file, MemoryFile)
@@ -235,6 +257,17 @@ def test_the_last_of_the_disk_is_left_to_events_and_a_leftover_is_no_obstacle() 
     assert all(duplicates(store, events(0, BATCH)))
     assert store._state.cache.scratch.bytes > 0
     assert disk.list("scratch") == []
+    store.age_log(0)
+    file = scratch_file(store)
+    disk.capacity_bytes = FREE_BYTES_MIN
+    store.age_log(0)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        file.read(0, 1)
+    assert all(duplicates(store, events(0, BATCH)))
+    disk.capacity_bytes *= 2
+    store._state.cache.put("another filter", None, store._state.cache.bytes_max)
+    assert all(duplicates(store, events(0, BATCH)))
     file = scratch_file(store)
     store.close()
     with pytest.raises(OSError, match="closed"):

@@ -435,3 +435,133 @@ class RecordReportResponse(_message.Message):
     RECORD_FIELD_NUMBER: _ClassVar[int]
     record: ReportRecord
     def __init__(self, record: _Optional[_Union[ReportRecord, _Mapping]] = ...) -> None: ...
+
+class RepairHotKeyRequest(_message.Message):
+    __slots__ = ("tenant", "distinct_id", "from_date", "to_date", "action", "distinct_id_from", "include_earlier", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_DATE_FIELD_NUMBER: _ClassVar[int]
+    TO_DATE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FROM_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_EARLIER_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_id: str
+    from_date: str
+    to_date: str
+    action: str
+    distinct_id_from: str
+    include_earlier: bool
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., from_date: _Optional[str] = ..., to_date: _Optional[str] = ..., action: _Optional[str] = ..., distinct_id_from: _Optional[str] = ..., include_earlier: _Optional[bool] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class RepairHotKeyResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: RepairPlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[RepairPlan, _Mapping]] = ...) -> None: ...
+
+class RepairPlan(_message.Message):
+    __slots__ = ("kept_rows", "rewritten_rows", "bytes", "days", "examples", "left_rows", "left")
+    KEPT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    kept_rows: int
+    rewritten_rows: int
+    bytes: int
+    days: _containers.RepeatedScalarFieldContainer[str]
+    examples: _containers.RepeatedCompositeFieldContainer[RepairExample]
+    left_rows: int
+    left: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kept_rows: _Optional[int] = ..., rewritten_rows: _Optional[int] = ..., bytes: _Optional[int] = ..., days: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[_Union[RepairExample, _Mapping]]] = ..., left_rows: _Optional[int] = ..., left: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RepairExample(_message.Message):
+    __slots__ = ("before", "after")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    before: str
+    after: str
+    def __init__(self, before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
+class UndoRepairRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class UndoRepairResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class ExportHotKeyRequest(_message.Message):
+    __slots__ = ("tenant", "distinct_id", "from_date", "to_date", "distinct_id_from")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_DATE_FIELD_NUMBER: _ClassVar[int]
+    TO_DATE_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FROM_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_id: str
+    from_date: str
+    to_date: str
+    distinct_id_from: str
+    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., from_date: _Optional[str] = ..., to_date: _Optional[str] = ..., distinct_id_from: _Optional[str] = ...) -> None: ...
+
+class ExportHotKeyResponse(_message.Message):
+    __slots__ = ("lines", "rows")
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    lines: bytes
+    rows: int
+    def __init__(self, lines: _Optional[bytes] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class PauseOperationRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class PauseOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class ResumeOperationRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class ResumeOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class VerifyOperationRequest(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    def __init__(self, operation: _Optional[str] = ...) -> None: ...
+
+class VerifyOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...

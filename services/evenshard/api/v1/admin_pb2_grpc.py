@@ -110,6 +110,36 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.FromString,
                 _registered_method=True)
+        self.RepairHotKey = channel.unary_unary(
+                '/evenshard.v1.AdminService/RepairHotKey',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.RepairHotKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.RepairHotKeyResponse.FromString,
+                _registered_method=True)
+        self.UndoRepair = channel.unary_unary(
+                '/evenshard.v1.AdminService/UndoRepair',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.UndoRepairRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.UndoRepairResponse.FromString,
+                _registered_method=True)
+        self.ExportHotKey = channel.unary_stream(
+                '/evenshard.v1.AdminService/ExportHotKey',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ExportHotKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ExportHotKeyResponse.FromString,
+                _registered_method=True)
+        self.PauseOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/PauseOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.PauseOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.PauseOperationResponse.FromString,
+                _registered_method=True)
+        self.ResumeOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/ResumeOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ResumeOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ResumeOperationResponse.FromString,
+                _registered_method=True)
+        self.VerifyOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/VerifyOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/evenshard.v1.AdminService/ListServices',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
@@ -226,6 +256,48 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RepairHotKey(self, request, context):
+        """Repairs what became of a hot key: restores, reassigns, deletes or only counts its events. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndoRepair(self, request, context):
+        """Takes a repair back, as an operation of its own: answers are what they were before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportHotKey(self, request, context):
+        """Streams both sets of a hot key's events in already fixed form, as an export does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseOperation(self, request, context):
+        """Holds an operation until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeOperation(self, request, context):
+        """Lets a paused operation go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyOperation(self, request, context):
+        """Compares what an operation planned with what is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServices(self, request, context):
         """Every process of the cluster, with its health now.
         """
@@ -310,6 +382,36 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RecordReport,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.SerializeToString,
+            ),
+            'RepairHotKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairHotKey,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.RepairHotKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.RepairHotKeyResponse.SerializeToString,
+            ),
+            'UndoRepair': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoRepair,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.UndoRepairRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.UndoRepairResponse.SerializeToString,
+            ),
+            'ExportHotKey': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportHotKey,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ExportHotKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ExportHotKeyResponse.SerializeToString,
+            ),
+            'PauseOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.PauseOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.PauseOperationResponse.SerializeToString,
+            ),
+            'ResumeOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ResumeOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ResumeOperationResponse.SerializeToString,
+            ),
+            'VerifyOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.SerializeToString,
             ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
@@ -723,6 +825,168 @@ class AdminService:
             '/evenshard.v1.AdminService/RecordReport',
             evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairHotKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/RepairHotKey',
+            evenshard_dot_v1_dot_admin__pb2.RepairHotKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.RepairHotKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoRepair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/UndoRepair',
+            evenshard_dot_v1_dot_admin__pb2.UndoRepairRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.UndoRepairResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportHotKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ExportHotKey',
+            evenshard_dot_v1_dot_admin__pb2.ExportHotKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ExportHotKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/PauseOperation',
+            evenshard_dot_v1_dot_admin__pb2.PauseOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.PauseOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ResumeOperation',
+            evenshard_dot_v1_dot_admin__pb2.ResumeOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ResumeOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/VerifyOperation',
+            evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

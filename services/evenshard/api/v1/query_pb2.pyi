@@ -516,7 +516,7 @@ class DeleteCohortResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ExportEventsRequest(_message.Message):
-    __slots__ = ("tenant", "start_ms", "end_ms", "events", "format", "include_duplicates", "cursor")
+    __slots__ = ("tenant", "start_ms", "end_ms", "events", "format", "include_duplicates", "cursor", "restore_hot")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
@@ -524,6 +524,7 @@ class ExportEventsRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_HOT_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     start_ms: int
     end_ms: int
@@ -531,7 +532,8 @@ class ExportEventsRequest(_message.Message):
     format: str
     include_duplicates: bool
     cursor: str
-    def __init__(self, tenant: _Optional[str] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., format: _Optional[str] = ..., include_duplicates: _Optional[bool] = ..., cursor: _Optional[str] = ...) -> None: ...
+    restore_hot: bool
+    def __init__(self, tenant: _Optional[str] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., format: _Optional[str] = ..., include_duplicates: _Optional[bool] = ..., cursor: _Optional[str] = ..., restore_hot: _Optional[bool] = ...) -> None: ...
 
 class ExportEventsResponse(_message.Message):
     __slots__ = ("payload", "rows", "cursor", "warnings", "complete", "trace_id")

@@ -32,20 +32,30 @@ class AppendEventsResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[TenantAppend, _Mapping]]] = ...) -> None: ...
 
 class TenantAppend(_message.Message):
-    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position", "retry_after_ms")
+    __slots__ = ("code", "message", "duplicate_bits", "duplicates", "position", "retry_after_ms", "sealed")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_BITS_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     duplicate_bits: bytes
     duplicates: int
     position: int
     retry_after_ms: int
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    sealed: _containers.RepeatedCompositeFieldContainer[KeyOfDay]
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., duplicate_bits: _Optional[bytes] = ..., duplicates: _Optional[int] = ..., position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ..., sealed: _Optional[_Iterable[_Union[KeyOfDay, _Mapping]]] = ...) -> None: ...
+
+class KeyOfDay(_message.Message):
+    __slots__ = ("distinct_id", "day")
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    distinct_id: str
+    day: int
+    def __init__(self, distinct_id: _Optional[str] = ..., day: _Optional[int] = ...) -> None: ...
 
 class ScanRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "scan", "known_tag", "split_users", "split_bytes_max")
@@ -100,20 +110,22 @@ class ScanResponse(_message.Message):
     def __init__(self, partial: _Optional[bytes] = ..., stats: _Optional[_Union[ScanStats, _Mapping]] = ..., tag: _Optional[str] = ..., unchanged: _Optional[bool] = ..., split_rows: _Optional[_Iterable[bytes]] = ..., split_users: _Optional[_Iterable[str]] = ..., split_bytes: _Optional[int] = ...) -> None: ...
 
 class ScanRowsRequest(_message.Message):
-    __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates")
+    __slots__ = ("tenant", "epoch", "start_ms", "end_ms", "events", "include_duplicates", "restore_hot")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_HOT_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     epoch: int
     start_ms: int
     end_ms: int
     events: _containers.RepeatedScalarFieldContainer[str]
     include_duplicates: bool
-    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., include_duplicates: _Optional[bool] = ...) -> None: ...
+    restore_hot: bool
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., events: _Optional[_Iterable[str]] = ..., include_duplicates: _Optional[bool] = ..., restore_hot: _Optional[bool] = ...) -> None: ...
 
 class ScanRowsResponse(_message.Message):
     __slots__ = ("arrow_ipc", "stats")
@@ -195,6 +207,62 @@ class GetShardStorageResponse(_message.Message):
     memory: _common_pb2.ShardMemory
     def __init__(self, tenants: _Optional[_Iterable[_Union[ShardTenantStorage, _Mapping]]] = ..., compaction: _Optional[_Union[_common_pb2.CompactionState, _Mapping]] = ..., memory: _Optional[_Union[_common_pb2.ShardMemory, _Mapping]] = ...) -> None: ...
 
+class LearnEpochRequest(_message.Message):
+    __slots__ = ("tenant", "epoch")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class LearnEpochResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SealKeyRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "key", "nonce", "hash_from")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FROM_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    key: KeyOfDay
+    nonce: str
+    hash_from: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ..., hash_from: _Optional[int] = ...) -> None: ...
+
+class SealKeyResponse(_message.Message):
+    __slots__ = ("arrow_ipc", "hash_next")
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    hash_next: int
+    def __init__(self, arrow_ipc: _Optional[bytes] = ..., hash_next: _Optional[int] = ...) -> None: ...
+
+class KeepOriginalsRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "key", "nonce", "hash_from", "hash_next", "arrow_ipc")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FROM_FIELD_NUMBER: _ClassVar[int]
+    HASH_NEXT_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    key: KeyOfDay
+    nonce: str
+    hash_from: int
+    hash_next: int
+    arrow_ipc: bytes
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ..., hash_from: _Optional[int] = ..., hash_next: _Optional[int] = ..., arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class KeepOriginalsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class HideUsersRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "distinct_ids")
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -260,3 +328,201 @@ class GetShardLoadResponse(_message.Message):
     LOAD_FIELD_NUMBER: _ClassVar[int]
     load: _common_pb2.ShardLoad
     def __init__(self, load: _Optional[_Union[_common_pb2.ShardLoad, _Mapping]] = ...) -> None: ...
+
+class KeyRows(_message.Message):
+    __slots__ = ("distinct_id", "days", "rewritten_only", "distinct_id_from", "refused", "strict")
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FROM_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
+    distinct_id: str
+    days: _containers.RepeatedScalarFieldContainer[int]
+    rewritten_only: bool
+    distinct_id_from: str
+    refused: _containers.RepeatedScalarFieldContainer[str]
+    strict: bool
+    def __init__(self, distinct_id: _Optional[str] = ..., days: _Optional[_Iterable[int]] = ..., rewritten_only: _Optional[bool] = ..., distinct_id_from: _Optional[str] = ..., refused: _Optional[_Iterable[str]] = ..., strict: _Optional[bool] = ...) -> None: ...
+
+class LookAtKeyRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "rows", "examples_max")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_MAX_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    rows: KeyRows
+    examples_max: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[_Union[KeyRows, _Mapping]] = ..., examples_max: _Optional[int] = ...) -> None: ...
+
+class KeyRowCount(_message.Message):
+    __slots__ = ("rows", "bytes", "examples")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    bytes: int
+    examples: bytes
+    def __init__(self, rows: _Optional[int] = ..., bytes: _Optional[int] = ..., examples: _Optional[bytes] = ...) -> None: ...
+
+class LookAtKeyResponse(_message.Message):
+    __slots__ = ("kept", "rewritten", "left")
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    kept: KeyRowCount
+    rewritten: KeyRowCount
+    left: KeyRowCount
+    def __init__(self, kept: _Optional[_Union[KeyRowCount, _Mapping]] = ..., rewritten: _Optional[_Union[KeyRowCount, _Mapping]] = ..., left: _Optional[_Union[KeyRowCount, _Mapping]] = ...) -> None: ...
+
+class ReadKeyRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "rows", "layer")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    rows: KeyRows
+    layer: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[_Union[KeyRows, _Mapping]] = ..., layer: _Optional[str] = ...) -> None: ...
+
+class ReadKeyResponse(_message.Message):
+    __slots__ = ("arrow_ipc",)
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    def __init__(self, arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class TakeLayerRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "layer", "rows", "foreign_layer")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_LAYER_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    layer: str
+    rows: KeyRows
+    foreign_layer: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., rows: _Optional[_Union[KeyRows, _Mapping]] = ..., foreign_layer: _Optional[str] = ...) -> None: ...
+
+class LayerTally(_message.Message):
+    __slots__ = ("layer", "rows", "digest", "originals", "originals_digest", "bytes")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ORIGINALS_FIELD_NUMBER: _ClassVar[int]
+    ORIGINALS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    rows: int
+    digest: int
+    originals: int
+    originals_digest: int
+    bytes: int
+    def __init__(self, layer: _Optional[str] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., originals: _Optional[int] = ..., originals_digest: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class TakeLayerResponse(_message.Message):
+    __slots__ = ("tally",)
+    TALLY_FIELD_NUMBER: _ClassVar[int]
+    tally: LayerTally
+    def __init__(self, tally: _Optional[_Union[LayerTally, _Mapping]] = ...) -> None: ...
+
+class BringRowsRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "layer", "origin", "arrow_ipc", "pieces")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    layer: str
+    origin: str
+    arrow_ipc: bytes
+    pieces: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layer: _Optional[str] = ..., origin: _Optional[str] = ..., arrow_ipc: _Optional[bytes] = ..., pieces: _Optional[int] = ...) -> None: ...
+
+class BringRowsResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...
+
+class LayerChange(_message.Message):
+    __slots__ = ("layer", "shown", "counts", "frees")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    FREES_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    shown: bool
+    counts: bool
+    frees: str
+    def __init__(self, layer: _Optional[str] = ..., shown: _Optional[bool] = ..., counts: _Optional[bool] = ..., frees: _Optional[str] = ...) -> None: ...
+
+class PrepareRepairRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "operation", "changes")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    operation: str
+    changes: _containers.RepeatedCompositeFieldContainer[LayerChange]
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., operation: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[LayerChange, _Mapping]]] = ...) -> None: ...
+
+class PrepareRepairResponse(_message.Message):
+    __slots__ = ("tallies",)
+    TALLIES_FIELD_NUMBER: _ClassVar[int]
+    tallies: _containers.RepeatedCompositeFieldContainer[LayerTally]
+    def __init__(self, tallies: _Optional[_Iterable[_Union[LayerTally, _Mapping]]] = ...) -> None: ...
+
+class SettleRepairsRequest(_message.Message):
+    __slots__ = ("tenant", "epoch")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class SettleRepairsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TallyLayersRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "layers")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layers: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TallyLayersResponse(_message.Message):
+    __slots__ = ("tallies",)
+    TALLIES_FIELD_NUMBER: _ClassVar[int]
+    tallies: _containers.RepeatedCompositeFieldContainer[LayerTally]
+    def __init__(self, tallies: _Optional[_Iterable[_Union[LayerTally, _Mapping]]] = ...) -> None: ...
+
+class DropLayersRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "layers", "operation")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    operation: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., layers: _Optional[_Iterable[str]] = ..., operation: _Optional[str] = ...) -> None: ...
+
+class DropLayersResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -60,6 +60,21 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.FromString,
                 _registered_method=True)
+        self.LearnEpoch = channel.unary_unary(
+                '/evenshard.v1.ShardService/LearnEpoch',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.FromString,
+                _registered_method=True)
+        self.SealKey = channel.unary_unary(
+                '/evenshard.v1.ShardService/SealKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.FromString,
+                _registered_method=True)
+        self.KeepOriginals = channel.unary_unary(
+                '/evenshard.v1.ShardService/KeepOriginals',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
+                _registered_method=True)
         self.HideUsers = channel.unary_unary(
                 '/evenshard.v1.ShardService/HideUsers',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
@@ -74,6 +89,46 @@ class ShardServiceStub:
                 '/evenshard.v1.ShardService/Purge',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
+                _registered_method=True)
+        self.LookAtKey = channel.unary_unary(
+                '/evenshard.v1.ShardService/LookAtKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.FromString,
+                _registered_method=True)
+        self.ReadKey = channel.unary_stream(
+                '/evenshard.v1.ShardService/ReadKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.FromString,
+                _registered_method=True)
+        self.TakeLayer = channel.unary_unary(
+                '/evenshard.v1.ShardService/TakeLayer',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.FromString,
+                _registered_method=True)
+        self.BringRows = channel.unary_unary(
+                '/evenshard.v1.ShardService/BringRows',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.FromString,
+                _registered_method=True)
+        self.PrepareRepair = channel.unary_unary(
+                '/evenshard.v1.ShardService/PrepareRepair',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.FromString,
+                _registered_method=True)
+        self.SettleRepairs = channel.unary_unary(
+                '/evenshard.v1.ShardService/SettleRepairs',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.FromString,
+                _registered_method=True)
+        self.TallyLayers = channel.unary_unary(
+                '/evenshard.v1.ShardService/TallyLayers',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.FromString,
+                _registered_method=True)
+        self.DropLayers = channel.unary_unary(
+                '/evenshard.v1.ShardService/DropLayers',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
                 _registered_method=True)
         self.GetShardStorage = channel.unary_unary(
                 '/evenshard.v1.ShardService/GetShardStorage',
@@ -126,6 +181,29 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LearnEpoch(self, request, context):
+        """Refuses older placement epochs of a tenant from now on; durable when it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealKey(self, request, context):
+        """Seals a hot key at its home: its rows are refused there from now on, but for those that the overflow brings there;
+        durable when it answers. Tells the identities that the home holds of it, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepOriginals(self, request, context):
+        """Keeps identities of a hot key that are stored at its home, so that copies of them are known here; durable when it
+        answers. Once all are kept, rows of the key are taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def HideUsers(self, request, context):
         """Hides every row of some users that is stored now, and nothing stored later; durable when it answers.
         """
@@ -142,6 +220,62 @@ class ShardServiceServicer:
 
     def Purge(self, request, context):
         """Removes what is hidden from every file, as soon as it can; tells what is left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookAtKey(self, request, context):
+        """Counts the rows of a hot key, and shows some.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadKey(self, request, context):
+        """Streams the rows of a hot key as they are stored, in no order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeLayer(self, request, context):
+        """Sets the rows of a hot key apart as a layer; no answer changes. Again, it takes what came since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BringRows(self, request, context):
+        """Stores rows in a layer that nobody sees yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareRepair(self, request, context):
+        """Decides the duplicates of a waiting layer, and writes down what an operation is to change, all at once, later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleRepairs(self, request, context):
+        """Answers when what was prepared for the operations that the tenant's record names has come true.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TallyLayers(self, request, context):
+        """What layers hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropLayers(self, request, context):
+        """Removes layers that nobody sees and that no retry is to meet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +323,21 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.SetShardCompactionResponse.SerializeToString,
             ),
+            'LearnEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.LearnEpoch,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.SerializeToString,
+            ),
+            'SealKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.SerializeToString,
+            ),
+            'KeepOriginals': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepOriginals,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.SerializeToString,
+            ),
             'HideUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.HideUsers,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.FromString,
@@ -203,6 +352,46 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.Purge,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.PurgeRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.PurgeResponse.SerializeToString,
+            ),
+            'LookAtKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookAtKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.SerializeToString,
+            ),
+            'ReadKey': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.SerializeToString,
+            ),
+            'TakeLayer': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeLayer,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.SerializeToString,
+            ),
+            'BringRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.BringRows,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.SerializeToString,
+            ),
+            'PrepareRepair': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareRepair,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.SerializeToString,
+            ),
+            'SettleRepairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleRepairs,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.SerializeToString,
+            ),
+            'TallyLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.TallyLayers,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.SerializeToString,
+            ),
+            'DropLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropLayers,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.SerializeToString,
             ),
             'GetShardStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStorage,
@@ -362,6 +551,87 @@ class ShardService:
             _registered_method=True)
 
     @staticmethod
+    def LearnEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/LearnEpoch',
+            evenshard_dot_v1_dot_shard__pb2.LearnEpochRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.LearnEpochResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/SealKey',
+            evenshard_dot_v1_dot_shard__pb2.SealKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.SealKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepOriginals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/KeepOriginals',
+            evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def HideUsers(request,
             target,
             options=(),
@@ -432,6 +702,222 @@ class ShardService:
             '/evenshard.v1.ShardService/Purge',
             evenshard_dot_v1_dot_shard__pb2.PurgeRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookAtKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/LookAtKey',
+            evenshard_dot_v1_dot_shard__pb2.LookAtKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.LookAtKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.ShardService/ReadKey',
+            evenshard_dot_v1_dot_shard__pb2.ReadKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.ReadKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/TakeLayer',
+            evenshard_dot_v1_dot_shard__pb2.TakeLayerRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.TakeLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BringRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/BringRows',
+            evenshard_dot_v1_dot_shard__pb2.BringRowsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.BringRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareRepair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/PrepareRepair',
+            evenshard_dot_v1_dot_shard__pb2.PrepareRepairRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.PrepareRepairResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleRepairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/SettleRepairs',
+            evenshard_dot_v1_dot_shard__pb2.SettleRepairsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.SettleRepairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TallyLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/TallyLayers',
+            evenshard_dot_v1_dot_shard__pb2.TallyLayersRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.TallyLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/DropLayers',
+            evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -126,7 +126,7 @@ def _carry_out(
     work: _Work, task: Task, replaced: Sequence[SegmentInfo], tail: Sequence[TailInput], runs: list[RunWriter]
 ) -> int:
     """Merges window by window; ``runs`` gets the writers, so that the caller can finish or discard them. Returns how
-    many hidden rows were left out."""
+    many rows were left out: hidden ones, and what ``settle`` dropped."""
     segments = [
         SegmentInput(SegmentReader(work.disk, info), work.deletions.hiding(info.deletions_seen)) for info in replaced
     ]
@@ -147,20 +147,23 @@ def _carry_out(
     ]
     runs.extend(writers)
     weights = [item.weights() for item in inputs]
+    dropped = 0
     limits = work.limits
     window_rows = max(1, min(limits.window_rows, limits.window_bytes // row_bytes(schema)))
     for first_hash, last_hash in cut_windows(weights, window_rows, limits.window_bytes):
         parts = [part for item in inputs if (part := item.slice(first_hash, last_hash)) is not None]
         if not parts:
             continue
-        merged = work.settle(merge_sorted(parts, schema), work.tenant)
+        woven = merge_sorted(parts, schema)
+        merged = work.settle(woven, work.tenant)
+        dropped += woven.num_rows - merged.num_rows
         for (first, last), writer in zip(pieces, writers, strict=True):
             written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
             work.pace(writer.bytes - written)
     for writer in writers:
         writer.finish()
-    return sum(item.hidden for item in segments)
+    return sum(item.hidden for item in segments) + dropped
 
 
 def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, int], ...]:

@@ -1,6 +1,7 @@
 """Writes one segment anew without its hidden rows: same range, same run, same age, nothing merged."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
@@ -37,7 +38,7 @@ def without_hidden(
             part = segment.slice(first, last)
             if part is not None:
                 writer.append(merge_sorted([part], schema))
-        written = tuple(writer.finish())
+        written = tuple(replace(each, layer=info.layer, origin=info.origin) for each in writer.finish())
         if written:
             disk.sync_directory(FOLDER)
     except BaseException:

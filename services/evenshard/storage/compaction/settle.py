@@ -6,6 +6,8 @@ came back, it need not have: the earliest original stays one; where there is non
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.hashing import string_buffers
@@ -47,6 +49,58 @@ def with_one_original(table: pa.Table, tenant: TenantId) -> pa.Table:
         duplicate,
     )
     return table.set_column(column, table.schema.field(column), pa.array(duplicate)) if changed else table
+
+
+def copies_with_originals(table: pa.Table, known: npt.NDArray[np.bool_]) -> pa.Table:
+    """Each event with one original, the first that was one, unless it is ``known`` elsewhere: then all are copies.
+    Copies of which none was the original, and that are not known elsewhere, are dropped: nobody would stand for them.
+    All rows of an event must be there."""
+    column = table.column_names.index(DUPLICATE)
+    duplicate = only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False).copy()
+    orphaned = np.zeros(duplicate.size, np.bool_)
+    inserts = string_buffers(only_chunk(table.column("insert_id")))
+    _settle_copies(
+        only_chunk(table.column("distinct_id")).indices.to_numpy(),
+        only_chunk(table.column("time")).to_numpy(),
+        event_ranks(only_chunk(table.column("event").unify_dictionaries())),
+        inserts.offsets,
+        inserts.data,
+        inserts.valid,
+        duplicate,
+        orphaned,
+    )
+    settled = table.set_column(column, table.schema.field(column), pa.array(duplicate | known))
+    orphaned &= ~known
+    return settled.filter(pa.array(~orphaned)) if orphaned.any() else settled
+
+
+@kernel(
+    f"void({view('int32')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
+    "boolean[::1], boolean[::1])"
+)
+def _settle_copies(users, times, ranks, inserts, insert_data, has_insert, duplicate, orphaned):  # type: ignore[no-untyped-def]
+    start = 0
+    while start < users.size:
+        end = start + 1
+        while (
+            end < users.size
+            and users[end] == users[start]
+            and times[end] == times[start]
+            and ranks[end] == ranks[start]
+            and has_insert[end]
+            and has_insert[start]
+            and equal_bytes(
+                insert_data, inserts[end], inserts[end + 1], insert_data, inserts[start], inserts[start + 1]
+            )
+        ):
+            end += 1
+        first = start
+        while first < end and duplicate[first]:
+            first += 1
+        for row in range(start, end):
+            duplicate[row] = row != first
+            orphaned[row] = first == end
+        start = end
 
 
 @kernel(

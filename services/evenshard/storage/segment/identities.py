@@ -58,6 +58,9 @@ class IndexedIdentities:
         self._first_days = np.array([info.first_day for info in self._segments], np.int64)
         self._last_days = np.array([info.last_day for info in self._segments], np.int64)
 
+    def __bool__(self) -> bool:
+        return bool(self._segments)
+
     def known(
         self, tenant: TenantId, batch: EventBatch, hashes: EventHashes, deletions: Deletions = NO_DELETIONS
     ) -> npt.NDArray[np.bool_]:
@@ -149,7 +152,7 @@ class IndexedIdentities:
             return np.zeros(rows.size, np.bool_)
         page = read_keys(reader, group)
         found = page.contains(keys, rows)
-        if found.any() and not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
+        if found.any() and not self._cache.scratch.keep(info, group, len(reader.row_groups), page):
             self._cache.put((info.id, group), page, page.bytes)
         return found
 

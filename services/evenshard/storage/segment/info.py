@@ -52,6 +52,10 @@ class SegmentInfo:
     deletions_seen: int = 0
     """All its rows were stored before any deletion with a higher seq, and none is left that one up to it hides. Records
     of before there were deletions lack it: 0, each deletion applies to them."""
+    layer: str = ""
+    """The layer all its rows are of; empty: none. Records without one lack it."""
+    origin: str = ""
+    """Of a layer that is being brought: which piece of it this is."""
 
     @property
     def parquet(self) -> str:
@@ -81,14 +85,18 @@ class SegmentInfo:
 
 def to_json(info: SegmentInfo) -> bytes:
     """As the catalog stores it."""
-    return json.dumps(asdict(info), separators=(",", ":"), sort_keys=True).encode()
+    record = asdict(info)
+    for name in ("layer", "origin"):
+        if not record[name]:
+            del record[name]
+    return json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
 
 
 def from_json(data: bytes) -> SegmentInfo:
     """What ``to_json`` wrote; raises ``KeyError`` or ``ValueError`` for anything else."""
     record = json.loads(data)
     record["files"] = tuple(record["files"])
-    record.setdefault("deletions_seen", 0)
+    record = {"deletions_seen": 0, "layer": "", "origin": "", **record}
     return SegmentInfo(**{field.name: record[field.name] for field in fields(SegmentInfo)})
 
 

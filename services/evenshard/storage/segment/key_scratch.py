@@ -4,17 +4,20 @@ Identities of what is indexed do not fit into memory where they are many, and to
 has one row in it costs a hundred times the batch. So a page is written to a *part*: a file of the shard's disk whose
 name is taken away at once, so that it is gone when the process is. Nothing is synced. The operating system's page cache
 holds what is used, as far as it has room; none of it is memory of the shard's. There are so many parts; where all are
-full the oldest goes, and its pages with it. Where the disk refuses, or has little room left, pages are not kept.
+full the oldest goes, and its pages with it. Where the disk refuses, pages are not kept; where it has little room left,
+the oldest parts go one by one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk, File
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.keys import START_BYTES, BatchKeys, KeyPage, buckets_of, nonce_of
 from evenshard.storage.segment.order import Int64
 
@@ -35,6 +38,8 @@ class _Part:
     number: int
     file: File
     bytes: int = 0
+    tenants: set[TenantId] = field(default_factory=set)
+    """Whose events are in it, also of segments that are gone."""
 
 
 @dataclass(slots=True)
@@ -90,13 +95,11 @@ class KeyScratch:
             self._refused = False
         return answered, found
 
-    def keep(self, segment_id: int, group: int, groups: int, page: KeyPage) -> bool:
+    def keep(self, info: SegmentInfo, group: int, groups: int, page: KeyPage) -> bool:
         """Keeps the page of one of a segment's so many row groups; False: it could not."""
-        if page.bytes > self._part_bytes_max:
+        if page.bytes > self._part_bytes_max or not self._has_room(page.bytes):
             return False
         try:
-            if self._disk.free_bytes() < FREE_BYTES_MIN + page.bytes:
-                return False
             part = self._part_for(page.bytes)
             part.file.write([page.data.data])
         except OSError as error:
@@ -104,19 +107,37 @@ class KeyScratch:
             for each in tuple(self._parts):
                 self._drop(each)
             return False
-        if segment_id not in self._placed:
-            self._placed[segment_id] = _Placed(
+        if info.id not in self._placed:
+            self._placed[info.id] = _Placed(
                 np.full(groups, _NOWHERE), np.zeros(groups, np.int64), np.zeros(groups, np.int64)
             )
-        placed = self._placed[segment_id]
+        placed = self._placed[info.id]
+        part.tenants.add(info.tenant)
         placed.parts[group], placed.offsets[group], placed.buckets[group] = part.number, part.bytes, page.buckets
         part.bytes += page.bytes
         return True
+
+    def erase(self, tenant: TenantId) -> None:
+        """Nothing that was kept of the tenant's is left: some of it was deleted, and parts have no holes."""
+        for part in [part for part in self._parts if tenant in part.tenants]:
+            self._drop(part)
+
+    def leave_room(self) -> None:
+        """Gives the oldest part back where the disk has little room left; to be called every second or so."""
+        if self._parts and not self._has_room(0):
+            self._drop(self._parts[0])
 
     def close(self) -> None:
         """Everything is gone. May be called twice."""
         for part in tuple(self._parts):
             self._drop(part)
+
+    def _has_room(self, size: int) -> bool:
+        try:
+            return self._disk.free_bytes() >= FREE_BYTES_MIN + size
+        except OSError as error:
+            self._refuse(f"could not be kept: {error}")
+            return False
 
     def _part_for(self, size: int) -> _Part:
         """The part to write so many bytes to."""

@@ -1,0 +1,504 @@
+"""What operators ask of repairs: plan one, begin it, undo it, compare it, export a key. Writes records; the elected
+router acts on them.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evenshard.api.v1 import admin_pb2, shard_pb2
+from evenshard.directory.changes import REQUEST_TTL_S, check_request_id, check_revision, tenant_not_found
+from evenshard.directory.keys import (
+    BLOCKED,
+    MARKS,
+    blocked_name,
+    marked_key,
+    marks_of,
+    operation_key,
+    repair_key,
+    repairing_key,
+    request_key,
+    tenant_key,
+)
+from evenshard.directory.operations import Kind, Operation, Verified, check_room, not_found, operation_id
+from evenshard.directory.repair import (
+    BEFORE_SWITCH,
+    EXAMPLES_MAX,
+    LEFT_LISTED_MAX,
+    Repair,
+    RepairDone,
+    RepairRequest,
+    begun,
+    day_text,
+    hot_days,
+    repair_request,
+    undoing,
+)
+from evenshard.directory.tenant import Tenant, tenant_id
+from evenshard.errors import EvenshardError, FieldFault
+from evenshard.events.limits import HOT_EVENT, ORIGINAL_EVENT, ORIGINAL_ID
+from evenshard.events.marked_rows import MarkedRows
+from evenshard.events.ndjson_encode import encode_ndjson
+from evenshard.events.reassigning import new_ids, with_ids
+from evenshard.hotkeys.marks import Mark
+from evenshard.ids import OperationId, Revision, TenantId
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Delete, Directory, Put, Unchanged
+from evenshard.ports.rng import Rng
+from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
+from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.tenant_shards import TenantShards, first_failure
+from evenshard.runtime.call import current_call
+from evenshard.runtime.operations import OperationView, StoredOperation
+from evenshard.storage.choosing import KeyRows, key_rows
+from evenshard.storage.segment.info import DAY_MS
+from evenshard.wire.repairs import key_rows_message
+from evenshard.wire.rpcs import LOOK_AT_KEY, READ_KEY
+
+SHARE_FOR_LOOKING: Final = 0.8
+"""Of the time the caller has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What becomes of a request to repair."""
+
+    stored: StoredOperation
+    plan: admin_pb2.RepairPlan | None
+
+
+class RepairAdmin:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        operations: OperationView,
+        shards: TenantShards,
+        driver: RepairDriver,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self._directory = directory
+        self._operations = operations
+        self._shards = shards
+        self._driver = driver
+        self._clock = clock
+        self._rng = rng
+
+    async def repair(self, asked: admin_pb2.RepairHotKeyRequest, options: ChangeOptions) -> Asked:
+        """Answers when the operation is written down, with its plan.
+
+        Raises ``TENANT_NOT_FOUND``, ``TENANT_NAME_INVALID``, ``QUERY_INVALID``, ``RANGE_INVALID``,
+        ``HOT_KEY_NOT_FOUND``, ``OPERATION_CONFLICT``, ``LIMIT_EXCEEDED``, ``SHARD_UNAVAILABLE``.
+        """
+        request = _request_of(asked)
+        check_request_id(options.request_id)
+        wanted = self._operation("repair", request.tenant)
+        done = RepairDone.of("repair", wanted.id, request.tenant, _digested(request))
+        for _ in range(TRIES_MAX):
+            entry = await self._directory.get(tenant_key(request.tenant), timeout_s=budget_s())
+            if options.request_id and not options.dry_run:
+                before = await self._directory.get(request_key(options.request_id), timeout_s=budget_s())
+                if before is not None:
+                    return Asked(await self._shown(done.check_same(options.request_id, before.value)), None)
+            if entry is None:
+                raise tenant_not_found(request.tenant)
+            check_revision(request.tenant, options.expected_revision, entry.revision)
+            check_room(request.tenant, (stored.operation for stored in self._operations.all()))
+            marks, refused = await self._marks_and_refused(request)
+            days = hot_days(request, marks)
+            if any(mark.state == "crossing" for mark in marks.values()):
+                raise EvenshardError(
+                    "OPERATION_CONFLICT", f"{request.distinct_id!r} is becoming hot just now: try again in a moment"
+                )
+            await self._check_free(request.tenant, request.distinct_id)
+            plan = await self._plan(request, days, marks, refused, Tenant.from_json(entry.value))
+            about = plan.rewritten_rows + (plan.kept_rows if request.takes_kept else 0)
+            operation = replace(wanted, rows_total=about, bytes_total=plan.bytes)
+            if options.dry_run:
+                return Asked(StoredOperation(operation, NOT_THERE), plan)
+            repair = begun(operation.id, request, days)
+            stored = await self._begin(operation, repair, entry.revision, done, options.request_id)
+            if stored is not None:
+                return Asked(stored, plan)
+            await self._clock.sleep(self._rng.random() * RETRY_PAUSE_MS_MAX)
+        raise EvenshardError("OPERATION_CONFLICT", f"others kept changing tenant {request.tenant!r}: gave up")
+
+    async def undo(self, name: str, options: ChangeOptions) -> StoredOperation:
+        """Raises ``OPERATION_NOT_FOUND``, ``OPERATION_STATE``, ``OPERATION_CONFLICT``, ``LIMIT_EXCEEDED``."""
+        check_request_id(options.request_id)
+        for _ in range(TRIES_MAX):
+            undone = await self._shown(OperationId(name))
+            tenant = undone.operation.tenant
+            wanted = self._operation("repair-undo", tenant)
+            done = RepairDone.of("repair-undo", wanted.id, tenant, name)
+            if options.request_id and not options.dry_run:
+                before = await self._directory.get(request_key(options.request_id), timeout_s=budget_s())
+                if before is not None:
+                    return await self._shown(done.check_same(options.request_id, before.value))
+            _check_operation_revision(undone, options.expected_revision)
+            entry = await self._directory.get(repair_key(undone.operation.id), timeout_s=budget_s())
+            if entry is None:
+                raise EvenshardError(
+                    "OPERATION_STATE",
+                    f"operation {name} is no repair: it is a {undone.operation.kind}",
+                    details={"operation": name, "state": undone.operation.state},
+                )
+            repair = Repair.from_json(entry.value)
+            undo = undoing(wanted.id, repair, undone.operation.state, self._clock.now_ms())
+            await self._check_free(tenant, repair.distinct_id)
+            if repair.action != "restore":
+                changed = await self._driver.differences(repair)
+                if changed:
+                    raise EvenshardError(
+                        "OPERATION_CONFLICT",
+                        f"operation {name} cannot be undone: what it left is not there as it was: {'; '.join(changed)}",
+                        hint="its events were deleted, have expired or were repaired again since",
+                    )
+            check_room(tenant, (stored.operation for stored in self._operations.all()))
+            total = undone.operation.rows_total
+            operation = replace(wanted, rows_total=total, bytes_total=undone.operation.bytes_total)
+            if options.dry_run:
+                return StoredOperation(operation, NOT_THERE)
+            named = replace(repair, undone_by=operation.id)
+            tenant_entry = await self._directory.get(tenant_key(tenant), timeout_s=budget_s())
+            if tenant_entry is None:
+                raise tenant_not_found(tenant)
+            stored = await self._begin(
+                operation,
+                undo,
+                tenant_entry.revision,
+                done,
+                options.request_id,
+                conditions=[Unchanged(entry.key, entry.revision)],
+                changes=[Put(entry.key, named.to_json())],
+            )
+            if stored is not None:
+                return stored
+            await self._clock.sleep(self._rng.random() * RETRY_PAUSE_MS_MAX)
+        raise EvenshardError("OPERATION_CONFLICT", f"others kept changing operation {name!r}: gave up")
+
+    async def verify(self, stored: StoredOperation) -> Verified | None:
+        """Compares what was planned with what is there now. None: there is nothing to compare, or not yet."""
+        entry = await self._directory.get(repair_key(stored.operation.id), timeout_s=budget_s())
+        if entry is None:
+            return None
+        repair = Repair.from_json(entry.value)
+        if repair.action in ("restore", "export"):
+            return await self._verify_marks(repair) if repair.action == "restore" else None
+        if repair.undone_by is not None:
+            return Verified((f"operation {repair.undone_by} has undone it",))
+        if repair.removed:
+            return Verified()
+        if stored.operation.state != "complete" and repair.step in ("take", "copy"):
+            return None
+        return Verified(await self._driver.differences(repair))
+
+    async def cancel(self, stored: StoredOperation) -> bool:
+        """A repair that runs and has changed nothing is to be given up. False: it is none, or has."""
+        entry = await self._directory.get(repair_key(stored.operation.id), timeout_s=budget_s())
+        if entry is None:
+            return False
+        repair = Repair.from_json(entry.value)
+        if repair.step == "drop":
+            return True
+        if repair.step not in BEFORE_SWITCH:
+            return False
+        key = operation_key(stored.operation.id)
+        nonce = self._rng.token_hex(8)
+        result = await self._directory.swap(
+            [Unchanged(key, stored.revision), Unchanged(entry.key, entry.revision)],
+            [
+                Put(key, replace(stored.operation, nonce=nonce, paused=False).to_json()),
+                Put(entry.key, replace(repair, step="drop").to_json()),
+            ],
+            timeout_s=budget_s(),
+        )
+        if not result.swapped:
+            raise EvenshardError("OPERATION_CONFLICT", f"operation {stored.operation.id} changed meanwhile")
+        return True
+
+    async def free(self, operation: Operation) -> list[Put | Delete]:
+        """What to write when an operation is cancelled before it was begun."""
+        entry = await self._directory.get(repair_key(operation.id), timeout_s=budget_s())
+        if entry is None:
+            return []
+        repair = Repair.from_json(entry.value)
+        changes: list[Put | Delete] = [Delete(repairing_key(repair.tenant, repair.distinct_id))]
+        if repair.undoes is not None:
+            undone = await self._directory.get(repair_key(repair.undoes), timeout_s=budget_s())
+            if undone is not None:
+                freed = replace(Repair.from_json(undone.value), undone_by=None)
+                changes.append(Put(undone.key, freed.to_json()))
+        return changes
+
+    async def export(
+        self, asked: admin_pb2.ExportHotKeyRequest
+    ) -> AsyncGenerator[admin_pb2.ExportHotKeyResponse, None]:
+        """Both sets of a key, each event once, under its original name and the right id, in no order."""
+        request = repair_request(
+            tenant_id(asked.tenant),
+            asked.distinct_id,
+            asked.from_date,
+            asked.to_date,
+            "export",
+            asked.distinct_id_from,
+            include_earlier=False,
+        )
+        marks, refused = await self._marks_and_refused(request)
+        rows = key_rows(request.distinct_id, hot_days(request, marks))
+        tenant = await self._shards.tenant(request.tenant, budget_s())
+        message = shard_pb2.ReadKeyRequest(
+            tenant=tenant.name, epoch=tenant.placement.epoch, rows=key_rows_message(rows)
+        )
+        for shard in tenant.placement.shards:
+            timeout_s = current_call().remaining_s()
+            async with aclosing(self._shards.stream(shard, READ_KEY, message, timeout_s)) as messages:
+                async for some in messages:
+                    fixed = await asyncio.to_thread(_fixed_lines, some.arrow_ipc, request.distinct_id_from, refused)
+                    if fixed.rows:
+                        yield fixed
+
+    def _operation(self, kind: Kind, tenant: TenantId) -> Operation:
+        now_ms = self._clock.now_ms()
+        name = operation_id(now_ms, self._rng.token_hex(8))
+        who = current_call().principal.name
+        return Operation(name, kind, tenant, 1, who, now_ms, now_ms, self._rng.token_hex(8))
+
+    async def _shown(self, name: OperationId) -> StoredOperation:
+        found = await self._operations.fetch(name, timeout_s=budget_s())
+        if found is None:
+            raise not_found(name)
+        return found
+
+    async def _check_free(self, tenant: TenantId, distinct_id: str) -> None:
+        """Raises ``OPERATION_CONFLICT`` where another repair of the id goes on."""
+        other = await self._directory.get(repairing_key(tenant, distinct_id), timeout_s=budget_s())
+        if other is not None:
+            raise EvenshardError(
+                "OPERATION_CONFLICT",
+                f"operation {other.value.decode()} is repairing {distinct_id!r} of {tenant!r}",
+                hint=f"wait for its end: evenshard admin wait {other.value.decode()}",
+                details={"operation": other.value.decode()},
+            )
+
+    async def _marks_and_refused(self, request: RepairRequest) -> tuple[dict[int, Mark], frozenset[str]]:
+        """The key's marks by day; and the ids that none of its events may get."""
+        blocked = await self._directory.range(f"{BLOCKED}{request.tenant}/", timeout_s=budget_s())
+        refused = {blocked_name(entry.key.removeprefix(BLOCKED))[1] for entry in blocked.entries}
+        marks: dict[int, Mark] = {}
+        found = await self._directory.range(marks_of(request.tenant), timeout_s=budget_s())
+        for entry in found.entries:
+            _, distinct_id, day = marked_key(entry.key.removeprefix(MARKS))
+            if day in request.days:
+                refused.add(distinct_id)
+                if distinct_id == request.distinct_id:
+                    marks[day] = Mark.from_json(entry.value)
+        return marks, frozenset(refused)
+
+    async def _begin(
+        self,
+        operation: Operation,
+        repair: Repair,
+        tenant: Revision,
+        done: RepairDone,
+        request_id: str,
+        *,
+        conditions: Sequence[Unchanged] = (),
+        changes: Sequence[Put] = (),
+    ) -> StoredOperation | None:
+        """None: the tenant, the key's other repairs, or what the request_id stands for, changed meanwhile."""
+        key, lock = operation_key(operation.id), repairing_key(repair.tenant, repair.distinct_id)
+        unchanged = [
+            Unchanged(tenant_key(repair.tenant), tenant),
+            Unchanged(key, NOT_THERE),
+            Unchanged(lock, NOT_THERE),
+            *conditions,
+        ]
+        puts: list[Put | Delete] = [
+            Put(key, operation.to_json()),
+            Put(repair_key(operation.id), repair.to_json()),
+            Put(lock, operation.id.encode()),
+            *changes,
+        ]
+        if request_id:
+            lease = await self._directory.grant(REQUEST_TTL_S, timeout_s=budget_s())
+            unchanged.append(Unchanged(request_key(request_id), NOT_THERE))
+            puts.append(Put(request_key(request_id), done.to_json(), lease))
+        result = await self._directory.swap(unchanged, puts, timeout_s=budget_s())
+        if not result.swapped:
+            return None
+        stored = StoredOperation(operation, result.revision)
+        self._operations.learn(stored)
+        return stored
+
+    async def _plan(
+        self,
+        request: RepairRequest,
+        days: tuple[int, ...],
+        marks: Mapping[int, Mark],
+        refused: frozenset[str],
+        tenant: Tenant,
+    ) -> admin_pb2.RepairPlan:
+        rows: KeyRows = key_rows(
+            request.distinct_id,
+            days,
+            distinct_id_from=request.distinct_id_from if request.action == "reassign" else "",
+            refused=refused,
+            strict=tenant.settings.strict,
+        )
+        message = key_rows_message(rows)
+        until_ms = self._clock.monotonic_ms() + SHARE_FOR_LOOKING * current_call().remaining_s() * 1000
+        answered, failed = await self._shards.each(
+            request.tenant,
+            LOOK_AT_KEY,
+            lambda epoch: shard_pb2.LookAtKeyRequest(
+                tenant=request.tenant, epoch=epoch, rows=message, examples_max=LEFT_LISTED_MAX
+            ),
+            lambda: max(0.05, (until_ms - self._clock.monotonic_ms()) / 1000),
+        )
+        if failed:
+            raise first_failure(failed)
+        answers = [answer for _, answer in sorted(answered.items())]
+        kept, rewritten = (sum(getattr(each, kind).rows for each in answers) for kind in ("kept", "rewritten"))
+        left = sum(each.left.rows for each in answers)
+        if request.action == "reassign" and not kept + rewritten:
+            problem = (
+                f"none of the key's {left:,} events has a property {request.distinct_id_from!r} that gives it another"
+                " distinct_id"
+            )
+            raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("distinct_id_from", problem),))
+        if request.action == "reassign" and not rewritten and not request.include_earlier:
+            problem = f"no remediated event of the key has it, but {kept:,} of before it was hot: include those"
+            raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("include_earlier", problem),))
+        size = sum(each.rewritten.bytes for each in answers)
+        size += sum(each.kept.bytes for each in answers) if request.takes_kept else 0
+        kinds = ["rewritten", "kept"] if request.takes_kept else ["rewritten"]
+        shown = [
+            example
+            for kind in kinds
+            for each in answers
+            for example in _examples(getattr(each, kind).examples, request, marks, refused)
+        ]
+        listed = [line for each in answers for line in _lines(each.left.examples)]
+        return admin_pb2.RepairPlan(
+            kept_rows=kept,
+            rewritten_rows=rewritten,
+            bytes=size,
+            days=[day_text(day) for day in days],
+            examples=shown[:EXAMPLES_MAX],
+            left_rows=left,
+            left=listed[:LEFT_LISTED_MAX],
+        )
+
+    async def _verify_marks(self, repair: Repair) -> Verified:
+        if repair.shown_before is None:
+            return Verified()
+        marks, _ = await self._marks_and_refused(
+            RepairRequest(repair.tenant, repair.distinct_id, repair.days[0], repair.days[-1], "restore")
+        )
+        told = []
+        for day in repair.days:
+            before, mark = repair.shown_before.get(str(day)), marks.get(day)
+            wanted = "salt" if repair.undoes is None and before == "rewrite" else before
+            if mark is None or mark.mode != wanted:
+                is_now = "gone" if mark is None else mark.mode
+                told.append(f"the mark of {day_text(day)} is {is_now}, not {wanted}")
+        return Verified(tuple(told))
+
+
+def _request_of(asked: admin_pb2.RepairHotKeyRequest) -> RepairRequest:
+    return repair_request(
+        tenant_id(asked.tenant),
+        asked.distinct_id,
+        asked.from_date,
+        asked.to_date,
+        asked.action,
+        asked.distinct_id_from,
+        include_earlier=asked.include_earlier,
+    )
+
+
+def _digested(request: RepairRequest) -> Any:
+    return [
+        request.distinct_id,
+        request.first_day,
+        request.last_day,
+        request.action,
+        request.distinct_id_from,
+        request.include_earlier,
+    ]
+
+
+def _check_operation_revision(stored: StoredOperation, expected: int) -> None:
+    if expected and expected != stored.revision:
+        raise EvenshardError(
+            "OPERATION_CONFLICT",
+            f"operation {stored.operation.id!r} is at revision {stored.revision}, not {expected}",
+        )
+
+
+def _lines(payload: bytes) -> list[str]:
+    """Rows as lines of an export, under their original names."""
+    if not payload:
+        return []
+    marked = MarkedRows.from_ipc(payload)
+    return encode_ndjson(marked.batch.record, tenant=None, mark_duplicates=False).decode().splitlines()
+
+
+def _examples(
+    payload: bytes, request: RepairRequest, marks: Mapping[int, Mark], refused: frozenset[str]
+) -> list[admin_pb2.RepairExample]:
+    """A few of the rows, as they are shown and as they will be."""
+    if not payload:
+        return []
+    marked = MarkedRows.from_ipc(payload)
+    marked = marked.slice(0, min(EXAMPLES_MAX, marked.rows))
+    record = marked.batch.record
+    originals = encode_ndjson(record, tenant=None, mark_duplicates=False).decode().splitlines()
+    fixed = record if not request.distinct_id_from else _fixed(record, request.distinct_id_from, refused)
+    after = encode_ndjson(fixed, tenant=None, mark_duplicates=False).decode().splitlines()
+    times = record.column("time").to_pylist()
+    found = []
+    for line, outcome, hot, time in zip(originals, after, marked.hot.tolist(), times, strict=True):
+        mark = marks.get(time // DAY_MS)
+        before = _rewritten(line) if hot and (mark is None or mark.mode == "rewrite") else line
+        found.append(admin_pb2.RepairExample(before=before, after="" if request.action == "delete" else outcome))
+    return found
+
+
+def _rewritten(line: str) -> str:
+    """One event as it is shown while its key's mark says ``rewrite``."""
+    event = orjson.loads(line)
+    properties = {
+        **event["properties"],
+        "distinct_id": "",
+        ORIGINAL_EVENT: event["event"],
+        ORIGINAL_ID: event["properties"]["distinct_id"],
+    }
+    return json.dumps({"event": HOT_EVENT, "properties": properties}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _fixed(record: pa.RecordBatch, name: str, refused: frozenset[str]) -> pa.RecordBatch:
+    """Under the ids that the property gives; without one, under their own."""
+    ids = new_ids(record, name, refused=refused)
+    return with_ids(record, pc.coalesce(ids, record.column("distinct_id")))
+
+
+def _fixed_lines(payload: bytes, name: str, refused: frozenset[str]) -> admin_pb2.ExportHotKeyResponse:
+    marked = MarkedRows.from_ipc(payload)
+    record = marked.batch.record
+    if marked.duplicate.any():
+        record = record.filter(pa.array(~marked.duplicate))
+    if name:
+        record = _fixed(record, name, refused)
+    lines = encode_ndjson(record, tenant=None, mark_duplicates=False)
+    return admin_pb2.ExportHotKeyResponse(lines=lines, rows=record.num_rows)

@@ -1,0 +1,565 @@
+"""Drives repairs, step by step as their records say; called by whoever drives operations, while this router leads.
+
+Every step may be done again, and every write is conditional on the records and on the leader's key. Rows are copied
+source by source; a source that was not copied whole is copied anew, in the place of what came of it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, assert_never
+
+import numpy as np
+
+from evenshard.api.v1 import shard_pb2
+from evenshard.directory.keys import (
+    BLOCKED,
+    MARKS,
+    REPAIRS,
+    blocked_name,
+    mark_key,
+    marked_key,
+    marks_of,
+    repair_key,
+    repairing_key,
+    tenant_key,
+)
+from evenshard.directory.operations import Done, Dropped, Failed, Noted, Operation, Signal
+from evenshard.directory.placement import Placement
+from evenshard.directory.repair import (
+    Counted,
+    Repair,
+    differences,
+    is_removable,
+    summed,
+)
+from evenshard.directory.tenant import Tenant
+from evenshard.errors import EvenshardError
+from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import hash_events
+from evenshard.events.marked_rows import MarkedRows
+from evenshard.events.reassigning import new_ids, with_ids
+from evenshard.events.row_digest import tally_of
+from evenshard.hotkeys.marks import Mark
+from evenshard.ids import Epoch, OperationId, Revision, ShardId
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Delete, Directory, Put, Unchanged
+from evenshard.ports.rng import Rng
+from evenshard.router.partition import deal
+from evenshard.router.tenant_shards import TenantShards
+from evenshard.runtime.election import Term
+from evenshard.runtime.logs import logger
+from evenshard.runtime.operations import OperationView, StoredOperation
+from evenshard.storage.choosing import key_rows
+from evenshard.storage.layers import Change
+from evenshard.storage.segment.info import DAY_MS
+from evenshard.wire.repairs import change_messages, key_rows_message
+from evenshard.wire.rpcs import (
+    BRING_ROWS,
+    DROP_LAYERS,
+    PREPARE_REPAIR,
+    READ_KEY,
+    SETTLE_REPAIRS,
+    TAKE_LAYER,
+    TALLY_LAYERS,
+)
+
+DIRECTORY_TIMEOUT_S: Final = 5.0
+STEP_TIMEOUT_S: Final = 300.0
+"""Of a call that rewrites what a shard has of a key; it goes on there if nobody waits any more."""
+BRING_TIMEOUT_S: Final = 60.0
+SETTLE_TIMEOUT_S: Final = 30.0
+PIECE_ROWS: Final = 65_536
+PIECE_BYTES: Final = 6 << 20
+REMOVALS_AT_ONCE: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An operation, its repair, and the revision of that."""
+
+    operation: StoredOperation
+    repair: Repair
+    revision: Revision
+
+
+class RepairDriver:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        operations: OperationView,
+        shards: TenantShards,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self._directory = directory
+        self._operations = operations
+        self._shards = shards
+        self._clock = clock
+        self._rng = rng
+
+    async def carry_out(self, stored: StoredOperation) -> "Advance | None":
+        """Does the next step. What to write down then; None: nothing came of it, try again later."""
+        operation = stored.operation
+        entry = await self._directory.get(repair_key(operation.id), timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            return Advance(Failed("nobody knows any more what it repairs"))
+        this = _Stored(stored, Repair.from_json(entry.value), entry.revision)
+        match this.repair.step:
+            case "mark":
+                return await self._mark(this)
+            case "take":
+                return await self._take(this)
+            case "copy":
+                return await self._copy(this)
+            case "prepare":
+                return await self._prepare(this)
+            case "switch":
+                return await self._switch(this)
+            case "settle":
+                return await self._settle(this)
+            case "drop":
+                return await self._drop(this, Dropped())
+            case "end":
+                return await self._end(this)
+        assert_never(this.repair.step)
+
+    async def remove_old(self, term: Term) -> None:
+        """What was deleted so long ago that it cannot be undone any more goes; some at a time."""
+        snapshot = await self._directory.range(REPAIRS, timeout_s=DIRECTORY_TIMEOUT_S)
+        repairs = {entry.key: (Repair.from_json(entry.value), entry) for entry in snapshot.entries}
+        complete = {repair.operation for repair, _ in repairs.values() if repair.ended_ms is not None}
+        old = [
+            (repair, entry)
+            for repair, entry in repairs.values()
+            if is_removable(repair, self._clock.now_ms(), complete)
+        ]
+        for repair, entry in old[:REMOVALS_AT_ONCE]:
+            _, failed = await self._shards.each(
+                repair.tenant,
+                DROP_LAYERS,
+                lambda epoch, repair=repair: shard_pb2.DropLayersRequest(  # type: ignore[misc]
+                    tenant=repair.tenant, epoch=epoch, layers=[repair.taken_layer], operation=repair.operation
+                ),
+                lambda: STEP_TIMEOUT_S,
+            )
+            if not failed:
+                await self._directory.swap(
+                    [term.condition, Unchanged(entry.key, entry.revision)],
+                    [Put(entry.key, replace(repair, removed=True).to_json())],
+                    timeout_s=DIRECTORY_TIMEOUT_S,
+                )
+
+    # Steps
+
+    async def _mark(self, this: _Stored) -> "Advance | None":
+        """All marks of the key at once."""
+        repair, before = this.repair, dict(this.repair.shown_before or {})
+        conditions, puts = [], []
+        for day in repair.days:
+            key = mark_key(repair.tenant, repair.distinct_id, day)
+            entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is None:
+                continue
+            mark = Mark.from_json(entry.value)
+            if repair.undoes is None:
+                before[str(day)] = mark.mode
+            wanted = "salt" if repair.undoes is None else before.get(str(day), mark.mode)
+            if mark.has_hot_rows and wanted in ("rewrite", "salt") and mark.mode != wanted:
+                conditions.append(Unchanged(key, entry.revision))
+                puts.append(Put(key, mark.shown_as("salt" if wanted == "salt" else "rewrite").to_json()))
+        changed = replace(repair.next(), shown_before=before)
+        return self._advance(this, changed, conditions=conditions, changes=puts)
+
+    async def _take(self, this: _Stored) -> "Advance | None":
+        repair = this.repair
+        tenant = await self._shards.tenant(repair.tenant, DIRECTORY_TIMEOUT_S)
+        refused = await self._refused(repair) if repair.action == "reassign" else frozenset[str]()
+        rows = key_rows(
+            repair.distinct_id,
+            repair.days,
+            rewritten_only=repair.action == "reassign" and not repair.include_earlier,
+            distinct_id_from=repair.distinct_id_from,
+            refused=refused,
+            strict=tenant.settings.strict,
+        )
+        message = key_rows_message(rows)
+        answered, failed = await self._shards.each(
+            repair.tenant,
+            TAKE_LAYER,
+            lambda epoch: shard_pb2.TakeLayerRequest(
+                tenant=repair.tenant,
+                epoch=epoch,
+                layer=repair.taken_layer,
+                rows=message,
+                foreign_layer=repair.foreign_layer if repair.action == "delete" else "",
+            ),
+            lambda: STEP_TIMEOUT_S,
+        )
+        if failed:
+            return await self._waits(this, failed)
+        taken = {str(shard): Counted(each.tally.rows, each.tally.digest) for shard, each in sorted(answered.items())}
+        changed = replace(repair.next(), taken=taken)
+        return self._advance(this, changed, Noted("", (), 0, summed(taken.values()).rows))
+
+    async def _refused(self, repair: Repair) -> frozenset[str]:
+        """Ids that no event may get: blocked ones, and those that are hot on one of the days themselves."""
+        blocked = await self._directory.range(f"{BLOCKED}{repair.tenant}/", timeout_s=DIRECTORY_TIMEOUT_S)
+        marks = await self._directory.range(marks_of(repair.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
+        found = {_blocked_id(entry.key) for entry in blocked.entries}
+        for entry in marks.entries:
+            _, distinct_id, day = marked_key(entry.key.removeprefix(MARKS))
+            if day in repair.days:
+                found.add(distinct_id)
+        return frozenset(found)
+
+    async def _copy(self, this: _Stored) -> "Advance | None":
+        """One source more."""
+        repair = this.repair
+        tenant = await self._shards.tenant(repair.tenant, DIRECTORY_TIMEOUT_S)
+        sources = sorted(set(tenant.placement.shards) | {ShardId(shard) for shard in repair.taken or {}})
+        left = [shard for shard in sources if shard not in repair.copied]
+        if not left:
+            return self._advance(this, repair.next())
+        source = left[0]
+        try:
+            sent = await _Copying(self, this, tenant, source, await self._spread_days(repair)).run()
+        except EvenshardError as error:
+            return await self._waits(this, {source: error})
+        if sent is None:
+            return None
+        copied = replace(repair, copied=(*repair.copied, source), sent=summed([repair.sent, sent]))
+        done = copied.sent.rows
+        return self._advance(this, copied, Noted("", (), done, max(done, this.operation.operation.rows_total)))
+
+    async def _spread_days(self, repair: Repair) -> frozenset[int]:
+        """The days on which the key's rows go by their identity: what comes back goes where its copies would."""
+        days = set()
+        for day in repair.days:
+            key = mark_key(repair.tenant, repair.distinct_id, day)
+            entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is not None and Mark.from_json(entry.value).is_spread:
+                days.add(day)
+        return frozenset(days)
+
+    async def _prepare(self, this: _Stored) -> "Advance | None":
+        repair = this.repair
+        changes = change_messages(_changes(repair))
+        answered, failed = await self._shards.each(
+            repair.tenant,
+            PREPARE_REPAIR,
+            lambda epoch: shard_pb2.PrepareRepairRequest(
+                tenant=repair.tenant, epoch=epoch, operation=repair.operation, changes=changes
+            ),
+            lambda: STEP_TIMEOUT_S,
+        )
+        if failed:
+            return await self._waits(this, failed)
+        brought = {
+            str(shard): Counted(each.rows, each.digest)
+            for shard, answer in sorted(answered.items())
+            for each in answer.tallies
+            if each.layer == repair.brought_layer
+        }
+        total = summed(brought.values())
+        if repair.action == "reassign" and repair.undoes is not None:  # what others sent too was not sent by it
+            return self._advance(this, replace(repair.next(), brought=brought))
+        if total.rows > repair.sent.rows or (total.rows == repair.sent.rows and total.digest != repair.sent.digest):
+            return await self._drop(this, Failed("what came is not what was sent"))
+        return self._advance(this, replace(repair.next(), brought=brought))
+
+    async def _switch(self, this: _Stored) -> "Advance | None":
+        """The one moment at which answers change: a new epoch, whose record names the operation."""
+        repair = this.repair
+        try:
+            changed = await self.differences(repair)
+        except EvenshardError as error:
+            return await self._waits(this, {ShardId("a shard"): error})
+        if changed:
+            return await self._drop(this, Failed("its events changed meanwhile: " + "; ".join(changed)))
+        key = tenant_key(repair.tenant)
+        entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {repair.tenant!r}")
+        tenant = Tenant.from_json(entry.value)
+        placement: Placement = replace(tenant.placement, epoch=Epoch(tenant.placement.epoch + 1))
+        switched = replace(
+            tenant,
+            placement=placement,
+            nonce=self._rng.token_hex(8),
+            repairs=tuple(dict.fromkeys((*tenant.repairs, str(repair.operation)))),
+        )
+        return self._advance(
+            this,
+            repair.next(),
+            conditions=[Unchanged(key, entry.revision)],
+            changes=[Put(key, switched.to_json())],
+        )
+
+    async def _settle(self, this: _Stored) -> "Advance | None":
+        """Every shard has let it come true; then the tenant's record need not name it any more."""
+        repair = this.repair
+        key = tenant_key(repair.tenant)
+        entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {repair.tenant!r}")
+        tenant = Tenant.from_json(entry.value)
+        _, failed = await self._shards.each(
+            repair.tenant,
+            SETTLE_REPAIRS,
+            lambda epoch: shard_pb2.SettleRepairsRequest(
+                tenant=repair.tenant, epoch=max(epoch, tenant.placement.epoch)
+            ),
+            lambda: SETTLE_TIMEOUT_S,
+        )
+        if failed:
+            return await self._waits(this, failed)
+        left = tuple(each for each in tenant.repairs if each != repair.operation)
+        settled = replace(tenant, repairs=left, nonce=self._rng.token_hex(8))
+        return self._advance(
+            this,
+            repair.next(),
+            conditions=[Unchanged(key, entry.revision)],
+            changes=[Put(key, settled.to_json())],
+        )
+
+    async def _end(self, this: _Stored) -> "Advance | None":
+        repair = this.repair
+        rows = summed((repair.taken or {}).values()).rows
+        ended = replace(repair, ended_ms=self._clock.now_ms())
+        free = [Delete(repairing_key(repair.tenant, repair.distinct_id))]
+        return self._advance(this, ended, Done(rows), changes=free)
+
+    async def _drop(self, this: _Stored, signal: Signal) -> "Advance | None":
+        """Nothing was changed by it; what waits to come goes, and who was to be undone can be so again."""
+        repair = this.repair
+        _, failed = await self._shards.each(
+            repair.tenant,
+            DROP_LAYERS,
+            lambda epoch: shard_pb2.DropLayersRequest(
+                tenant=repair.tenant, epoch=epoch, layers=[repair.brought_layer], operation=repair.operation
+            ),
+            lambda: STEP_TIMEOUT_S,
+        )
+        if failed:
+            return await self._waits(this, failed)
+        conditions, changes = [], [Delete(repairing_key(repair.tenant, repair.distinct_id))]
+        puts: list[Put | Delete] = list(changes)
+        if repair.undoes is not None:
+            key = repair_key(repair.undoes)
+            entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is not None:
+                conditions.append(Unchanged(key, entry.revision))
+                puts.append(Put(key, replace(Repair.from_json(entry.value), undone_by=None).to_json()))
+        return self._advance(this, replace(repair, step="drop"), signal, conditions=conditions, changes=puts)
+
+    # Of several steps
+
+    async def differences(self, repair: Repair) -> tuple[str, ...]:
+        """Where the shards do not hold what was planned. Raises the failure of a shard that does not answer."""
+        taken = repair.taken_layer if repair.undoes is None else f"{repair.undoes}.taken"
+        answered, failed = await self._shards.each(
+            repair.tenant,
+            TALLY_LAYERS,
+            lambda epoch: shard_pb2.TallyLayersRequest(
+                tenant=repair.tenant, epoch=epoch, layers=[taken, repair.brought_layer]
+            ),
+            lambda: STEP_TIMEOUT_S,
+        )
+        if failed:
+            shard, error = sorted(failed.items())[0]
+            raise replace(error, message=f"{shard}: {error.message}")
+        found = [
+            {shard: Counted(answer.tallies[at].rows, answer.tallies[at].digest) for shard, answer in answered.items()}
+            for at in (0, 1)
+        ]
+        told = differences(repair.taken, found[0], "taken")
+        return told + differences(repair.brought, found[1], "brought")
+
+    def paused(self, operation: OperationId) -> bool:
+        """As last seen: work that takes long stops."""
+        found = self._operations.get(operation)
+        return found is None or found.paused or found.ended
+
+    async def call(self, shard: ShardId, rpc: Any, request: Any) -> Any:
+        return await self._shards.one(shard, rpc, request, BRING_TIMEOUT_S)
+
+    def stream(self, shard: ShardId, rpc: Any, request: Any) -> Any:
+        return self._shards.stream(shard, rpc, request, STEP_TIMEOUT_S)
+
+    async def _waits(self, this: _Stored, failed: Mapping[ShardId, EvenshardError]) -> "Advance | None":
+        """Writes down what it waits for, where that is news."""
+        operation = this.operation.operation
+        error = "; ".join(f"{shard}: {each.code}: {each.message}" for shard, each in sorted(failed.items()))
+        logger().warning("a repair waits", operation=operation.id, why=error)
+        noted = Noted(error, tuple(sorted(failed)), operation.rows_done, operation.rows_total)
+        if (operation.error, operation.shards_left) == (noted.error, noted.shards_left):
+            return None
+        return Advance(noted, advanced=False)
+
+    def _advance(
+        self,
+        this: _Stored,
+        changed: Repair,
+        signal: Signal | None = None,
+        *,
+        conditions: Sequence[Unchanged] = (),
+        changes: Sequence[Put | Delete] = (),
+    ) -> "Advance":
+        operation: Operation = this.operation.operation
+        key = repair_key(operation.id)
+        noted = signal or Noted("", (), operation.rows_done, operation.rows_total)
+        return Advance(
+            noted,
+            (Unchanged(key, this.revision), *conditions),
+            (Put(key, changed.to_json()), *changes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What to write down, all or nothing."""
+
+    signal: Signal
+    conditions: tuple[Unchanged, ...] = ()
+    changes: tuple[Put | Delete, ...] = ()
+    advanced: bool = True
+    """False: it only says what it waits for."""
+
+
+@dataclass(slots=True)
+class _Target:
+    """What is on its way to one shard."""
+
+    pieces: int = 0
+    rows: int = 0
+    waiting: list[MarkedRows] = field(default_factory=list)
+    waiting_rows: int = 0
+    waiting_bytes: int = 0
+
+
+class _Copying:
+    """Copies one source's rows to where they belong under their new ids."""
+
+    def __init__(
+        self, driver: RepairDriver, this: _Stored, tenant: Tenant, source: ShardId, spread: frozenset[int]
+    ) -> None:
+        """``spread``: of rows that come back as they were, the days on which they go by their identity."""
+        self._driver = driver
+        self._repair = this.repair
+        self._tenant = tenant
+        self._source = source
+        self._spread = spread
+        self._targets = {shard: _Target() for shard in tenant.placement.shards}
+        self._sent = Counted()
+
+    async def run(self) -> Counted | None:
+        """What was copied; None: it was paused, or ended by somebody."""
+        repair = self._repair
+        request = shard_pb2.ReadKeyRequest(
+            tenant=repair.tenant,
+            epoch=self._tenant.placement.epoch,
+            layer=repair.taken_layer if repair.undoes is None else f"{repair.undoes}.taken",
+            rows=key_rows_message(key_rows(repair.distinct_id, repair.days)),
+        )
+        async with aclosing(self._driver.stream(self._source, READ_KEY, request)) as messages:
+            async for message in messages:
+                if self._driver.paused(repair.operation):
+                    return None
+                parts, counted = await asyncio.to_thread(self._deal, message.arrow_ipc)
+                self._sent = summed([self._sent, counted])
+                for shard, part in parts:
+                    await self._add(shard, part)
+        for shard, target in self._targets.items():
+            await self._flush(shard)
+            told = await self._driver.call(shard, BRING_ROWS, self._bring(origin=self._source, pieces=target.pieces))
+            if told.rows != target.rows:
+                raise EvenshardError(
+                    "INTERNAL", f"{shard} stored {told.rows:,} of the {target.rows:,} events {self._source} sent"
+                )
+        return self._sent
+
+    def _deal(self, payload: bytes) -> tuple[list[tuple[ShardId, MarkedRows]], Counted]:
+        marked = MarkedRows.from_ipc(payload)
+        if self._repair.undoes is None:
+            marked = self._reassigned(marked)
+        batch, placement = marked.batch, self._tenant.placement
+        hashes = hash_events(self._tenant.name, batch).placement
+        spread = None
+        if self._spread:
+            days = batch.record.column("time").to_numpy() // DAY_MS
+            spread = np.isin(days, np.fromiter(self._spread, np.int64, len(self._spread)))
+        dealt = deal(self._tenant.name, batch, np.arange(batch.rows), hashes, placement, spread=spread)
+        tally = tally_of(batch.record)
+        return [(part.shard, marked.take(part.positions)) for part in dealt], Counted(tally.rows, tally.digest)
+
+    def _reassigned(self, marked: MarkedRows) -> MarkedRows:
+        """Events of others, none of them hot."""
+        ids = new_ids(marked.batch.record, self._repair.distinct_id_from)
+        if ids.null_count:
+            raise EvenshardError("INTERNAL", f"{ids.null_count} events were taken that get no distinct_id")
+        batch = EventBatch(with_ids(marked.batch.record, ids))
+        return MarkedRows(batch, marked.duplicate, np.zeros(batch.rows, np.bool_))
+
+    async def _add(self, shard: ShardId, part: MarkedRows) -> None:
+        target = self._targets[shard]
+        target.waiting.append(part)
+        target.waiting_rows += part.rows
+        target.waiting_bytes += int(part.batch.record.nbytes)
+        if target.waiting_rows >= PIECE_ROWS or target.waiting_bytes >= PIECE_BYTES:
+            await self._flush(shard)
+
+    async def _flush(self, shard: ShardId) -> None:
+        target = self._targets[shard]
+        if not target.waiting:
+            return
+        payload = await asyncio.to_thread(_joined, target.waiting)
+        origin = f"{self._source}/{target.pieces:06d}"
+        await self._driver.call(shard, BRING_ROWS, self._bring(origin=origin, arrow_ipc=payload))
+        target.pieces += 1
+        target.rows += target.waiting_rows
+        target.waiting, target.waiting_rows, target.waiting_bytes = [], 0, 0
+
+    def _bring(self, **rest: Any) -> shard_pb2.BringRowsRequest:
+        return shard_pb2.BringRowsRequest(
+            tenant=self._repair.tenant,
+            epoch=self._tenant.placement.epoch,
+            layer=self._repair.brought_layer,
+            **rest,
+        )
+
+
+def _joined(parts: Sequence[MarkedRows]) -> bytes:
+    return MarkedRows.joined(parts).to_ipc()
+
+
+def _changes(repair: Repair) -> Iterable[Change]:
+    """What comes true at the switch."""
+    match repair.action, repair.undoes:
+        case "reassign", None:
+            return (
+                Change(repair.taken_layer, shown=False, counts=True),
+                Change(repair.brought_layer, shown=True, counts=True),
+            )
+        case "delete", None:
+            return (
+                Change(repair.taken_layer, shown=False, counts=False),
+                Change(repair.foreign_layer, shown=False, counts=False),
+            )
+        case "reassign", undone:
+            return (
+                Change(f"{undone}.taken", shown=True, counts=True),
+                Change(f"{undone}.brought", shown=False, counts=False, frees=repair.brought_layer),
+                Change(repair.brought_layer, shown=True, counts=True),
+            )
+        case "delete", _:
+            return (Change(repair.brought_layer, shown=True, counts=True),)
+        case _:
+            return ()
+
+
+def _blocked_id(key: str) -> str:
+    return blocked_name(key.removeprefix(BLOCKED))[1]
