@@ -86,6 +86,16 @@ def containers(objects: Sequence[Mapping[str, Any]]) -> Iterator[Container]:
             yield Container(each["kind"], each["metadata"]["name"], pod, container)
 
 
+def of_kind(objects: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """Those of a kind, by name."""
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
+
+
+def staying(objects: Sequence[Mapping[str, Any]]) -> list[Container]:
+    """Containers of services, which stay, and not of jobs."""
+    return [each for each in containers(objects) if each.kind in ("Deployment", "StatefulSet")]
+
+
 def golden_text(rendered: Mapping[str, str]) -> str:
     """One file of all manifests, as it is committed."""
     parts = [f"# Source: {path}\n{text.strip()}\n" for path, text in rendered.items()]

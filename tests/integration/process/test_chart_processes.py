@@ -5,11 +5,15 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import evenshard as evenshard_client
 import pytest
 from evenshard.runtime.etcd_binary import find_etcd
 from evenshard.testing.chart import CHART, documents, render, values_of
@@ -167,6 +171,58 @@ def test_a_router_without_etcd_serves_tenants_it_knows(two_shards: ChartCluster)
     imported = evenshard(two_shards, "import", "-", "--tenant", "acme", stdin=again)
     assert (imported["accepted"], imported["duplicates"]) == (100, 100)
     assert answer(two_shards) == expected
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_of_everything_fails_no_call(two_shards: ChartCluster) -> None:
+    days = {"from_date": "2026-01-01", "to_date": "2026-01-01"}
+    sent, answers, over = 0, 0, threading.Event()
+
+    def importing() -> None:
+        nonlocal sent
+        while not over.is_set():
+            batch = [
+                {"event": "view", "distinct_id": f"u{number % 50}", "time": DAY_MS + number, "insert_id": str(number)}
+                for number in range(sent, sent + 100)
+            ]
+            result = client.import_events(batch)
+            assert (result.accepted, result.rejected) == (100, 0)
+            sent += 100
+
+    def asking() -> None:
+        nonlocal answers
+        while not over.is_set():
+            at_least = sent
+            assert client.segmentation("view", **days, timeout=60).series[0]["overall"] >= at_least
+            answers += 1
+
+    addresses = two_shards.environment()
+    with (
+        evenshard_client.connect(
+            addresses["EVENSHARD_ROUTER"], addresses["EVENSHARD_GATEWAY"], tenant="acme"
+        ) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        client.create_tenant("acme")
+        client.import_events([{"event": "other", "distinct_id": "u", "time": DAY_MS, "insert_id": "first"}])
+        calls = [pool.submit(importing), pool.submit(asking)]
+        try:
+            for component in ("counter", "shard", "gateway", "router"):
+                for pod in two_shards.named(component):
+                    before = sent, answers
+                    assert two_shards.stop_pod(pod) == 0, pod.log.read_text()[-2000:]
+                    two_shards.start_pod(pod)
+                    two_shards.wait_ready(pod)
+                    give_up_s = time.monotonic() + 60
+                    while not (sent > before[0] and answers > before[1]) and time.monotonic() < give_up_s:
+                        assert not any(call.done() for call in calls)
+                        time.sleep(0.05)
+        finally:
+            over.set()
+        for call in calls:
+            call.result(90)
+        assert client.segmentation("view", **days).series[0]["overall"] == sent
+        print(f"{sent} events in {sent // 100} imports, {answers} answers, no failed call")
 
 
 def _status(cluster: ChartCluster) -> Any:
