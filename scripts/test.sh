@@ -8,7 +8,7 @@
 # What only reads the sources runs beside them. Samples of what takes minutes take seconds; whole, they are marked slow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh --bench # ClickHouse and DuckDB, what funnels and benchmarks are checked against; data frames and charts
+scripts/setup.sh --bench # ClickHouse and DuckDB, what funnels and benchmarks are checked against; data frames, plots, Helm
 bin=$PWD/.venv/bin
 "$bin/ruff" check --quiet --output-format concise
 "$bin/ruff" format --quiet --check

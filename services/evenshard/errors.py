@@ -111,8 +111,14 @@ CODES: Mapping[str, CodeRule] = {
     "DIRECTORY_UNAVAILABLE": CodeRule(
         "retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "is etcd up? see: evenshard status"
     ),
-    # Beyond the contract's list: the client cannot reach an address; somebody pressed Ctrl-C; a command line is wrong;
-    # a defect of ours.
+    # Beyond the contract's list: an etcd or a processor that services do not start on; the client cannot reach an
+    # address; somebody pressed Ctrl-C; a command line is wrong; a defect of ours.
+    "DIRECTORY_UNSUITABLE": CodeRule(
+        "refused", "FAILED_PRECONDITION", _REF, "run etcd 3.4.x, or 3.5.3 or newer, and name that one: ETCD_ENDPOINTS"
+    ),
+    "CPU_UNSUITABLE": CodeRule(
+        "refused", "FAILED_PRECONDITION", _REF, "run it on an x86-64-v2 processor: any server of the last decade"
+    ),
     "UNREACHABLE": CodeRule(
         "retry_later", "UNAVAILABLE", ExitStatus.UNREACHABLE, "is the cluster up? start one: evenshard up"
     ),

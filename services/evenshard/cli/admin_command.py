@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenshard.cli import operations_command, repair_command
-from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_result
+from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_blocks, print_result
 from evenshard.cli.values import duration_s, table
-from evenshard.errors import EvenshardError
+from evenshard.errors import EvenshardError, ExitStatus
 
 _NAMED_MAX = 3
 
@@ -56,6 +56,18 @@ BytesRateOption = Annotated[
         help="What each router takes, as sent; 0 (default): no limit.",
     ),
 ]
+OwnerOption = Annotated[
+    list[str] | None,
+    typer.Option("--owner", metavar="ADDRESS", help="Who is told of hot keys; repeat for several, '': nobody."),
+]
+SinkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--report-sink",
+        metavar="SINK",
+        help="Reports go to file:DIR, webhook:URL or smtp:HOST[:PORT]; '': nowhere.",
+    ),
+]
 
 
 @app.callback()
@@ -78,6 +90,8 @@ def create_tenant(
     retention_days: RetentionOption = None,
     events_per_second: EventsRateOption = None,
     bytes_per_second: BytesRateOption = None,
+    owner: OwnerOption = None,
+    report_sink: SinkOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -95,6 +109,8 @@ def create_tenant(
             retention_days=retention_days,
             events_per_second=events_per_second,
             bytes_per_second=bytes_per_second,
+            owners=_owners(owner),
+            report_sink=report_sink,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -110,6 +126,8 @@ def set_tenant(
     retention_days: RetentionOption = None,
     events_per_second: EventsRateOption = None,
     bytes_per_second: BytesRateOption = None,
+    owner: OwnerOption = None,
+    report_sink: SinkOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -127,6 +145,8 @@ def set_tenant(
             retention_days=retention_days,
             events_per_second=events_per_second,
             bytes_per_second=bytes_per_second,
+            owners=_owners(owner),
+            report_sink=report_sink,
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -196,6 +216,24 @@ def storage(
     print_result(document, as_json=json_output, human=_storage)
 
 
+@app.command("shards")
+def list_shards(router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption = False) -> None:
+    """Shows every shard with its load in the last seconds; exit status 1 where one is down."""
+    from evenshard.client import connect
+    from evenshard.text.heat import shard_blocks
+
+    with connect(router) as client:
+        document = client.shards()
+    print_blocks(document, shard_blocks(document), as_json=json_output)
+    if any(each["state"] == "down" for each in document["shards"]):
+        finish(ExitStatus.PARTIAL)
+
+
+def _owners(given: list[str] | None) -> list[str] | None:
+    """None: as they are; one that is empty: nobody."""
+    return None if given is None else [each for each in given if each]
+
+
 def _on(dedupe: str | None) -> bool | None:
     return None if dedupe is None else dedupe == "on"
 
@@ -209,6 +247,8 @@ def _tenant(document: Mapping[str, Any]) -> str:
         f"  hot keys: {document['hot_key_mode']}, behind {document['hot_key_threshold']:,} events of an id and day\n"
         f"  retention: {_or_none(document['retention_days'], 'days', 'events stay for ever')}; limits of each router: "
         f"{_or_none(document['events_per_second'], 'events/s')}, {_or_none(document['bytes_per_second'], 'bytes/s')}\n"
+        f"  reports of hot keys: {document['report_sink'] or 'none'}; owners: "
+        f"{', '.join(document['owners']) or 'none'}\n"
         f"  slots (epoch {placement['epoch']}): {pieces}"
     )
 

@@ -25,13 +25,17 @@ COMMANDS: Final[dict[str, str]] = {
     "cohorts": "evenshard.cli.cohorts_command",
     "export": "evenshard.cli.export_command",
     "admin": "evenshard.cli.admin_command",
+    "top": "evenshard.cli.top_command",
+    "slow-queries": "evenshard.cli.slow_queries_command",
+    "report": "evenshard.cli.report_command",
     "config": "evenshard.cli.config",
     "fsck": "evenshard.cli.fsck_command",
     "version": "evenshard.cli.version",
+    "scale-check": "evenshard.cli.scale_check",
     "serve": "evenshard.cli.serve",
 }
 """Each module holds ``app``, a ``typer.Typer`` with subcommands, or ``command``, a function that is the command."""
-HIDDEN: Final = frozenset(["serve"])
+HIDDEN: Final = frozenset(["scale-check", "serve"])
 _TYPER_INTERRUPTED: Final = 130
 """What typer returns after Ctrl-C."""
 

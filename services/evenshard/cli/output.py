@@ -89,7 +89,8 @@ def print_error(error: EvenshardError, *, as_json: bool) -> None:
         return
     print_note(f"error {error.code}: {error.message}")
     for fault in error.fields:
-        print_note(f"  {fault.field}: {fault.description}")
+        if fault.description not in error.message:  # mostly it is what the message says
+            print_note(f"  {fault.field}: {fault.description}")
     if error.in_doubt and "operation" not in error.details:  # an operation goes on by itself
         print_note("  some of it may have been stored; the same call again settles it")
     if error.hint:

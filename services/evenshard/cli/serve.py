@@ -5,13 +5,16 @@ import sys
 from enum import StrEnum
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from evenshard.cli.output import finish
 from evenshard.cli.settings import load_settings
-from evenshard.errors import ExitStatus
+from evenshard.errors import EvenshardError, ExitStatus
+
+EVERYWHERE: Final = ("0.0.0.0", "[::]", "")
+"""Hosts that stand for all addresses of a machine."""
 
 
 class ServiceKind(StrEnum):
@@ -26,12 +29,22 @@ class ServiceKind(StrEnum):
 def command(
     kind: ServiceKind,
     name: Annotated[str, typer.Option(help="The service's name, as shard-0.")],
-    listen: Annotated[str, typer.Option(help="host:port to bind and to be reached at.")],
+    listen: Annotated[str, typer.Option(help="host:port to bind.")],
     etcd: Annotated[list[str], typer.Option(envvar="ETCD_ENDPOINTS", help="host:port of etcd; repeat for several.")],
     data_dir: Annotated[Path | None, typer.Option(help="Where it keeps its files.")] = None,
     restarts: Annotated[int, typer.Option(min=0, help="How often it was restarted.")] = 0,
+    advertise: Annotated[str, typer.Option(help="host:port others reach it at; none: where it listens.")] = "",
 ) -> None:
     """Runs one service process."""
+    from evenshard.runtime.processor import check_processor
+
+    check_processor()  # before anything is imported that would die of it without a word
+    if not advertise and listen.rpartition(":")[0] in EVERYWHERE:
+        raise EvenshardError(
+            "USAGE",
+            f"--listen {listen} is nobody's address",
+            hint="say where others reach it: --advertise HOST:PORT",
+        )
     sys.meta_path.insert(0, _NoPandas)
     from evenshard.runtime.process import run_process
     from evenshard.runtime.service import Ports, Running, ServiceOptions
@@ -42,7 +55,7 @@ def command(
         return running
 
     endpoints = tuple(each for one in etcd for each in one.split(",") if each)
-    options = ServiceOptions(kind.value, name, listen, endpoints, data_dir, restarts, load_settings())
+    options = ServiceOptions(kind.value, name, listen, endpoints, data_dir, restarts, load_settings(), advertise)
     finish(ExitStatus(run_process(options, build)))
 
 

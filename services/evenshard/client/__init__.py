@@ -16,6 +16,7 @@ from evenshard.client.import_result import ImportResult
 from evenshard.client.importer import Compression, Progress
 from evenshard.client.results import SegmentationResult
 from evenshard.client.retentions import RetentionResult
+from evenshard.hotkeys.key_latencies import SAMPLE_EVERY, SlowKey
 
 __all__ = [
     "FORMATS",
@@ -32,6 +33,7 @@ __all__ = [
     "RetentionResult",
     "SchemaResult",
     "SegmentationResult",
+    "SlowKey",
     "TimelineResult",
     "connect",
     "connect_async",
@@ -48,13 +50,23 @@ def connect(
     token: str | None = None,
     timeout: float = TIMEOUT_DEFAULT_S,
     compression: Compression | Literal["auto"] = "auto",
+    sample_every: int = SAMPLE_EVERY,
 ) -> Client:
     """A client for a router and a gateway (``host:port``; absent: ``EVENSHARD_ROUTER``, ``EVENSHARD_GATEWAY``, or
     this machine's 7400 and 7401). ``tenant`` is the default of its calls; ``token`` (absent: ``EVENSHARD_TOKEN``) says
     who calls; ``timeout`` in seconds bounds each call with its retries; ``compression`` of imports is by default zstd
-    except on this machine. Nothing is sent before the first call."""
+    except on this machine. Of one call in ``sample_every`` the time is kept by its key, for ``detect``. Nothing is sent
+    before the first call."""
     return Client(
-        lambda: connect_async(router, gateway, tenant=tenant, token=token, timeout=timeout, compression=compression)
+        lambda: connect_async(
+            router,
+            gateway,
+            tenant=tenant,
+            token=token,
+            timeout=timeout,
+            compression=compression,
+            sample_every=sample_every,
+        )
     )
 
 
@@ -66,8 +78,16 @@ def connect_async(
     token: str | None = None,
     timeout: float = TIMEOUT_DEFAULT_S,
     compression: Compression | Literal["auto"] = "auto",
+    sample_every: int = SAMPLE_EVERY,
 ) -> AsyncClient:
     """As ``connect``, for ``async with``; call it where an event loop runs."""
     return AsyncClient(
-        router, gateway, tenant=tenant, token=token, timeout=timeout, compression=compression, environment=os.environ
+        router,
+        gateway,
+        tenant=tenant,
+        token=token,
+        timeout=timeout,
+        compression=compression,
+        environment=os.environ,
+        sample_every=sample_every,
     )

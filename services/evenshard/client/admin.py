@@ -1,5 +1,6 @@
 """What operators ask, as the contract's documents. A limit that is not set is null."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from evenshard.api.v1 import admin_pb2, common_pb2
@@ -17,6 +18,8 @@ def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
         "strict": tenant.settings.strict,
         "events_per_second": tenant.settings.events_per_second or None,
         "bytes_per_second": tenant.settings.bytes_per_second or None,
+        "owners": list(tenant.settings.owners.addresses),
+        "report_sink": tenant.settings.report_sink or None,
         "placement": {
             "epoch": tenant.placement.epoch,
             "slots": [_slots(each) for each in tenant.placement.slots],
@@ -38,6 +41,8 @@ def settings_message(
     retention_days: int | None,
     events_per_second: int | None,
     bytes_per_second: int | None,
+    owners: Sequence[str] | None,
+    report_sink: str | None,
 ) -> admin_pb2.TenantSettings:
     """What is None stays unset."""
     settings = admin_pb2.TenantSettings()
@@ -57,6 +62,10 @@ def settings_message(
         settings.events_per_second = events_per_second
     if bytes_per_second is not None:
         settings.bytes_per_second = bytes_per_second
+    if owners is not None:
+        settings.owners.CopyFrom(admin_pb2.Owners(addresses=owners))
+    if report_sink is not None:
+        settings.report_sink = report_sink
     return settings
 
 

@@ -39,8 +39,10 @@ class AsyncAdmin(AsyncRepairs):
         retention_days: int | None = None,
         events_per_second: int | None = None,
         bytes_per_second: int | None = None,
+        owners: Sequence[str] | None = None,
+        report_sink: str | None = None,
     ) -> dict[str, Any]:
-        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, no limits).
+        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, limits, reports).
 
         Raises ``TENANT_EXISTS``."""
         request = admin_pb2.CreateTenantRequest(
@@ -54,6 +56,8 @@ class AsyncAdmin(AsyncRepairs):
                 retention_days,
                 events_per_second,
                 bytes_per_second,
+                owners,
+                report_sink,
             ),
             options=self._change(),
         )
@@ -72,8 +76,11 @@ class AsyncAdmin(AsyncRepairs):
         retention_days: int | None = None,
         events_per_second: int | None = None,
         bytes_per_second: int | None = None,
+        owners: Sequence[str] | None = None,
+        report_sink: str | None = None,
     ) -> dict[str, Any]:
-        """Changes a tenant's settings; None leaves one as it is, 0 ends a retention or a limit."""
+        """Changes a tenant's settings; None leaves one as it is, 0 ends a retention or a limit, an empty list or text
+        owners or reports."""
         request = admin_pb2.UpdateTenantRequest(
             tenant=tenant,
             settings=settings_message(
@@ -85,6 +92,8 @@ class AsyncAdmin(AsyncRepairs):
                 retention_days,
                 events_per_second,
                 bytes_per_second,
+                owners,
+                report_sink,
             ),
             options=self._change(),
         )

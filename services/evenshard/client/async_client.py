@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from evenshard.api.v1 import query_pb2
 from evenshard.client.async_admin import AsyncAdmin
+from evenshard.client.async_heat import AsyncHeat
 from evenshard.client.async_queries import AsyncQueries
 from evenshard.client.batches import Batch
 from evenshard.client.exports import AsyncExport
@@ -28,6 +29,7 @@ from evenshard.client.requests import Time, names, time_ms
 from evenshard.client.sources import LINES_PER_BATCH, ROWS_PER_BATCH, batches_of_events, batches_of_table, is_table
 from evenshard.client.transport import Transport
 from evenshard.errors import EvenshardError
+from evenshard.hotkeys.key_latencies import SAMPLE_EVERY
 from evenshard.ports.rng import Rng
 from evenshard.runtime.rng import SystemRng
 
@@ -38,7 +40,7 @@ _GATEWAY_DEFAULT: Final = "127.0.0.1:7401"
 _FEW_EVENTS: Final = 1000
 
 
-class AsyncClient(AsyncQueries, AsyncAdmin):
+class AsyncClient(AsyncQueries, AsyncAdmin, AsyncHeat):
     """A connection to one router and one gateway; belongs to one event loop. Made by ``evenshard.aio.connect``.
 
     Calls fail with ``EvenshardError``. What is retryable is retried, with the same insert_ids, until the call's
@@ -57,11 +59,16 @@ class AsyncClient(AsyncQueries, AsyncAdmin):
         compression: Compression | Literal["auto"],
         environment: Mapping[str, str],
         rng: Rng | None = None,
+        sample_every: int = SAMPLE_EVERY,
     ) -> None:
         token = token or environment.get("EVENSHARD_TOKEN") or None
         router = router or environment.get("EVENSHARD_ROUTER") or _ROUTER_DEFAULT
         gateway = gateway or environment.get("EVENSHARD_GATEWAY") or _GATEWAY_DEFAULT
-        super().__init__(Transport(router, token), Transport(gateway, token), tenant, timeout, rng or SystemRng())
+        if sample_every < 1:
+            raise EvenshardError("USAGE", f"sample_every is {sample_every}, it must be at least 1")
+        super().__init__(
+            Transport(router, token), Transport(gateway, token), tenant, timeout, rng or SystemRng(), sample_every
+        )
         self._compression: Compression = compression if compression != "auto" else _compression_for(router)
 
     async def __aenter__(self) -> "AsyncClient":
@@ -72,6 +79,7 @@ class AsyncClient(AsyncQueries, AsyncAdmin):
 
     async def close(self) -> None:
         """Ends what is in flight and hangs up."""
+        await self._sampling.close()
         await self._router.close()
         await self._gateway.close()
 
@@ -180,7 +188,7 @@ class AsyncClient(AsyncQueries, AsyncAdmin):
         )
 
     async def _import(self, batches: Iterator[Batch], options: ImportOptions, *, in_thread: bool) -> ImportResult:
-        return await Importer(self._router, options, self._rng).run(batches, in_thread=in_thread)
+        return await Importer(self._router, options, self._rng, self._sampling).run(batches, in_thread=in_thread)
 
     def export(
         self,

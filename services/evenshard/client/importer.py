@@ -5,6 +5,7 @@ sent again. Their insert_ids never change, so what was stored by a send whose an
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from evenshard.api.v1 import ingest_pb2
 from evenshard.client.batches import Batch
 from evenshard.client.import_result import ImportResult, Rejected, Tally
 from evenshard.client.retries import Retries
+from evenshard.client.sampling import Sampling
 from evenshard.client.tracing import ending, start_client_span
 from evenshard.client.transport import Transport
 from evenshard.errors import EvenshardError
@@ -76,10 +78,13 @@ class ImportOptions:
 class Importer:
     """One import."""
 
-    def __init__(self, transport: Transport, options: ImportOptions, rng: Rng) -> None:
+    def __init__(
+        self, transport: Transport, options: ImportOptions, rng: Rng, sampling: Sampling | None = None
+    ) -> None:
         self._transport = transport
         self._options = options
         self._rng = rng
+        self._sampling = sampling
         self._span = start_client_span("client.import", options.tenant)
         self._tally = Tally()
         self._bytes_read = 0
@@ -188,10 +193,16 @@ class Importer:
             request.arrow_ipc = payload
         else:
             request.ndjson = payload
-        return await retries.attempt(
-            self._transport,
-            lambda timeout_s: self._transport.call(IMPORT_EVENTS, request, timeout_s=timeout_s, span=self._span),
-        )
+        with self._sampled(batch):
+            return await retries.attempt(
+                self._transport,
+                lambda timeout_s: self._transport.call(IMPORT_EVENTS, request, timeout_s=timeout_s, span=self._span),
+            )
+
+    def _sampled(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        if self._sampling is None:
+            return contextlib.nullcontext()
+        return self._sampling.batch(self._options.tenant, batch, self._rng.random())
 
     def _is_retryable(self, error: ingest_pb2.RejectedEvent) -> bool:
         return error.retryable or (error.code == _TENANT_UNKNOWN and self._options.create_tenant is not None)

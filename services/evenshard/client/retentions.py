@@ -67,7 +67,7 @@ class RetentionResult(Answer):
         return pa.table(columns)
 
     def blocks(self) -> list[Block]:
-        return retention_blocks(self.to_dict(), self.by)
+        return retention_blocks(self.to_dict(), self.by, self.unit)
 
     def plot(self, ax: Any = None, *, kind: Literal["triangle", "curves"] | None = None) -> Any:
         """Draws everybody's triangle as a heat map with the cohorts' sizes, hatched where a bucket is not over yet; or

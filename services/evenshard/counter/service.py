@@ -11,8 +11,10 @@ from evenshard.directory.tenant import tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.hotkeys.counting import Counts, KeyCount
 from evenshard.ports.clock import Clock
+from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.telemetry import links_to, tracer
 from evenshard.wire.counting import count_response, hot_keys_response, keys_of, names_of
+from evenshard.wire.hot_key_report import report_response, report_wanted
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 10_000
@@ -22,13 +24,19 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
     """Counts in ``pool``, which has one thread: so counting never holds up the loop, and needs no lock."""
 
     def __init__(
-        self, counts: Counts, clock: Clock, pool: ThreadPoolExecutor, snapshots: Snapshots | None = None
+        self,
+        counts: Counts,
+        clock: Clock,
+        pool: ThreadPoolExecutor,
+        snapshots: Snapshots | None = None,
+        reports: HotKeyReports | None = None,
     ) -> None:
-        """Without ``snapshots`` the counts end with the process."""
+        """Without ``snapshots`` the counts end with the process; without ``reports`` none is made."""
         self._counts = counts
         self._clock = clock
         self._pool = pool
         self._snapshots = snapshots
+        self._reports = reports
 
     async def CountEvents(
         self, request: counter_pb2.CountEventsRequest, context: Any
@@ -51,6 +59,14 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
         if request.count_min < 0:
             raise EvenshardError("QUERY_INVALID", f"count_min is {request.count_min}, it must be at least 0")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._list, request)
+
+    async def GetHotKeyReport(
+        self, request: counter_pb2.GetHotKeyReportRequest, context: Any
+    ) -> counter_pb2.GetHotKeyReportResponse:
+        wanted = report_wanted(request)
+        if self._reports is None:
+            raise EvenshardError("UNREACHABLE", "this counter knows no gateway to ask")
+        return report_response(await self._reports.report(wanted))
 
     async def ForgetUsers(
         self, request: counter_pb2.ForgetUsersRequest, context: Any

@@ -28,6 +28,12 @@ class SettingsPatch:
     retention_days: int | None = None
     events_per_second: int | None = None
     bytes_per_second: int | None = None
+    owners: tuple[str, ...] | None = None
+    report_sink: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.owners is not None:  # a list where it was read from JSON
+            object.__setattr__(self, "owners", tuple(self.owners))
 
     def over(self, settings: TenantSettings) -> TenantSettings:
         """Raises ``QUERY_INVALID``, naming the setting, for a value that cannot be."""
@@ -40,6 +46,8 @@ class SettingsPatch:
             settings.retention_days if self.retention_days is None else self.retention_days,
             settings.events_per_second if self.events_per_second is None else self.events_per_second,
             settings.bytes_per_second if self.bytes_per_second is None else self.bytes_per_second,
+            settings.owners if self.owners is None else self.owners,
+            settings.report_sink if self.report_sink is None else self.report_sink,
         )
 
 

@@ -28,6 +28,10 @@ BLOCKED = ROOT + "blocked/"
 """One key an id of which no events are taken: ``Block.to_json``."""
 COHORTS = ROOT + "cohorts/"
 """One key a saved cohort: ``CohortRecord.to_json``."""
+REPORTS = ROOT + "reports/"
+"""One key a tenant's report of a week: ``ReportRecord.to_json``."""
+REPORT_CLAIMS = ROOT + "report-claims/"
+"""One key a report that somebody is sending, with a lease: who that is."""
 LEADER = ROOT + "leader"
 """The router that drives operations; with a lease."""
 _EPOCH_DAY = date(1970, 1, 1)
@@ -82,6 +86,19 @@ def cohorts_of(tenant: TenantId) -> str:
 
 def cohort_key(tenant: TenantId, name: str) -> str:
     return cohorts_of(tenant) + quote(name, safe="")
+
+
+def report_key(tenant: TenantId, week: str) -> str:
+    return f"{REPORTS}{tenant}/{week}"
+
+
+def reports_of(tenant: TenantId) -> str:
+    """What the keys of a tenant's reports begin with; they are in the order of their weeks."""
+    return f"{REPORTS}{tenant}/"
+
+
+def report_claim_key(tenant: TenantId, week: str) -> str:
+    return f"{REPORT_CLAIMS}{tenant}/{week}"
 
 
 def marks_of(tenant: TenantId) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo
 
 from evenshard.directory.placement import Key, Placement, SlotRange
+from evenshard.directory.report_sink import check_reports
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
 
@@ -53,7 +54,13 @@ class TenantSettings:
     bytes_per_second: int = 0
     """What each router takes of the tenant's imports, as sent; 0: no limit."""
 
+    owners: tuple[str, ...] = ()
+    """Mail addresses of those who are told of hot keys."""
+    report_sink: str = ""
+    """Where the weekly report goes, see ``report_sink``; empty: nowhere."""
+
     def __post_init__(self) -> None:
+        check_reports(self.owners, self.report_sink)
         if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
             raise _wrong("hot_key_threshold", f"{self.hot_key_threshold} is not between 1 and {HOT_KEY_THRESHOLD_MAX}")
         if self.hot_key_mode not in HOT_KEY_MODES:
@@ -105,6 +112,7 @@ class Tenant:
                 "retention_days": self.settings.retention_days,
                 "events_per_second": self.settings.events_per_second,
                 "bytes_per_second": self.settings.bytes_per_second,
+                **_given(owners=self.settings.owners, report_sink=self.settings.report_sink),
                 "epoch": self.placement.epoch,
                 "slots": _ranges(self.placement.slots),
                 **({} if whole else splits),
@@ -132,6 +140,8 @@ class Tenant:
                 record.get("retention_days", 0),
                 record.get("events_per_second", 0),
                 record.get("bytes_per_second", 0),
+                tuple(record.get("owners", ())),
+                record.get("report_sink", ""),
             ),
             Placement(
                 Epoch(record["epoch"]),
@@ -142,6 +152,11 @@ class Tenant:
             record["nonce"],
             tuple(record.get("repairs", ())),
         )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not empty: records of tenants without them stay as they were."""
+    return {name: value for name, value in values.items() if value}
 
 
 def _ranges(slots: Iterable[SlotRange]) -> list[list[Any]]:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from evenshard.events.hashing import load64
 from evenshard.events.held import Held
 from evenshard.events.user_runs import UserRuns
 from evenshard.events.users import NO_PEOPLE, Int64, People
@@ -115,30 +116,46 @@ def duplicates_of(record: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:
     return np.unpackbits(bits, bitorder="little")[start : start + len(column)].view(np.bool_)
 
 
-_1, _8 = np.uint64(1), np.uint64(8)
+_1, _3, _6, _8, _58, _63 = (np.uint64(number) for number in (1, 3, 6, 8, 58, 63))
+_DE_BRUIJN = 0x03F79D71B4CB0A89
+_PLACES = np.zeros(64, np.uint8)
+"""Where the lowest bit stands that is set in a word, by the top 6 bits of that bit times ``_DE_BRUIJN``. Source: C.
+Leiserson, H. Prokop, K. Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998."""
+for _place in range(64):
+    _PLACES[(_DE_BRUIJN << _place) % (1 << 64) >> 58] = _place
+_FACTOR = np.uint64(_DE_BRUIJN)
 
 
 @kernel(f"int64({view('uint8')}, uint64, uint64, int64[::1])", counted=False)
 def _set_bits(data, first, end, out):  # type: ignore[no-untyped-def]
-    """Writes the places, from ``first``, of the bits ``first`` to ``end`` that are set, into ``out``, which has room
-    for one more; returns how many. Most are not, and are passed over 8 at a time."""
-    count = np.uint64(0)
-    for byte in range(first // _8, (end + _8 - _1) // _8):
-        bits = np.uint64(data[byte])
-        if not bits:
-            continue
-        for at in range(_8):
-            bit = byte * _8 + at
-            out[count] = np.int64(bit - first)
-            count += (bits >> at) & _1 & np.uint64((bit >= first) & (bit < end))
+    """Writes the places, from ``first``, of the bits ``first`` to ``end`` that are set, into ``out``; returns how many.
+    Most are not: 64 at a time are passed over, and of others only those that are set are looked at."""
+    count, size = np.uint64(0), np.uint64(data.size)
+    for word in range(first >> _6, (end + _63) >> _6):
+        at = word << _3
+        if at + _8 <= size:
+            bits = load64(data, at)
+        else:
+            bits = np.uint64(0)
+            for byte in range(size - at):
+                bits |= np.uint64(data[at + byte]) << (byte << _3)
+        if word == first >> _6:
+            bits &= ~np.uint64(0) << (first & _63)
+        if word == end >> _6:
+            bits &= (_1 << (end & _63)) - _1
+        while bits:
+            lowest = bits & (~bits + _1)
+            out[count] = np.int64((word << _6) + np.uint64(_PLACES[(lowest * _FACTOR) >> _58]) - first)
+            count += _1
+            bits ^= lowest
     return np.int64(count)
 
 
 def duplicate_rows(record: pa.RecordBatch) -> Int64:
     """The rows that are duplicates."""
     column = record.column(DUPLICATE)
-    rows = np.empty(column.true_count + 1, np.int64)
-    if len(rows) > 1:
+    rows = np.empty(column.true_count, np.int64)
+    if len(rows):
         data = np.frombuffer(column.buffers()[1], np.uint8)
         _set_bits(data, np.uint64(column.offset), np.uint64(column.offset + len(column)), rows)
-    return rows[:-1]
+    return rows

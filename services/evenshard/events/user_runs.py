@@ -100,11 +100,11 @@ def _gather(by_number, starts, ends, numbers, times, firsts, stops, users, order
     return found
 
 
-def _by_time(starts: Int32, ends: Int32, times: Int64) -> bool:
+@kernel(f"boolean({view('int32')}, {view('int32')}, {view('int64')})", counted=False)
+def _by_time(starts, ends, times):  # type: ignore[no-untyped-def]
     """Whether times rise within each run."""
-    falls = np.flatnonzero(times[1:] < times[:-1]) + 1
-    if not falls.size or not starts.size:
-        return True
-    run = np.searchsorted(starts, falls, "right") - 1
-    inside = (run >= 0) & (falls > starts[run]) & (falls < ends[run])
-    return not inside.any()
+    for run in range(np.uint64(starts.size)):
+        for row in range(np.uint64(starts[run]) + np.uint64(1), np.uint64(ends[run])):
+            if times[row] < times[row - np.uint64(1)]:
+                return False
+    return True

@@ -1,9 +1,8 @@
-"""Numbers the users of many sorted lists: equal ids get one number, in the order of (placement hash, id). Pure.
+"""Lists of users, each once, in the order of (placement hash, id). Pure.
 
 Hashes only order: two ids are one user where their bytes are equal.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +17,10 @@ Int64 = npt.NDArray[np.int64]
 
 UNKNOWN = -1
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
-_BUCKET_BITS_MAX = 24
 
 
 @kernel(inline="always")
-def _order(hashes, offsets, data, i, j):  # type: ignore[no-untyped-def]
+def order_of(hashes, offsets, data, i, j):  # type: ignore[no-untyped-def]
     """-1, 0 or 1: user i before, equal to or after user j, by (hash, id bytewise)."""
     if hashes[i] != hashes[j]:
         return -1 if hashes[i] < hashes[j] else 1
@@ -39,58 +37,6 @@ def _order(hashes, offsets, data, i, j):  # type: ignore[no-untyped-def]
     if at == stop:
         return 0 if other == other_stop else -1
     return 1
-
-
-@kernel(f"int64({view('int32')}, {view('int32')}, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1])")
-def _merge(left, right, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
-    """Writes the users of two sorted lists in order, equal ones once; returns how many."""
-    count, i, j = 0, 0, 0
-    while i < left.size and j < right.size:
-        order = _order(hashes, offsets, data, left[i], right[j])
-        out[count] = left[i] if order <= 0 else right[j]
-        i += order <= 0
-        j += order >= 0
-        count += 1
-    while i < left.size:
-        out[count] = left[i]
-        i += 1
-        count += 1
-    while j < right.size:
-        out[count] = right[j]
-        j += 1
-        count += 1
-    return count
-
-
-@kernel(f"void({view('int32')}, {view('uint64')}, uint64, int32[::1])")
-def _fill_buckets(union, hashes, shift, out):  # type: ignore[no-untyped-def]
-    """For each value of a hash's bits above ``shift`` the first place in ``union`` that has it or a higher one; then
-    the size of ``union``."""
-    bucket = 0
-    for place in range(union.size):
-        while np.uint64(bucket) <= hashes[union[place]] >> shift:
-            out[bucket] = place
-            bucket += 1
-    out[bucket:] = union.size
-
-
-@kernel(
-    f"void({view('int32')}, {view('int32')}, uint64, int64, int64, {view('uint64')}, {view('int64')}, "
-    f"{view('uint8')}, int32[::1])"
-)
-def _locate(union, buckets, shift, first, end, hashes, offsets, data, out):  # type: ignore[no-untyped-def]
-    """The places in ``union`` of the users ``first`` to ``end``; all of them are there. Hashes are spread evenly, so a
-    bucket has few; by halving, for ids may be chosen to have one hash."""
-    for user in range(first, end):
-        bucket = hashes[user] >> shift
-        low, high = buckets[bucket], buckets[bucket + _1]
-        while high - low > 1:
-            middle = (low + high) // 2
-            if _order(hashes, offsets, data, union[middle], user) <= 0:
-                low = middle
-            else:
-                high = middle
-        out[user - first] = low
 
 
 @kernel(f"void({view('int32')}, {view('int64')}, {view('uint8')}, int64[::1], uint8[::1])")
@@ -178,7 +124,7 @@ class People:
 
     def ids(self, users: Int32) -> pa.StringArray:
         """The ids of some users."""
-        offsets, data = _ids_of(users, self.offsets, self.data)
+        offsets, data = ids_of(users, self.offsets, self.data)
         found = pa.LargeStringArray.from_buffers(len(users), pa.py_buffer(offsets), pa.py_buffer(data))
         return found.cast(pa.utf8())
 
@@ -203,24 +149,44 @@ class Listed:
 
 def listed(ids: pa.StringArray) -> Listed:
     """``ids`` may repeat and come in any order; where they come in that of users, which is seen, nothing is sorted."""
-    hashes, strings = _hashes_of(ids), string_buffers(ids)
-    first = int(strings.offsets[0]) if len(ids) else 0
-    offsets = strings.offsets.astype(np.int64) - first
-    data = strings.data[first : int(strings.offsets[-1])]
+    hashes, offsets, data = _parts_of(ids)
     if _ascend(hashes, offsets, data):
         return Listed(People(hashes, offsets, data), np.arange(len(ids), dtype=np.int32))
+    places, firsts = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
+    count = _group(np.argsort(hashes), hashes, offsets, data, places, firsts)
+    if count < 0:
+        return _listed_by_hash_and_id(ids)
+    firsts = firsts[:count]
+    return Listed(People(hashes[firsts], *ids_of(firsts, offsets, data)), places)
+
+
+@kernel(
+    f"int64({view('int64')}, {view('uint64')}, {view('int64')}, {view('uint8')}, int32[::1], int32[::1])", counted=False
+)
+def _group(order, hashes, offsets, data, places, firsts):  # type: ignore[no-untyped-def]
+    """Numbers ids that come, by ``order``, with equal ones together; returns how many users there are, or -1 where two
+    ids have one hash. Writes the place of each id, and of each place one that has it."""
+    count = np.uint64(0)
+    for each in range(np.uint64(order.size)):
+        mine = order[each]
+        if count == _0 or hashes[np.uint64(mine)] != hashes[np.uint64(firsts[count - _1])]:
+            firsts[count] = np.int32(mine)
+            count += _1
+        elif order_of(hashes, offsets, data, mine, np.int64(firsts[count - _1])) != 0:
+            return -1
+        places[np.uint64(mine)] = np.int32(count - _1)
+    return np.int64(count)
+
+
+def _listed_by_hash_and_id(ids: pa.StringArray) -> Listed:
+    """Where ids may have one hash, which does not come by chance."""
     unique = ids.dictionary_encode()
-    order = np.argsort(_hashes_of(unique.dictionary), kind="stable")
-    ordered = unique.dictionary.take(pa.array(order))
-    if not _ascend(*_parts_of(ordered)):  # ids of one hash
-        keys = list(
-            zip(_hashes_of(unique.dictionary).tolist(), map(str.encode, unique.dictionary.to_pylist()), strict=True)
-        )
-        order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
-        ordered = unique.dictionary.take(pa.array(order))
+    names = list(map(str.encode, unique.dictionary.to_pylist()))
+    keys = list(zip(_hashes_of(unique.dictionary).tolist(), names, strict=True))
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    return Listed(People(*_parts_of(ordered)), place[unique.indices.to_numpy()])
+    return Listed(People(*_parts_of(unique.dictionary.take(pa.array(order)))), place[unique.indices.to_numpy()])
 
 
 @kernel(f"boolean({view('uint64')}, {view('int64')}, {view('uint8')})")
@@ -229,14 +195,15 @@ def _ascend(hashes, offsets, data):  # type: ignore[no-untyped-def]
     for user in range(1, hashes.size):
         if hashes[user] < hashes[user - 1]:
             return False
-        if hashes[user] == hashes[user - 1] and _order(hashes, offsets, data, user - 1, user) >= 0:
+        if hashes[user] == hashes[user - 1] and order_of(hashes, offsets, data, user - 1, user) >= 0:
             return False
     return True
 
 
 def _parts_of(ids: pa.StringArray) -> tuple[UInt64, Int64, UInt8]:
     strings = string_buffers(ids)
-    return _hashes_of(ids), strings.offsets.astype(np.int64), strings.data
+    first = int(strings.offsets[0]) if len(ids) else 0
+    return _hashes_of(ids), strings.offsets.astype(np.int64) - first, strings.data[first : int(strings.offsets[-1])]
 
 
 def _hashes_of(ids: pa.StringArray) -> UInt64:
@@ -247,52 +214,7 @@ def _hashes_of(ids: pa.StringArray) -> UInt64:
     return hashes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class United:
-    """All users of some lists, and for each list its users' numbers; None: they are what they were."""
-
-    people: People
-    numbers: Sequence[Int32 | None]
-
-
-def united(known: People, others: Sequence[People]) -> United:
-    """The users of ``known``, whose numbers come first, and ``others``."""
-    lists = [known, *others]
-    sizes = np.array([len(each) for each in lists])
-    ends = np.cumsum(sizes)
-    hashes = np.concatenate([each.hashes for each in lists])
-    bytes_before = np.cumsum([0, *(each.offsets[-1] for each in lists)])
-    starts = [each.offsets[:-1] + before for each, before in zip(lists, bytes_before, strict=False)]
-    offsets = np.concatenate([*starts, bytes_before[-1:]])
-    data = np.concatenate([each.data for each in lists])
-    waiting = [np.arange(end - size, end, dtype=np.int32) for size, end in zip(sizes, ends, strict=True)]
-    while len(waiting) > 1:
-        waiting.sort(key=len, reverse=True)
-        left, right = waiting.pop(), waiting.pop()
-        merged = np.empty(len(left) + len(right), np.int32)
-        count = _merge(left, right, hashes, offsets, data, merged)
-        waiting.append(merged[:count])
-    union = waiting[0]
-    grown = len(union) > len(known)
-    bits = max(1, min(len(union).bit_length(), _BUCKET_BITS_MAX))
-    shift, buckets = np.uint64(64 - bits), np.empty((1 << bits) + 1, np.int32)
-    _fill_buckets(union, hashes, shift, buckets)
-    numbers: list[Int32 | None] = []
-    for number, (size, end) in enumerate(zip(sizes.tolist(), ends.tolist(), strict=True)):
-        if number == 0 and not grown:
-            numbers.append(None)
-            continue
-        places = np.empty(size, np.int32)
-        _locate(union, buckets, shift, end - size, end, hashes, offsets, data, places)
-        numbers.append(places)
-    return United(_people_at(union, hashes, offsets, data) if grown else known, numbers)
-
-
-def _people_at(users: Int32, hashes: UInt64, offsets: Int64, data: UInt8) -> People:
-    return People(hashes[users], *_ids_of(users, offsets, data))
-
-
-def _ids_of(users: Int32, offsets: Int64, data: UInt8) -> tuple[Int64, UInt8]:
+def ids_of(users: Int32, offsets: Int64, data: UInt8) -> tuple[Int64, UInt8]:
     """The ids of some users, one behind the other: where each begins, and the end of all; their bytes."""
     lengths = (offsets[1:] - offsets[:-1])[users]
     new_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

@@ -1,6 +1,6 @@
 """Puts a gateway together."""
 
-from evenshard.api.v1 import query_pb2_grpc
+from evenshard.api.v1 import debug_pb2_grpc, query_pb2_grpc
 from evenshard.gateway.admission import Admission, QueryLimits
 from evenshard.gateway.cohorts import Cohorts, ScanCohorts
 from evenshard.gateway.export import Exporter
@@ -8,11 +8,14 @@ from evenshard.gateway.known import Known
 from evenshard.gateway.reunion import Reunion
 from evenshard.gateway.scatter import Scatter
 from evenshard.gateway.service import QueryService
+from evenshard.gateway.slowness import Slowness
+from evenshard.hotkeys.slow_queries import SlowQueries
 from evenshard.runtime.cohorts import CohortView
+from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
-from evenshard.wire.rpcs import QUERY_SERVICE
+from evenshard.wire.rpcs import DEBUG_SERVICE, QUERY_SERVICE
 
 
 async def build(ports: Ports, options: ServiceOptions) -> Running:
@@ -30,8 +33,10 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     limits = QueryLimits(
         settings.tenant_queries_max, settings.tenant_queries_waiting_max, settings.tenant_scan_bytes_per_second
     )
+    slow = SlowQueries(settings.slow_query_ms)
+    slowness = Slowness(options.name, ports.clock, slow)
     service = QueryService(
-        ports.clock, scatter, Exporter(ports.peers, scatter), Admission(ports.clock, limits), cohorts
+        ports.clock, scatter, Exporter(ports.peers, scatter), Admission(ports.clock, limits), cohorts, slowness
     )
 
     async def close() -> None:
@@ -40,6 +45,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await tenants.close()
 
     return Running(
-        [Servicer(QUERY_SERVICE, query_pb2_grpc.add_QueryServiceServicer_to_server, service)],
+        [
+            Servicer(QUERY_SERVICE, query_pb2_grpc.add_QueryServiceServicer_to_server, service),
+            Servicer(DEBUG_SERVICE, debug_pb2_grpc.add_DebugServiceServicer_to_server, DebugService(slow, "gateway")),
+        ],
         close,
     )

@@ -96,11 +96,12 @@ class Cohorts:
         self._scatter = scatter
         self._rng = rng
 
-    async def save(self, tenant: str, name: str, definition: str, deadline: Deadline) -> CountedCohort:
+    async def save(self, tenant: str, name: str, definition: str, terms: Terms) -> CountedCohort:
         """Saves a cohort (its definition as text), or its next version.
 
         Raises ``QUERY_INVALID`` for one that is none or refers to itself, and ``OPERATION_CONFLICT`` where others keep
         changing it."""
+        deadline = terms.deadline
         owner = (await self._scatter.tenant(tenant, deadline)).name
         check_cohort_name(name)
         mine = {name: cohorts_used(query_of_text(definition))}
@@ -122,17 +123,17 @@ class Cohorts:
             )
             if swapped.swapped:
                 self._view.learn(record, swapped.revision)
-                return await self._counted(record, deadline)
+                return await self._counted(record, terms)
         raise EvenshardError("OPERATION_CONFLICT", f"others kept changing cohort {name!r}: gave up after {TRIES_MAX}")
 
-    async def all(self, tenant: str, deadline: Deadline) -> list[CountedCohort]:
+    async def all(self, tenant: str, terms: Terms) -> list[CountedCohort]:
         """A tenant's, by name."""
-        owner = (await self._scatter.tenant(tenant, deadline)).name
+        owner = (await self._scatter.tenant(tenant, terms.deadline)).name
         room = asyncio.Semaphore(COUNTED_AT_ONCE)
 
         async def counted(record: CohortRecord) -> CountedCohort:
             async with room:
-                return await self._counted(record, deadline)
+                return await self._counted(record, terms)
 
         return list(await asyncio.gather(*map(counted, self._view.of(owner))))
 
@@ -158,7 +159,7 @@ class Cohorts:
                 return
         raise EvenshardError("OPERATION_CONFLICT", f"others kept changing cohort {name!r}: gave up after {TRIES_MAX}")
 
-    async def _counted(self, record: CohortRecord, deadline: Deadline) -> CountedCohort:
+    async def _counted(self, record: CohortRecord, terms: Terms) -> CountedCohort:
         """All who belong have an event in its range."""
         cohort = query_of_text(record.definition)
         quoted = (COHORT_PREFIX + record.name).replace("`", "``")
@@ -169,5 +170,5 @@ class Cohorts:
             measure="unique",
             where=f"`{quoted}` == true",
         )
-        answered = await answer_segmentation(self._scatter, record.tenant, query, Terms(deadline))
+        answered = await answer_segmentation(self._scatter, record.tenant, query, terms)
         return CountedCohort(record, int(answered.answer.series[0].overall or 0))

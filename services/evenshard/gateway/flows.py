@@ -41,7 +41,7 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
             if not is_cut_short(merged):
                 break
         answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(query, merged))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
         return AnsweredFlows(tenant, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)

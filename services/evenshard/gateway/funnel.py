@@ -46,7 +46,7 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
         return AnsweredFunnel(tenant, query, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)

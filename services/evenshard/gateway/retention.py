@@ -38,7 +38,7 @@ async def answer_retention(
         over = (plan.over_ms <= now_ms).tobytes()  # all that now decides
         question = (tenant.name, tenant.placement.epoch, query, asked, over)
         answer = await scatter.finish(question, scattered, lambda: _finish(plan, scattered.partials, now_ms))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms.deadline, "that could count")
+        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
         return AnsweredRetention(tenant, answer, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -48,14 +47,16 @@ class Reunion:
             if gone.is_set():
                 raise EvenshardError("DEADLINE_EXCEEDED", "nobody waits any more")
 
-        with self._held(size, users):
-            try:
-                return await asyncio.to_thread(reunited, scan, of_shards, check)
-            finally:
-                gone.set()
+        self._take(size, users)
+        # The room is held as long as the rows are: a thread that nobody waits for any more goes on to its next check.
+        work = asyncio.get_running_loop().run_in_executor(None, reunited, scan, of_shards, check)
+        work.add_done_callback(lambda done: self._give_back(size, done))
+        try:
+            return await asyncio.shield(work)
+        finally:
+            gone.set()
 
-    @contextmanager
-    def _held(self, size: int, users: Sequence[str]) -> Iterator[None]:
+    def _take(self, size: int, users: Sequence[str]) -> None:
         if size > self.bytes_max:
             raise too_many_rows(users, self.bytes_max)
         if self.bytes + size > self.bytes_max:
@@ -66,7 +67,8 @@ class Reunion:
                 retry_after_ms=RETRY_AFTER_MS,
             )
         self.bytes += size
-        try:
-            yield
-        finally:
-            self.bytes -= size
+
+    def _give_back(self, size: int, done: "asyncio.Future[tuple[pa.Table, ScanStats]]") -> None:
+        self.bytes -= size
+        if not done.cancelled():
+            done.exception()  # told to whoever still waits

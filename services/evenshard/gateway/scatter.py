@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from evenshard.ports.peers import Peers
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats, add_stats
 from evenshard.queries.reunion import untold
-from evenshard.queries.scans import as_it_came
+from evenshard.queries.scan_plans import as_it_came
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.query import scan_request, scan_stats_of
@@ -62,6 +62,18 @@ class Deadline:
         return left_s
 
 
+@dataclass(slots=True)
+class Spent:
+    """What shards have read for a query, in all its rounds."""
+
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, stats: ScanStats) -> None:
+        self.rows += stats.rows_scanned
+        self.bytes += stats.bytes_scanned
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a query is answered, whatever it asks."""
@@ -71,6 +83,8 @@ class Terms:
     """Without the shards that cannot, rather than not at all."""
     use_cache: bool = True
     """What is known from a query before need not be computed again."""
+    spent: Spent = field(default_factory=Spent)
+    """Rises as shards answer."""
     restore_hot: bool = False
     """As if no hot event had been rewritten."""
 
@@ -262,6 +276,7 @@ class Scatter:
             return _Answer(shard, replace(known, stats=stats), known=True)
         table = await asyncio.to_thread(read_partial, response.partial)
         stats = scan_stats_of(response.stats)
+        terms.spent.add(stats)
         partial = Partial(
             table,
             stats,

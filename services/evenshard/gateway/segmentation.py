@@ -60,7 +60,7 @@ async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery,
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
-    warnings = await unknown_names(scatter, tenant, asked, scattered, terms.deadline)
+    warnings = await unknown_names(scatter, tenant, asked, scattered, terms)
     if keep is not None:
         warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
     answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))

@@ -1,6 +1,7 @@
 """``QueryService``: requests in, answers with their account out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -13,8 +14,9 @@ from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.flows import answer_flows
 from evenshard.gateway.funnel import answer_funnel
 from evenshard.gateway.retention import answer_retention
-from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Terms
+from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Spent, Terms
 from evenshard.gateway.segmentation import answer_segmentation
+from evenshard.gateway.slowness import Slowness
 from evenshard.gateway.tracing import answered as note_answered
 from evenshard.gateway.tracing import query_span
 from evenshard.ports.clock import Clock
@@ -52,19 +54,27 @@ class _Answered(Protocol):
 
 _AnAnswer = TypeVar("_AnAnswer", bound=_Answered)
 _Query = TypeVar("_Query")
+_Result = TypeVar("_Result")
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Served by gateways."""
 
     def __init__(
-        self, clock: Clock, scatter: Scatter, exporter: Exporter, admission: Admission, cohorts: Cohorts
+        self,
+        clock: Clock,
+        scatter: Scatter,
+        exporter: Exporter,
+        admission: Admission,
+        cohorts: Cohorts,
+        slowness: Slowness,
     ) -> None:
         self._clock = clock
         self._admission = admission
         self._scatter = scatter
         self._exporter = exporter
         self._cohorts = cohorts
+        self._slowness = slowness
 
     async def QuerySegmentation(
         self, request: query_pb2.QuerySegmentationRequest, context: Any
@@ -106,30 +116,40 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         """Reads a request, answers it when it is the tenant's turn, and accounts for the answer. An equal request that
         waits for its turn is the same."""
         started_ms = self._clock.monotonic_ms()
-        with query_span(request.tenant, kind) as span:
+        with query_span(request.tenant, kind) as span, self._slowness.noting(request, kind) as asked:
             refuse_unknown(request)
             query = read(request)
-            deadline = Deadline.in_s(self._clock, current_call().remaining_s() * SHARE_OF_DEADLINE)
             options = request.options
-            terms = Terms(deadline, options.allow_partial, not options.no_cache, restore_hot=options.restore_hot)
-            answered = await self._admission.run(
-                request.tenant,
-                (kind, request.SerializeToString(deterministic=True)),
-                deadline,
-                lambda: answer(self._scatter, request.tenant, query, terms),
+            terms = Terms(
+                self._deadline(), options.allow_partial, not options.no_cache, restore_hot=options.restore_hot
             )
-            self._admission.paid(request.tenant, answered.scattered.stats.bytes_scanned)
-            account = self._account(answered, started_ms)
+
+            async def work() -> tuple[_AnAnswer, Spent]:
+                return await answer(self._scatter, request.tenant, query, terms), terms.spent
+
+            answered, spent = await self._admitted(kind, request, terms, lambda: asked.begun(work()))
+            asked.rows = spent.rows
+            account = self._account(answered, spent, started_ms)
             note_answered(span, account)
         return answered, account
 
-    def _account(self, answered: _Answered, started_ms: float) -> Account:
+    async def _admitted(self, kind: str, request: Any, terms: Terms, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """What ``work`` gives when it is the tenant's turn; what shards read for it is paid for, whatever comes of it.
+        Of equal requests that wait only the first one's is done."""
+        question = (kind, request.SerializeToString(deterministic=True))
+        try:
+            return await self._admission.run(request.tenant, question, terms.deadline, work)
+        finally:
+            self._admission.paid(request.tenant, terms.spent.bytes)
+
+    def _account(self, answered: _Answered, spent: Spent, started_ms: float) -> Account:
+        stats = answered.scattered.stats
         return Account(
             epoch=answered.tenant.placement.epoch,
             answered=answered.scattered.answered,
             missing=answered.scattered.missing,
             data_version=answered.scattered.data_version,
-            stats=answered.scattered.stats,
+            stats=replace(stats, rows_scanned=spent.rows, bytes_scanned=spent.bytes),
             elapsed_ms=self._clock.monotonic_ms() - started_ms,
             trace_id=current_call().trace_id,
             from_cache=answered.scattered.from_cache,
@@ -138,13 +158,16 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
     async def SaveCohort(self, request: query_pb2.SaveCohortRequest, context: Any) -> query_pb2.SaveCohortResponse:
         refuse_unknown(request)
-        text = definition_text(request.definition)
-        saved = await self._cohorts.save(request.tenant, request.name, text, self._deadline())
+        text, terms = definition_text(request.definition), Terms(self._deadline())
+        saved = await self._admitted(
+            "save cohort", request, terms, lambda: self._cohorts.save(request.tenant, request.name, text, terms)
+        )
         return query_pb2.SaveCohortResponse(cohort=cohort_message(saved.record, saved.users))
 
     async def ListCohorts(self, request: query_pb2.ListCohortsRequest, context: Any) -> query_pb2.ListCohortsResponse:
         refuse_unknown(request)
-        found = await self._cohorts.all(request.tenant, self._deadline())
+        terms = Terms(self._deadline())
+        found = await self._admitted("cohorts", request, terms, lambda: self._cohorts.all(request.tenant, terms))
         return query_pb2.ListCohortsResponse(cohorts=[cohort_message(each.record, each.users) for each in found])
 
     async def DeleteCohort(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.events.limits import RESERVED_EVENTS
-from evenshard.gateway.scatter import Deadline, Scatter, Scattered, Terms
+from evenshard.gateway.scatter import Scatter, Scattered, Terms
 from evenshard.queries.browse_plan import SchemaScan
 from evenshard.queries.names import Names, asked, proposal, seen_in
 from evenshard.queries.scans import columns_needed, events_of
@@ -33,7 +33,7 @@ async def unknown_names(
     tenant: Tenant,
     scan: bytes,
     scattered: Scattered,
-    deadline: Deadline,
+    terms: Terms,
     where: str = "in these days",
 ) -> Warnings:
     """Warnings for an answer that came from ``scan``; none where shards are missing, which may have the names."""
@@ -53,7 +53,7 @@ async def unknown_names(
             skip_duplicates=False,
         )
         try:
-            found = await scatter.scan(tenant, names.to_json(), Terms(deadline))
+            found = await scatter.scan(tenant, names.to_json(), Terms(terms.deadline, spent=terms.spent))
         except EvenshardError as error:
             if not error.retryable and error.code != "QUERY_INVALID":
                 raise

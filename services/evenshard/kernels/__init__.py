@@ -20,7 +20,7 @@ if platform.machine() == "x86_64":
     os.environ.setdefault("NUMBA_CPU_FEATURES", "+cx16,+popcnt,+sse3,+ssse3,+sse4.1,+sse4.2")
 
 import numba
-from numba.core import event
+from numba.core import event, types
 
 from evenshard.kernels.cache import KernelCache, installed_root, temporary_root, writable_root
 from evenshard.kernels.fingerprint import fingerprint_of
@@ -37,6 +37,12 @@ _fingerprints: Final[dict[Any, str]] = {}
 def view(dtype: str) -> str:
     """The signature of a contiguous one-dimensional input array; read-only (as Arrow's buffers are) or not."""
     return f"Array({dtype}, 1, 'C', readonly=True)"
+
+
+def c_function(name: str, result: str, *arguments: str) -> Any:
+    """A function of the C library, for kernels to call, by numba's names of its types. The cache knows it by its name,
+    not by where this process has it."""
+    return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
 
 
 def kernel(

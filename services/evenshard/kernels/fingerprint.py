@@ -11,6 +11,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from numba.core.types import ExternalFunction
 
 _OURS = "evenshard."
 
@@ -60,6 +61,8 @@ def _described(value: Any, names: Iterable[str], known: Mapping[Any, str]) -> st
             return f"{getattr(value, '__module__', '')}.{value.__name__}"
         case Hashable() if value in known:
             return known[value]
+        case ExternalFunction():
+            return f"{value.symbol}{value.sig}"
         case FunctionType() if not value.__module__.startswith(_OURS):
             return f"{value.__module__}.{value.__qualname__}"
     raise TypeError(f"a kernel cannot hold {value!r}: give it a number, a string, an array or a helper made by kernel")

@@ -8,6 +8,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 
 class File(Protocol):
     """An open file."""
@@ -19,6 +22,11 @@ class File(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer at the end of the file."""
+        ...
+
+    def read_pieces(self, offsets: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Pieces of the file, one behind the other; however many, it is one step. Raises ``OSError`` where one ends
+        behind the file."""
         ...
 
     def size(self) -> int: ...

@@ -35,12 +35,14 @@ from evenshard.queries.numbers import (
     order_by_cell,
     sortable,
 )
+from evenshard.queries.pairs_kernel import merge_pairs
 from evenshard.queries.values import encoded
 
 COUNT = LIMB_LOW - 1
 """The limb that counts."""
-VALUES_MAX = 8_000_000
-"""Distinct pairs of a cell and a number on one shard; 24 bytes each."""
+VALUES_MAX = 5_000_000
+"""Distinct pairs of a cell and a number on one shard; 24 bytes each, twice while more are added. About as many as fit
+into a partial."""
 _EXACT_ROWS = 1 << 20
 """So many amounts of 32 bits have a sum that is exact as a double."""
 _TABLE_ROOM = 1 << 62
@@ -198,7 +200,10 @@ class _Quantiles:
 
 
 class PairCounts:
-    """How often each pair of a cell and a key occurs; sorted by both."""
+    """How often each pair of a cell and a key occurs; sorted by both.
+
+    What comes waits, and is merged into the rest some at a time: to sort all of it anew would take several times its
+    memory."""
 
     _WAIT_MIN = 1 << 20
 
@@ -217,17 +222,17 @@ class PairCounts:
         piece = _counted_pairs(cells, keys)
         self._waiting.append(piece)
         self._waiting_rows += len(piece[0])
-        if self._waiting_rows > max(self._WAIT_MIN, len(self._sums[0])):
+        if self._waiting_rows > self._WAIT_MIN:
             self.sums()
 
     def sums(self) -> tuple[Int64, Int64, Int64]:
         """Cells, keys and how often each pair occurs."""
         if self._waiting:
-            cells, keys, counts = (
-                np.concatenate([part[at] for part in (self._sums, *self._waiting)]) for at in range(3)
-            )
-            self._sums = _added_up(cells, keys, counts)
+            more = _added_up(*(np.concatenate([part[at] for part in self._waiting]) for at in range(3)))
             self._waiting, self._waiting_rows = [], 0
+            cells, keys, counts = (np.empty(len(self._sums[0]) + len(more[0]), np.int64) for _ in range(3))
+            size = merge_pairs(*self._sums, *more, cells, keys, counts)
+            self._sums = cells[:size], keys[:size], counts[:size]
         return self._sums
 
 

@@ -21,11 +21,11 @@ from evenshard.events.scan import Parts, ScannedRows
 from evenshard.queries.cells import CellCounts
 from evenshard.queries.columns import Columns
 from evenshard.queries.counting import counted
-from evenshard.queries.flows_kernel import NAME_SHIFT, PART, flow_hops, order_by_name
+from evenshard.queries.flows_kernel import ANCHOR, NAME_SHIFT, PART, flow_hops, order_by_name
 from evenshard.queries.flows_plan import FlowsScan
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps
-from evenshard.queries.user_chunks import UserChunks
+from evenshard.queries.user_chunks import follow_users
 from evenshard.queries.user_rows import SESSION_GAP_MS, Choice, Coded, Int32, Matched, Needs, UserRows
 from evenshard.queries.values import encoded
 
@@ -46,13 +46,7 @@ def scan_parts(plan: FlowsScan, parts: Parts, check: Callable[[], None]) -> tupl
 
     Raises ``QUERY_INVALID`` for more names or rows than can be held.
     """
-    running = _Scan(plan)
-    chunks = UserChunks(
-        running.choose, np.uint64, skip_duplicates=plan.skip_duplicates, check=check, needs=running.needs
-    )
-    for rows in chunks.of(parts):
-        running.follow(rows)
-    return running.partial(), chunks.stats()
+    return follow_users(_Scan(plan), np.uint64, parts, check, skip_duplicates=plan.skip_duplicates)
 
 
 def nothing(plan: FlowsScan) -> pa.Table:
@@ -96,7 +90,7 @@ class _Scan:
         self.plan = plan
         self.matcher = StepMatcher([(0, plan.anchor)], plan.where, other=int(PART))
         self.names = _Names()
-        self.needs = Needs(ties="all" if plan.anchor.where else "any")
+        self.needs = Needs(ties="all" if plan.anchor.where else "any", opens=lambda masks: masks & ANCHOR != 0)
         self.anchors = np.array(plan.anchors_ms, np.int64)
         self.hops = CellCounts()
         self.cut_short = 0

@@ -8,35 +8,41 @@ ANCHOR, PART = np.uint64(1), np.uint64(2)
 """Bits of a row's mask: it may be the anchor; it may be on a path. Sessions look at rows without either, too."""
 NAME_SHIFT = np.uint64(2)
 """Above them stands the number of its name."""
-_FEW = 16
+_1 = np.uint64(1)
+_FEW = np.uint64(16)
 """As many are sorted by insertion."""
 
 
-@kernel(f"void({view('int64')}, {view('int64')}, {view('int32')}, uint64[::1])")
+@kernel(f"void({view('int32')}, int64, int64, uint64[::1])")
+def _sort_by_name(ranks, first, end, masks):  # type: ignore[no-untyped-def]
+    own = np.empty(end - first, np.int32)
+    for row in range(first, end):
+        own[row - first] = ranks[masks[row] >> NAME_SHIFT]
+    masks[first:end] = masks[first:end][np.argsort(own, kind="mergesort")]
+
+
+@kernel(f"void({view('int64')}, {view('int64')}, {view('int32')}, uint64[::1])", counted=False)
 def order_by_name(starts, times, ranks, masks):  # type: ignore[no-untyped-def]
     """Puts rows of one user and ms in the order of their names, by the ranks of these; those that agree keep theirs.
 
     starts, times: as ``UserRows`` has them; masks are moved.
     """
-    for user in range(starts.size - 1):
-        first = starts[user]
-        while first < starts[user + 1]:
-            end = first + 1
-            while end < starts[user + 1] and times[end] == times[first]:
-                end += 1
-            if end - first <= _FEW:
-                for row in range(first + 1, end):
-                    mask, at = masks[row], row
+    for user in range(np.uint64(starts.size - 1)):
+        first, stop = np.uint64(starts[user]), np.uint64(starts[user + _1])
+        while first < stop:
+            end = first + _1
+            while end < stop and times[end] == times[first]:
+                end += _1
+            if end - first > _FEW:
+                _sort_by_name(ranks, np.int64(first), np.int64(end), masks)
+            elif end - first > _1:
+                for row in range(first + _1, end):
+                    mask, at = masks[row], np.uint64(row)
                     rank = ranks[mask >> NAME_SHIFT]
-                    while at > first and ranks[masks[at - 1] >> NAME_SHIFT] > rank:
-                        masks[at] = masks[at - 1]
-                        at -= 1
+                    while at > first and ranks[masks[at - _1] >> NAME_SHIFT] > rank:
+                        masks[at] = masks[at - _1]
+                        at -= _1
                     masks[at] = mask
-            else:
-                own = np.empty(end - first, np.int32)
-                for row in range(first, end):
-                    own[row - first] = ranks[masks[row] >> NAME_SHIFT]
-                masks[first:end] = masks[first:end][np.argsort(own, kind="mergesort")]
             first = end
 
 
@@ -63,7 +69,10 @@ def _anchor_of(first, end, times, masks, anchors_ms):  # type: ignore[no-untyped
 _ROWS = ", ".join([view("int64"), view("int64"), view("uint64"), view("int64")])
 
 
-@kernel(f"UniTuple(int64, 2)({_ROWS}, int64, int64, int64, int64, boolean, boolean, int64, int64, int64[::1])")
+@kernel(
+    f"UniTuple(int64, 2)({_ROWS}, int64, int64, int64, int64, boolean, boolean, int64, int64, int64[::1])",
+    counted=False,
+)
 def flow_hops(  # type: ignore[no-untyped-def]
     starts, times, masks, anchors_ms, name_count, steps, window_ms, gap_ms, backward, collapse, start_ms,
     end_ms, hops,

@@ -32,7 +32,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, matches_any
 from evenshard.queries.steps import Step
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import Choice, Int32, Matched, Needs, UserRows, Valued, Wanted
+from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Matched, Needs, Ties, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
 EXPLAINED = b"explained"
@@ -89,6 +89,12 @@ def _selectors(plan: FunnelScan) -> list[tuple[int, Step]]:
     return steps + [(EXCLUSION_BIT + number, each.step) for number, each in enumerate(plan.exclusions)]
 
 
+def _opens(masks: AnyMasks) -> Kept:
+    """Steps in order begin with step 1."""
+    opens: Kept = masks & masks.dtype.type(1) != 0
+    return opens
+
+
 class _Scan:
     """The state of one pass: the attempts that count."""
 
@@ -104,11 +110,18 @@ class _Scan:
         one_step = plan.by_step > 0 and plan.order != "any"
         self.group_mask = 1 << (plan.by_step - 1) if one_step else steps_mask
         self.sessions = plan.count_mode == "session"
-        self.needs = Needs(sessions=self.sessions)
+        opens = None if plan.order == "any" else _opens
+        self.needs = Needs(sessions=self.sessions, opens=opens)
         if not plan.is_plain:
             has_codes = bool(plan.by or plan.hold)
+            # Of events that fill nothing the next one breaks a strict attempt, and excludes or not.
+            ties: Ties = "all" if plan.order == "strict" and plan.exclusions else "shared"
             self.needs = Needs(
-                self._codes_of if has_codes else None, "shared", rank_mask=steps_mask, sessions=self.sessions
+                self._codes_of if has_codes else None,
+                ties,
+                rank_mask=steps_mask,
+                sessions=self.sessions,
+                opens=opens,
             )
         self.found: list[tuple[Integers, Integers]] = []
         """Of each chunk the key of each attempt, and the ms from step 1 to the others, attempt after attempt."""

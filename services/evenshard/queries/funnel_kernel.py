@@ -12,6 +12,7 @@ Levels equal those of ClickHouse's ``windowFunnel(window, 'strict_once')``.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from evenshard.kernels import kernel
 from evenshard.queries.funnel_moment import (
@@ -24,6 +25,9 @@ from evenshard.queries.funnel_moment import (
     fill,
     rows_of_ms_max,
 )
+from evenshard.queries.user_rows import AnyMasks, Int32, Int64
+
+Int8 = npt.NDArray[np.int8]
 
 
 @kernel(inline="always")
@@ -65,7 +69,8 @@ def _take_shared(  # type: ignore[no-untyped-def]
     """Events of one ms that match several steps: for each level the deepest one that a matching leads to."""
     step_of[: after - row] = FREE
     event_of[: steps + 1] = -1
-    before[: steps + 1] = latest[: steps + 1]
+    for level in range(1, steps + 1):
+        before[level] = latest[level]
     before[0] = now if opens else NEVER
     reached, deepest = 0, 0
     for level in range(steps):
@@ -139,21 +144,28 @@ def _first_entry(first, end, times, masks, earliest, last, entries):  # type: ig
     return low
 
 
-@kernel(f"int64({ROWS_AND_FUNNEL}, int8[::1], int32[::1])")
-def best_attempts(starts, times, masks, steps, window, entries, levels, filled):  # type: ignore[no-untyped-def]
+def best_attempts(
+    starts: Int64, times: Int64, masks: AnyMasks, steps: int, window: int, entries: Int64, levels: Int8, filled: Int32
+) -> int:
     """The level of each user (0: no entry), and behind one another the rows that fill the steps, user after user.
 
     starts: rows of user u are starts[u] … starts[u + 1], by (time, order within a ms). masks: bit s - 1 is set where
     the row matches step s; at least one is, and no other bit. entries: ascending pairs, half-open: times at which an
     attempt may begin. levels (one a user) and filled (one a row) are written. Returns how many rows fill steps.
     """
-    latest = np.empty(STEPS_MAX + 1, np.int64)
-    before = np.empty(STEPS_MAX + 1, np.int64)
-    event_of = np.empty(STEPS_MAX + 1, np.int64)
-    queue = np.empty(STEPS_MAX + 1, np.int64)
-    ties = rows_of_ms_max(starts, times)
-    step_of = np.empty(ties, np.int64)
-    via = np.empty(ties, np.int64)
+    of_steps = np.empty((4, STEPS_MAX + 1), np.int64)
+    of_ms = np.empty((2, rows_of_ms_max(starts, times)), np.int64)
+    total: int = _best_attempts(starts, times, masks, steps, window, entries, of_steps, of_ms, levels, filled)
+    return total
+
+
+@kernel(f"int64({ROWS_AND_FUNNEL}, int64[:, ::1], int64[:, ::1], int8[::1], int32[::1])", counted=False)
+def _best_attempts(  # type: ignore[no-untyped-def]
+    starts, times, masks, steps, window, entries, of_steps, of_ms, levels, filled
+):
+    """of_steps and of_ms: scratch. It makes no arrays, so none is counted, which would be most of what it costs."""
+    latest, before, event_of, queue = of_steps[0], of_steps[1], of_steps[2], of_steps[3]
+    step_of, via = of_ms[0], of_ms[1]
     total = 0
     for user in range(starts.size - 1):
         first, end = starts[user], starts[user + 1]

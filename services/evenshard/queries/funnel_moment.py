@@ -155,7 +155,7 @@ def fill(  # type: ignore[no-untyped-def]
         row = after
 
 
-@kernel(inline=True)
+@kernel(f"int64({view('int64')}, {view('int64')})", counted=False)
 def rows_of_ms_max(starts, times):  # type: ignore[no-untyped-def]
     """How many rows of one user and ms there are at most; at least 1."""
     most = 1

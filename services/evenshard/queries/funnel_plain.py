@@ -16,20 +16,16 @@ from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, s
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, bits_of, masks_of, matches_any
-from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import Choice, Coded, Masks, SmallMasks, UserRows
+from evenshard.queries.user_chunks import follow_users
+from evenshard.queries.user_rows import AnyMasks, Choice, Coded, Kept, Masks, Needs, SmallMasks, UserRows
 from evenshard.queries.values import encoded
 
 
 def scan_parts(plan: FunnelScan, parts: Parts, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     """Of a plan that ``is_plain`` the partial and the account. ``check`` raises if nobody waits any more."""
     running = _Scan(plan)
-    chunks = UserChunks(
-        running.choose, np.uint8 if running.apart else np.uint64, skip_duplicates=plan.skip_duplicates, check=check
-    )
-    for chunk in chunks.of(parts):
-        running.follow(chunk)
-    return running.partial(), chunks.stats()
+    kind = np.uint8 if running.apart else np.uint64
+    return follow_users(running, kind, parts, check, skip_duplicates=plan.skip_duplicates)
 
 
 class _Scan:
@@ -46,10 +42,16 @@ class _Scan:
         """No event matches two steps, so a row's mask is the number of its step."""
         self.matcher = StepMatcher(enumerate(plan.steps), plan.where)
         """Where they may match several."""
+        self.needs = Needs(opens=self._opens)
         self.latest = np.empty(STEPS_MAX + 1, np.int64)
         self.entries = np.array(plan.entries_ms, np.int64)
         self.users = np.zeros(STEPS_MAX + 1, np.int64)
         self.times: list[list[Integers]] = [[] for _ in range(len(plan.steps) + 1)]
+
+    def _opens(self, masks: AnyMasks) -> Kept:
+        """Without step 1 there is no attempt."""
+        opens: Kept = masks == 1 if self.apart else masks & np.uint64(1) != 0
+        return opens
 
     def choose(self, some: ScannedRows) -> Choice | None:
         """The steps that each row matches; one bit a step."""

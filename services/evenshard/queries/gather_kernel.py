@@ -8,10 +8,12 @@ USED, DUPLICATE, LEFT_OUT = 0, 1, 2
 """What a row is: one to be picked, one that would be if it were no duplicate, another."""
 ROWS, RUNS = 0, 1
 """Places in ``at``: rows and runs picked so far."""
+_1 = np.uint64(1)
 _INSERTED_MAX = 24
 """So many rows of a user are sorted by insertion."""
 
-_RUNS = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64", "boolean"])
+_STRETCH = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64"])
+_RUNS = f"{_STRETCH}, {view('uint8')}, boolean"
 _KINDS = ("uint64", "uint8")
 """A mask has a bit for each thing a row may match; or it is the number of the only one."""
 
@@ -38,18 +40,21 @@ def _pick(mask, state, time, row, every, out_times, out_masks, out_rows, rows): 
     counted=False,
 )
 def pick_coded(  # type: ignore[no-untyped-def]
-    codes, bits, states, times, starts, ends, numbers, order, first, last, base, every,
+    codes, bits, states, times, starts, ends, numbers, order, first, last, base, marks, every,
     out_times, out_masks, out_rows, out_users, out_counts, at,
 ):  # fmt: skip
     """Picks the rows of runs ``first`` to ``last`` whose state is USED and, unless ``every``, ``bits[code]`` is not 0.
 
-    One a row: codes (int32), states (uint8; none: all USED), times. Runs: see ``UserRuns``; ``order`` may be empty. The
-    outs get the rows behind ``at[ROWS]``, with room for one more than come (out_rows, which may be empty, where they
-    are), and for each run that has any its number less ``base`` and how many, behind ``at[RUNS]``.
+    One a row: codes (int32), states (uint8; none: all USED), times. Runs: see ``UserRuns``; ``order`` may be empty.
+    marks: one a user from ``base``; those with 0 are passed over; may be empty. The outs get the rows behind
+    ``at[ROWS]``, with room for one more than come (out_rows, which may be empty, where they are), and for each run that
+    has any its number less ``base`` and how many, behind ``at[RUNS]``.
     """
     rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
-    ordered, stated = order.size > 0, states.size > 0
+    ordered, stated, marked = order.size > 0, states.size > 0, marks.size > 0
     for run in range(np.uint64(first), np.uint64(last)):
+        if marked and not marks[np.uint64(numbers[run] - base)]:
+            continue
         before = rows
         if ordered:
             for place in range(np.uint64(starts[run]), np.uint64(ends[run])):
@@ -78,13 +83,15 @@ def pick_coded(  # type: ignore[no-untyped-def]
     counted=False,
 )
 def pick_masked(  # type: ignore[no-untyped-def]
-    masks, states, times, starts, ends, numbers, order, first, last, base, every,
+    masks, states, times, starts, ends, numbers, order, first, last, base, marks, every,
     out_times, out_masks, out_rows, out_users, out_counts, at,
 ):  # fmt: skip
     """The same where each row has its own mask."""
     rows, runs = np.uint64(at[ROWS]), np.uint64(at[RUNS])
-    ordered, stated = order.size > 0, states.size > 0
+    ordered, stated, marked = order.size > 0, states.size > 0, marks.size > 0
     for run in range(np.uint64(first), np.uint64(last)):
+        if marked and not marks[np.uint64(numbers[run] - base)]:
+            continue
         before = rows
         for place in range(np.uint64(starts[run]), np.uint64(ends[run])):
             row = np.uint64(order[place]) if ordered else place
@@ -96,6 +103,33 @@ def pick_masked(  # type: ignore[no-untyped-def]
         runs += np.uint64(rows > before)
     at[ROWS] = rows
     at[RUNS] = runs
+
+
+@kernel(f"void({view('int32')}, {view('uint8')}, {_STRETCH}, uint8[::1])", counted=False)
+def mark_coded(codes, opens, starts, ends, numbers, order, first, last, base, marks):  # type: ignore[no-untyped-def]
+    """Sets the marks of the users, from ``base``, of whom a row in the runs ``first`` to ``last`` opens; there are few.
+
+    codes: one a row; opens: of each code whether it does (1 or 0). Runs: see ``UserRuns``; ``order`` may be empty.
+    """
+    ordered, run = order.size > 0, np.uint64(first)
+    for place in range(np.uint64(starts[run]), np.uint64(ends[np.uint64(last) - _1])):
+        if opens[np.uint64(codes[np.uint64(order[place]) if ordered else place])]:
+            while np.uint64(ends[run]) <= place:
+                run += _1
+            if np.uint64(starts[run]) <= place:
+                marks[np.uint64(numbers[run] - base)] = 1
+
+
+@kernel(f"void({view('uint8')}, {_STRETCH}, uint8[::1])", counted=False)
+def mark_masked(opens, starts, ends, numbers, order, first, last, base, marks):  # type: ignore[no-untyped-def]
+    """The same where each row has its own ``opens``."""
+    ordered, run = order.size > 0, np.uint64(first)
+    for place in range(np.uint64(starts[run]), np.uint64(ends[np.uint64(last) - _1])):
+        if opens[np.uint64(order[place]) if ordered else place]:
+            while np.uint64(ends[run]) <= place:
+                run += _1
+            if np.uint64(starts[run]) <= place:
+                marks[np.uint64(numbers[run] - base)] = 1
 
 
 @kernel(inline="always")

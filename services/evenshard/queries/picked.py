@@ -1,5 +1,6 @@
 """Rows picked out of parts for one chunk of users, and what a query wants to know of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,7 +13,17 @@ from evenshard.errors import EvenshardError
 from evenshard.events.scan import ScannedRows
 from evenshard.events.user_runs import UserRuns
 from evenshard.queries import user_rows
-from evenshard.queries.gather_kernel import LEFT_OUT, ROWS, RUNS, USED, join_runs, pick_coded, pick_masked
+from evenshard.queries.gather_kernel import (
+    LEFT_OUT,
+    ROWS,
+    RUNS,
+    USED,
+    join_runs,
+    mark_coded,
+    mark_masked,
+    pick_coded,
+    pick_masked,
+)
 from evenshard.queries.groups import Integers, dense
 from evenshard.queries.user_codes import number_users
 from evenshard.queries.user_order import contended_rows, number_sessions, order_by_rank
@@ -31,6 +42,7 @@ from evenshard.queries.user_rows import (
     Valued,
 )
 
+_NONE8: Final = np.zeros(0, np.uint8)
 _NONE32: Final = np.zeros(0, np.int32)
 _KEPT: Final = "kept"
 """The code of rows that are more than part of a session."""
@@ -49,6 +61,8 @@ class Opened:
     codes: dict[str, Int32 | Valued] = field(default_factory=dict)
     late: dict[str, pa.Array] = field(default_factory=dict)
     """Columns that were read to order rows of one ms."""
+    opens: SmallMasks = field(default_factory=lambda: _NONE8)
+    """Of each code, or row, whether it makes its user one of interest; empty: unknown."""
 
     @staticmethod
     def of(some: ScannedRows, chosen: Choice | Matched, states: SmallMasks, needs: Needs) -> "Opened":
@@ -62,7 +76,10 @@ class Opened:
             left_out = np.where(kept, np.uint8(USED), np.uint8(LEFT_OUT))
             states = np.maximum(states, left_out) if len(states) else left_out
         times = some.record.column("time").to_numpy()
-        opened = Opened(some, choice, every or needs.sessions, states, times, codes)
+        opens = _NONE8
+        if needs.opens is not None:
+            opens = needs.opens(choice.bits if isinstance(choice, Coded) else choice).view(np.uint8)
+        opened = Opened(some, choice, every or needs.sessions, states, times, codes, opens=opens)
         if needs.codes_of is not None:
             codes.update(needs.codes_of(some.record, opened))
         return opened
@@ -74,6 +91,10 @@ class Opened:
         found: Kept = looked_at & looked_at.dtype.type(bits) != 0
         found = found[choice.codes] if isinstance(choice, Coded) else found
         return np.flatnonzero(found & (self.states == USED) if len(self.states) else found)
+
+
+Stretch = tuple[Opened, UserRuns, int, int]
+"""Some runs of a part: the first, and the one behind the last."""
 
 
 class Picked:
@@ -92,6 +113,9 @@ class Picked:
         self._users = np.empty(0, np.int32)
         self._counts = np.empty(0, np.int32)
         self._at = np.zeros(RUNS + 1, np.int64)
+        self._marks = _NONE8
+        """Of the users of a chunk who is of interest; empty: all are."""
+        self._marks_chunks = needs.opens is not None
         self._from: list[tuple[Opened, int]] = []
         """Parts, and where the rows of each end."""
         self._late_bytes = 0
@@ -102,12 +126,31 @@ class Picked:
         self._at[:] = 0
         self._from = []
 
-    def add(self, one: Opened, runs: UserRuns, first: int, last: int) -> None:
-        """Picks from some runs of a part."""
+    def add_all(self, stretches: Sequence[Stretch]) -> None:
+        """Picks from all that parts have of the users; who is of no interest is seen before, where that is for many."""
+        self._marks = _NONE8
+        if self._marks_chunks:
+            self._marks = np.zeros(self._end - self._base, np.uint8)
+            for one, runs, first, last in stretches:
+                self._mark(one, runs, first, last)
+            if 2 * int(np.count_nonzero(self._marks)) > len(self._marks):
+                self._marks_chunks = False
+        for one, runs, first, last in stretches:
+            self._add(one, runs, first, last)
+
+    def _mark(self, one: Opened, runs: UserRuns, first: int, last: int) -> None:
+        order = _NONE32 if runs.order is None else runs.order
+        where = (runs.starts, runs.ends, runs.numbers, order, first, last, self._base)
+        if isinstance(one.choice, Coded):
+            mark_coded(one.choice.codes, one.opens, *where, self._marks)
+        else:
+            mark_masked(one.opens, *where, self._marks)
+
+    def _add(self, one: Opened, runs: UserRuns, first: int, last: int) -> None:
         starts, ends = runs.starts, runs.ends
         self._reserve(int(ends[last - 1] - starts[first]), last - first)
         order = _NONE32 if runs.order is None else runs.order
-        where = (one.times, starts, ends, runs.numbers, order, first, last, self._base, one.every)
+        where = (one.times, starts, ends, runs.numbers, order, first, last, self._base, self._marks, one.every)
         out = (self._times, self._masks, self._rows, self._users, self._counts, self._at)
         if isinstance(one.choice, Coded):
             pick_coded(one.choice.codes, one.choice.bits, one.states, *where, *out)

@@ -22,7 +22,7 @@ from evenshard.queries.plan import ScanStats
 from evenshard.queries.retention_kernel import BIRTH, retention_cells
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, masks_of, matches_any
-from evenshard.queries.user_chunks import UserChunks
+from evenshard.queries.user_chunks import follow_users
 from evenshard.queries.user_rows import Choice, Int32, Needs, UserRows, Valued, Wanted
 from evenshard.queries.values import NULL_TAG
 
@@ -44,13 +44,7 @@ def scan_parts(plan: RetentionScan, parts: Parts, check: Callable[[], None]) -> 
 
     Raises ``QUERY_INVALID`` for more groups or rows than can be held.
     """
-    running = _Scan(plan)
-    chunks = UserChunks(
-        running.choose, np.uint8, skip_duplicates=plan.skip_duplicates, check=check, needs=running.needs
-    )
-    for rows in chunks.of(parts):
-        running.follow(rows)
-    return running.partial(), chunks.stats()
+    return follow_users(_Scan(plan), np.uint8, parts, check, skip_duplicates=plan.skip_duplicates)
 
 
 def nothing(plan: RetentionScan) -> pa.Table:
@@ -73,9 +67,15 @@ class _Scan:
         self.groups = Groups(plan.by)
         if plan.by:
             self.groups.add(((NULL_TAG,) * len(plan.by),))
-        self.needs = Needs(self._codes_of if plan.by else None, "shared" if _birth_matters(plan) else "any", int(BIRTH))
+        self.needs = Needs(
+            self._codes_of if plan.by else None,
+            "shared" if _birth_matters(plan) else "any",
+            int(BIRTH),
+            opens=lambda masks: masks & BIRTH != 0,
+        )
         intervals = (plan.births_ms, plan.cohort_of, plan.units_ms, plan.unit_of, plan.cohort_units)
         self.intervals = tuple(np.array(each, np.int64) for each in intervals)
+        self.seen = np.empty(plan.buckets, np.int64)
         self.cells = CellCounts()
 
     def choose(self, some: ScannedRows) -> Choice | None:
@@ -106,6 +106,7 @@ class _Scan:
             plan.buckets,
             plan.on_or_after,
             plan.lifetime,
+            self.seen,
             cells,
         )
         self.cells.add(*counted(cells[:count]))

@@ -4,6 +4,7 @@ import numpy as np
 
 from evenshard.kernels import kernel, view
 
+_1 = np.uint64(1)
 BIRTH, RETURN = np.uint8(1), np.uint8(2)
 """Bits of a row's mask."""
 _NEVER = 1 << 62
@@ -25,15 +26,15 @@ def _interval_of(bounds, time):  # type: ignore[no-untyped-def]
 
 @kernel(inline="always")
 def _birth_of(first, end, times, masks, births_ms, cohort_of, lifetime):  # type: ignore[no-untyped-def]
-    """The row of a birth in a cohort, and the cohort; or -1, -1."""
+    """The row of a birth in a cohort, and the cohort; or ``end``, -1."""
     for row in range(first, end):
         if masks[row] & BIRTH:
             at = _interval_of(births_ms, times[row])
-            if at >= 0 and cohort_of[at] >= 0:
-                return row, cohort_of[at]
+            if at >= 0 and cohort_of[np.uint64(at)] >= 0:
+                return row, cohort_of[np.uint64(at)]
             if lifetime:
                 break
-    return -1, -1
+    return end, -1
 
 
 @kernel(inline="always")
@@ -53,10 +54,13 @@ _ROWS = ", ".join([view("int64"), view("int64"), view("uint8"), view("int32")])
 _PLAN = ", ".join(view("int64") for _ in range(5))
 
 
-@kernel(f"int64({_ROWS}, {_PLAN}, int64, int64, boolean, boolean, int64[::1])")
+@kernel(
+    f"int64({_ROWS}, {_PLAN}, int64, int64, boolean, boolean, int64[::1], int64[::1])",
+    counted=False,
+)
 def retention_cells(  # type: ignore[no-untyped-def]
     starts, times, masks, groups, births_ms, cohort_of, units_ms, unit_of, cohort_units, unit_ms, buckets,
-    on_or_after, lifetime, cells,
+    on_or_after, lifetime, seen, cells,
 ):  # fmt: skip
     """Writes a cell for each birth and one for each bucket in which its user returned; returns how many.
 
@@ -65,36 +69,36 @@ def retention_cells(  # type: ignore[no-untyped-def]
     returns in one bucket count once.
 
     starts, times, masks: as ``UserRows`` has them; groups: of each row, or empty. The rest: as ``RetentionScan`` has
-    it. cells: written, as long as there are rows.
+    it. seen: scratch, one a bucket; cells: written, as long as there are rows.
     """
-    seen = np.full(buckets, -1, np.int64)
-    count = 0
-    for user in range(starts.size - 1):
-        end = starts[user + 1]
-        born, cohort = _birth_of(starts[user], end, times, masks, births_ms, cohort_of, lifetime)
-        if born < 0:
+    count = np.uint64(0)
+    seen[:] = -1
+    for user in range(np.uint64(starts.size - 1)):
+        first, end = np.uint64(starts[user]), np.uint64(starts[user + _1])
+        born, cohort = _birth_of(first, end, times, masks, births_ms, cohort_of, lifetime)
+        if cohort < 0:
             continue
         group = groups[born] if groups.size else 0
         base = (group * cohort_units.size + cohort) * (buckets + 1)
         cells[count] = base
-        count += 1
-        born_ms = times[born]
+        count += _1
+        born_ms, born_unit = times[born], cohort_units[np.uint64(cohort)]
         row = born
-        while row > starts[user] and times[row - 1] == born_ms:
-            row -= 1
+        while row > first and times[row - _1] == born_ms:
+            row -= _1
         until_ms, furthest = born_ms, -1
         while row < end:
             now = times[row]
             # All times up to until_ms have the bucket of the return before.
-            if row != born and masks[row] & RETURN and now >= until_ms:
-                bucket, until_ms = _bucket_at(now, born_ms, unit_ms, units_ms, unit_of, cohort_units[cohort], buckets)
+            if now >= until_ms and masks[row] & RETURN and row != born:
+                bucket, until_ms = _bucket_at(now, born_ms, unit_ms, units_ms, unit_of, born_unit, buckets)
                 furthest = max(furthest, min(bucket, buckets - 1))
-                if bucket < buckets and not on_or_after and seen[bucket] != user:
-                    seen[bucket] = user
+                if bucket < buckets and not on_or_after and seen[np.uint64(bucket)] != np.int64(user):
+                    seen[np.uint64(bucket)] = np.int64(user)
                     cells[count] = base + bucket + 1
-                    count += 1
-            row += 1
+                    count += _1
+            row += _1
         if on_or_after and furthest >= 0:
             cells[count] = base + furthest + 1
-            count += 1
-    return count
+            count += _1
+    return np.int64(count)

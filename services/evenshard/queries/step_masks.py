@@ -31,9 +31,10 @@ class StepMatcher:
     def choice(self, record: pa.RecordBatch) -> Choice:
         """For each row the bits of the steps it matches. ``record`` has ``event`` if any step names events, and the
         columns of every property that filters look at."""
-        codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         if self.by_name:
             codes, names = encoded(record.column("event"))
+        else:
+            codes, names = np.zeros(record.num_rows, np.int32), pa.array([""])
         bits = bits_of([(bit, step) for bit, step, where in self._selectors if where is None], names) | self._other
         if self._where is None and all(where is None for _, _, where in self._selectors):
             return Coded(codes, bits.astype(self._kind, copy=False))

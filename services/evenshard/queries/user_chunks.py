@@ -10,17 +10,17 @@ are called is read only where that decides, for it seldom does.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.scan import Part, Parts, ScannedRows, duplicates_of
+from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows, duplicates_of
 from evenshard.events.user_runs import UserRuns, runs_of
 from evenshard.events.users import NO_PEOPLE, UNKNOWN
-from evenshard.queries.gather_kernel import DUPLICATE, LEFT_OUT, USED
+from evenshard.queries.gather_kernel import LEFT_OUT, USED
 from evenshard.queries.groups import Integers
 from evenshard.queries.members import Members
 from evenshard.queries.picked import Opened, Picked
@@ -28,10 +28,11 @@ from evenshard.queries.plan import ScanStats
 from evenshard.queries.user_codes import NOBODY, number_users, user_codes
 from evenshard.queries.user_rows import Choice, Coded, Int64, Matched, Needs, SmallMasks, UserRows
 
-CHUNK_ROWS: Final = 1 << 17
+CHUNK_ROWS: Final = 1 << 18
 """Rows of parts that a chunk of users looks at, about: few enough to stay in a core's cache."""
 _PLAIN: Final = Needs()
 _NONE8: Final = np.zeros(0, np.uint8)
+_NO_ROWS: Final = np.zeros(0, np.int64)
 
 
 class UserChunks:
@@ -77,6 +78,7 @@ class UserChunks:
         for chunk, (base, end) in enumerate(pairwise(bounds.tolist())):
             self._check()
             picked.begin(base, end)
+            stretches = []
             for number, (part, runs) in enumerate(known):
                 first, last = cuts[number][chunk], cuts[number][chunk + 1]
                 if first == last:
@@ -85,9 +87,10 @@ class UserChunks:
                     opened[number] = self._open(part.read())
                 one = opened[number]
                 if one is not None:
-                    picked.add(one, runs, first, last)
+                    stretches.append((one, runs, first, last))
                 if last == len(runs.numbers):
                     opened[number] = None
+            picked.add_all(stretches)
             yield picked.joined()
             self.bytes += picked.late_bytes()
 
@@ -111,7 +114,9 @@ class UserChunks:
             return None
         choice = chosen.masks if isinstance(chosen, Matched) else chosen
         states = states_of(some, self._skip_duplicates)
-        duplicates = np.flatnonzero(states == DUPLICATE)
+        duplicates = duplicate_rows(some.record) if self._skip_duplicates else _NO_ROWS
+        if some.keep is not None:
+            duplicates = duplicates[some.keep[duplicates]]
         masks = choice.bits[choice.codes[duplicates]] if isinstance(choice, Coded) else choice[duplicates]
         self.skipped[some.indexed] += int(np.count_nonzero(masks))
         return Opened.of(some, chosen, states, self._needs)
@@ -150,6 +155,34 @@ class UserChunks:
             rows = np.arange(len(codes) + 1, dtype=np.int32)
             result.append(runs_of(rows[:-1], rows[1:], found[numbers][codes], some.record.column("time").to_numpy()))
         return result
+
+
+class Following(Protocol):
+    """Follows users, a chunk after the other."""
+
+    needs: Needs
+
+    def choose(self, some: ScannedRows) -> Choice | Matched | None:
+        """See ``UserChunks``."""
+        ...
+
+    def follow(self, rows: UserRows) -> None:
+        """The users of a chunk."""
+        ...
+
+    def partial(self) -> pa.Table:
+        """What was found."""
+        ...
+
+
+def follow_users(
+    running: Following, kind: npt.DTypeLike, parts: Parts, check: Callable[[], None], *, skip_duplicates: bool
+) -> tuple[pa.Table, ScanStats]:
+    """Follows all users of ``parts``: the partial, and the account. ``kind``: the type of masks."""
+    chunks = UserChunks(running.choose, kind, skip_duplicates=skip_duplicates, check=check, needs=running.needs)
+    for rows in chunks.of(parts):
+        running.follow(rows)
+    return running.partial(), chunks.stats()
 
 
 def states_of(some: ScannedRows, skip_duplicates: bool) -> SmallMasks:

@@ -10,7 +10,7 @@ _KINDS = ("uint64", "uint8")
 _ROWS = f"{view('int64')}, {view('int64')}"
 
 
-@kernel(f"void({_ROWS}, int64, int32[::1])")
+@kernel(f"void({_ROWS}, int64, int32[::1])", counted=False)
 def number_sessions(starts, times, gap, sessions):  # type: ignore[no-untyped-def]
     """Numbers each user's sessions 0, 1, 2 …: a new one begins after more than ``gap`` ms without an event.
 
@@ -24,7 +24,7 @@ def number_sessions(starts, times, gap, sessions):  # type: ignore[no-untyped-de
             sessions[row] = session
 
 
-@kernel(*(f"int64({_ROWS}, {view(kind)}, uint64, boolean, int64[::1], int64[::1])" for kind in _KINDS))
+@kernel(*(f"int64({_ROWS}, {view(kind)}, uint64, boolean, int64[::1], int64[::1])" for kind in _KINDS), counted=False)
 def contended_rows(starts, times, masks, bits, shared, places, moments):  # type: ignore[no-untyped-def]
     """Writes the places of rows that are not the only ones of their user and ms, and the number of that moment; with
     ``shared`` only of moments two of whose rows have one of ``bits`` in common. Returns how many there are."""

@@ -13,12 +13,15 @@ from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.report_records import ReportRecords
+from evenshard.router.shard_loads import ShardLoads
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.operations import StoredOperation
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.operations import operation_to_proto
+from evenshard.wire.report_records import report_record_message, report_record_of
 from evenshard.wire.tenant import patch_from_proto, tenant_to_proto
 
 
@@ -40,6 +43,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> None:
         self._tenants = TenantAdmin(directory, tenants, clock, rng)
         self._shards = ShardAdmin(shards, services)
+        self._loads = ShardLoads(shards, services)
+        self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
         self._repairs = repairs
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
@@ -76,6 +81,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def GetStorage(self, request: admin_pb2.GetStorageRequest, context: Any) -> admin_pb2.GetStorageResponse:
         return await self._shards.storage(request)
+
+    async def ListShards(self, request: admin_pb2.ListShardsRequest, context: Any) -> admin_pb2.ListShardsResponse:
+        return await self._loads.now()
+
+    async def ClaimReport(self, request: admin_pb2.ClaimReportRequest, context: Any) -> admin_pb2.ClaimReportResponse:
+        mine, record = await self._reports.claim(request.tenant, request.week, request.claimant)
+        return admin_pb2.ClaimReportResponse(claimed=mine, record=report_record_message(record))
+
+    async def RecordReport(
+        self, request: admin_pb2.RecordReportRequest, context: Any
+    ) -> admin_pb2.RecordReportResponse:
+        record = await self._reports.record(report_record_of(request.record))
+        return admin_pb2.RecordReportResponse(record=report_record_message(record))
 
     async def DeleteUsers(self, request: admin_pb2.DeleteUsersRequest, context: Any) -> admin_pb2.DeleteUsersResponse:
         stored = await self._operations.delete_users(

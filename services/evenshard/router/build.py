@@ -6,12 +6,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.api.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
+from evenshard.api.v1.counter_pb2_grpc import add_CounterServiceServicer_to_server
+from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.ingest_pb2_grpc import add_IngestServiceServicer_to_server
 from evenshard.directory.keys import LEADER
 from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.router.admin_service import AdminService
 from evenshard.router.appending import Appender
+from evenshard.router.counter_service import ClusterCounterService
 from evenshard.router.counts import CountFeed
 from evenshard.router.forgetting import Forgetting
 from evenshard.router.handing_over import HandOver
@@ -26,16 +29,18 @@ from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
+from evenshard.router.slow_queries_service import ClusterDebugService
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
+from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.marks import MarkView
 from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
-from evenshard.wire.rpcs import ADMIN_SERVICE, INGEST_SERVICE
+from evenshard.wire.rpcs import ADMIN_SERVICE, COUNTER_SERVICE, DEBUG_SERVICE, INGEST_SERVICE
 
 
 async def build(ports: Ports, options: ServiceOptions) -> Running:
@@ -102,6 +107,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         etcd=options.etcd,
     )
 
+    reports = HotKeyReports(ports.directory, ports.peers, services)
+    counters = ClusterCounterService(ports.directory, ports.peers, services, reports)
+
     async def close() -> None:
         await election.close()
         await forgetting.close()
@@ -119,6 +127,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         [
             Servicer(INGEST_SERVICE, add_IngestServiceServicer_to_server, ingest),
             Servicer(ADMIN_SERVICE, add_AdminServiceServicer_to_server, admin),
+            Servicer(COUNTER_SERVICE, add_CounterServiceServicer_to_server, counters),
+            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, ClusterDebugService(ports.peers, services)),
         ],
         close,
     )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.directory.placement import Placement
-from evenshard.events.batch import EventBatch
+from evenshard.events.batch import FIELD_NAMES, EventBatch
 from evenshard.events.hashing import SLOT_SHIFT, UInt64, slots_of, spread_hashes
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.kernels import kernel, view
@@ -126,7 +126,8 @@ def _group_spread(whole: Part, placement: Placement, bounds: Int64, order: npt.N
     assert whole.spread is not None
     shard_of_row = placement.shard_of_slot[slots_of(whole.placement)]
     rows = np.flatnonzero(whole.spread)
-    identities = spread_hashes(whole.tenant, whole.batch.take(pa.array(rows)), whole.placement[rows])
+    fields = EventBatch(whole.batch.record.select(FIELD_NAMES).take(pa.array(rows)))
+    identities = spread_hashes(whole.tenant, fields, whole.placement[rows])
     shard_of_row[rows] = placement.shard_of_overflow_slot[slots_of(identities)]
     order[:] = np.argsort(shard_of_row, kind="stable")
     bounds[1:] = np.cumsum(np.bincount(shard_of_row, minlength=bounds.size - 1))

@@ -2,7 +2,7 @@
 in-memory peers), read by handlers; handlers never look at metadata."""
 
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,11 @@ def current_call() -> Call:
     return _current.get()
 
 
-def enter_call(call: Call) -> None:
-    """Binds ``call`` to this task's context."""
-    _current.set(call)
+def enter_call(call: Call) -> Token[Call]:
+    """Binds ``call`` to this task's context; for ``leave_call``, where the context goes on."""
+    return _current.set(call)
+
+
+def leave_call(entered: Token[Call]) -> None:
+    """Binds what was bound before."""
+    _current.reset(entered)

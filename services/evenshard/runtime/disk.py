@@ -8,7 +8,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+import numpy.typing as npt
+
 from evenshard.errors import EvenshardError
+from evenshard.kernels.pieces import read_pieces
 
 _BUFFERS_PER_WRITE = 1024  # IOV_MAX of Linux
 _DATABASE_BUSY_TIMEOUT_S = 5.0
@@ -54,6 +58,15 @@ class LocalFile:
             pieces.append(data)
             have += len(data)
         return b"".join(pieces)
+
+    def read_pieces(self, offsets: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        out = np.empty(int(lengths.sum()), np.uint8)
+        failed = read_pieces(self._descriptor, offsets, lengths, out)
+        if failed >= 0:
+            offset, length = int(offsets[failed]), int(lengths[failed])
+            os.pread(self._descriptor, length, offset)  # says why, where it is the disk
+            raise OSError(errno.EIO, f"{length} bytes from {offset} on cannot be read")
+        return out
 
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size

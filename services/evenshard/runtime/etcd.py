@@ -1,7 +1,8 @@
 """The real directory: an etcd cluster, spoken to over gRPC by a small client of ours (TLS, several members, watches
 that resume, swaps whose lost replies are resolved)."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -74,6 +75,21 @@ class EtcdDirectory:
         except EvenshardError as error:
             if error.code != "OPERATION_STATE":  # it has lapsed already
                 raise
+
+    async def versions(self, *, timeout_s: float = 2.0) -> Mapping[str, str]:
+        """The version each member says it is of, by address; those that do not answer are left out."""
+
+        async def asked(member: Member) -> tuple[str, str]:
+            try:
+                answer = await self._members.guarded(
+                    member.maintenance.Status(rpc.StatusRequest(), timeout=timeout_s, wait_for_ready=True)
+                )
+            except grpc.aio.AioRpcError:
+                return member.address, ""
+            return member.address, str(answer.version)
+
+        answers = await asyncio.gather(*map(asked, self._members.all))
+        return {address: version for address, version in answers if version}
 
     async def close(self) -> None:
         """Ends all connections, and watches with them."""

@@ -62,7 +62,7 @@ class EtcdTls:
 class Member:
     """One etcd server."""
 
-    __slots__ = ("address", "channel", "kv", "lease", "watch")
+    __slots__ = ("address", "channel", "kv", "lease", "maintenance", "watch")
 
     def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
         self.address = address
@@ -74,6 +74,7 @@ class Member:
         self.kv: Any = rpc_pb2_grpc.KVStub(self.channel)  # type: ignore[no-untyped-call]
         self.lease: Any = rpc_pb2_grpc.LeaseStub(self.channel)  # type: ignore[no-untyped-call]
         self.watch: Any = rpc_pb2_grpc.WatchStub(self.channel)  # type: ignore[no-untyped-call]
+        self.maintenance: Any = rpc_pb2_grpc.MaintenanceStub(self.channel)  # type: ignore[no-untyped-call]
 
 
 class Members:
@@ -88,6 +89,11 @@ class Members:
         self._members = [Member(each.split("://")[-1].rstrip("/"), credentials) for each in endpoints]
         self._current = 0
         self.closed = False
+
+    @property
+    def all(self) -> Sequence[Member]:
+        """In the order given."""
+        return tuple(self._members)
 
     def failed(self, member: Member) -> None:
         """From now on the one after ``member`` is used, unless somebody else has moved on already."""

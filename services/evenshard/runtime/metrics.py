@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from evenshard import kernels
@@ -64,6 +64,38 @@ def observe_memory(parts: Callable[[], Iterable[tuple[str, int]]]) -> None:
     _provider.get_meter("evenshard").create_observable_gauge(
         "evenshard.shard.memory", [observed], unit="By", description="memory held by the parts of a shard"
     )
+
+
+LOAD_UNITS: Final = {
+    "events": "{event}/s",
+    "queries": "{query}/s",
+    "query.p99": "ms",
+    "busy": "1",
+    "pending": "By",
+    "cpu": "{core}",
+    "disk.read": "By/s",
+    "disk.written": "By/s",
+}
+
+
+def observe_load(load: Callable[[], Mapping[str, float | None]]) -> None:
+    """``evenshard.shard.load.events`` and so on, one for each of ``LOAD_UNITS``: what a shard had to do in the last
+    seconds; nothing where no metrics are sent."""
+    if _provider is None:
+        return
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    def observer(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observed(options: CallbackOptions) -> Iterable[Observation]:
+            value = load()[name]
+            return [] if value is None else [Observation(value)]
+
+        return observed
+
+    for name, unit in LOAD_UNITS.items():
+        _provider.get_meter("evenshard").create_observable_gauge(
+            f"evenshard.shard.load.{name}", [observer(name)], unit=unit, description="of the last 30 s"
+        )
 
 
 def stop_metrics() -> None:

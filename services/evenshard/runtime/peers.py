@@ -24,6 +24,8 @@ CHANNEL_OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A name may stand for another address soon after a restart, and is looked up again then; gRPC's default is 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # A peer whose machine is gone is noticed although nothing closes the connection.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -7,16 +7,14 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from typing import Final
 
 from evenshard import kernels
 from evenshard.directory.keys import service_key
-from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError, ExitStatus
-from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.runtime.clock import SystemClock
+from evenshard.runtime.directory_start import await_directory, etcd_tls
 from evenshard.runtime.disk import LocalDisk
 from evenshard.runtime.etcd import EtcdDirectory
 from evenshard.runtime.logs import logger, start_logs
@@ -24,18 +22,15 @@ from evenshard.runtime.memory import keep_buffers, stay_small
 from evenshard.runtime.metrics import start_metrics, stop_metrics
 from evenshard.runtime.peers import GrpcPeers
 from evenshard.runtime.priority import share_interpreter
+from evenshard.runtime.registration import Registration
 from evenshard.runtime.rng import SystemRng
 from evenshard.runtime.server import Server
 from evenshard.runtime.service import Build, Ports, ServiceOptions
 from evenshard.runtime.telemetry import start_telemetry, stop_telemetry
 from evenshard.wire.error_document import error_document
 
-DIRECTORY_TIMEOUT_S: Final = 30.0
 DRAIN_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 20.0
-UNREGISTER_TIMEOUT_S: Final = 3.0
-TELL_EVERY_S: Final = 0.5
-"""A record is written again for another reason at most so often."""
 
 
 def run_process(options: ServiceOptions, build: Build) -> int:
@@ -97,17 +92,18 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         if options.data_dir is not None:
             disk = _open_disk(options)
             stack.callback(disk.close)
-        directory = EtcdDirectory(options.etcd)
+        directory = EtcdDirectory(options.etcd, etcd_tls(options.settings))
         stack.push_async_callback(directory.close)
         peers = GrpcPeers()
         stack.push_async_callback(peers.close)
-        await directory.get(service_key(options.name), timeout_s=DIRECTORY_TIMEOUT_S)
-        registration = _Registration(directory, options)
+        registration = Registration(directory, options)
         stack.push_async_callback(registration.remove)
         server = Server(options.listen, starting=lambda: registration.reason)
         await server.listen()
         stack.push_async_callback(server.drain, 0.0)
-        address = f"{options.listen.rpartition(':')[0]}:{server.port}"
+        # Behind the server, whose health tells meanwhile that this process is alive and not ready.
+        await await_directory(directory, options.etcd, service_key(options.name), options.settings, registration.waits)
+        address = options.advertise or f"{options.listen.rpartition(':')[0]}:{server.port}"
         registration.begin(address)
         ports = Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell, registration.say)
         running = await build(ports, options)
@@ -148,85 +144,3 @@ def _open_disk(options: ServiceOptions) -> LocalDisk:
             hint="make it writable for this user, or choose another: --data-dir",
         ) from error
     return disk
-
-
-class _Registration:
-    """The service's record in the directory: written when it serves, and before where there is a reason to tell."""
-
-    def __init__(self, directory: Directory, options: ServiceOptions) -> None:
-        self.reason = ""
-        self._note = ""
-        self._directory = directory
-        self._options = options
-        self._key = service_key(options.name)
-        self._value = b""
-        self._address = ""
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._one = asyncio.Lock()
-        self._telling: asyncio.Task[None] | None = None
-
-    def begin(self, address: str) -> None:
-        """From now on what is told is written."""
-        self._address = address
-        self._telling = asyncio.create_task(self._tell(), name="telling how it is")
-
-    async def put(self) -> None:
-        async with self._one:
-            options = self._options
-            self._value = ServiceRecord(
-                options.name,
-                options.kind,
-                self._address,
-                socket.gethostname(),
-                os.getpid(),
-                options.restarts,
-                self.reason,
-                self._note,
-            ).to_json()
-            await self._directory.swap([], [Put(self._key, self._value)])
-
-    def tell(self, reason: str) -> None:
-        """See ``Ports.tell``."""
-        self._loop.call_soon_threadsafe(self._told, reason)
-
-    def say(self, note: str) -> None:
-        """See ``Ports.note``."""
-        self._loop.call_soon_threadsafe(self._said, note)
-
-    def _said(self, note: str) -> None:
-        if note != self._note:
-            self._note = note
-            self._changed.set()
-
-    def _told(self, reason: str) -> None:
-        if reason != self.reason:
-            self.reason = reason
-            self._changed.set()
-
-    async def _tell(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                await self.put()
-            except EvenshardError as error:
-                logger().warning("record not written", code=error.code, message=error.message)
-            await asyncio.sleep(TELL_EVERY_S)
-
-    async def remove(self) -> None:
-        """Unless another process has taken the name. A shard's stays: it holds data, and is missed while it is away.
-        Without a directory the record stays, and shows a dead service."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
-        if not self._value or self._options.kind == "shard":
-            return
-        try:
-            entry = await self._directory.get(self._key, timeout_s=UNREGISTER_TIMEOUT_S)
-            if entry is not None and entry.value == self._value:
-                await self._directory.swap(
-                    [Unchanged(self._key, entry.revision)], [Delete(self._key)], timeout_s=UNREGISTER_TIMEOUT_S
-                )
-        except EvenshardError as error:
-            logger().warning("record not removed", code=error.code, message=error.message)

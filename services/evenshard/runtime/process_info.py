@@ -30,6 +30,16 @@ def processor_s(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def disk_bytes(pid: int) -> tuple[int, int] | None:
+    """Bytes a process has read from disks and written to them so far; ``None`` where nobody tells."""
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    told = dict(line.split(": ") for line in lines)
+    return int(told["read_bytes"]), int(told["write_bytes"])
+
+
 def peak_rss_bytes() -> int:
     """The most resident memory this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

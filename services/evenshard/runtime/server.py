@@ -14,6 +14,9 @@ from evenshard.runtime.interceptor import CallInterceptor
 from evenshard.runtime.peers import MESSAGE_BYTES_MAX
 from evenshard.runtime.service import Servicer
 
+LIVENESS: Final = "liveness"
+"""What a probe asks health for to learn whether the process is alive: ``SERVING`` from ``listen`` until it exits, in a
+recovery, without a directory and while it drains. The empty name, and each service's, tell whether it is ready."""
 CALLS_MAX: Final = 1000
 """Calls handled at once; more are refused as ``OVERLOADED``."""
 
@@ -84,12 +87,13 @@ class Server:
         await self.serve(self._servicers)
 
     async def listen(self) -> None:
-        """Raises ``PORT_IN_USE``. Health answers ``NOT_SERVING``, everything else is refused for now."""
+        """Raises ``PORT_IN_USE``. Health answers ``NOT_SERVING``, ``LIVENESS`` apart; all else is refused for now."""
         try:
             self.port = self._server.add_insecure_port(self._listen)
         except RuntimeError as taken:
             raise EvenshardError("PORT_IN_USE", f"cannot listen at {self._listen}: {taken}") from taken
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 
     async def serve(self, servicers: Sequence[Servicer]) -> None:

@@ -37,11 +37,13 @@ class ServiceOptions:
     kind: Kind
     name: str
     listen: str
-    """``host:port`` to bind and to be reached at."""
+    """``host:port`` to bind."""
     etcd: tuple[str, ...]
     data_dir: Path | None
     restarts: int
     settings: Settings
+    advertise: str = ""
+    """``host:port`` others reach it at; empty: where it listens."""
 
 
 @dataclass(frozen=True, slots=True)

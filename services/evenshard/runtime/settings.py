@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         "log, compaction and scans have fixed shares; beyond them, appends wait, then are refused as OVERLOADED",
         ge=512 << 20,
     )
+    shard_scratch_bytes: int = setting(
+        4 << 30,
+        "bytes",
+        "disk of a shard for the identities of indexed events among which others were looked up, some 50 bytes an "
+        "event, gone when the shard stops: what comes again is found at little cost; a GiB of the disk is always left "
+        "free; 0: none",
+        ge=0,
+    )
     shard_append_timeout_ms: int = setting(
         10_000,
         "ms",
@@ -78,6 +86,13 @@ class Settings(BaseSettings):
         "until their turn comes; 0: no limit",
         ge=0,
     )
+    slow_query_ms: int = setting(
+        500,
+        "ms",
+        "queries that take longer on a shard or a gateway, waiting included, are kept for slow-queries: the newest "
+        "1,000 of each process",
+        ge=0,
+    )
     count_queue_rows: int = setting(
         1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
     )
@@ -87,6 +102,32 @@ class Settings(BaseSettings):
         "keys a counter remembers, 11 bytes each; beyond, those counted longest ago are forgotten (changed, all are)",
         ge=2,
     )
+    report_sender: str = setting(
+        "evenshard@localhost", "address", "who reports that are mailed come from (report send)", min_length=3
+    )
+    etcd_wait_seconds: int = setting(
+        30,
+        "s",
+        "how long a service that starts waits for etcd, saying so; then it gives up with DIRECTORY_UNAVAILABLE",
+        ge=1,
+    )
+    record_seconds: int = setting(
+        0,
+        "s",
+        "how long a router or gateway that died stays on the list of services (evenshard status); 0: until one of its "
+        "name starts again",
+        ge=0,
+    )
+    etcd_crash_safe: bool = setting(
+        False,
+        "on/off",
+        "whether a service refuses to start on etcd 3.5.0 to 3.5.2, which can lose consistency when it is killed",
+    )
+    etcd_ca_file: str = setting(
+        "", "path", "PEM of whom to trust as etcd; empty: the system's list, where endpoints are https://"
+    )
+    etcd_cert_file: str = setting("", "path", "PEM of a service's certificate for etcd; empty: none")
+    etcd_key_file: str = setting("", "path", "PEM of that certificate's key")
     trace_file: str = setting(
         "",
         "path",

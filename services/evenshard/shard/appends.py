@@ -12,6 +12,7 @@ from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.shard.backpressure import DELAY_MS_MAX, append_delay_ms
+from evenshard.shard.heat import ShardHeat
 from evenshard.shard.placements import Placements
 from evenshard.shard.threads import settled
 from evenshard.shard.tracing import ShardSpans
@@ -39,6 +40,7 @@ class Appends:
         backlog: Callable[[TenantId], float],
         on_stored: Callable[[TenantId], None],
         spans: ShardSpans,
+        heat: ShardHeat,
     ) -> None:
         """``room`` is for batches from their coming until their answer, the queue before the log included; ``backlog``
         tells how far compaction of a tenant is behind; ``on_stored`` is told of new rows."""
@@ -51,6 +53,7 @@ class Appends:
         self._backlog = backlog
         self._on_stored = on_stored
         self._spans = spans
+        self._heat = heat
 
     async def append(self, batches: Sequence[BatchToAppend]) -> Sequence[BatchAppended]:
         """One result for each batch, when all that could be stored are synced."""
@@ -83,6 +86,7 @@ class Appends:
         except EvenshardError as error:
             return refused(error.code, error.message, error.retry_after_ms)
         self._on_stored(batch.tenant)
+        self._heat.appended(append)
         self._spans.appended(batch.tenant, appended.sync)
         return BatchAppended("", "", appended.duplicates, appended.position)
 

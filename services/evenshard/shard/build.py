@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
+from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
-from evenshard.runtime.metrics import observe_memory
+from evenshard.runtime.metrics import observe_load, observe_memory
 from evenshard.runtime.process_info import rss_bytes
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -21,6 +23,7 @@ from evenshard.shard.compacting import Compactor
 from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
+from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
@@ -38,7 +41,7 @@ from evenshard.storage.progress import Replaying
 from evenshard.storage.sequencer import Sequencer
 from evenshard.storage.settings import APPEND_GROUP_BYTES, StorageSettings
 from evenshard.storage.store import Store
-from evenshard.wire.rpcs import SHARD_SERVICE
+from evenshard.wire.rpcs import DEBUG_SERVICE, SHARD_SERVICE
 
 DRAIN_TIMEOUT_S = 10.0
 _MB = 1_000_000
@@ -53,7 +56,9 @@ def storage_settings(settings: Settings) -> StorageSettings:
         append_group_bytes=min(APPEND_GROUP_BYTES, budget.queue // 2),
         tail_bytes=budget.tail,
         window_bytes=budget.window_bytes,
+        value_keys_bytes=budget.value_keys_bytes,
         identity_cache_bytes=budget.cache,
+        identity_scratch_bytes=settings.shard_scratch_bytes,
         column_cache_bytes=budget.columns,
         compact_rows=settings.compact_rows,
         compact_bytes=min(settings.compact_bytes, budget.compact_bytes_max),
@@ -84,7 +89,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tenants = TenantView(ports.directory, ports.clock, epochs.learned)
     restored = RestoredView(ports.directory, ports.clock)
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
-    sorter = TailSorter(store, ports.clock)
+    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
+    scans = ScanRoom(budget.scans, threads)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
     purger = Purger(store, compactor)
     gate = RepairGate(store)
     repairer = Repairer(store, compactor, readers)
@@ -124,17 +131,51 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     giver.start()
     placements = Placements(tenants, gate.passed)
     room = FairShare(stored.append_queue_bytes)
-    appends = Appends(shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans)
-    budget = MemoryBudget.of(options.settings.shard_memory_bytes)
-    scans = ScanRoom(budget.scans, threads)
+    heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
+    appends = Appends(
+        shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
+    )
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
+    observe_load(lambda: _metrics_of(heat.now(), room.bytes))
     sealing = Sealing(shard, store, placements, ports.directory)
     service = ShardService(
-        shard, store, placements, appends, compactor, purger, repairer, readers, scans, tags, memory, sealing, restored
+        shard,
+        store,
+        placements,
+        appends,
+        compactor,
+        purger,
+        repairer,
+        readers,
+        scans,
+        tags,
+        memory,
+        heat,
+        sealing,
+        restored,
     )
-    return Running([Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service)], close)
+    return Running(
+        [
+            Servicer(SHARD_SERVICE, add_ShardServiceServicer_to_server, service),
+            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, DebugService(heat.slow, "shard")),
+        ],
+        close,
+    )
+
+
+def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
+    return {
+        "events": heat.events_per_second,
+        "queries": heat.queries_per_second,
+        "query.p99": heat.query_p99_ms,
+        "busy": heat.busy,
+        "pending": float(pending_bytes),
+        "cpu": heat.cpu,
+        "disk.read": heat.read_bytes_per_second,
+        "disk.written": heat.write_bytes_per_second,
+    }
 
 
 class _Telling:

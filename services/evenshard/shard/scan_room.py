@@ -31,6 +31,11 @@ class ScanRoom:
         """Held now, at most."""
         return min(self._scans, self._threads) * SCAN_BYTES + self._exports * EXPORT_BYTES
 
+    @property
+    def scans(self) -> int:
+        """Of queries, now."""
+        return self._scans
+
     @contextmanager
     def scan(self) -> Iterator[None]:
         self._scans += 1

@@ -15,8 +15,10 @@ from evenshard.hotkeys.view import View
 from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
-from evenshard.queries.scans import Rows, columns_needed, rows_needed, sees_as_it_came, view_for
+from evenshard.queries.scan_plans import sees_as_it_came
+from evenshard.queries.scans import Rows, columns_needed, rows_needed
 from evenshard.queries.split import Split
+from evenshard.queries.views import view_for
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
@@ -49,15 +51,20 @@ async def scan(
     split_at: Callable[[], Split | None],
     restored: Restored,
     remaining_s: float,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> tuple[ShardAnswer, str]:
     """Runs ``plan`` over everything acknowledged by now in the slots ``owned``: the answer, and the version of the
-    data. ``split_at`` tells what is known of split users, ``restored`` which hot keys were restored. Raises
+    data. ``split_at`` tells what is known of split users, ``restored`` which hot keys were restored; ``on_begin`` is
+    told in the thread that runs it. Raises
     ``STALE_EPOCH``, ``QUERY_INVALID``, ``DATA_DAMAGED``, ``DEADLINE_EXCEEDED``."""
     patience = Patience(remaining_s)
+
+    def run() -> tuple[ShardAnswer, str]:
+        on_begin()
+        return _scan(store, tenant, epoch, owned, plan, split_at, restored, patience)
+
     try:
-        return await asyncio.get_running_loop().run_in_executor(
-            pool, _scan, store, tenant, epoch, owned, plan, split_at, restored, patience
-        )
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
     finally:
         patience.give_up()
 

@@ -14,6 +14,7 @@ from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import tracer
 from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.heat import ShardHeat
 from evenshard.shard.memory import MemoryView, ShardMemory
 from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
@@ -24,6 +25,7 @@ from evenshard.shard.scan_room import ScanRoom
 from evenshard.shard.scans import scan
 from evenshard.shard.sealing import Sealing
 from evenshard.shard.tags import Tags
+from evenshard.shard.telling import load_message
 from evenshard.shard.tracing import append_attributes
 from evenshard.storage.store import Store
 from evenshard.wire.deletions import purge_response, users_to_hide
@@ -77,6 +79,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         scans: ScanRoom,
         tags: Tags,
         memory: MemoryView,
+        heat: ShardHeat,
         sealing: Sealing,
         restored: RestoredView,
     ) -> None:
@@ -91,6 +94,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._scans = scans
         self._tags = tags
         self._memory = memory
+        self._heat = heat
         self._sealing = sealing
         self._restored = restored
 
@@ -118,10 +122,20 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
             owned = owned_slots(tenant, self._shard)
             told, bytes_max = request.split_users, request.split_bytes_max
             split = partial(split_at, tenant.placement, self._shard, request.scan, told, bytes_max)
-            with self._scans.scan():
+            with self._scans.scan(), self._heat.scanning(tenant.name, request.scan) as running:
                 found, version = await scan(
-                    self._store, self._readers, tenant.name, epoch, owned, request.scan, split, restored, remaining_s
+                    self._store,
+                    self._readers,
+                    tenant.name,
+                    epoch,
+                    owned,
+                    request.scan,
+                    split,
+                    restored,
+                    remaining_s,
+                    running.begins,
                 )
+                running.rows = found.stats.rows_scanned
             stats = found.stats
             span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
             return scan_response(found, version, self._tags.of(version, restored))
@@ -131,7 +145,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
         wanted = rows_wanted(request)
         attributes = self._scanned(request)
-        with self._scans.export(), tracer().start_as_current_span("shard.scan", attributes=attributes) as span:
+        with (
+            self._scans.export(),
+            self._heat.exporting(),
+            tracer().start_as_current_span("shard.scan", attributes=attributes) as span,
+        ):
             tenant = await self._placements.at(wanted.tenant, wanted.epoch)
             owned, restored = owned_slots(tenant, self._shard), self._restored.of(tenant.name)
             remaining_s = current_call().remaining_s()
@@ -242,6 +260,13 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     ) -> shard_pb2.GetShardStorageResponse:
         stored = await asyncio.to_thread(self._store.storage, _tenant_or_all(request.tenant))
         return storage_response(stored, await self._compaction(), memory_message(self._memory.now()))
+
+    async def GetShardLoad(
+        self, request: shard_pb2.GetShardLoadRequest, context: Any
+    ) -> shard_pb2.GetShardLoadResponse:
+        stored = await asyncio.to_thread(self._store.storage, None)
+        pending = self._memory.room.bytes
+        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending))
 
     async def SetShardCompaction(
         self, request: shard_pb2.SetShardCompactionRequest, context: Any

@@ -1,6 +1,10 @@
-"""Keeps the unindexed rows of tenants in few sorted runs: off the ack path, in a thread of its own, after appends."""
+"""Keeps the unindexed rows of tenants in few sorted runs: off the ack path, in a thread of its own, after appends.
+
+While queries are answered it waits, though not for ever: it would take the interpreter from them.
+"""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from evenshard.ids import TenantId
@@ -10,14 +14,17 @@ from evenshard.runtime.priority import yield_to_others
 from evenshard.storage.store import Store
 
 LOOK_EVERY_MS = 100
+WAIT_EVERY_MS, WAIT_MS_MAX = 10, 500
+"""How long it waits before each run while queries are answered."""
 
 
 class TailSorter:
     """Belongs to one event loop."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, answering: Callable[[], bool]) -> None:
         self._store = store
         self._clock = clock
+        self._answering = answering
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sort", initializer=yield_to_others)
         self._appended: dict[TenantId, None] = {}
         self._task: asyncio.Task[None] | None = None
@@ -42,10 +49,18 @@ class TailSorter:
             appended, self._appended = self._appended, {}
             for tenant in appended:
                 try:
-                    await asyncio.get_running_loop().run_in_executor(self._pool, self._sort, tenant)
+                    await self._sort(tenant)
                 except Exception as error:  # noqa: BLE001 - logged, whatever it is; unsorted rows are found too
                     logger().error("the tail could not be sorted", tenant=tenant, exc_info=error)
 
-    def _sort(self, tenant: TenantId) -> None:
-        while self._store.sort_tail(tenant):
-            pass
+    async def _sort(self, tenant: TenantId) -> None:
+        more = True
+        while more:
+            await self._wait_for_queries()
+            more = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.sort_tail, tenant)
+
+    async def _wait_for_queries(self) -> None:
+        waited_ms = 0
+        while waited_ms < WAIT_MS_MAX and self._answering():
+            await self._clock.sleep(WAIT_EVERY_MS)
+            waited_ms += WAIT_EVERY_MS

@@ -33,6 +33,7 @@ from evenshard.storage.recovery import Replay
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import read_filter, stored_identities, values_are_whole
 from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.order import in_order, sort_keys
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import hashes_of
@@ -152,7 +153,7 @@ class _WholeReplay(Replay):
             shard,
             settings,
             catalog,
-            SegmentCache(settings.identity_cache_bytes),
+            SegmentCache(settings.identity_cache_bytes, KeyScratch(disk, 0)),
             lambda _: None,
             lambda progress: say(str(progress)),
             allow_missing=True,

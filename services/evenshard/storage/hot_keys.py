@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
+from evenshard.events.batch import FIELD_NAMES, EventBatch
 from evenshard.events.hashing import slots_of, spread_hashes
 from evenshard.hotkeys.aggregate import aggregate
 from evenshard.hotkeys.watched import WatchedKeys
@@ -162,8 +163,8 @@ class HeldKeys:
         assert append.hashes is not None
         spread_here = np.zeros(rows.size, np.bool_)
         if append.overflow is not None:
-            batch = append.batch.take(pa.array(rows))
-            spread_here = append.overflow[slots_of(spread_hashes(self._tenant, batch, append.hashes.placement[rows]))]
+            fields = EventBatch(append.batch.record.select(FIELD_NAMES).take(pa.array(rows)))
+            spread_here = append.overflow[slots_of(spread_hashes(self._tenant, fields, append.hashes.placement[rows]))]
         hot = np.zeros(rows.size, np.bool_) if append.hot is None else append.hot[rows]
         is_plain = np.array([held is None for held in known], np.bool_)[numbers]
         is_ready = np.array([held is not None and held.is_ready for held in known], np.bool_)[numbers]

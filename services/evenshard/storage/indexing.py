@@ -19,6 +19,8 @@ from evenshard.storage.layers import Layer, counting, plain
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.value_keys import KEY_BYTES
+from evenshard.storage.settings import StorageSettings
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tail.runs import next_run, sorted_run, tables
 from evenshard.storage.tenant import TenantRows, Visible
@@ -134,7 +136,7 @@ def _compact(
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,
                 deletions=taken.deletions,
-                limits=Limits(window_bytes=state.settings.window_bytes),
+                limits=merge_limits(state.settings),
                 spared=everything if apart else unreadable,
                 settle=as_it_is if apart else checked,
                 pace=pace,
@@ -147,6 +149,11 @@ def _compact(
             for segment in damaged:
                 state.quarantine_segment(segment, error)
     raise AssertionError("the last try returns or raises")
+
+
+def merge_limits(settings: StorageSettings) -> Limits:
+    """What a merge may hold in memory."""
+    return Limits(window_bytes=settings.window_bytes, value_keys=settings.value_keys_bytes // KEY_BYTES)
 
 
 def next_segment_id(state: State, rows: TenantRows) -> int:

@@ -11,12 +11,14 @@ from evenshard.storage.state import State
 
 
 def age_log(state: State, now_ms: int) -> list[TenantId]:
-    """To be called every second or so. Returns the tenants that are to be indexed now, by name.
+    """To be called every second or so. Returns the tenants that are to be indexed now, by name. Where the disk gets
+    full, scratch gives back its oldest part.
 
     Raises ``DISK_FULL`` and ``SHARD_UNAVAILABLE`` where no new file can be begun; to be tried again.
     """
     old_ms = now_ms - state.settings.log_age_ms // 2
     with state.append_lock:
+        state.cache.scratch.leave_room()
         number = state.writer.number
         begun_ms = state.log_files.begun_ms(number)
         ends = begun_ms is not None and begun_ms <= old_ms and state.refuses_changes is None

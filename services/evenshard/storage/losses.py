@@ -26,6 +26,7 @@ from evenshard.storage.quarantine import Quarantined, State
 from evenshard.storage.recovery import Replay
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.info import FOLDER, MAIN_RUN, SegmentInfo
+from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.start_check import check_directory
@@ -83,7 +84,7 @@ def _readable_in_log(disk: Disk, clock: Clock, shard: ShardId, catalog: Catalog,
         return []
     settings = StorageSettings()
     on_progress: OnProgress = lambda progress: say(str(progress))  # noqa: E731
-    cache = SegmentCache(settings.identity_cache_bytes)
+    cache = SegmentCache(settings.identity_cache_bytes, KeyScratch(disk, 0))
     replay = Replay(disk, clock, shard, settings, catalog, cache, lambda _: None, on_progress, allow_missing=True)
     try:
         replay.run(check_directory(disk, shard, catalog, lambda _: None, allow_missing=True))

@@ -8,6 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
+from evenshard.storage.segment.value_keys import KEY_BYTES, KEYS_MAX
+
 BASE_BYTES: Final = 384 << 20
 """Interpreter, libraries, kernels and gRPC of a shard that has nothing to do, 220 to 300 MB, and what allocators hold
 that is free."""
@@ -16,10 +18,13 @@ BACKLOG_FULL: Final = 32.0
 MEMORY_BYTES_DEFAULT: Final = 1 << 30
 MEMORY_BYTES_MIN: Final = 512 << 20
 
-# Shares of what is dealt out, in 64ths. A merge holds its window several times: read, joined, sorted, encoded.
+# Shares of what is dealt out, in 64ths. A merge holds its window several times: read, joined, sorted, encoded; and the
+# keys of all values of the segment it writes.
 _TAIL, _COMPACTION, _QUEUE, _CACHE, _COLUMNS, _SCANS = 27, 14, 5, 5, 8, 5
 _WHOLE: Final = 64
-_WINDOW_COPIES: Final = 10
+_WINDOW_COPIES: Final = 8
+_VALUE_KEYS_SHARE: Final = 4
+"""This part of a merge's room is for keys."""
 _EARLY_TENANTS: Final = 6
 """A tenant whose unindexed rows take this part of the tail's room is due for compaction."""
 
@@ -57,8 +62,13 @@ class MemoryBudget:
 
     @property
     def window_bytes(self) -> int:
-        """What a merge holds at a time."""
-        return self.compaction // _WINDOW_COPIES
+        """Rows that a merge holds at a time."""
+        return (self.compaction - self.value_keys_bytes) // _WINDOW_COPIES
+
+    @property
+    def value_keys_bytes(self) -> int:
+        """Keys of values that a merge holds."""
+        return min(KEYS_MAX * KEY_BYTES, self.compaction // _VALUE_KEYS_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from evenshard.storage.indexing import (
     Pace,
     catalog_committed,
     discarding,
+    merge_limits,
     next_segment_id,
     release,
     remove_log_files,
@@ -148,6 +149,7 @@ def _rewrite_next(state: State, rows: TenantRows, last_seq: int, pace: Pace) -> 
                         hiding,
                         deletions_seen=seen,
                         shard=state.shard,
+                        limits=merge_limits(state.settings),
                     )
             except EvenshardError as error:
                 if error.code != "DATA_DAMAGED":
@@ -236,6 +238,8 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)
+        with state.append_lock:  # segments have none of it any more, so nothing of it comes there again
+            state.cache.scratch.erase(rows.tenant)
         seqs = [record.seq for record in visible.deletions.records if record.seq <= last.seq]
         with state.changing_catalog() as catalog:
             catalog.retire_deletions(rows.tenant, seqs)

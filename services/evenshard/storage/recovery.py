@@ -33,6 +33,7 @@ from evenshard.storage.quarantine import Quarantined, of_tenant, quarantined_seg
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.start_check import (
     HALF_COPIED,
@@ -78,7 +79,8 @@ def recover(
     may change again after a crash. ``allow_missing``: missing files are damage like any other, not a refusal."""
     known = Catalog.copied(disk, shard)
     found = check_directory(disk, shard, known, report, allow_missing=allow_missing)
-    cache = SegmentCache(settings.identity_cache_bytes)
+    scratch = KeyScratch(disk, settings.identity_scratch_bytes, report)
+    cache = SegmentCache(settings.identity_cache_bytes, scratch)
     replay = Replay(disk, clock, shard, settings, known, cache, report, on_progress, allow_missing=allow_missing)
     try:
         replay.run(found)
@@ -90,6 +92,7 @@ def recover(
             raise
     except BaseException:
         replay.close()
+        scratch.close()
         raise
 
 

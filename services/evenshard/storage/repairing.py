@@ -41,6 +41,7 @@ from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.identities import IndexedIdentities, stored_identities
 from evenshard.storage.segment.info import FOLDER, MAIN_RUN, SegmentInfo
+from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import SegmentPlace
@@ -321,7 +322,7 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Colle
     staying += state.catalog.counting_originals(rows.tenant)
     if any(each.frees == layer for each in changes):  # its copies are there still, as duplicates
         staying = []
-    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES))
+    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
     added: tuple[SegmentInfo, ...] = ()
     if segments:
         first, last = min(each.first_day for each in segments), max(each.last_day for each in segments)
@@ -408,7 +409,7 @@ def _freed(state: State, rows: TenantRows, layer: str) -> tuple[MarkedRows | Non
     held = SealedLayer(beside, np.concatenate([_NO_IDENTITIES, *identities]))
     if not own:
         return None, held
-    indexed = IndexedIdentities(state.disk, own, SegmentCache(_SEAL_CACHE_BYTES))
+    indexed = IndexedIdentities(state.disk, own, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
     start_ms, end_ms = min(each.min_time_ms for each in own), max(each.max_time_ms for each in own) + 1
     found: list[MarkedRows] = []
     for segment in visible.shown:

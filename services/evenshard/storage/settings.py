@@ -31,8 +31,13 @@ class StorageSettings:
     """Memory for unindexed rows and their identities, of all tenants."""
     window_bytes: int = _BUDGET.window_bytes
     """Memory of the rows that a merge holds at a time; it needs several times as much."""
+    value_keys_bytes: int = _BUDGET.value_keys_bytes
+    """Memory of the keys from which filters of values are made."""
     identity_cache_bytes: int = _BUDGET.cache
     """Memory for filters, footers and identities of segments, by which duplicates of indexed events are found."""
+    identity_scratch_bytes: int = 4 << 30
+    """Disk for the identities of segments in which events were looked up, so that it is done again at little cost; 0:
+    none. What is left of it is never less than ``FREE_BYTES_MIN`` (``key_scratch.py``)."""
     column_cache_bytes: int = _BUDGET.columns
     """Memory for decoded columns of segments and for the users of a tenant, kept for the next query."""
     identity_hash_mask: int = ALL_BITS

@@ -297,6 +297,7 @@ class Store:
                 self._note_stop()
             finally:
                 self._state.close_catalog()
+                self._state.cache.scratch.close()
 
     def _note_stop(self) -> None:
         """From now on a log that is cut short is known to be, whatever it looks like. Nothing is lost where that

@@ -15,6 +15,9 @@ from functools import cache
 from pathlib import PurePosixPath
 from random import Random
 
+import numpy as np
+import numpy.typing as npt
+
 Operation = str
 """``create open read write truncate sync close rename unlink sync_directory database list``."""
 
@@ -92,6 +95,15 @@ class MemoryFile:
     def read(self, offset: int, length: int) -> bytes:
         with self._disk.begin("read", self._name):
             return bytes(self._open().data[offset : offset + length])
+
+    def read_pieces(self, offsets: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        with self._disk.begin("read", self._name):
+            inode = self._open()
+            if offsets.size and int((offsets + lengths).max()) > len(inode.data):
+                raise OSError(errno.EIO, "a piece ends behind the file")
+            within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            pieces: npt.NDArray[np.uint8] = np.frombuffer(inode.data, np.uint8)[np.repeat(offsets, lengths) + within]
+            return pieces
 
     def size(self) -> int:
         return len(self._open().data)

@@ -505,6 +505,8 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
 
     def UpdateTenant(self, request: Any, context: Any) -> Any:
         tenant = self._found(request.tenant, context)
+        if request.settings.HasField("owners"):  # they are replaced, not added to
+            tenant.settings.ClearField("owners")
         tenant.settings.MergeFrom(request.settings)
         return admin_pb2.UpdateTenantResponse(tenant=tenant)
 

@@ -62,6 +62,7 @@ class ClusterProcess:
     data_dir: Path
     shards: int = 2
     routers: int = 1
+    gateways: int = 1
     settings: Sequence[str] = ()
     base_port: int = field(default_factory=free_base_port)
     account: Account = field(default_factory=Account)
@@ -90,7 +91,8 @@ class ClusterProcess:
     def start(self) -> None:
         """Returns when all services serve; raises with what ``up`` said if they do not."""
         command = [*self.account.evenshard, "up", "--json", "--data-dir", str(self.data_dir)]
-        command += ["--shards", str(self.shards), "--routers", str(self.routers), "--base-port", str(self.base_port)]
+        command += ["--shards", str(self.shards), "--routers", str(self.routers), "--gateways", str(self.gateways)]
+        command += ["--base-port", str(self.base_port)]
         for setting in self.settings:
             command += ["--set", setting]
         with self._up_log_file.open("ab") as stderr:

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import zstandard
 
+from evenshard.testing.reference import Row
+
 FILE_NAME = "git_history.ndjson.zst"
 
 
@@ -23,6 +25,24 @@ class RealData:
 
     lines: list[bytes]
     rows: list[dict[str, Any]]
+
+
+def rows_by_tenant(data: RealData) -> dict[str, list[Row]]:
+    """Rows as the naive model has them."""
+    found: dict[str, list[Row]] = {}
+    for line in data.rows:
+        properties = dict(line["properties"])
+        row: Row = {
+            "tenant": line["tenant"],
+            "event": line["event"],
+            "distinct_id": properties.pop("distinct_id"),
+            "time": properties.pop("time"),
+            "insert_id": properties.pop("$insert_id"),
+            "duplicate": False,
+            "properties": properties,
+        }
+        found.setdefault(row["tenant"], []).append(row)
+    return found
 
 
 @cache

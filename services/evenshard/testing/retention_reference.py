@@ -60,9 +60,10 @@ def first_day(number: int, unit: str) -> date:
 def end_of_ms(day: date, zone: ZoneInfo) -> int:
     """When the clock shows for the last time this day, or one before; to the minute."""
     at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=52)
-    while at.astimezone(zone).date() > day:
-        at -= timedelta(minutes=1)
-    return int((at + timedelta(minutes=1)).timestamp()) * 1000
+    for step in (timedelta(minutes=15), timedelta(minutes=1)):  # no clock shows a day for less than a quarter
+        while (at - step).astimezone(zone).date() > day:
+            at -= step
+    return int(at.timestamp()) * 1000
 
 
 @cache

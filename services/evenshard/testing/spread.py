@@ -1,25 +1,26 @@
 """Rows spread over shards that are lists, by hand, and asked as a gateway asks: for models that know no shards.
 
 Users live on 1, 2, 3 or 7 shards, or rows of theirs on several: by (user, UTC day); the hottest user's on three; those
-of half of all keys (user, UTC day) on shards of their own. What is one event lies on one shard, as does what queries
-order by nothing but how it was stored.
+of half of all keys (user, UTC day) on shards of their own. Or slots were moved, and what moved still lies where it was,
+beside what others have there. What is one event lies on one shard, as does what queries order by nothing but how it was
+stored.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from evenshard.directory.placement import Placement, even_placement
+from evenshard.directory.placement import Placement, SlotRange, even_placement
 from evenshard.events.batch import FIELD_NAMES, EventBatch
 from evenshard.events.hashing import UInt64, hash_events, hash_of, slots_of, spread_hashes
 from evenshard.events.scan import Part, Parts, ScannedRows
-from evenshard.events.users import united
-from evenshard.ids import ShardId
+from evenshard.events.united import united
+from evenshard.ids import Epoch, ShardId
 from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.reunion import ShardAnswer, answer, reunited, split_at, untold
@@ -30,7 +31,9 @@ from evenshard.testing.scanned import event_record, scanned_rows
 
 SPLITTING: Final = ("by day", "hottest over three", "hot keys apart")
 """Where rows of one user lie on several shards."""
-SPREADS: Final = (1, 2, 3, 7, *SPLITTING)
+MOVED: Final = ("moved", "hot keys apart, moved")
+"""Where the shard that had some slots gave them to another one, and still holds their rows."""
+SPREADS: Final = (1, 2, 3, 7, *SPLITTING, *MOVED)
 DAY_MS: Final = 86_400_000
 SPLIT_BYTES: Final = 1 << 30
 
@@ -53,6 +56,23 @@ class Spread:
 
     placement: Placement
     held: dict[ShardId, list[Row]]
+    before: "Spread | None" = None
+    """Before the last move; None: nothing was moved."""
+    left: dict[ShardId, list[Row]] = field(default_factory=dict)
+    """Of ``held`` what a shard has that is not its own any more."""
+
+    @property
+    def came(self) -> dict[ShardId, list[Row]]:
+        """Of ``held`` what a shard has been given by the move."""
+        before = self if self.before is None else self.before
+        was = {shard: set(map(id, rows)) for shard, rows in before.held.items()}
+        return {shard: [row for row in rows if id(row) not in was[shard]] for shard, rows in self.held.items()}
+
+    @property
+    def own(self) -> dict[ShardId, list[Row]]:
+        """Of ``held`` what is a shard's own."""
+        left = {shard: set(map(id, rows)) for shard, rows in self.left.items()}
+        return {shard: [row for row in rows if id(row) not in left.get(shard, ())] for shard, rows in self.held.items()}
 
 
 def spread(rows: Sequence[Row], how: int | str) -> Spread:
@@ -60,6 +80,8 @@ def spread(rows: Sequence[Row], how: int | str) -> Spread:
     shards = [ShardId(f"shard-{number}") for number in range(how if isinstance(how, int) else 3)]
     placement = even_placement(shards)
     apart = [ShardId(f"shard-{number}") for number in range(3, 6)]
+    if isinstance(how, str) and how in MOVED:
+        return _moved(spread(rows, how.removesuffix("moved").removesuffix(", ") or 3), rows)
     match how:
         case "by day":
             placement = replace(placement, key="user_day")
@@ -89,6 +111,33 @@ def spread(rows: Sequence[Row], how: int | str) -> Spread:
     return Spread(placement, held)
 
 
+def _moved(before: Spread, rows: Sequence[Row]) -> Spread:
+    """Most of the first home's slots now are the third one's, and half of that one's the second one's."""
+    first, second, third = before.placement.slots
+    middle, end = first.last * 2 // 3, third.last - (third.last - third.first) // 2
+    slots = (
+        SlotRange(first.first, middle, third.shard),
+        SlotRange(middle + 1, first.last, first.shard),
+        second,
+        SlotRange(third.first, end, third.shard),
+        SlotRange(end + 1, third.last, second.shard),
+    )
+    placement = replace(before.placement, epoch=Epoch(before.placement.epoch + 1), slots=slots)
+    homes = placement.shard_of_slot[slots_of(_hashes(rows)[0])].tolist()
+    home_of = {id(row): placement.shards[home] for row, home in zip(rows, homes, strict=True)}
+    was = {shard: set(map(id, mine)) for shard, mine in before.held.items()}
+    apart = {row for shard in placement.overflow_shards for row in was[shard]}
+    held: dict[ShardId, list[Row]] = {
+        shard: [row for row in rows if id(row) in was[shard] or (id(row) not in apart and home_of[id(row)] == shard)]
+        for shard in placement.shards
+    }
+    left = {
+        shard: [row for row in held[shard] if id(row) not in apart and home_of[id(row)] != shard]
+        for shard in placement.shards
+    }
+    return Spread(placement, held, before, left)
+
+
 def _hashes(rows: Sequence[Row]) -> tuple[UInt64, UInt64]:
     """Of each row's user, and of its identity."""
     if not rows:
@@ -110,7 +159,7 @@ def asked(rows: Sequence[Row], scan: bytes, layout: Sequence[Any]) -> tuple[list
     while asking:
         for shard, users in asking.items():
             split = split_at(placement, shard, scan, users, SPLIT_BYTES)
-            answers[shard] = answer(scan, _reader(placed.held[shard], laid), split)
+            answers[shard] = answer(scan, _reader(placed, shard, laid), split)
         told = told | asking
         asking = untold(placement, [user for each in answers.values() for user in each.split_users], told)
     tables = [read_partial(each.partial) for each in answers.values()]
@@ -122,19 +171,23 @@ def asked(rows: Sequence[Row], scan: bytes, layout: Sequence[Any]) -> tuple[list
     return tables, stats
 
 
-def _reader(home: Sequence[Row], laid: Layout) -> Callable[[bytes], Rows]:
+def _reader(placed: Spread, shard: ShardId, laid: Layout) -> Callable[[bytes], Rows]:
+    left = set(map(id, placed.left.get(shard, ())))
+
     def read(scan: bytes) -> Rows:
         needed = columns_needed(scan)
-        mine = [row for row in home if needed.start_ms <= row["time"] < needed.end_ms]
-        pieces = [
-            scanned_rows(
-                mine[at : at + laid.piece_rows],
+        mine = [row for row in placed.held[shard] if needed.start_ms <= row["time"] < needed.end_ms]
+        pieces = []
+        for number, at in enumerate(range(0, len(mine), laid.piece_rows)):
+            piece = mine[at : at + laid.piece_rows]
+            some = scanned_rows(
+                piece,
                 indexed=2 * at < len(mine),
                 rest=laid.rest and number % 2 == 1,
                 dictionaries=laid.dictionaries,
             )
-            for number, at in enumerate(range(0, len(mine), laid.piece_rows))
-        ]
+            meant = np.array([id(row) not in left for row in piece])
+            pieces.append(some if meant.all() else replace(some, keep=meant))
         known = needed.users and laid.piece_rows % 2 == 0
         return with_known_users(pieces, needed.fields) if known else iter(pieces)
 
@@ -143,7 +196,7 @@ def _reader(home: Sequence[Row], laid: Layout) -> Callable[[bytes], Rows]:
 
 def with_known_users(pieces: Sequence[ScannedRows], fields: Sequence[str]) -> Parts:
     """As storage gives them to scans that go through rows user by user."""
-    own = [own_runs(some.record.column("distinct_id"), some.record.column("time").to_numpy()) for some in pieces]
+    own = [own_runs([some.record.column("distinct_id")], some.record.column("time").to_numpy()) for some in pieces]
     if not own:
         return Parts([])
     found = united(own[0].people, [each.people for each in own])

@@ -9,8 +9,9 @@ from evenshard.text.table import Lines
 def account(meta: Mapping[str, Any]) -> list[Lines]:
     """META: what is missing, what was read, what is to be heeded."""
     skipped = meta["duplicates_skipped"]
+    shards = f"{meta['shards']} shard{'' if meta['shards'] == 1 else 's'}"
     read = (
-        f"{meta['rows_scanned']:,} rows of {meta['shards']} shards in {meta['elapsed_ms']:.1f} ms, "
+        f"{meta['rows_scanned']:,} rows of {shards} in {meta['elapsed_ms']:.1f} ms, "
         f"{skipped['log'] + skipped['segment']:,} duplicates skipped; trace {meta['trace_id']}"
     )
     return [*caveats(meta), Lines([read], "quiet")]

@@ -41,7 +41,7 @@ def timeline_blocks(document: Mapping[str, Any]) -> list[Block]:
         rows.append([moment(event["properties"]["time"]), event["event"], _cut("  ".join(texts)), mark])
     blocks: list[Block] = [table_of(["time (UTC)", "event", "properties", ""], rows)]
     if document["next_page_token"]:
-        blocks.append(Lines([f"there are more: --page-token {document['next_page_token']}"]))
+        blocks.append(Lines([f"there are more, from page token {document['next_page_token']}"]))
     return blocks
 
 

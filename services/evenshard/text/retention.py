@@ -11,16 +11,18 @@ COHORTS_SHOWN_MAX: Final = 60
 BUCKETS_SHOWN_MAX: Final = 16
 
 
-def retention_blocks(document: Mapping[str, Any], by: Sequence[str]) -> list[Block]:
-    """The document of ``query retention``: everybody's triangle, then one of each group."""
-    blocks: list[Block] = [triangle(document["cohorts"], document["average"])]
+def retention_blocks(document: Mapping[str, Any], by: Sequence[str], unit: str) -> list[Block]:
+    """The document of ``query retention``: everybody's triangle, then one of each group. ``unit``: what a bucket is."""
+    blocks: list[Block] = [triangle(document["cohorts"], document["average"], unit)]
     for group in document["groups"]:
         title = ", ".join(f"{name} = {value_text(value)}" for name, value in zip(by, group["by"], strict=True))
-        blocks.append(triangle(group["cohorts"], group["average"], title))
+        blocks.append(triangle(group["cohorts"], group["average"], unit, title))
     return blocks
 
 
-def triangle(cohorts: Sequence[Mapping[str, Any]], average: Sequence[float | None], title: str = "") -> Table:
+def triangle(
+    cohorts: Sequence[Mapping[str, Any]], average: Sequence[float | None], unit: str, title: str = ""
+) -> Table:
     """Shares of each cohort by bucket, darker where more returned; the first and last where there are many."""
     buckets = min(len(average), BUCKETS_SHOWN_MAX)
     rows = [[cohort["start"], cohort["size"], *(cell(cohort, at) for at in range(buckets))] for cohort in cohorts]
@@ -33,7 +35,7 @@ def triangle(cohorts: Sequence[Mapping[str, Any]], average: Sequence[float | Non
     if buckets < len(average):
         notes.append(f"{len(average) - buckets} more buckets: --json, in Python to_dict(), has all")
     rows.append(["average", sum(cohort["size"] for cohort in cohorts), *map(Heat, average[:buckets])])
-    columns = [Column(), Column("users", True), *(Column(str(bucket), True) for bucket in range(buckets))]
+    columns = [Column(unit), Column("users", True), *(Column(str(bucket), True) for bucket in range(buckets))]
     return Table(columns, rows, title, notes, foot=1, lead=2)
 
 

@@ -1,6 +1,6 @@
 """Every remote procedure of the protos, as ``Peers`` takes it. A test compares this list with the protos."""
 
-from evenshard.api.v1 import admin_pb2, counter_pb2, ingest_pb2, query_pb2, shard_pb2
+from evenshard.api.v1 import admin_pb2, counter_pb2, debug_pb2, ingest_pb2, query_pb2, shard_pb2
 from evenshard.ports.peers import Rpc
 
 INGEST_SERVICE = "evenshard.v1.IngestService"
@@ -8,6 +8,7 @@ QUERY_SERVICE = "evenshard.v1.QueryService"
 ADMIN_SERVICE = "evenshard.v1.AdminService"
 SHARD_SERVICE = "evenshard.v1.ShardService"
 COUNTER_SERVICE = "evenshard.v1.CounterService"
+DEBUG_SERVICE = "evenshard.v1.DebugService"
 
 IMPORT_EVENTS = Rpc(
     f"/{INGEST_SERVICE}/ImportEvents",
@@ -73,6 +74,9 @@ CANCEL_OPERATION = Rpc(
     admin_pb2.CancelOperationRequest,
     admin_pb2.CancelOperationResponse,
 )
+LIST_SHARDS = Rpc(f"/{ADMIN_SERVICE}/ListShards", admin_pb2.ListShardsRequest, admin_pb2.ListShardsResponse)
+CLAIM_REPORT = Rpc(f"/{ADMIN_SERVICE}/ClaimReport", admin_pb2.ClaimReportRequest, admin_pb2.ClaimReportResponse)
+RECORD_REPORT = Rpc(f"/{ADMIN_SERVICE}/RecordReport", admin_pb2.RecordReportRequest, admin_pb2.RecordReportResponse)
 REPAIR_HOT_KEY = Rpc(f"/{ADMIN_SERVICE}/RepairHotKey", admin_pb2.RepairHotKeyRequest, admin_pb2.RepairHotKeyResponse)
 UNDO_REPAIR = Rpc(f"/{ADMIN_SERVICE}/UndoRepair", admin_pb2.UndoRepairRequest, admin_pb2.UndoRepairResponse)
 EXPORT_HOT_KEY = Rpc(f"/{ADMIN_SERVICE}/ExportHotKey", admin_pb2.ExportHotKeyRequest, admin_pb2.ExportHotKeyResponse)
@@ -130,8 +134,20 @@ GET_SHARD_STORAGE = Rpc(
     shard_pb2.GetShardStorageRequest,
     shard_pb2.GetShardStorageResponse,
 )
+GET_SHARD_LOAD = Rpc(f"/{SHARD_SERVICE}/GetShardLoad", shard_pb2.GetShardLoadRequest, shard_pb2.GetShardLoadResponse)
 
 COUNT_EVENTS = Rpc(f"/{COUNTER_SERVICE}/CountEvents", counter_pb2.CountEventsRequest, counter_pb2.CountEventsResponse)
 GET_COUNTS = Rpc(f"/{COUNTER_SERVICE}/GetCounts", counter_pb2.GetCountsRequest, counter_pb2.GetCountsResponse)
 FORGET_USERS = Rpc(f"/{COUNTER_SERVICE}/ForgetUsers", counter_pb2.ForgetUsersRequest, counter_pb2.ForgetUsersResponse)
 LIST_HOT_KEYS = Rpc(f"/{COUNTER_SERVICE}/ListHotKeys", counter_pb2.ListHotKeysRequest, counter_pb2.ListHotKeysResponse)
+GET_HOT_KEY_REPORT = Rpc(
+    f"/{COUNTER_SERVICE}/GetHotKeyReport",
+    counter_pb2.GetHotKeyReportRequest,
+    counter_pb2.GetHotKeyReportResponse,
+)
+
+LIST_SLOW_QUERIES = Rpc(
+    f"/{DEBUG_SERVICE}/ListSlowQueries",
+    debug_pb2.ListSlowQueriesRequest,
+    debug_pb2.ListSlowQueriesResponse,
+)

@@ -43,6 +43,8 @@ def tenant_to_proto(tenant: Tenant, revision: Revision) -> admin_pb2.Tenant:
             retention_days=tenant.settings.retention_days,
             events_per_second=tenant.settings.events_per_second,
             bytes_per_second=tenant.settings.bytes_per_second,
+            owners=admin_pb2.Owners(addresses=tenant.settings.owners),
+            report_sink=tenant.settings.report_sink,
         ),
         placement=placement_to_proto(tenant.placement),
         revision=revision,
@@ -60,6 +62,8 @@ def tenant_from_proto(message: admin_pb2.Tenant) -> tuple[Tenant, Revision]:
         message.settings.retention_days,
         message.settings.events_per_second,
         message.settings.bytes_per_second,
+        tuple(message.settings.owners.addresses),
+        message.settings.report_sink,
     )
     tenant = Tenant(TenantId(message.name), settings, placement_from_proto(message.placement), nonce="")
     return tenant, Revision(message.revision)
@@ -75,6 +79,8 @@ def patch_from_proto(message: admin_pb2.TenantSettings) -> SettingsPatch:
         message.retention_days if message.HasField("retention_days") else None,
         message.events_per_second if message.HasField("events_per_second") else None,
         message.bytes_per_second if message.HasField("bytes_per_second") else None,
+        tuple(message.owners.addresses) if message.HasField("owners") else None,
+        message.report_sink if message.HasField("report_sink") else None,
     )
 
 
@@ -88,4 +94,6 @@ def patch_to_proto(patch: SettingsPatch) -> admin_pb2.TenantSettings:
         retention_days=patch.retention_days,
         events_per_second=patch.events_per_second,
         bytes_per_second=patch.bytes_per_second,
+        owners=None if patch.owners is None else admin_pb2.Owners(addresses=patch.owners),
+        report_sink=patch.report_sink,
     )

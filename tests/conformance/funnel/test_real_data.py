@@ -12,7 +12,7 @@ from evenshard.queries.funnel_model import funnel_query
 from evenshard.queries.partials import read_partial
 from evenshard.queries.steps import Exclusion, Step
 from evenshard.queries.values import JsonText
-from evenshard.testing.real_data import RealData, load_real_data, real_data_file
+from evenshard.testing.real_data import load_real_data, real_data_file, rows_by_tenant
 from evenshard.testing.reference import Reference, Row, order_of
 from evenshard.testing.scanned import scanned_rows
 
@@ -45,23 +45,6 @@ def tenants() -> dict[str, list[Row]]:
     if not path.exists():
         pytest.skip(f"SKIPPED: NO REAL DATA at {path}")
     return rows_by_tenant(load_real_data(path))
-
-
-def rows_by_tenant(data: RealData) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for line in data.rows:
-        properties = dict(line["properties"])
-        row: Row = {
-            "tenant": line["tenant"],
-            "event": line["event"],
-            "distinct_id": properties.pop("distinct_id"),
-            "time": properties.pop("time"),
-            "insert_id": properties.pop("$insert_id"),
-            "duplicate": False,
-            "properties": properties,
-        }
-        found.setdefault(row["tenant"], []).append(row)
-    return found
 
 
 def scanned(rows: list[Row], question: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 from evenshard.testing.bench import __main__ as command
+from evenshard.testing.bench import queries
 from evenshard.testing.bench.compaction import compaction, late_duplicates, reimport
+from evenshard.testing.bench.compare import Timed
 from evenshard.testing.bench.duplicate_bit import scan_duplicate_bit
 from evenshard.testing.bench.figure import Figure
 from evenshard.testing.bench.flows import FLOWS
@@ -15,14 +17,15 @@ from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.hotkey_count import hotkey_count
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
 from evenshard.testing.bench.options import Options
-from evenshard.testing.bench.peers.process import is_installed
-from evenshard.testing.bench.queries import Suite, measure
+from evenshard.testing.bench.peers.process import PeerProcess, is_installed
+from evenshard.testing.bench.queries import Question, Suite, measure
 from evenshard.testing.bench.retention import RETENTION
 from evenshard.testing.bench.rows import ingest_rows
 from evenshard.testing.bench.segmentation import SEGMENTATION
 from evenshard.testing.bench.storage import storage_bytes
 from evenshard.testing.bench.sustained import ingest_sustained
 from evenshard.testing.bench.under_ingest import query_under_ingest
+from evenshard.testing.processes import ClusterProcess
 
 pytestmark = pytest.mark.cluster
 
@@ -110,9 +113,23 @@ def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(t
 SLOW = (pytest.mark.slow, pytest.mark.timeout(900))
 
 
+@pytest.fixture
+def without_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes are begun for trends alone: here it is answers that matter, of every form and every peer, and a
+    start of a cluster, or of ClickHouse, takes longer than all of these."""
+
+    def asked(question: Question, cluster: ClusterProcess) -> Timed:
+        with queries.connected(cluster) as client:
+            return Timed(question.ask(client), 1.0)
+
+    monkeypatch.setattr(queries, "_first", asked)
+    monkeypatch.setattr(PeerProcess, "restart", lambda peer: None)
+
+
 @pytest.mark.parametrize(
     "suite", [FUNNEL, pytest.param(RETENTION, marks=SLOW), pytest.param(FLOWS, marks=SLOW)], ids=lambda each: each.name
 )
+@pytest.mark.usefixtures("without_restarts")
 def test_what_follows_users_is_compared_with_every_peer(tmp_path: Path, suite: Suite) -> None:
     """Where the peers are not installed, evenshard's own figure is given, without a ratio."""
     peers = is_installed("clickhouse") and (is_installed("duckdb") or not any(each.duckdb for each in suite.questions))

@@ -5,29 +5,22 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from evenshard.api.v1 import admin_pb2, query_pb2, shard_pb2
-from evenshard.directory.keys import mark_key
-from evenshard.directory.tenant import Tenant
+from evenshard.api.v1 import admin_pb2, query_pb2
 from evenshard.errors import EvenshardError
-from evenshard.events.batch import EventBatch, property_of, schema_of
-from evenshard.hotkeys.marks import Mark
 from evenshard.ports.clock import Clock
-from evenshard.ports.directory import Put
 from evenshard.ports.peers import Request, Response, Rpc
 from evenshard.ports.rng import Rng
-from evenshard.router.handing_over import overflow_of
 from evenshard.runtime.logs import start_logs
 from evenshard.runtime.peers import GrpcPeers
 from evenshard.runtime.server import Server
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.settings import Settings
 from evenshard.runtime.telemetry import start_telemetry
+from evenshard.testing.by_hand import append_by_hand
 from evenshard.testing.cluster import GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.reference import Reference, Row, ndjson_of
-from evenshard.testing.scanned import event_record
 from evenshard.testing.spread import SPLITTING, spread
 from evenshard.wire import rpcs
 
@@ -106,36 +99,6 @@ def some_rows(chance: random.Random, count: int, tenant: str) -> list[Row]:
         for _ in range(count)
     ]
     return [*rows, *rows[: count // 5]]
-
-
-async def put_by_hand(cluster: MemoryCluster, tenant: Tenant, rows: Sequence[Row], how: str) -> None:
-    """Each row to its shard, whatever a router would do; those that are not at home are of hot keys."""
-    for shard, mine in spread(rows, how).held.items() if tenant.placement.overflow else ():
-        for user, day in {(row["distinct_id"], row["time"] // DAY_MS) for row in mine if row["distinct_id"]}:
-            if tenant.placement.home_of(user) != shard:
-                await take_hot(cluster, tenant, shard, user, day)
-    for shard, mine in spread(rows, how).held.items():
-        if not mine:
-            continue
-        record = event_record([{**row, "duplicate": False} for row in mine])
-        schema = schema_of([name for name in record.schema.names if property_of(name)])
-        batch = EventBatch(pa.RecordBatch.from_arrays([record.column(name) for name in schema.names], schema=schema))
-        message = shard_pb2.TenantBatch(tenant=tenant.name, epoch=tenant.placement.epoch, arrow_ipc=batch.to_ipc())
-        (result,) = (
-            await cluster.call(shard, rpcs.APPEND_EVENTS, shard_pb2.AppendEventsRequest(batches=[message]))
-        ).results
-        assert result.code == "", result.message
-
-
-async def take_hot(cluster: MemoryCluster, tenant: Tenant, shard: str, user: str, day: int) -> None:
-    """The key is hot, and its home has nothing of it that the shard would have to know."""
-    key = mark_key(tenant.name, user, day)
-    mark = Mark("salt", 1, 2, "by hand", "active", "salt", 0, overflow_of(tenant.placement))
-    await cluster.directory.swap([], [Put(key, mark.to_json())])
-    request = shard_pb2.KeepOriginalsRequest(
-        tenant=tenant.name, epoch=tenant.placement.epoch, key={"distinct_id": user, "day": day}, nonce="by hand"
-    )
-    await cluster.call(shard, rpcs.KEEP_ORIGINALS, request)
 
 
 def step(*events: str, where: str = "") -> query_pb2.FunnelStep:
@@ -221,7 +184,7 @@ async def test_every_question_is_answered_as_if_nobody_were_split(how: str) -> N
             for row in rows:
                 row["tenant"] = "split"
             assert (await cluster.import_events("whole", ndjson=ndjson_of(rows))).accepted == len(rows)
-            await put_by_hand(cluster, split, rows, how)
+            await append_by_hand(cluster, split, spread(rows, how).held)
             if part == 0:
                 cohorts = [await save_cohorts(cluster, name) for name in ("whole", "split")]
                 assert cohorts[0] == cohorts[1]

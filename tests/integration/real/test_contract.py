@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evenshard
 import orjson
+import pyarrow as pa
 import pytest
 from evenshard.cli.main import COMMANDS, HIDDEN, run
+from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.testing.notebook import outputs_as_text, run_notebook, with_outputs
 from evenshard.testing.processes import ClusterProcess, free_base_port
+from evenshard.testing.report_servers import MailServer, WebhookServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -54,6 +58,7 @@ SLOTS = [{"first": int, "last": int, "shard": str}]
 TENANT = {
     "tenant": str, "hot_key_threshold": int, "hot_key_mode": str, "timezone": str, "dedupe": bool,
     "retention_days": NULL, "strict": bool, "events_per_second": NULL, "bytes_per_second": NULL,
+    "owners": list, "report_sink": MAYBE_TEXT,
     "placement": {"epoch": int, "slots": SLOTS, "overflow": Empty},
 }  # fmt: skip
 COUNTS = {"accepted": int, "duplicates": int, "hot_events_rewritten": int, "rejected": int}
@@ -105,6 +110,38 @@ OPERATION = {
     "bytes_done": int, "bytes_total": int, "lag_rows": int, "eta_seconds": MAYBE_NUMBER, "fenced_ms": NULL,
     "verify": NULL, "error": MAYBE_TEXT, "requested_by": str,
 }  # fmt: skip
+SHARD = {
+    "shard": str, "address": str, "labels": dict, "state": str, "tenants": int, "rows": int, "bytes": int,
+    "events_per_second": float, "queries_per_second": float, "query_p99_ms": MAYBE_NUMBER, "busy": float,
+    "queries_running": int, "pending_bytes": int, "backlog_rows": int, "cpu": MAYBE_NUMBER,
+    "read_bytes_per_second": MAYBE_NUMBER, "write_bytes_per_second": MAYBE_NUMBER, "window_ms": float,
+    "share": MAYBE_NUMBER, "reason": NULL,
+}  # fmt: skip
+SHARDS = {"shards": [SHARD], "skew": MAYBE_NUMBER, "load_of": str, "skews": Map(MAYBE_NUMBER)}
+COUNTED_KEY = {
+    "tenant": str, "distinct_id": str, "date": MAYBE_TEXT, "count": (int, NULL), "count_error": (int, NULL),
+    "share": MAYBE_NUMBER, "marked": bool, "mode": MAYBE_TEXT,
+}  # fmt: skip
+DIAGNOSIS = {
+    "kind": str, "subject": str, "evidence": str, "advice": str, "shard": str, "tenant": MAYBE_TEXT,
+    "distinct_id": MAYBE_TEXT, "dimension": str,
+}  # fmt: skip
+TOP = {"keys": [COUNTED_KEY], **SHARDS, "diagnosis": [DIAGNOSIS], "counters": str}
+SLOW = {
+    "shard": MAYBE_TEXT, "tenant": MAYBE_TEXT, "kind": MAYBE_TEXT, "event": MAYBE_TEXT, "count": int, "p99_ms": float,
+    "max_ms": float, "wait_p99_ms": float, "run_p99_ms": float, "rows": int,
+}  # fmt: skip
+HOT_KEY = {
+    "distinct_id": str, "date": str, "mode": str, "threshold": int, "kept": int, "rewritten": int, "events": Map(int),
+    "stands_out": [{"property": str, "value": str, "share": float, "share_elsewhere": float}], "likely_cause": str,
+    "advice": str,
+}  # fmt: skip
+REPORT = {"tenant": str, "from": str, "to": str, "hot_keys": [HOT_KEY], "more_hot_keys": int}
+SENT = {
+    "tenant": str, "week": str, "from": str, "to": str, "outcome": str, "sink": MAYBE_TEXT, "hot_keys": (list, NULL),
+    "more_hot_keys": int, "hot_key_count": int, "attempts": int, "error": MAYBE_TEXT, "changed_ms": int,
+}  # fmt: skip
+REPORTS = {"week": str, "from": str, "to": str, "reports": [SENT]}
 ANY_TENANT = {**TENANT, "placement": {**TENANT["placement"], "overflow": list}}  # type: ignore[dict-item]
 PLAN = {
     "kept_rows": int, "rewritten_rows": int, "bytes": int, "days": [str],
@@ -457,6 +494,81 @@ def test_an_export_to_stdout_is_a_line_a_row(call: Call, capfd: pytest.CaptureFi
     assert copies == [*rows, rows[-1] | {"duplicate": True}]
 
 
+def import_now(tenant: str, ids: list[str], **columns: list[str]) -> None:
+    """An event an id, all of this moment."""
+    now = pa.array([int(time.time() * 1000)] * len(ids), pa.int64())
+    table = pa.table({"event": pa.array(["view"] * len(ids)), "distinct_id": pa.array(ids), "time": now, **columns})
+    with evenshard.connect(tenant=tenant) as client:
+        assert client.import_table(table).accepted == len(ids)
+
+
+def test_a_hot_key_and_a_hot_shard_are_told_apart(call: Call) -> None:
+    call("admin", "create-tenant", "heat", "--hot-key-mode", "observe", shape=TENANT)
+    shards = {piece["shard"]: piece for piece in call("admin", "tenant", "heat", shape=TENANT)["placement"]["slots"]}
+
+    def home(distinct_id: str) -> str:
+        slot = hash_of(distinct_id) >> SLOT_SHIFT
+        return next(shard for shard, piece in shards.items() if piece["first"] <= slot <= piece["last"])
+
+    users = [f"u{number}" for number in range(3_000)]
+    import_now("heat", ["runaway"] * 20_000 + users)
+    top = call("top", "--once", "--limit", "5", shape=TOP)
+    [one] = top["diagnosis"]
+    assert (one["kind"], one["subject"], one["tenant"], one["shard"]) == (
+        "hot_key", "runaway", "heat", home("runaway"),
+    )  # fmt: skip
+    assert "caching or salting helps, no split does" in one["advice"]
+    assert (top["keys"][0]["distinct_id"], len(top["keys"]), top["load_of"]) == ("runaway", 5, "events_per_second")
+
+    other = next(shard for shard in shards if shard != home("runaway"))
+    import_now("heat", [user for user in users if home(user) == other] * 80)
+    [one] = call("top", shape=TOP)["diagnosis"]
+    assert (one["kind"], one["subject"]) == ("hot_shard", other)
+    assert "rebalance" in one["advice"]
+    told = call("admin", "shards", shape=SHARDS)
+    loads = {each["shard"]: each["events_per_second"] for each in told["shards"]}
+    assert told["skew"] == max(loads.values()) / (sum(loads.values()) / len(loads)) > 1.5
+    for by in ((), ("--by", "shard"), ("--by", "tenant"), ("--by", "event")):
+        slow = call("slow-queries", *by, shape={"queries": list, "gateways": list, "missing": Empty})
+        assert misfits(slow["queries"], [SLOW] if slow["queries"] else Empty) == []
+    call("slow-queries", "--by", "user", shape=ERROR, status=2, code="USAGE")
+
+
+def test_a_report_of_hot_keys_is_mailed_and_posted_once(call: Call, tmp_path: Path) -> None:
+    with MailServer() as mail, WebhookServer(answers=[503]) as webhook:
+        sinks = {
+            "mailed": f"smtp:127.0.0.1:{mail.port}",
+            "posted": f"webhook:{webhook.url}",
+            "kept": f"file:{tmp_path}",
+        }
+        for name, sink in sinks.items():
+            flags = ("--hot-key-threshold", "100", "--owner", "ann@example.org", "--report-sink", sink)
+            assert call("admin", "create-tenant", name, *flags, shape=TENANT)["report_sink"] == sink
+            assert call("report", "send", "--tenant", name, shape=SENT)["outcome"] == "nothing_found"
+            ids = ["runaway"] * 150 + [f"u{number}" for number in range(150)]
+            import_now(name, ids, sdk=["4.2.0"] * 150 + ["4.1.9"] * 150)
+        page = tmp_path / "page.html"
+        document = call("report", "hot-keys", "--tenant", "mailed", "--html", str(page), shape=REPORT)
+        [key] = document["hot_keys"]
+        assert (key["distinct_id"], key["kept"], key["rewritten"], key["events"]) == ("runaway", 100, 50, {"view": 150})
+        assert 'sdk is "4.2.0" in 100% of its events, and in 0% of all others' in key["likely_cause"]
+        assert "runaway" in page.read_text()
+        for outcome in ("sent", "already_sent", "already_sent"):
+            sent = call("report", "send", shape=REPORTS)["reports"]
+            assert {each["tenant"]: each["outcome"] for each in sent} == dict.fromkeys(sinks, outcome)
+        assert {each["tenant"]: each["attempts"] for each in sent} == {"mailed": 1, "posted": 2, "kept": 1}
+        [(recipients, _)] = mail.mails
+        [(_, posted)] = webhook.posts
+        assert (recipients, webhook.refused, posted["report"]["hot_keys"][0]["distinct_id"]) == (
+            ["ann@example.org"], 1, "runaway",
+        )  # fmt: skip
+        assert json.loads((tmp_path / f"hot-keys-kept-{sent[0]['week']}.json").read_text())["tenant"] == "kept"
+    call("report", "hot-keys", "--tenant", "kept", "--week", "2026-W99", shape=WRONG, status=2, code="RANGE_INVALID")
+    call("report", "hot-keys", "--tenant", "nobody", shape=ERROR, status=4, code="TENANT_NOT_FOUND")
+    wrong = ("--report-sink", "ftp:x")
+    call("admin", "set-tenant", "kept", *wrong, shape=WRONG, status=2, code="QUERY_INVALID")
+
+
 def test_config_and_version(call: Call) -> None:
     settings = call("config", shape={"settings": [SETTING]})["settings"]
     assert {"compact_rows", "compact_age_seconds"} <= {each["name"] for each in settings}
@@ -531,4 +643,4 @@ def test_the_tour_runs_and_shows_what_is_committed(
 
 def test_every_command_is_among_these() -> None:
     walked = {"up", "status", "import", "query", "export", "admin", "config", "version", "fsck", "cohort", "cohorts"}
-    assert set(COMMANDS) - HIDDEN == walked
+    assert set(COMMANDS) - HIDDEN == walked | {"top", "slow-queries", "report"}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from evenshard.events import user_runs
+from evenshard.events.united import united
 from evenshard.events.user_runs import runs_of
-from evenshard.events.users import NO_PEOPLE, People, united
+from evenshard.events.users import NO_PEOPLE, People
 from hypothesis import given
 from hypothesis import strategies as st
 

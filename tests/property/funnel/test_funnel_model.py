@@ -42,7 +42,7 @@ def rows(start_ms: int) -> st.SearchStrategy[Row]:
     return st.fixed_dictionaries(
         {
             "tenant": st.just(TENANT),
-            "event": st.sampled_from(["view", "buy", "click"]),
+            "event": st.sampled_from(["view", "buy", "click", "Ä"]),
             "distinct_id": st.sampled_from(["", "ann", "ann", "bob", "dé"]),
             "time": st.integers(0, 4 * 24).map(lambda hour: start_ms + hour * HOUR_MS),
             "insert_id": st.sampled_from([None, "a", "b"]),
@@ -228,6 +228,15 @@ def test_a_tie_is_filled_by_the_first_in_order_of_name_and_insert_id() -> None:
         name, _, where = step.partition(" where ")
         answer, _, _ = answer_to(base(rows=rows, steps=[("view", ""), (name, where)], query=query))
         assert [group.by for group in answer.groups] == [(plan,)], step
+
+
+@pytest.mark.parametrize(("excluded", "entries"), [("click", 0), ("Ä", 1)])
+def test_of_a_tie_the_first_in_order_breaks_a_strict_attempt_and_excludes_or_not(excluded: str, entries: int) -> None:
+    stream = [("view", 0, {}, "a"), ("Ä", 1, {}, "b"), ("click", 1, {}, "c")]
+    for stored in (stream, stream[::-1]):
+        case = base(rows=stored, steps=A_B, query={"order": "strict", "exclude_user": True})
+        answer, _, _ = answer_to(case | {"exclusions": [(excluded, "", 1, 2)]})
+        assert [step.count for step in answer.overall] == [entries, 0], stored
 
 
 def test_unknown_events_are_named_and_answer_nothing() -> None:

@@ -90,7 +90,7 @@ async def reborn(cluster: MemoryCluster, crossings: Sequence[Crossing]) -> None:
         await cluster.start(shard)
 
 
-@pytest.mark.parametrize("first_seed", [1, 4])
+@pytest.mark.parametrize("first_seed", [1])
 async def test_each_event_is_stored_once_though_it_comes_three_times_while_its_key_crosses(first_seed: int) -> None:
     print(f"seeds from {first_seed}")
     await lives(first_seed, 3)

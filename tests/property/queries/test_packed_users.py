@@ -65,7 +65,7 @@ def sources_of(random: Random) -> list[Source]:
     for key in range(SOURCES):
         ids = random.choices([f"user-{number:04d}" for number in range(600)], k=random.randint(100, 900))
         ids.sort(key=(lambda name: checksum(name.encode())) if key % 8 else None)
-        made.append(Source(key, lambda ids=ids: own_runs(pa.array(ids), np.arange(len(ids)))))  # type: ignore[misc]
+        made.append(Source(key, lambda ids=ids: own_runs([pa.array(ids)], np.arange(len(ids)))))  # type: ignore[misc]
     return made
 
 
@@ -92,6 +92,6 @@ def test_users_that_fit_only_packed_are_numbered_as_those_that_fit_as_they_are(s
 
 def test_what_does_not_fit_even_packed_is_refused() -> None:
     ids = pa.array([f"user-{number:05d}" for number in range(3_000)])
-    source = Source("a", lambda: own_runs(ids, np.arange(3_000)))
+    source = Source("a", lambda: own_runs([ids], np.arange(3_000)))
     with pytest.raises(EvenshardError, match="the 3000 users of acme on this shard need"):
         numbered(ColumnCache(20_000), [source], set(), 0)

@@ -21,6 +21,7 @@ from evenshard.queries.model import segmentation_query
 from evenshard.queries.partials import read_partial
 from evenshard.queries.retention_model import retention_query
 from evenshard.queries.steps import Step, parse_step
+from evenshard.queries.views import view_for
 from evenshard.storage.columns import segment
 from evenshard.storage.columns.scan import Wanted
 from evenshard.storage.segment import writer
@@ -116,7 +117,7 @@ def by_rows(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
     views = []
 
     def read(one: bytes) -> Iterator[ScannedRows]:
-        needed, view = scans.columns_needed(one), scans.view_for(one)
+        needed, view = scans.columns_needed(one), view_for(one)
         views.append(view)
         found = snapshot.scan_to_show(needed.fields_without_users, needed.properties, needed.start_ms, needed.end_ms)
         return map(view.show, found)
@@ -129,7 +130,7 @@ def by_parts(snapshot: Snapshot, scan: bytes) -> tuple[bytes, Any]:
     views = []
 
     def read(one: bytes) -> Parts:
-        needed, view = scans.columns_needed(one), scans.view_for(one)
+        needed, view = scans.columns_needed(one), view_for(one)
         views.append(view)
         wanted = Wanted(
             needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, late=needed.late
@@ -238,6 +239,7 @@ def test_parts_are_followed_user_by_user_as_rows_are(
 
 def test_users_of_one_hash_are_told_apart_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     from evenshard.events import users
+    from evenshard.events.united import united
 
     def clash(offsets: Any, data: Any, out: Any) -> None:
         out[:] = 7
@@ -245,9 +247,9 @@ def test_users_of_one_hash_are_told_apart_by_their_ids(monkeypatch: pytest.Monke
     monkeypatch.setattr(users, "hash_strings", clash)
     lists = [["b", "a", "b"], ["c", "a"], ["a" * 9, "a" * 8, "a" * 9 + "b"]]
     own = [users.listed(pa.array(ids)) for ids in lists]
-    found = users.united(users.NO_PEOPLE, [each.people for each in own])
+    found = united(users.NO_PEOPLE, [each.people for each in own])
     numbers = [np.asarray(numbers)[each.places].tolist() for numbers, each in zip(found.numbers[1:], own, strict=True)]
     assert numbers == [[4, 0, 4], [5, 0], [2, 1, 3]]
     assert found.people.find(pa.array(["c", "nobody", "a" * 8])).tolist() == [5, -1, 1]
-    again = users.united(found.people, [users.listed(pa.array(["ab", "b"])).people])
+    again = united(found.people, [users.listed(pa.array(["ab", "b"])).people])
     assert [None if each is None else each.tolist() for each in again.numbers] == [[0, 1, 2, 3, 5, 6], [4, 5]]

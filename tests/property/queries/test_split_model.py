@@ -2,24 +2,16 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import cycle
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
 import pytest
-from evenshard.queries import answer, flows_answer, funnel_answer, retention_answer
 from evenshard.queries.cohort_model import Did, cohort_query
 from evenshard.queries.cohort_plan import plan_cohort, with_cohorts
-from evenshard.queries.flows_model import flows_query
-from evenshard.queries.funnel_model import funnel_query
-from evenshard.queries.model import segmentation_query
-from evenshard.queries.retention_model import retention_query
-from evenshard.queries.steps import Exclusion, Step
-from evenshard.testing import flows_reference, retention_reference
+from evenshard.queries.steps import Step
+from evenshard.testing.asked import Asked, BothAnswers
 from evenshard.testing.reference import Reference, Row
-from evenshard.testing.spread import SPLITTING, SPREADS, Layout, asked
+from evenshard.testing.spread import SPLITTING, SPREADS, Layout
 
 UTC = ZoneInfo("UTC")
 DAYS = {"from_date": "2024-01-01", "to_date": "2024-01-03"}
@@ -80,90 +72,7 @@ WHERES: dict[str, Callable[[Reference], Keep]] = {
 }
 
 
-class Asked:
-    """One question over rows that lie so."""
-
-    def __init__(self, reference: Reference, layout: Layout, where: str) -> None:
-        self.reference = reference
-        self.layout = layout
-        self.where = where
-        self.keep = WHERES[where](reference)
-
-    def partials(self, scan: bytes) -> list[pa.Table]:
-        scan = with_cohorts(scan, [HEAVY]) if "$cohort" in self.where else scan
-        return asked(self.reference.rows, scan, self.layout)[0]
-
-    def segmentation(self, **fields: Any) -> tuple[Any, Any]:
-        query = segmentation_query(**DAYS, where=self.where, **fields)
-        plan = answer.plan_segmentation(query, UTC, dedupe=True)
-        for _ in range(2):
-            merged = answer.merge(self.partials(plan.scan.to_json()))
-            keep = answer.groups_to_keep(plan, merged)
-            plan = plan if keep is None else plan.keeping(keep)
-        got = answer.finish(plan, merged)
-        expected = self.reference.segmentation("acme", **DAYS, where=self.keep, **fields)["series"]
-        return (
-            [(list(line.by), list(line.values), line.overall) for line in got.series],
-            [(line["by"], line["values"], line["overall"]) for line in expected],
-        )
-
-    def funnel(self, *names: str, exclude: str = "", **fields: Any) -> tuple[Any, Any]:
-        steps = [Step(tuple(name.split("|"))) for name in names]
-        exclusions = [Exclusion(Step((exclude,)), 1, 2)] if exclude else []
-        query = funnel_query(**DAYS, steps=steps, exclusions=exclusions, where=self.where, **fields)
-        scan = funnel_answer.plan_funnel(query, UTC, dedupe=True).to_json()
-        got = funnel_answer.finish(query, funnel_answer.merge(self.partials(scan)))
-        expected = self.reference.funnel(
-            "acme", **DAYS, where=self.keep, **fields,
-            steps=[(step.events, lambda row: True) for step in steps],
-            exclusions=[((exclude,), lambda row: True, 1, 2)] if exclude else [],
-        )  # fmt: skip
-
-        def plain(steps: Any) -> list[Any]:
-            return [{**asdict(step), "histogram": list(map(asdict, step.histogram))} for step in steps]
-
-        return (
-            [plain(got.overall), *((list(group.by), plain(group.steps)) for group in got.groups)],
-            [expected["overall"]["steps"], *((group["by"], group["steps"]) for group in expected["groups"])],
-        )
-
-    def retention(self, birth: str, returning: str, **fields: Any) -> tuple[Any, Any]:
-        now_ms = START_MS + 5 * DAY_MS
-        query = retention_query(**DAYS, birth=Step((birth,)), returning=Step((returning,)), where=self.where, **fields)
-        plan = retention_answer.plan_retention(query, UTC, dedupe=True)
-        got = retention_answer.finish(plan, retention_answer.merge(self.partials(plan.scan.to_json())), now_ms)
-        expected = retention_reference.retention(
-            self.reference.rows, **DAYS, where=self.keep, now_ms=now_ms, **fields,
-            birth=((birth,), lambda row: True), returning=((returning,), lambda row: True),
-        )  # fmt: skip
-
-        def plain(triangle: Any) -> list[Any]:
-            return [(each.start, each.size, list(each.returned)) for each in triangle.cohorts]
-
-        def wanted(one: Any) -> list[Any]:
-            return [(each["start"], each["size"], each["returned"]) for each in one["cohorts"]]
-
-        return (
-            [plain(got.overall), *((list(group.by), plain(group.triangle)) for group in got.groups)],
-            [wanted(expected), *((group["by"], wanted(group)) for group in expected["groups"])],
-        )
-
-    def flows(self, anchor: str, **fields: Any) -> tuple[Any, Any]:
-        query = flows_query(**DAYS, anchor=Step((anchor,)), where=self.where, **fields)
-        for margin in range(len(flows_answer.MARGINS_MS)):
-            plan = flows_answer.plan_flows(query, UTC, dedupe=True, margin=margin)
-            merged = flows_answer.merge(self.partials(plan.to_json()))
-            if not flows_answer.is_cut_short(merged):
-                break
-        got = flows_answer.finish(query, merged)
-        expected = flows_reference.flows(
-            self.reference.rows, **DAYS, anchor=((anchor,), lambda row: True), where=self.keep, **fields
-        )
-        edges = [{"step": edge.step, "from": edge.before, "to": edge.after, "count": edge.count} for edge in got.edges]
-        return {"anchors": got.anchors, "nodes": list(map(asdict, got.nodes)), "edges": edges}, expected
-
-
-QUESTIONS: dict[str, Callable[[Asked], tuple[Any, Any]]] = {
+QUESTIONS: dict[str, Callable[[Asked], BothAnswers]] = {
     "total": lambda ask: ask.segmentation(measure="total"),
     "unique": lambda ask: ask.segmentation(measure="unique"),
     "unique by": lambda ask: ask.segmentation(measure="unique", by=["plan"], events=["view", "buy"], limit=1),
@@ -195,9 +104,13 @@ def check(seed: int, how: int | str, question: str) -> None:
     chance = random.Random(f"{seed} {how} {question}")
     reference = Reference()
     reference.import_events(some_rows(chance))
-    for where in WHERES:
+    for where, keep in WHERES.items():
         layout = Layout(how, chance.randrange(1, 30), chance.random() < 0.5, chance.random() < 0.5)
-        got, expected = QUESTIONS[question](Asked(reference, layout, where))
+        ask = Asked(
+            reference, "acme", layout, *DAYS.values(), START_MS + 5 * DAY_MS, where, keep(reference),
+            (lambda scan: with_cohorts(scan, [HEAVY])) if "$cohort" in where else lambda scan: scan,
+        )  # fmt: skip
+        got, expected = QUESTIONS[question](ask)
         assert got == expected, (where, layout)
 
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.scan import DUPLICATE, Part, Parts, ScannedRows
-from evenshard.events.users import NO_PEOPLE, united
+from evenshard.events.united import united
+from evenshard.events.users import NO_PEOPLE
 from evenshard.queries import user_chunks, user_rows
 from evenshard.queries.gather_kernel import join_runs
 from evenshard.queries.user_chunks import UserChunks
-from evenshard.queries.user_rows import SESSION_GAP_MS, Matched, Needs, UserRows, Valued
+from evenshard.queries.user_rows import SESSION_GAP_MS, Coded, Matched, Needs, UserRows, Valued
 from evenshard.storage.columns.runs import own_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ def parts_of(batches: list[list[Row]], known: int, late: bool, dictionaries: boo
         record = record_of(rows, dictionaries)
         keep = np.array([row["there"] for row in rows], np.bool_)
         if number < known:
-            runs.append(own_runs(record.column("distinct_id"), record.column("time").to_numpy()))
+            runs.append(own_runs([record.column("distinct_id")], record.column("time").to_numpy()))
         shown = record.drop_columns(list(LATE)) if late and number < known else record
 
         def read(name: str, record: pa.RecordBatch = record) -> tuple[pa.Array, int]:
@@ -146,15 +147,20 @@ def expected_lists(
 @given(
     ROWS, st.sampled_from(["any", "all"]), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans(),
     st.integers(1, 9), st.sampled_from([0, 1, 2, 100]), st.sampled_from([0, 2, 3]), st.integers(1, 9),
+    st.sampled_from([0, 1, 1 << 63]), st.booleans(),
 )  # fmt: skip
 def test_rows_are_by_user_time_and_name(
     rows: list[Row], ties: Any, sessions: bool, by_mask: bool, dictionaries: bool, late: bool, skip_duplicates: bool,
-    size: int, known: int, ranks: int, chunk_rows: int,
+    size: int, known: int, ranks: int, chunk_rows: int, opening: int, coded: bool,
 ) -> None:  # fmt: skip
-    needs = Needs(codes_of, ties, rank_mask=ranks, sessions=sessions)
+    opens = (lambda masks: masks & np.uint64(opening) != 0) if opening else None
+    needs = Needs(codes_of, ties, rank_mask=ranks, sessions=sessions, opens=opens)
 
     def choose(some: ScannedRows) -> Any:
         masks = some.record.column("mask").to_numpy()
+        if coded:
+            bits, codes = np.unique(masks, return_inverse=True)
+            masks = Coded(codes.astype(np.int32), bits)
         return masks if by_mask else Matched(masks, some.record.column("kept").to_numpy(zero_copy_only=False))
 
     batches = [rows[at : at + size] for at in range(0, len(rows), size)]
@@ -164,11 +170,32 @@ def test_rows_are_by_user_time_and_name(
         patch.setattr(user_chunks, "CHUNK_ROWS", chunk_rows)
         chunks = UserChunks(choose, np.uint64, skip_duplicates=skip_duplicates, check=lambda: None, needs=needs)
         found = list(chunks.of(parts_of(batches, known, late, dictionaries)))
-    assert as_lists(found, sessions, chunks) == expected_lists(rows, needs, by_mask, skip_duplicates)
+    lists, expected = as_lists(found, sessions, chunks), expected_lists(rows, needs, by_mask, skip_duplicates)
+    # Of users of no interest rows may be missing.
+    of_interest = [who for who, mine in expected.items() if not opening or any(row[1] & opening for row in mine)]
+    assert {**expected, **lists} == expected
+    assert lists.keys() >= set(of_interest)
     there = [row for row in rows if row["there"]]
     assert chunks.rows == len(there)
     duplicates = sum(bool(row["mask"]) for row in there if row["duplicate"]) if skip_duplicates else 0
     assert sum(chunks.skipped.values()) == duplicates
+
+
+def test_users_of_no_interest_are_left_out_where_few_are_of_interest() -> None:
+    rows = [
+        {
+            "distinct_id": f"u{at // 2}", "time": at, "event": "a", "insert_id": None, "held": "", "group": 0,
+            "mask": 3 if at in (4, 11) else 1, "kept": True, "there": True, "duplicate": False,
+        }
+        for at in range(20)
+    ]  # fmt: skip
+    for some, known in ((rows, 1), (rows[::-1], 1), (rows, 0)):
+        chunks = UserChunks(
+            lambda some: some.record.column("mask").to_numpy(), np.uint64, skip_duplicates=True, check=lambda: None,
+            needs=Needs(codes_of, opens=lambda masks: masks & np.uint64(2) != 0),
+        )  # fmt: skip
+        found = as_lists(list(chunks.of(parts_of([some], known, False, True))), False, chunks)
+        assert {who: [row[0] for row in mine] for who, mine in found.items()} == {"u2": [4, 5], "u5": [10, 11]}
 
 
 def test_ties_are_ordered_only_where_bits_are_shared() -> None:

@@ -18,6 +18,7 @@ from evenshard.storage.segment import writer as segment_writer
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo, day_of
+from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.time_order import rows_in_time_order
 from evenshard.testing.disk import MemoryDisk
@@ -77,8 +78,12 @@ class Indexed:
         ]
 
     def known(self, batch: EventBatch, hashes: EventHashes, cache_bytes: int = 1 << 20) -> list[bool]:
-        identities = IndexedIdentities(self.disk, self.live, SegmentCache(cache_bytes))
-        return identities.known(ACME, batch, hashes).tolist()
+        identities = IndexedIdentities(
+            self.disk, self.live, SegmentCache(cache_bytes, KeyScratch(self.disk, cache_bytes))
+        )
+        first: list[bool] = identities.known(ACME, batch, hashes).tolist()
+        assert identities.known(ACME, batch, hashes).tolist() == first  # from scratch, where there is room
+        return first
 
 
 def sorted_rows(rows: Sequence[TailRow]) -> list[str]:

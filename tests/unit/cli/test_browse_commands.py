@@ -103,7 +103,7 @@ def test_people_see_tables(cluster: FakeCluster, capfd: pytest.CaptureFixture[st
         "2026-01-01 00:00:00.000  view   n=0",
         "2026-01-01 00:00:00.001  view   n=1",
         "",
-        "there are more: --page-token 2",
+        "there are more, from page token 2",
     ]
 
 

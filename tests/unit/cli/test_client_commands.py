@@ -27,7 +27,7 @@ META = {
 }  # fmt: skip
 TENANT = {
     "tenant", "hot_key_threshold", "hot_key_mode", "timezone", "dedupe", "retention_days", "strict",
-    "events_per_second", "bytes_per_second", "placement",
+    "events_per_second", "bytes_per_second", "owners", "report_sink", "placement",
 }  # fmt: skip
 SEGMENTATION = ["query", "segmentation", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-31"]
 EXPORT = ["export", "--tenant", "acme", "--start", "0", "--end", "2027-01-01T00:00:00Z"]
@@ -197,12 +197,23 @@ def test_retention_and_limits_are_null_where_they_are_none(ask: Run) -> None:
     assert ask("admin", "tenant", "shop") == (0, ended)
 
 
+def test_owners_and_sinks_stay_until_they_are_set_to_nothing(ask: Run) -> None:
+    flags = ("--owner", "ann@example.org", "--owner", "bo@example.org", "--report-sink", "smtp:mail.example.org")
+    status, made = ask("admin", "create-tenant", "shop", *flags)
+    assert (status, made["owners"], made["report_sink"]) == (
+        0, ["ann@example.org", "bo@example.org"], "smtp:mail.example.org",
+    )  # fmt: skip
+    assert ask("admin", "set-tenant", "shop", "--owner", "cy@example.org") == (0, made | {"owners": ["cy@example.org"]})
+    status, ended = ask("admin", "set-tenant", "shop", "--owner", "", "--report-sink", "")
+    assert (status, ended) == (0, made | {"owners": [], "report_sink": None})
+
+
 def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:
     status, made = ask("admin", "create-tenant", "shop", "--timezone", "Asia/Tokyo", "--dedupe", "off", "--strict")
     assert (status, set(made), set(made["placement"])) == (0, TENANT, {"epoch", "slots", "overflow"})
     assert (made["tenant"], made["timezone"], made["dedupe"], made["strict"]) == ("shop", "Asia/Tokyo", False, True)
     assert [name for name in TENANT if made[name] is None] == [
-        name for name in TENANT if name.startswith(("retention", "events_", "bytes_"))
+        name for name in TENANT if name.startswith(("retention", "events_", "bytes_", "report_"))
     ]
     assert made["placement"]["slots"][0] == {"first": 0, "last": 2047, "shard": "shard-0"}
     status, changed = ask("admin", "set-tenant", "shop", "--dedupe", "on", "--no-strict")

@@ -6,6 +6,8 @@ import socket
 import pytest
 from evenshard import __version__
 from evenshard.cli.main import run
+from evenshard.cli.output import print_error
+from evenshard.errors import EvenshardError, FieldFault
 from evenshard.runtime.settings import Settings
 
 
@@ -67,3 +69,14 @@ def test_status_without_a_router_shows_it_unreachable(capsys: pytest.CaptureFixt
     assert sorted(document["services"][0]) == [
         "address", "kind", "name", "pid", "reason", "restarts", "rss_bytes", "status",
     ]  # fmt: skip
+
+
+def test_what_a_message_says_already_is_not_said_again_of_its_field(capsys: pytest.CaptureFixture[str]) -> None:
+    told = FieldFault("limit", "0 is none"), FieldFault("by", "at most 3 properties")
+    error = EvenshardError("QUERY_INVALID", "limit: 0 is none", hint="ask for less", fields=told)
+    print_error(error, as_json=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "error QUERY_INVALID: limit: 0 is none",
+        "  by: at most 3 properties",
+        "  ask for less",
+    ]

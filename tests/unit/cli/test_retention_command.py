@@ -116,7 +116,7 @@ def test_people_see_a_shaded_triangle(cluster: FakeCluster, capfd: pytest.Captur
     assert run([*RETENTION, *BIRTH, "--by", "plan", "--buckets", "3"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[:5] == [
-        "            users           0           1           2",
+        "day         users           0           1           2",
         "2026-01-01      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %",
         "2026-01-02      8  █ 100.0 %   ▒  50.0 %   ░  25.0 %+",
         "average        16  █ 100.0 %   ▒  50.0 %",
@@ -131,7 +131,7 @@ def test_a_long_triangle_is_cut_and_says_so() -> None:
         {"start": f"c{number:03}", "size": number, "returned": [0] * 20, "incomplete": [number > 190] * 20}
         for number in range(200)
     ]
-    lines = paint([triangle(cohorts, [0.0] * 20)]).splitlines()
+    lines = paint([triangle(cohorts, [0.0] * 20, "day")]).splitlines()
     assert [lines[1].split()[0], lines[30].split()[0], lines[31], lines[32].split()[0], lines[61].split()[0]] == [
         "c000", "c029", "…", "c170", "c199",
     ]  # fmt: skip

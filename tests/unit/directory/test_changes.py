@@ -29,6 +29,8 @@ patches = st.builds(
     st.none() | st.integers(0, 36_525),
     st.none() | st.integers(0, 1 << 40),
     st.none() | st.integers(0, 1 << 40),
+    st.none() | st.lists(st.sampled_from(["ann@example.org", "bo@example.org"]), max_size=2).map(tuple),
+    st.none() | st.sampled_from(["", "file:/reports", "webhook:https://example.org/"]),
 )
 
 
@@ -78,6 +80,9 @@ def test_new_tenant_has_the_defaults_and_its_slots_spread_evenly() -> None:
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(events_per_second=-1)),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(bytes_per_second=-1)),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(bytes_per_second=2**53 + 1)),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(owners=("nobody",))),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(report_sink="nowhere")),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(report_sink="smtp:host")),
     ],
 )
 def test_new_tenant_is_refused(code: str, current: Tenant | None, shards: list[ShardId], patch: SettingsPatch) -> None:
@@ -108,6 +113,8 @@ def test_an_update_changes_what_the_patch_names_and_nothing_else(tenant: Tenant,
             old.retention_days if patch.retention_days is None else patch.retention_days,
             old.events_per_second if patch.events_per_second is None else patch.events_per_second,
             old.bytes_per_second if patch.bytes_per_second is None else patch.bytes_per_second,
+            old.owners if patch.owners is None else patch.owners,
+            old.report_sink if patch.report_sink is None else patch.report_sink,
         ),
         tenant.placement,
         "new",

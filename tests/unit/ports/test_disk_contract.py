@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ports.disk import Disk
@@ -38,6 +39,25 @@ def test_what_was_appended_is_read_back(disk: Disk) -> None:
     again.write([b"end"])
     assert again.read(3006, 10) == b"end"
     again.close()
+
+
+def test_pieces_are_read_in_the_order_they_are_asked_for(disk: Disk) -> None:
+    file = disk.open("a", create=True)
+    data = Random(1).randbytes(50_000)
+    file.write([data])
+    pieces = [(40_000, 10_000), (0, 1), (7, 0), (49_999, 1), (3, 20), (3, 20)]
+    offsets, lengths = (np.array(each, np.int64) for each in zip(*pieces, strict=True))
+    assert file.read_pieces(offsets, lengths).tobytes() == b"".join(data[at : at + size] for at, size in pieces)
+    assert file.read_pieces(offsets[:0], lengths[:0]).size == 0
+    for offset, length in ((49_999, 2), (60_000, 1)):
+        with pytest.raises(OSError, match=r"behind the file|cannot be read"):
+            file.read_pieces(np.array([0, offset]), np.array([5, length]))
+    file.write([b"more"])
+    assert file.read_pieces(np.array([50_000]), np.array([4])).tobytes() == b"more"
+    file.close()
+    with pytest.raises(OSError, match=r"closed|Bad file") as error:
+        file.read_pieces(np.array([0]), np.array([5]))
+    assert error.value.errno == errno.EBADF
 
 
 def test_writing_goes_to_the_end_after_a_truncation(disk: Disk) -> None:

@@ -1,8 +1,11 @@
 """Counts over many batches equal counts over all rows at once."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from evenshard.queries.cell_values import PairCounts
 from evenshard.queries.cells import CellCounts, CellUsers
 
 
@@ -38,3 +41,19 @@ def test_sums_of_many_batches_equal_a_dict(monkeypatch: pytest.MonkeyPatch, wait
     keys, sums = counted.sums()
     assert dict(zip(keys.tolist(), sums.tolist(), strict=True)) == expected
     assert keys.tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("wait", [1, 20, 1 << 20])
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_of_many_batches_are_counted_and_sorted(monkeypatch: pytest.MonkeyPatch, wait: int, seed: int) -> None:
+    monkeypatch.setattr(PairCounts, "_WAIT_MIN", wait)
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    counted, expected = PairCounts(), Counter[tuple[int, int]]()
+    for _ in range(30):
+        cells, keys = rng.integers(0, 4, 12), rng.choice([-(2**63), -5, 0, 3, 2**63 - 1], rng.integers(1, 12))
+        counted.add(cells[: len(keys)], keys)
+        expected.update(zip(cells.tolist(), keys.tolist(), strict=False))
+    assert list(zip(*(column.tolist() for column in counted.sums()), strict=True)) == [
+        (cell, key, expected[cell, key]) for cell, key in sorted(expected)
+    ]

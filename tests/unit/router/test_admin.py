@@ -189,6 +189,8 @@ def expected_tenant(name: str, revision: int, **settings: Any) -> admin_pb2.Tena
                 "retention_days": 0,
                 "events_per_second": 0,
                 "bytes_per_second": 0,
+                "owners": admin_pb2.Owners(),
+                "report_sink": "",
                 **settings,
             }
         ),

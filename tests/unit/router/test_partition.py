@@ -2,9 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
-from evenshard.directory.placement import Placement, SlotRange, even_placement
+from evenshard.directory.placement import Placement, SlotRange, even_placement, with_overflow
 from evenshard.events.batch import EventBatch, schema_of
-from evenshard.events.hashing import SLOT_COUNT, hash_events, slots_of
+from evenshard.events.hashing import SLOT_COUNT, hash_events, slots_of, spread_hashes
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.router.packing import pack
 from evenshard.router.partition import Part, deal
@@ -115,3 +115,30 @@ def test_a_piece_of_a_batch_carries_only_its_own_event_names() -> None:
     sizes = [len(request.message.batches[0].arrow_ipc) for request in requests]
     assert max(sizes) <= 20_000
     assert len(requests) <= 16
+
+
+def test_rows_that_are_spread_go_by_their_identity_over_the_overflow() -> None:
+    rows = batch_of([f"user-{number % 17}" for number in range(200)])
+    hashes = hash_events(TENANT, rows)
+    shards = [ShardId("shard-0"), ShardId("shard-1")]
+    placed = with_overflow(even_placement(shards), TENANT, [ShardId("shard-7"), ShardId("shard-8")])
+    spread = np.arange(200) % 2 == 0
+    identities = spread_hashes(TENANT, rows, hashes.placement)
+    parts = deal(TENANT, rows, np.arange(200), hashes.placement, placed, None, spread)
+    assert [part.shard for part in parts] == [
+        shard for shard in placed.shards if shard in {part.shard for part in parts}
+    ]
+    where = {position: part.shard for part in parts for position in part.positions.tolist()}
+    for row in range(200):
+        table = placed.shard_of_overflow_slot if spread[row] else placed.shard_of_slot
+        slot = int((identities if spread[row] else hashes.placement)[row] >> np.uint64(52))
+        assert where[row] == placed.shards[table[slot]]
+    for part in parts:
+        assert part.spread is not None
+        assert part.spread.tolist() == spread[part.positions].tolist()
+        assert part.epoch == placed.epoch == 2
+        taken = rows.record.take(pa.array(part.positions))
+        assert part.batch.record.equals(taken)
+    # Where there is no overflow yet nothing is spread.
+    plain = deal(TENANT, rows, np.arange(200), hashes.placement, even_placement(shards), None, spread)
+    assert {part.shard for part in plain} <= set(shards)

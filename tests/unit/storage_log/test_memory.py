@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
+from evenshard.runtime.settings import Settings
+from evenshard.shard.build import storage_settings
+from evenshard.storage.indexing import merge_limits
 from evenshard.storage.memory import BACKLOG_FULL, MEMORY_BYTES_MIN, MemoryBudget, TailAccount
+from evenshard.storage.segment.value_keys import KEY_BYTES, KEYS_MAX
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
@@ -17,6 +21,10 @@ def test_all_parts_together_are_what_is_set(memory_bytes: int) -> None:
     budget = MemoryBudget.of(memory_bytes)
     parts = [budget.base, budget.tail, budget.compaction, budget.queue, budget.cache, budget.columns, budget.scans]
     assert max(memory_bytes, MEMORY_BYTES_MIN) - 64 < sum(parts) <= max(memory_bytes, MEMORY_BYTES_MIN)
+    assert 0 < budget.value_keys_bytes <= KEYS_MAX * KEY_BYTES
+    assert budget.value_keys_bytes + 8 * budget.window_bytes <= budget.compaction
+    limits = merge_limits(storage_settings(Settings(shard_memory_bytes=max(memory_bytes, MEMORY_BYTES_MIN))))
+    assert (limits.window_bytes, limits.value_keys) == (budget.window_bytes, budget.value_keys_bytes // KEY_BYTES)
 
 
 def test_the_largest_are_compacted_early_and_each_may_hold_as_much_as_is_free() -> None:

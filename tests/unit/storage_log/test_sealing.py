@@ -1,5 +1,7 @@
 """Hot keys in a shard's storage: what is sealed is refused, originals of others stay known, a deletion ends both."""
 
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -240,3 +242,70 @@ def test_originals_that_cannot_be_read_are_named_and_nobody_is_their_copy() -> N
     assert duplicates(put(store, events(50), home=NOTHING, overflow=ALL)) == [False] * 50
     assert [each.file for each in store.quarantined] == [name]
     assert any(name in line for line in reports)
+
+
+def hand_over(store: Store, acked: list[str]) -> None:
+    """Everything that a shard of the overflow does for a key, and the end of it; and a seal of another one."""
+    copies = events(30)
+    store.keep_originals(ACME, EPOCH, KEY, "n", (0, 7), batch_of(copies[:10]), has_hot_rows=True)
+    acked.append("first page")
+    store.keep_originals(ACME, EPOCH, KEY, "n", (7, 0), batch_of(copies[10:]), has_hot_rows=True)
+    acked.append("second page")
+    store.seal_key(ACME, EPOCH, ("other", DAY), "m", has_hot_rows=False)
+    acked.append("seal")
+    done = put(store, copies, home=NOTHING, overflow=ALL, hot=True)
+    if isinstance(done, EvenshardError):
+        raise done
+    acked.append("copies")
+    store.compact(ACME)
+    store.hide_users(ACME, EPOCH, "op", [USER], [KEY])
+    acked.append("deleted")
+
+
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_after_a_power_cut_at_any_operation_what_was_acked_is_kept_and_the_rest_can_be_done_again(every: int) -> None:
+    operations = [0]
+
+    def count(operation: str, name: str) -> None:
+        operations[0] += 1
+
+    store = open_store(MemoryDisk(hook=count))
+    begun = operations[0]
+    hand_over(store, [])
+    for number in range(begun, operations[0], every):
+        survivor = cut_at(number)
+        store, acked = open_store(survivor[0]), survivor[1]
+        held = {each.key: each for each in store.held_keys(ACME, [USER, "other"])}
+        visible = [event for event, _ in all_events(store.snapshot(ACME))]
+        if "deleted" in acked:
+            assert (set(held), visible) == ({("other", DAY)}, [])
+        elif "copies" in acked and KEY in held:
+            assert visible == events(30)
+        if "second page" in acked and KEY in held:
+            assert held[KEY].is_ready
+            assert duplicates(put(store, events(30), home=NOTHING, overflow=ALL, hot=True)) == [True] * 30
+        elif "first page" in acked and "deleted" not in acked and "copies" not in acked:
+            assert held[KEY].has(0, 7)
+        if "seal" in acked:
+            assert ("other", DAY) in held
+            assert code(put(store, events(1, user="other"))) == "KEY_SEALED"
+        hand_over(store, [])
+        assert [each.key for each in store.held_keys(ACME, [USER, "other"])] == [("other", DAY)]
+        assert [event for event, _ in all_events(store.snapshot(ACME)) if event.distinct_id == USER] == []
+
+
+def cut_at(number: int) -> tuple[MemoryDisk, list[str]]:
+    """The disk after power was lost at this operation, and what was acked."""
+    left = [number]
+    survivors: list[MemoryDisk] = []
+
+    def cut(operation: str, name: str) -> None:
+        if left[0] == 0 and not survivors:
+            survivors.append(disk.crash(Random(number)))
+        left[0] -= 1
+
+    disk, acked = MemoryDisk(hook=cut), list[str]()
+    store = open_store(disk)
+    with contextlib.suppress(OSError, EvenshardError, sqlite3.Error):
+        hand_over(store, acked)
+    return (survivors[0] if survivors else disk.crash(Random(number))), acked

@@ -261,6 +261,7 @@ def test_what_was_stored_as_new_beside_a_copy_of_what_was_lost_counts_once() -> 
     assert shard.add(click(1)) == [True]
     shard.disk.flip(parquet(shard, 0), 10)
     shard.store._state.cache._entries.clear()
+    shard.store._state.cache.scratch.close()
     assert shard.add(click(1), click(2)) == [False, False]
     shard.start()
     visible = shard.store._state.tenants[ACME].visible

@@ -50,7 +50,7 @@ def test_what_is_larger_than_the_cache_is_not_held_and_a_new_value_takes_the_pla
 
 def test_more_users_than_fit_are_refused_with_the_reason_and_not_as_something_to_wait_for() -> None:
     ids = pa.array([f"user-{number}" for number in range(100)])
-    source = Source("block", lambda: own_runs(ids, pa.array(range(100)).to_numpy()))
+    source = Source("block", lambda: own_runs([ids], pa.array(range(100)).to_numpy()))
 
     def numbered(bytes_max: int) -> int:
         cache = ColumnCache(bytes_max)

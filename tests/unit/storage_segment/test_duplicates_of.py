@@ -21,3 +21,13 @@ def test_a_mask_of_a_slice_is_what_arrow_says(rows: int) -> None:
         if mask is not None:
             assert mask.dtype == np.bool_
             assert mask.tolist() == expected
+
+
+def test_bits_are_found_up_to_the_last_byte_of_a_buffer_that_ends_there() -> None:
+    """Buffers that come from outside have no bytes to spare."""
+    for rows in range(1, 200):
+        bits = np.random.default_rng(rows).random(rows) < 0.3
+        buffer = pa.py_buffer(np.packbits(bits, bitorder="little").tobytes())
+        record = pa.record_batch({DUPLICATE: pa.BooleanArray.from_buffers(pa.bool_(), rows, [None, buffer])})
+        for start in {0, rows // 2, rows - 1}:
+            assert duplicate_rows(record.slice(start)).tolist() == np.flatnonzero(bits[start:]).tolist()

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_of
-from evenshard.storage.segment import value_keys
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.value_filter import lacks_any, read_page, read_trailer, values_bytes
 from evenshard.storage.segment.value_keys import (
@@ -223,9 +222,9 @@ def test_a_newer_format_is_refused() -> None:
         Filter(bytes(data))
 
 
-def test_properties_with_too_many_values_are_given_up_and_fields_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value_keys, "KEYS_MAX", 3_000)
-    keys = ValueKeys(7)
+@pytest.mark.parametrize("keys_max", [3_000, 10])
+def test_properties_with_too_many_values_are_given_up_and_fields_never(keys_max: int) -> None:
+    keys = ValueKeys(7, keys_max)
     for first in range(0, 10_000, 1_000):
         keys.add(table_of(1_000, first))
     found = Filter(values_bytes(keys, 0))

@@ -18,7 +18,7 @@ class ChangeOptions(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., dry_run: _Optional[bool] = ..., expected_revision: _Optional[int] = ...) -> None: ...
 
 class TenantSettings(_message.Message):
-    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode", "retention_days", "events_per_second", "bytes_per_second")
+    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode", "retention_days", "events_per_second", "bytes_per_second", "owners", "report_sink")
     TIMEZONE_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,8 @@ class TenantSettings(_message.Message):
     RETENTION_DAYS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_SINK_FIELD_NUMBER: _ClassVar[int]
     timezone: str
     dedupe: bool
     strict: bool
@@ -35,7 +37,15 @@ class TenantSettings(_message.Message):
     retention_days: int
     events_per_second: int
     bytes_per_second: int
-    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ..., retention_days: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ...) -> None: ...
+    owners: Owners
+    report_sink: str
+    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ..., retention_days: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., owners: _Optional[_Union[Owners, _Mapping]] = ..., report_sink: _Optional[str] = ...) -> None: ...
+
+class Owners(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Tenant(_message.Message):
     __slots__ = ("name", "settings", "placement", "revision")
@@ -324,6 +334,107 @@ class CancelOperationResponse(_message.Message):
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: Operation
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class ListShardsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShardState(_message.Message):
+    __slots__ = ("shard", "address", "labels", "state", "load", "share", "reason")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    address: str
+    labels: _containers.ScalarMap[str, str]
+    state: str
+    load: _common_pb2.ShardLoad
+    share: float
+    reason: str
+    def __init__(self, shard: _Optional[str] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[str] = ..., load: _Optional[_Union[_common_pb2.ShardLoad, _Mapping]] = ..., share: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Skew(_message.Message):
+    __slots__ = ("of", "skew")
+    OF_FIELD_NUMBER: _ClassVar[int]
+    SKEW_FIELD_NUMBER: _ClassVar[int]
+    of: str
+    skew: float
+    def __init__(self, of: _Optional[str] = ..., skew: _Optional[float] = ...) -> None: ...
+
+class ListShardsResponse(_message.Message):
+    __slots__ = ("shards", "load_of", "skew", "skews")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_OF_FIELD_NUMBER: _ClassVar[int]
+    SKEW_FIELD_NUMBER: _ClassVar[int]
+    SKEWS_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardState]
+    load_of: str
+    skew: float
+    skews: _containers.RepeatedCompositeFieldContainer[Skew]
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardState, _Mapping]]] = ..., load_of: _Optional[str] = ..., skew: _Optional[float] = ..., skews: _Optional[_Iterable[_Union[Skew, _Mapping]]] = ...) -> None: ...
+
+class ClaimReportRequest(_message.Message):
+    __slots__ = ("tenant", "week", "claimant")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    WEEK_FIELD_NUMBER: _ClassVar[int]
+    CLAIMANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    week: str
+    claimant: str
+    def __init__(self, tenant: _Optional[str] = ..., week: _Optional[str] = ..., claimant: _Optional[str] = ...) -> None: ...
+
+class ReportRecord(_message.Message):
+    __slots__ = ("tenant", "week", "state", "sink", "hot_keys", "attempts", "error", "changed_ms", "claimant")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    WEEK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINK_FIELD_NUMBER: _ClassVar[int]
+    HOT_KEYS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
+    CLAIMANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    week: str
+    state: str
+    sink: str
+    hot_keys: int
+    attempts: int
+    error: str
+    changed_ms: int
+    claimant: str
+    def __init__(self, tenant: _Optional[str] = ..., week: _Optional[str] = ..., state: _Optional[str] = ..., sink: _Optional[str] = ..., hot_keys: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[str] = ..., changed_ms: _Optional[int] = ..., claimant: _Optional[str] = ...) -> None: ...
+
+class ClaimReportResponse(_message.Message):
+    __slots__ = ("claimed", "record")
+    CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    claimed: bool
+    record: ReportRecord
+    def __init__(self, claimed: _Optional[bool] = ..., record: _Optional[_Union[ReportRecord, _Mapping]] = ...) -> None: ...
+
+class RecordReportRequest(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: ReportRecord
+    def __init__(self, record: _Optional[_Union[ReportRecord, _Mapping]] = ...) -> None: ...
+
+class RecordReportResponse(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: ReportRecord
+    def __init__(self, record: _Optional[_Union[ReportRecord, _Mapping]] = ...) -> None: ...
 
 class RepairHotKeyRequest(_message.Message):
     __slots__ = ("tenant", "distinct_id", "from_date", "to_date", "action", "distinct_id_from", "include_earlier", "options")

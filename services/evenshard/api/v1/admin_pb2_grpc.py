@@ -95,6 +95,21 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.FromString,
                 _registered_method=True)
+        self.ListShards = channel.unary_unary(
+                '/evenshard.v1.AdminService/ListShards',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ListShardsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ListShardsResponse.FromString,
+                _registered_method=True)
+        self.ClaimReport = channel.unary_unary(
+                '/evenshard.v1.AdminService/ClaimReport',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ClaimReportRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ClaimReportResponse.FromString,
+                _registered_method=True)
+        self.RecordReport = channel.unary_unary(
+                '/evenshard.v1.AdminService/RecordReport',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.FromString,
+                _registered_method=True)
         self.RepairHotKey = channel.unary_unary(
                 '/evenshard.v1.AdminService/RepairHotKey',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.RepairHotKeyRequest.SerializeToString,
@@ -220,6 +235,27 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShards(self, request, context):
+        """Every shard, with its load in the last seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimReport(self, request, context):
+        """Takes it upon the caller to send a tenant's report of a week, unless it was sent, or somebody is at it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordReport(self, request, context):
+        """Writes down what became of a report that the caller has claimed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RepairHotKey(self, request, context):
         """Repairs what became of a hot key: restores, reassigns, deletes or only counts its events. A long operation.
         """
@@ -331,6 +367,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'ListShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShards,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ListShardsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ListShardsResponse.SerializeToString,
+            ),
+            'ClaimReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimReport,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ClaimReportRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ClaimReportResponse.SerializeToString,
+            ),
+            'RecordReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordReport,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.SerializeToString,
             ),
             'RepairHotKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RepairHotKey,
@@ -693,6 +744,87 @@ class AdminService:
             '/evenshard.v1.AdminService/CancelOperation',
             evenshard_dot_v1_dot_admin__pb2.CancelOperationRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.CancelOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ListShards',
+            evenshard_dot_v1_dot_admin__pb2.ListShardsRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ListShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ClaimReport',
+            evenshard_dot_v1_dot_admin__pb2.ClaimReportRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ClaimReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/RecordReport',
+            evenshard_dot_v1_dot_admin__pb2.RecordReportRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.RecordReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

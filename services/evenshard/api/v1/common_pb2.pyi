@@ -98,6 +98,54 @@ class ShardMemory(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[MemoryPart]
     def __init__(self, shard: _Optional[str] = ..., bytes_max: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., resident_bytes_peak: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[MemoryPart, _Mapping]]] = ...) -> None: ...
 
+class KeyLoad(_message.Message):
+    __slots__ = ("tenant", "distinct_id", "events_per_second", "busy")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    distinct_id: str
+    events_per_second: float
+    busy: float
+    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., events_per_second: _Optional[float] = ..., busy: _Optional[float] = ...) -> None: ...
+
+class ShardLoad(_message.Message):
+    __slots__ = ("shard", "window_ms", "events_per_second", "queries_per_second", "query_p99_ms", "busy", "pending_bytes", "backlog_rows", "queries_running", "cpu", "read_bytes_per_second", "write_bytes_per_second", "rows", "bytes", "tenants", "keys")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    QUERY_P99_MS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    PENDING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    CPU_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    window_ms: float
+    events_per_second: float
+    queries_per_second: float
+    query_p99_ms: float
+    busy: float
+    pending_bytes: int
+    backlog_rows: int
+    queries_running: int
+    cpu: float
+    read_bytes_per_second: float
+    write_bytes_per_second: float
+    rows: int
+    bytes: int
+    tenants: int
+    keys: _containers.RepeatedCompositeFieldContainer[KeyLoad]
+    def __init__(self, shard: _Optional[str] = ..., window_ms: _Optional[float] = ..., events_per_second: _Optional[float] = ..., queries_per_second: _Optional[float] = ..., query_p99_ms: _Optional[float] = ..., busy: _Optional[float] = ..., pending_bytes: _Optional[int] = ..., backlog_rows: _Optional[int] = ..., queries_running: _Optional[int] = ..., cpu: _Optional[float] = ..., read_bytes_per_second: _Optional[float] = ..., write_bytes_per_second: _Optional[float] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[KeyLoad, _Mapping]]] = ...) -> None: ...
+
 class CompactionState(_message.Message):
     __slots__ = ("shard", "paused", "paused_tenants", "failing_tenants", "backlog_rows", "log_files", "log_kept_by")
     SHARD_FIELD_NUMBER: _ClassVar[int]

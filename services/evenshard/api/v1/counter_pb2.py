@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65venshard/v1/counter.proto\x12\x0c\x65venshard.v1\"[\n\x12\x43ountEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x0f\n\x07imports\x18\x04 \x03(\t\"(\n\x13\x43ountEventsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"5\n\x10GetCountsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"#\n\x11GetCountsResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x03\"Y\n\x12ListHotKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x11\n\thash_from\x18\x04 \x01(\x06\"a\n\x08KeyCount\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x64istinct_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ount_error\x18\x05 \x01(\x03\"\x97\x01\n\x13ListHotKeysResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.evenshard.v1.KeyCount\x12\x19\n\x11\x63ount_missing_max\x18\x02 \x01(\x03\x12\x11\n\thash_next\x18\x03 \x01(\x06\x12\x17\n\x0f\x63ounted_from_ms\x18\x04 \x01(\x03\x12\x13\n\x0blisted_from\x18\x05 \x01(\x03\":\n\x12\x46orgetUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x02 \x03(\t\"\x15\n\x13\x46orgetUsersResponse2\xda\x02\n\x0e\x43ounterService\x12R\n\x0b\x43ountEvents\x12 .evenshard.v1.CountEventsRequest\x1a!.evenshard.v1.CountEventsResponse\x12L\n\tGetCounts\x12\x1e.evenshard.v1.GetCountsRequest\x1a\x1f.evenshard.v1.GetCountsResponse\x12R\n\x0bListHotKeys\x12 .evenshard.v1.ListHotKeysRequest\x1a!.evenshard.v1.ListHotKeysResponse\x12R\n\x0b\x46orgetUsers\x12 .evenshard.v1.ForgetUsersRequest\x1a!.evenshard.v1.ForgetUsersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65venshard/v1/counter.proto\x12\x0c\x65venshard.v1\"[\n\x12\x43ountEventsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x0f\n\x07imports\x18\x04 \x03(\t\"(\n\x13\x43ountEventsResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"5\n\x10GetCountsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"#\n\x11GetCountsResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x03\"Y\n\x12ListHotKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x11\n\tcount_min\x18\x03 \x01(\x03\x12\x11\n\thash_from\x18\x04 \x01(\x06\"q\n\x08KeyCount\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x13\n\x0b\x64istinct_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\x13\n\x0b\x63ount_error\x18\x05 \x01(\x03\x12\x0e\n\x06marked\x18\x06 \x01(\t\"\x97\x01\n\x13ListHotKeysResponse\x12$\n\x04keys\x18\x01 \x03(\x0b\x32\x16.evenshard.v1.KeyCount\x12\x19\n\x11\x63ount_missing_max\x18\x02 \x01(\x03\x12\x11\n\thash_next\x18\x03 \x01(\x06\x12\x17\n\x0f\x63ounted_from_ms\x18\x04 \x01(\x03\x12\x13\n\x0blisted_from\x18\x05 \x01(\x03\":\n\x12\x46orgetUsersRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x14\n\x0c\x64istinct_ids\x18\x02 \x03(\t\"\x15\n\x13\x46orgetUsersResponse\"L\n\x16GetHotKeyReportRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\"*\n\nEventCount\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"[\n\x0bStandingOut\x12\x10\n\x08property\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x17\n\x0fshare_elsewhere\x18\x04 \x01(\x01\"\xf2\x01\n\x0cHotKeyReport\x12\x13\n\x0b\x64istinct_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61te\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\x11\n\tthreshold\x18\x04 \x01(\x03\x12\x0c\n\x04kept\x18\x05 \x01(\x03\x12\x11\n\trewritten\x18\x06 \x01(\x03\x12(\n\x06\x65vents\x18\x07 \x03(\x0b\x32\x18.evenshard.v1.EventCount\x12-\n\nstands_out\x18\x08 \x03(\x0b\x32\x19.evenshard.v1.StandingOut\x12\x14\n\x0clikely_cause\x18\t \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\n \x01(\t\"\x92\x01\n\x17GetHotKeyReportResponse\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tfrom_date\x18\x02 \x01(\t\x12\x0f\n\x07to_date\x18\x03 \x01(\t\x12,\n\x08hot_keys\x18\x04 \x03(\x0b\x32\x1a.evenshard.v1.HotKeyReport\x12\x15\n\rmore_hot_keys\x18\x05 \x01(\x03\x32\xba\x03\n\x0e\x43ounterService\x12R\n\x0b\x43ountEvents\x12 .evenshard.v1.CountEventsRequest\x1a!.evenshard.v1.CountEventsResponse\x12L\n\tGetCounts\x12\x1e.evenshard.v1.GetCountsRequest\x1a\x1f.evenshard.v1.GetCountsResponse\x12R\n\x0bListHotKeys\x12 .evenshard.v1.ListHotKeysRequest\x1a!.evenshard.v1.ListHotKeysResponse\x12^\n\x0fGetHotKeyReport\x12$.evenshard.v1.GetHotKeyReportRequest\x1a%.evenshard.v1.GetHotKeyReportResponse\x12R\n\x0b\x46orgetUsers\x12 .evenshard.v1.ForgetUsersRequest\x1a!.evenshard.v1.ForgetUsersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,13 +42,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTHOTKEYSREQUEST']._serialized_start=271
   _globals['_LISTHOTKEYSREQUEST']._serialized_end=360
   _globals['_KEYCOUNT']._serialized_start=362
-  _globals['_KEYCOUNT']._serialized_end=459
-  _globals['_LISTHOTKEYSRESPONSE']._serialized_start=462
-  _globals['_LISTHOTKEYSRESPONSE']._serialized_end=613
-  _globals['_FORGETUSERSREQUEST']._serialized_start=615
-  _globals['_FORGETUSERSREQUEST']._serialized_end=673
-  _globals['_FORGETUSERSRESPONSE']._serialized_start=675
-  _globals['_FORGETUSERSRESPONSE']._serialized_end=696
-  _globals['_COUNTERSERVICE']._serialized_start=699
-  _globals['_COUNTERSERVICE']._serialized_end=1045
+  _globals['_KEYCOUNT']._serialized_end=475
+  _globals['_LISTHOTKEYSRESPONSE']._serialized_start=478
+  _globals['_LISTHOTKEYSRESPONSE']._serialized_end=629
+  _globals['_FORGETUSERSREQUEST']._serialized_start=631
+  _globals['_FORGETUSERSREQUEST']._serialized_end=689
+  _globals['_FORGETUSERSRESPONSE']._serialized_start=691
+  _globals['_FORGETUSERSRESPONSE']._serialized_end=712
+  _globals['_GETHOTKEYREPORTREQUEST']._serialized_start=714
+  _globals['_GETHOTKEYREPORTREQUEST']._serialized_end=790
+  _globals['_EVENTCOUNT']._serialized_start=792
+  _globals['_EVENTCOUNT']._serialized_end=834
+  _globals['_STANDINGOUT']._serialized_start=836
+  _globals['_STANDINGOUT']._serialized_end=927
+  _globals['_HOTKEYREPORT']._serialized_start=930
+  _globals['_HOTKEYREPORT']._serialized_end=1172
+  _globals['_GETHOTKEYREPORTRESPONSE']._serialized_start=1175
+  _globals['_GETHOTKEYREPORTRESPONSE']._serialized_end=1321
+  _globals['_COUNTERSERVICE']._serialized_start=1324
+  _globals['_COUNTERSERVICE']._serialized_end=1766
 # @@protoc_insertion_point(module_scope)

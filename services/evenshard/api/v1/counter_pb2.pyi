@@ -51,18 +51,20 @@ class ListHotKeysRequest(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., limit: _Optional[int] = ..., count_min: _Optional[int] = ..., hash_from: _Optional[int] = ...) -> None: ...
 
 class KeyCount(_message.Message):
-    __slots__ = ("tenant", "distinct_id", "date", "count", "count_error")
+    __slots__ = ("tenant", "distinct_id", "date", "count", "count_error", "marked")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     COUNT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    MARKED_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     distinct_id: str
     date: str
     count: int
     count_error: int
-    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., count: _Optional[int] = ..., count_error: _Optional[int] = ...) -> None: ...
+    marked: str
+    def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., count: _Optional[int] = ..., count_error: _Optional[int] = ..., marked: _Optional[str] = ...) -> None: ...
 
 class ListHotKeysResponse(_message.Message):
     __slots__ = ("keys", "count_missing_max", "hash_next", "counted_from_ms", "listed_from")
@@ -89,3 +91,71 @@ class ForgetUsersRequest(_message.Message):
 class ForgetUsersResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class GetHotKeyReportRequest(_message.Message):
+    __slots__ = ("tenant", "from_date", "to_date")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    FROM_DATE_FIELD_NUMBER: _ClassVar[int]
+    TO_DATE_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    from_date: str
+    to_date: str
+    def __init__(self, tenant: _Optional[str] = ..., from_date: _Optional[str] = ..., to_date: _Optional[str] = ...) -> None: ...
+
+class EventCount(_message.Message):
+    __slots__ = ("event", "count")
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    event: str
+    count: int
+    def __init__(self, event: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class StandingOut(_message.Message):
+    __slots__ = ("property", "value_json", "share", "share_elsewhere")
+    PROPERTY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
+    property: str
+    value_json: str
+    share: float
+    share_elsewhere: float
+    def __init__(self, property: _Optional[str] = ..., value_json: _Optional[str] = ..., share: _Optional[float] = ..., share_elsewhere: _Optional[float] = ...) -> None: ...
+
+class HotKeyReport(_message.Message):
+    __slots__ = ("distinct_id", "date", "mode", "threshold", "kept", "rewritten", "events", "stands_out", "likely_cause", "advice")
+    DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    STANDS_OUT_FIELD_NUMBER: _ClassVar[int]
+    LIKELY_CAUSE_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    distinct_id: str
+    date: str
+    mode: str
+    threshold: int
+    kept: int
+    rewritten: int
+    events: _containers.RepeatedCompositeFieldContainer[EventCount]
+    stands_out: _containers.RepeatedCompositeFieldContainer[StandingOut]
+    likely_cause: str
+    advice: str
+    def __init__(self, distinct_id: _Optional[str] = ..., date: _Optional[str] = ..., mode: _Optional[str] = ..., threshold: _Optional[int] = ..., kept: _Optional[int] = ..., rewritten: _Optional[int] = ..., events: _Optional[_Iterable[_Union[EventCount, _Mapping]]] = ..., stands_out: _Optional[_Iterable[_Union[StandingOut, _Mapping]]] = ..., likely_cause: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...
+
+class GetHotKeyReportResponse(_message.Message):
+    __slots__ = ("tenant", "from_date", "to_date", "hot_keys", "more_hot_keys")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    FROM_DATE_FIELD_NUMBER: _ClassVar[int]
+    TO_DATE_FIELD_NUMBER: _ClassVar[int]
+    HOT_KEYS_FIELD_NUMBER: _ClassVar[int]
+    MORE_HOT_KEYS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    from_date: str
+    to_date: str
+    hot_keys: _containers.RepeatedCompositeFieldContainer[HotKeyReport]
+    more_hot_keys: int
+    def __init__(self, tenant: _Optional[str] = ..., from_date: _Optional[str] = ..., to_date: _Optional[str] = ..., hot_keys: _Optional[_Iterable[_Union[HotKeyReport, _Mapping]]] = ..., more_hot_keys: _Optional[int] = ...) -> None: ...

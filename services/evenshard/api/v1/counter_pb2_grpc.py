@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CounterServiceStub:
-    """Served by counters.
+    """Served by counters, and by routers, who answer ListHotKeys for all counters.
     """
 
     def __init__(self, channel):
@@ -50,6 +50,11 @@ class CounterServiceStub:
                 request_serializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.FromString,
                 _registered_method=True)
+        self.GetHotKeyReport = channel.unary_unary(
+                '/evenshard.v1.CounterService/GetHotKeyReport',
+                request_serializer=evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportResponse.FromString,
+                _registered_method=True)
         self.ForgetUsers = channel.unary_unary(
                 '/evenshard.v1.CounterService/ForgetUsers',
                 request_serializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersRequest.SerializeToString,
@@ -58,7 +63,7 @@ class CounterServiceStub:
 
 
 class CounterServiceServicer:
-    """Served by counters.
+    """Served by counters, and by routers, who answer ListHotKeys for all counters.
     """
 
     def CountEvents(self, request, context):
@@ -77,6 +82,13 @@ class CounterServiceServicer:
 
     def ListHotKeys(self, request, context):
         """The keys counted most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHotKeyReport(self, request, context):
+        """What became hot in some days, computed from the stored events, not from counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +119,11 @@ def add_CounterServiceServicer_to_server(servicer, server):
                     request_deserializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.SerializeToString,
             ),
+            'GetHotKeyReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHotKeyReport,
+                    request_deserializer=evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportResponse.SerializeToString,
+            ),
             'ForgetUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetUsers,
                     request_deserializer=evenshard_dot_v1_dot_counter__pb2.ForgetUsersRequest.FromString,
@@ -121,7 +138,7 @@ def add_CounterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CounterService:
-    """Served by counters.
+    """Served by counters, and by routers, who answer ListHotKeys for all counters.
     """
 
     @staticmethod
@@ -195,6 +212,33 @@ class CounterService:
             '/evenshard.v1.CounterService/ListHotKeys',
             evenshard_dot_v1_dot_counter__pb2.ListHotKeysRequest.SerializeToString,
             evenshard_dot_v1_dot_counter__pb2.ListHotKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHotKeyReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.CounterService/GetHotKeyReport',
+            evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportRequest.SerializeToString,
+            evenshard_dot_v1_dot_counter__pb2.GetHotKeyReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -319,6 +319,16 @@ class PurgeResponse(_message.Message):
     waits_for: str
     def __init__(self, purged: _Optional[bool] = ..., rows_left: _Optional[int] = ..., rows_done: _Optional[int] = ..., waits_for: _Optional[str] = ...) -> None: ...
 
+class GetShardLoadRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetShardLoadResponse(_message.Message):
+    __slots__ = ("load",)
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    load: _common_pb2.ShardLoad
+    def __init__(self, load: _Optional[_Union[_common_pb2.ShardLoad, _Mapping]] = ...) -> None: ...
+
 class KeyRows(_message.Message):
     __slots__ = ("distinct_id", "days", "rewritten_only", "distinct_id_from", "refused", "strict")
     DISTINCT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -135,6 +135,11 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageResponse.FromString,
                 _registered_method=True)
+        self.GetShardLoad = channel.unary_unary(
+                '/evenshard.v1.ShardService/GetShardLoad',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardLoadRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.GetShardLoadResponse.FromString,
+                _registered_method=True)
 
 
 class ShardServiceServicer:
@@ -283,6 +288,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShardLoad(self, request, context):
+        """What this shard had to do in the last seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ShardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -385,6 +397,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.GetShardStorage,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageResponse.SerializeToString,
+            ),
+            'GetShardLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShardLoad,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.GetShardLoadRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardLoadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -928,6 +945,33 @@ class ShardService:
             '/evenshard.v1.ShardService/GetShardStorage',
             evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.GetShardStorageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShardLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/GetShardLoad',
+            evenshard_dot_v1_dot_shard__pb2.GetShardLoadRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.GetShardLoadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -173,7 +173,7 @@ class _SegmentSource:
 
     def own_runs(self) -> OwnRuns:
         with self._reading(self._segment.info):
-            return own_runs(self._segment.ids(self._part), self._segment.times(self._part))
+            return own_runs(self._segment.ids_by_group(self._part), self._segment.times(self._part))
 
     def parts(self, users: UserRuns | None) -> Iterator[Part]:
         info, rows = self._segment.info, self._part.rows
@@ -238,7 +238,7 @@ class _BlockSource:
 
     def own_runs(self) -> OwnRuns:
         record = self._block.batch.record
-        return own_runs(record.column("distinct_id"), record.column("time").to_numpy())
+        return own_runs([record.column("distinct_id")], record.column("time").to_numpy())
 
     def parts(self, users: UserRuns | None) -> Iterator[Part]:
         yield Part(self._block.rows, self._read, users)

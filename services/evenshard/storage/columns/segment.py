@@ -93,6 +93,11 @@ class SegmentColumns:
         held = self._cache.get((self.info.id, part.first, "distinct_id"), self._scan)
         return self.reader.read_groups(part.first, part.end, ["distinct_id"]).column(0) if held is None else held
 
+    def ids_by_group(self, part: Groups) -> Sequence[pa.Array]:
+        """The same in pieces, each with a dictionary of its own: to make one of them costs more than to read them."""
+        held = self._cache.get((self.info.id, part.first, "distinct_id"), self._scan)
+        return self.reader.read_pieces(part.first, part.end, "distinct_id") if held is None else [held]
+
     def hot(self, part: Groups) -> Bools | None:
         """Which rows are hot; None: none is."""
         if not self.info.has_hot_rows:

@@ -7,8 +7,9 @@ import numpy as np
 
 from evenshard.errors import EvenshardError
 from evenshard.events.packed_runs import PackedRuns, packed
+from evenshard.events.united import united
 from evenshard.events.user_runs import Int32, UserRuns
-from evenshard.events.users import NO_PEOPLE, People, united
+from evenshard.events.users import NO_PEOPLE, People
 from evenshard.ids import TenantId
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.runs import OwnRuns

@@ -23,7 +23,8 @@ from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, with_identities
+from evenshard.storage.segment.value_keys import KEYS_MAX
+from evenshard.storage.segment.writer import SegmentPlace, with_identities, without_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Limits:
     segment_rows: int = SEGMENT_ROWS_MAX
     window_rows: int = WINDOW_ROWS
     window_bytes: int = WINDOW_BYTES
+    value_keys: int = KEYS_MAX
+    """Of all segments that are written at once."""
 
 
 _NO_SHARD = ShardId("")
@@ -138,6 +141,7 @@ def _carry_out(
             work.next_id,
             SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard, work.deletions.last_seq),
             work.limits.segment_rows,
+            work.limits.value_keys // len(pieces),
         )
         for first, last in pieces
     ]
@@ -175,4 +179,4 @@ def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, 
 def _of_days(table: pa.Table, first_day: int, last_day: int) -> pa.Table:
     times = only_chunk(table.column("time")).to_numpy()
     wanted = (times >= first_day * DAY_MS) & (times < (last_day + 1) * DAY_MS)
-    return table.filter(pa.array(np.ascontiguousarray(wanted)))
+    return without_identities(table).filter(pa.array(np.ascontiguousarray(wanted)))

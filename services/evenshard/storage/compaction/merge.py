@@ -11,10 +11,10 @@ from evenshard.events.hashing import string_buffers
 from evenshard.events.properties import fold_into_rest, most_frequent
 from evenshard.events.scan import DUPLICATE
 from evenshard.ids import TenantId
-from evenshard.storage.compaction.weave import gather, number_users, rows_of_one_moment, second_original, weave
+from evenshard.storage.compaction.weave import number_users, originals_alike, second_original, weave
 from evenshard.storage.rows import take_rows, take_strings
 from evenshard.storage.segment.format import IDENTITY_HASH, column_rank, repeats
-from evenshard.storage.segment.order import Int64, UInt64, in_order, name_ranks, only_chunk, order_of, sort_keys
+from evenshard.storage.segment.order import Int64, in_order, only_chunk, order_of, sort_keys
 
 _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
@@ -106,7 +106,8 @@ def _folded(table: pa.Table, kept: set[str]) -> pa.Table:
 def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """All rows of sorted ``tables`` in segment order; of equal rows those of the earlier table first.
 
-    ``distinct_id`` is dictionary-encoded, its values in the order of the rows."""
+    ``distinct_id`` is dictionary-encoded, its values in the order of the rows; ``identity_hash`` is in that of the
+    tables."""
     written = pa.schema([field for field in schema if field.name != IDENTITY_HASH])
     whole = _one_chunk(pa.concat_tables([conformed(table, written) for table in tables]))
     keys = sort_keys(whole)
@@ -119,17 +120,8 @@ def merge_sorted(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     merged = others.add_column(written.get_field_index("distinct_id"), "distinct_id", users)
     if IDENTITY_HASH not in schema.names:
         return merged
-    return merged.append_column(IDENTITY_HASH, pa.array(woven_identities(tables, order)))
-
-
-def woven_identities(tables: Sequence[pa.Table], order: Int64) -> UInt64:
-    """The identity hashes of all rows, in that order."""
-    hashes: list[UInt64] = [only_chunk(table.column(IDENTITY_HASH)).to_numpy() for table in tables]
-    if len(hashes) == 1:
-        return hashes[0]
-    woven = np.empty(order.size, np.uint64)
-    gather(np.concatenate(hashes), order, woven)
-    return woven
+    hashes = [chunk for table in tables for chunk in table.column(IDENTITY_HASH).chunks]
+    return merged.append_column(IDENTITY_HASH, pa.chunked_array(hashes, pa.uint64()))
 
 
 def check_originals(table: pa.Table, tenant: TenantId) -> None:
@@ -137,20 +129,24 @@ def check_originals(table: pa.Table, tenant: TenantId) -> None:
     ``table`` is what ``merge_sorted`` gives."""
     users = only_chunk(table.column("distinct_id")).indices.to_numpy()
     times = only_chunk(table.column("time")).to_numpy()
-    found = np.empty(times.size, np.int64)
-    rows = found[: rows_of_one_moment(users, times, found)]
-    if not rows.size:
+    events = only_chunk(table.column("event").unify_dictionaries()).indices.to_numpy()
+    duplicates = only_chunk(table.column(DUPLICATE))
+    bits = np.frombuffer(duplicates.buffers()[1], np.uint8)
+    rows = np.empty(times.size, np.int64)
+    originals = rows[: originals_alike(users, times, events, bits, duplicates.offset, rows)]
+    if not originals.size:  # as mostly: nothing else has to be looked at
         return
-    events = only_chunk(table.column("event").unify_dictionaries())
     inserts = string_buffers(only_chunk(table.column("insert_id")))
     row = second_original(
-        rows,
-        events.indices.to_numpy(),
-        name_ranks(events.dictionary),
+        originals,
+        users,
+        times,
+        events,
         inserts.offsets,
         inserts.data,
         inserts.valid,
-        only_chunk(table.column(DUPLICATE)).to_numpy(zero_copy_only=False),
+        bits,
+        duplicates.offset,
     )
     if row >= 0:
         event = table.select(["event", "distinct_id", "time", "insert_id"]).slice(row, 1).to_pylist()[0]

@@ -11,7 +11,8 @@ from evenshard.ports.disk import Disk
 from evenshard.storage.segment.format import SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
-from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter
+from evenshard.storage.segment.value_keys import KEYS_MAX
+from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter, without_identities
 
 
 def cut_point(hashes: UInt64, room: int) -> int:
@@ -32,11 +33,19 @@ class RunWriter:
     ``written`` are the segments finished so far; on any failure ``discard`` removes every file.
     """
 
-    def __init__(self, disk: Disk, next_id: Callable[[], int], place: SegmentPlace, rows_max: int) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        next_id: Callable[[], int],
+        place: SegmentPlace,
+        rows_max: int,
+        keys_max: int = KEYS_MAX,
+    ) -> None:
         self._disk = disk
         self._next_id = next_id
         self._place = place
         self._rows_max = min(rows_max, SEGMENT_ROWS_MAX)
+        self._keys_max = keys_max
         self._current: SegmentWriter | None = None
         self._current_bytes = 0
         self.written: list[SegmentInfo] = []
@@ -51,7 +60,7 @@ class RunWriter:
         """Rows in segment order; none is allowed."""
         while table.num_rows:
             if self._current is None:
-                self._current = SegmentWriter(self._disk, self._next_id(), self._place)
+                self._current = SegmentWriter(self._disk, self._next_id(), self._place, self._keys_max)
                 self._current_bytes = 0
             bytes_per_row = max(1, table.nbytes // table.num_rows)
             room = min(
@@ -59,6 +68,8 @@ class RunWriter:
                 max(SEGMENT_BYTES_MAX - self._current_bytes, bytes_per_row) // bytes_per_row,
             )
             count = cut_point(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), room)
+            if count < table.num_rows:
+                table = without_identities(table)
             if count:
                 self._current.append(table.slice(0, count))
                 self._current_bytes += count * bytes_per_row

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from evenshard.ids import ShardId
 from evenshard.ports.disk import Disk
+from evenshard.storage.compaction.compact import Limits
 from evenshard.storage.compaction.inputs import SegmentInput
 from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
 from evenshard.storage.compaction.output import RunWriter
-from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
+from evenshard.storage.compaction.windows import cut_windows
 from evenshard.storage.deletions import Hiding
-from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import FOLDER, SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import SegmentPlace
@@ -24,16 +24,17 @@ def without_hidden(
     *,
     deletions_seen: int,
     shard: ShardId,
+    limits: Limits,
 ) -> tuple[SegmentInfo, ...]:
     """What takes its place, durable; nothing where every row is hidden. Raises ``DATA_DAMAGED`` and ``OSError``."""
     info = reader.info
     segment = SegmentInput(reader, hiding)
     place = SegmentPlace(info.tenant, info.first_day, info.last_day, info.run, info.written_day, shard, deletions_seen)
-    writer = RunWriter(disk, next_id, place, SEGMENT_ROWS_MAX)
+    writer = RunWriter(disk, next_id, place, limits.segment_rows, limits.value_keys)
     schema = merged_schema([(segment.schema, info.rows)])
-    rows_max = max(1, min(WINDOW_ROWS, WINDOW_BYTES // row_bytes(schema)))
+    rows_max = max(1, min(limits.window_rows, limits.window_bytes // row_bytes(schema)))
     try:
-        for first, last in cut_windows([segment.weights()], rows_max, WINDOW_BYTES):
+        for first, last in cut_windows([segment.weights()], rows_max, limits.window_bytes):
             part = segment.slice(first, last)
             if part is not None:
                 writer.append(merge_sorted([part], schema))

@@ -184,43 +184,47 @@ def number_users(order: Int64, placement: UInt64, ids: StringBuffers) -> tuple[I
     return codes, firsts[:users]
 
 
-@kernel(f"int64({view('int32')}, {view('int64')}, int64[::1])")
-def rows_of_one_moment(users, times, rows):  # type: ignore[no-untyped-def]
-    """Fills ``rows`` with those that have user and time of the row before them; returns how many they are."""
-    count = 0
-    for row in range(1, users.size):
-        if times[row] == times[row - 1] and users[row] == users[row - 1]:
+@kernel(inline=True)
+def _is_set(bits, at):  # type: ignore[no-untyped-def]
+    return (bits[at >> np.uint64(3)] >> (at & np.uint64(7))) & 1
+
+
+@kernel(f"int64({view('int32')}, {view('int64')}, {view('int32')}, {view('uint8')}, int64, int64[::1])")
+def originals_alike(users, times, events, duplicate, first_bit, rows):  # type: ignore[no-untyped-def]
+    """Fills ``rows`` with the originals that have user, time and event of the row before them; returns how many.
+    ``duplicate``: bits, the first row's at ``first_bit``."""
+    count = np.uint64(0)
+    for row in range(np.uint64(1), np.uint64(users.size)):
+        before = row - np.uint64(1)
+        if times[row] == times[before] and users[row] == users[before] and events[row] == events[before]:
             rows[count] = row
-            count += 1
-    return count
-
-
-@kernel(f"void({view('uint64')}, {view('int64')}, uint64[::1])")
-def gather(values, rows, out):  # type: ignore[no-untyped-def]
-    """``out[i] = values[rows[i]]``, twice as fast as numpy, which looks at each index first."""
-    for i in range(np.uint64(rows.size)):
-        out[i] = values[np.uint64(rows[i])]
+            count += np.uint64(1 - _is_set(duplicate, row + np.uint64(first_bit)))
+    return np.int64(count)
 
 
 @kernel(
-    f"int64({view('int64')}, {view('int32')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
-    f"{view('boolean')})"
+    f"int64({view('int64')}, {view('int32')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')},"
+    f"{view('boolean')}, {view('uint8')}, int64)"
 )
-def second_original(rows, events, rank_of_event, inserts, insert_data, has_insert, duplicate):  # type: ignore[no-untyped-def]
-    """Of sorted rows: the first that is an original although an equal event before it is one too; -1: none. ``rows``:
-    those that have user and time of the row before them, ascending."""
-    original_before = False
-    for at in range(rows.size):
-        row = rows[at]
-        if at == 0 or rows[at - 1] != row - 1:
-            original_before = False
-        equal = (
-            rank_of_event[events[row]] == rank_of_event[events[row - 1]]
+def second_original(  # type: ignore[no-untyped-def]
+    originals, users, times, events, inserts, insert_data, has_insert, duplicate, first_bit
+):
+    """Of sorted rows: the first of some originals before which an equal event is an original too; -1: none. Equal
+    events follow one another. ``duplicate``: as of ``originals_alike``."""
+    for row in originals:
+        before = row - 1
+        while (
+            before >= 0
+            and users[before] == users[row]
+            and times[before] == times[row]
+            and events[before] == events[row]
+            and has_insert[before]
             and has_insert[row]
-            and has_insert[row - 1]
-            and equal_bytes(insert_data, inserts[row], inserts[row + 1], insert_data, inserts[row - 1], inserts[row])
-        )
-        original_before = equal and (original_before or not duplicate[row - 1])
-        if original_before and not duplicate[row]:
-            return row
+            and equal_bytes(
+                insert_data, inserts[before], inserts[before + 1], insert_data, inserts[row], inserts[row + 1]
+            )
+        ):
+            if not _is_set(duplicate, np.uint64(before + first_bit)):
+                return row
+            before -= 1
     return -1

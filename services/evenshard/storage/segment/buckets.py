@@ -25,7 +25,7 @@ SPARE_KEYS = 2
 """Remainders behind the last one, which are read but mean nothing."""
 _PART_BUCKETS_SHIFT = 13
 _ZERO, _ONE, _THREE, _SIX, _SEVEN, _EIGHT = (np.uint64(number) for number in (0, 1, 3, 6, 7, 8))
-_32, _56, _63, _64 = np.uint64(32), np.uint64(56), np.uint64(63), np.uint64(64)
+_16, _32, _56, _63, _64 = (np.uint64(number) for number in (16, 32, 56, 63, 64))
 _LOW_BITS, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _BYTE, _REMAINDER = np.uint64(0xFF), np.uint64(0xFFFF)
 _BLOCK = np.uint64(BLOCK_BUCKETS)
@@ -82,31 +82,33 @@ def count_parts(hashes, buckets, counts):  # type: ignore[no-untyped-def]
         before = key
 
 
-@kernel(f"int64({view('uint64')}, uint64, uint64[::1], {view('uint32')}, uint32[::1])")
-def deal_keys(hashes, buckets, mixed, limits, ends):  # type: ignore[no-untyped-def]
-    """Writes the mixed keys, dealt into parts of ``2 ** 13`` buckets, each from where ``ends`` says on; afterwards
-    ``ends`` says where each part ends. Hash 0 is no key, and one equal to that before it is the same key. Returns how
-    many keys there are; -1: a part reached its limit."""
+@kernel(f"int64({view('uint64')}, uint64, uint32[::1], {view('uint32')}, uint32[::1])")
+def deal_keys(hashes, buckets, dealt, limits, ends):  # type: ignore[no-untyped-def]
+    """Deals keys into parts of ``2 ** 13`` buckets, each from where ``ends`` says on; afterwards ``ends`` says where
+    each part ends. Of a key its bucket within the part is written, then its remainder. Hash 0 is no key, and one equal
+    to that before it is the same key. Returns how many keys there are; -1: a part reached its limit."""
     shift = np.uint64(_PART_BUCKETS_SHIFT)
+    within = (_ONE << shift) - _ONE
     before = _ZERO
     keys = np.int64(0)
     for i in range(hashes.size):
         key = hashes[i]
         if key != _ZERO and key != before:
             value = mixed_hash(key)
-            part = _bucket(value, buckets) >> shift
+            bucket = _bucket(value, buckets)
+            part = bucket >> shift
             at = ends[part]
             if at == limits[part]:
                 return np.int64(-1)
-            mixed[np.uint64(at)] = value
+            dealt[np.uint64(at)] = np.uint32(((bucket & within) << _16) | (value & _REMAINDER))
             ends[part] = at + np.uint32(1)
             keys += 1
         before = key
     return keys
 
 
-@kernel(f"void({view('uint64')}, {view('uint32')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
-def fill_buckets(mixed, firsts, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
+@kernel(f"void({view('uint32')}, {view('uint32')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
+def fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
     """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order.
 
     Sizes are gathered in a word and without a branch for each bucket: how many keys it has nobody can foretell."""
@@ -118,7 +120,7 @@ def fill_buckets(mixed, firsts, ends, buckets, remainders, sizes, starts):  # ty
         base = np.uint64(part) * width
         places[:] = 0
         for key in range(first, end):
-            places[_bucket(mixed[key], buckets) - base] += np.uint32(1)
+            places[np.uint64(dealt[key]) >> _16] += np.uint32(1)
         for block in range(_ZERO, min(width, buckets - base), _BLOCK):
             starts[(base + block) // _BLOCK] = at
             for bucket in range(block, block + _BLOCK):
@@ -139,8 +141,8 @@ def fill_buckets(mixed, firsts, ends, buckets, remainders, sizes, starts):  # ty
                     gathered = (ones >> _ONE) >> (_63 - shift)
                 shift = after & _63
         for key in range(first, end):
-            value = mixed[key]
-            bucket = _bucket(value, buckets) - base
+            value = np.uint64(dealt[key])
+            bucket = value >> _16  # type: ignore[assignment]
             place = places[bucket]
             remainders[np.uint64(place)] = np.uint16(value & _REMAINDER)
             places[bucket] = place + np.uint32(1)

@@ -7,6 +7,7 @@ remainders and two zeros, all little-endian, and the XXH64 of all that. In forma
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,41 +85,54 @@ class BucketFilter:
         return out
 
 
-def build_filter(identity: UInt64) -> BucketFilter:
-    """The filter of the hashes given, in any order; ``NO_IDENTITY`` is left out, and a hash that follows its equal."""
-    if identity.size > _KEYS_MAX:
+def build_filter(*pieces: UInt64) -> BucketFilter:
+    """The filter of the hashes in all pieces, in any order; ``NO_IDENTITY`` is left out, and within a piece a hash that
+    follows its equal."""
+    hashes = sum(piece.size for piece in pieces)
+    if hashes > _KEYS_MAX:
         raise ValueError(f"a filter has at most {_KEYS_MAX} keys")
-    blocks = max(1, round(identity.size / (KEYS_A_BUCKET * BLOCK_BUCKETS)))
+    blocks = max(1, round(hashes / (KEYS_A_BUCKET * BLOCK_BUCKETS)))
     buckets = blocks * BLOCK_BUCKETS
-    mixed, firsts, ends, keys = _dealt(identity, buckets)
+    dealt, firsts, ends, keys = _dealt(pieces, hashes, buckets)
     if not keys:
         return BucketFilter(0, np.zeros(SPARE_KEYS, np.uint16), np.zeros(0, np.uint64), np.zeros(0, np.uint32))
     remainders = np.zeros(keys + SPARE_KEYS, np.uint16)
     sizes = np.zeros(_words(buckets, keys), np.uint64)
     starts = np.zeros(blocks, np.uint32)
-    fill_buckets(mixed, firsts, ends, np.uint64(buckets), remainders, sizes, starts)
+    fill_buckets(dealt, firsts, ends, np.uint64(buckets), remainders, sizes, starts)
     return BucketFilter(buckets, remainders, sizes, starts)
 
 
-def _dealt(identity: UInt64, buckets: int) -> tuple[UInt64, UInt32, UInt32, int]:
-    """The mixed keys, where each part of them begins and ends, how many there are. In one pass, into parts with room to
+def _dealt(pieces: Sequence[UInt64], hashes: int, buckets: int) -> tuple[UInt32, UInt32, UInt32, int]:
+    """The dealt keys, where each part of them begins and ends, how many there are. In one pass, into parts with room to
     spare; where a part has more, as with hashes that are alike, they are counted first."""
-    parts, room = parts_of(buckets), part_keys_max(buckets, identity.size)
+    parts, room = parts_of(buckets), part_keys_max(buckets, hashes)
     if parts * room < _KEYS_MAX:
-        mixed = np.empty(parts * room, np.uint64)
         firsts = np.arange(parts, dtype=np.uint32) * np.uint32(room)
-        ends = firsts.copy()
-        keys = deal_keys(identity, np.uint64(buckets), mixed, firsts + np.uint32(room), ends)
-        if keys >= 0:
-            return mixed, firsts, ends, int(keys)
+        found = _dealt_into(pieces, buckets, firsts, firsts + np.uint32(room), parts * room)
+        if found is not None:
+            return found
     counts = np.zeros(parts, np.uint32)
-    count_parts(identity, np.uint64(buckets), counts)
+    for piece in pieces:
+        count_parts(piece, np.uint64(buckets), counts)
     limits = np.cumsum(counts, dtype=np.uint32)
-    firsts = limits - counts
-    ends = firsts.copy()
-    mixed = np.empty(int(limits[-1]), np.uint64)
-    keys = deal_keys(identity, np.uint64(buckets), mixed, limits, ends)
-    return mixed, firsts, ends, int(keys)
+    found = _dealt_into(pieces, buckets, limits - counts, limits, int(limits[-1]))
+    assert found is not None
+    return found
+
+
+def _dealt_into(
+    pieces: Sequence[UInt64], buckets: int, firsts: UInt32, limits: UInt32, size: int
+) -> tuple[UInt32, UInt32, UInt32, int] | None:
+    """None: a part has more than its limit allows."""
+    dealt, ends = np.empty(size, np.uint32), firsts.copy()
+    keys = 0
+    for piece in pieces:
+        count = int(deal_keys(piece, np.uint64(buckets), dealt, limits, ends))
+        if count < 0:
+            return None
+        keys += count
+    return dealt, firsts, ends, keys
 
 
 def _words(buckets: int, keys: int) -> int:

@@ -1,8 +1,8 @@
 """Says which events of a batch are stored in segments already; exactly.
 
 Candidates are the segments whose days and slots hold the row and whose filter does not rule it out; equality of event,
-distinct_id, time and insert_id with a stored row decides. Hits are sorted by segment and row group, so that each is
-decoded once a batch, or not at all where it is still in the cache.
+distinct_id, time and insert_id with a stored row decides. A row group in which something is found for the first
+time is decoded, and kept in a form of which a look-up reads some hundred bytes (``key_scratch.py``).
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,18 @@ from evenshard.storage.segment.filter import (
     identity_bytes,
 )
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
-from evenshard.storage.segment.keys import BatchKeys, KeyPage, read_keys
+from evenshard.storage.segment.key_scratch import KeyScratch
+from evenshard.storage.segment.keys import BatchKeys, KeyPage, may_hold, read_keys
 from evenshard.storage.segment.order import Int64
-from evenshard.storage.segment.reader import SegmentReader
+from evenshard.storage.segment.reader import RowGroups, SegmentReader
 from evenshard.storage.segment.value_filter import lacks_any, read_trailer
 from evenshard.storage.segment.value_keys import ValueKeys
 from evenshard.storage.segment.writer import identity_of, with_own_dictionaries
 
 CACHE_BYTES = 64 << 20
+_FEW_ROWS = 8
+"""So few of a batch in a row group that is not kept are most likely there by mistake of a filter, as about one of
+50,000 new events is. Two columns tell."""
 _METADATA_OVERHEAD = 4
 """Memory of a parsed footer, as a multiple of its bytes."""
 
@@ -50,7 +54,7 @@ class IndexedIdentities:
     def __init__(self, disk: Disk, segments: Sequence[SegmentInfo], cache: SegmentCache | None = None) -> None:
         self._disk = disk
         self._segments = tuple(segments)
-        self._cache = cache if cache is not None else SegmentCache(CACHE_BYTES)
+        self._cache = cache if cache is not None else SegmentCache(CACHE_BYTES, KeyScratch(disk, 0))
         self._first_days = np.array([info.first_day for info in self._segments], np.int64)
         self._last_days = np.array([info.last_day for info in self._segments], np.int64)
 
@@ -68,7 +72,7 @@ class IndexedIdentities:
         result = np.zeros(batch.rows, np.bool_)
         if not self._segments or not batch.rows:
             return result
-        keys = BatchKeys.of(batch, hashes.placement)
+        keys = BatchKeys.of(batch, hashes)
         days, slots = keys.times // DAY_MS, slots_of(hashes.placement)
         near = (self._first_days <= int(days.max())) & (self._last_days >= int(days.min()))
         for number in np.flatnonzero(near).tolist():
@@ -107,16 +111,13 @@ class IndexedIdentities:
     def _confirm(self, info: SegmentInfo, keys: BatchKeys, rows: Int64, result: npt.NDArray[np.bool_]) -> None:
         """Sets ``result`` for those of ``rows`` that are in the segment."""
         reader = self._reader(info)
-        groups = reader.row_groups
-        first = np.searchsorted(groups.hash_max, keys.placement[rows], "left")
-        last = np.searchsorted(groups.hash_min, keys.placement[rows], "right") - 1
-        times = keys.times[rows]
-        for group in range(int(first.min()), min(int(last.max()) + 1, len(groups))):
-            inside = (first <= group) & (group <= last)
-            inside &= (times >= groups.time_min[group]) & (times <= groups.time_max[group])
-            wanted = rows[inside]
-            if wanted.size:
-                result[wanted] |= self._page(info, reader, group).contains(keys, wanted)
+        rows, groups = _places(reader.row_groups, keys, rows)
+        answered, found = self._cache.scratch.find(info.id, keys, rows, groups)
+        result[rows[found]] = True
+        rows, groups = rows[~answered], groups[~answered]
+        for group in np.unique(groups).tolist():
+            wanted = rows[groups == group]
+            result[wanted] |= self._decoded(info, reader, group, keys, wanted)
 
     def _filter(self, info: SegmentInfo) -> IdentityFilter:
         def load() -> tuple[IdentityFilter, int]:
@@ -139,13 +140,33 @@ class IndexedIdentities:
         found: SegmentReader = self._cache.get((info.id, "reader"), load)
         return found
 
-    def _page(self, info: SegmentInfo, reader: SegmentReader, group: int) -> KeyPage:
-        def load() -> tuple[KeyPage, int]:
-            page = read_keys(reader, group)
-            return page, page.bytes
-
-        found: KeyPage = self._cache.get((info.id, group), load)
+    def _decoded(
+        self, info: SegmentInfo, reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each row is in a row group, which is decoded. Where one was there, more will be asked for: it is kept
+        on scratch, or where that cannot be, in memory."""
+        page: KeyPage | None = self._cache.held((info.id, group))
+        if page is not None:
+            return page.contains(keys, rows)
+        if rows.size <= _FEW_ROWS and not may_hold(reader, group, keys, rows):
+            return np.zeros(rows.size, np.bool_)
+        page = read_keys(reader, group)
+        found = page.contains(keys, rows)
+        if found.any() and not self._cache.scratch.keep(info, group, len(reader.row_groups), page):
+            self._cache.put((info.id, group), page, page.bytes)
         return found
+
+
+def _places(groups: RowGroups, keys: BatchKeys, rows: Int64) -> tuple[Int64, Int64]:
+    """The row groups in which each row may be: rows, a row once for each, and beside them the numbers of row groups."""
+    first = np.searchsorted(groups.hash_max, keys.placement[rows], "left")
+    behind = np.minimum(np.searchsorted(groups.hash_min, keys.placement[rows], "right"), len(groups))
+    counts = np.maximum(behind - first, 0)
+    each = np.repeat(np.arange(rows.size), counts)
+    number = first[each] + np.arange(each.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    times = keys.times[rows][each]
+    inside = (times >= groups.time_min[number]) & (times <= groups.time_max[number])
+    return rows[each[inside]], number[inside]
 
 
 def _not_hidden(rows: Int64, batch: EventBatch, keys: BatchKeys, hiding: Hiding) -> Int64:

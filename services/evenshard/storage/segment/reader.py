@@ -165,6 +165,12 @@ class SegmentReader:
         with self._parquet() as parquet:
             return _one_batch(self._read(parquet, list(range(first, end)), columns))
 
+    def read_pieces(self, first: int, end: int, column: str) -> Sequence[pa.Array]:
+        """A column of the row groups ``first`` to ``end``, as it is stored: each piece has its own dictionary."""
+        with self._parquet() as parquet:
+            chunks: Sequence[pa.Array] = self._read(parquet, list(range(first, end)), [column]).column(0).chunks
+            return chunks
+
     def read_hashes(self, first: int, last: int) -> pa.Table | None:
         """All columns of the rows whose placement hash is between ``first`` and ``last``, inclusive; None: no rows."""
         groups = self.row_groups

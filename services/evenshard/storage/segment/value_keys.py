@@ -18,8 +18,9 @@ from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.value_pages import UInt32
 
 KEYS_MAX = 8 << 20
-"""Keys held of a segment that is being written, 4 bytes each; beyond, those of the properties with most are given up,
-so that there is room for some more."""
+"""Keys held of a segment that is being written, ``KEY_BYTES`` each; beyond, those of the properties with most are given
+up, so that there is room for some more. Where memory is short there are fewer."""
+KEY_BYTES = 4
 KEYS_A_ROW_MAX = 8
 """Distinct keys of a finished segment, beside ``KEYS_SPARE``; beyond, likewise."""
 KEYS_SPARE = 4096
@@ -129,9 +130,10 @@ def bits_of(number: float) -> int | None:
 
 
 class ValueKeys:
-    """The keys of a segment's rows; ``add`` row groups, then ``finish``."""
+    """The keys of a segment's rows, so many at a time; ``add`` row groups, then ``finish``."""
 
-    def __init__(self, segment_id: int) -> None:
+    def __init__(self, segment_id: int, keys_max: int = KEYS_MAX) -> None:
+        self._keys_max = self._room = keys_max
         self.salt = int(number_hash(np.uint64(segment_id)))
         self._keys: dict[str, list[UInt32]] = {}
         self._table = np.empty(_TABLE_ROWS, np.uint32)
@@ -156,8 +158,9 @@ class ValueKeys:
                 self.has_rest = True
             elif name != "time":
                 self._add_texts(name, column)
-        if self._count > KEYS_MAX:
-            self._give_up_most(KEYS_MAX * 3 // 4)
+        if self._count > self._room:
+            self._give_up_most(self._keys_max * 3 // 4)
+            self._room = max(self._keys_max, self._count + self._count // 4)  # of fields nothing can be given up
 
     def _add_property(self, name: str, kind: str, column: pa.ChunkedArray) -> None:
         match kind:

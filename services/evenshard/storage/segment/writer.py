@@ -44,7 +44,7 @@ from evenshard.storage.segment.info import SegmentInfo, file_names
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
 from evenshard.storage.segment.value_filter import values_bytes
-from evenshard.storage.segment.value_keys import ValueKeys
+from evenshard.storage.segment.value_keys import KEYS_MAX, ValueKeys
 
 Int32 = npt.NDArray[np.int32]
 
@@ -92,7 +92,8 @@ class _Totals:
 class SegmentWriter:
     """A segment being written: ``append`` sorted tables of one schema, then ``finish`` or ``discard``."""
 
-    def __init__(self, disk: Disk, segment_id: int, place: SegmentPlace) -> None:
+    def __init__(self, disk: Disk, segment_id: int, place: SegmentPlace, keys_max: int = KEYS_MAX) -> None:
+        """``keys_max``: of its filter of values, while it is written."""
         self._disk = disk
         self._id = segment_id
         self._place = place
@@ -102,7 +103,7 @@ class SegmentWriter:
         self._writer: pq.ParquetWriter | None = None
         self._totals = _Totals()
         self._identities: list[UInt64] = []
-        self._values = ValueKeys(segment_id)
+        self._values = ValueKeys(segment_id, keys_max)
 
     def discard(self) -> None:
         """Removes the files of a segment that was not finished."""
@@ -125,7 +126,8 @@ class SegmentWriter:
         return self._stream.tell()
 
     def append(self, table: pa.Table) -> None:
-        """Rows in segment order that follow those before; at least one. Their identity hashes may be with them."""
+        """Rows in segment order that follow those before; at least one. Their identity hashes may be with them, in any
+        order."""
         identities, table = _apart(self._place.tenant, table)
         self._totals.add(table)
         if self._writer is None:
@@ -136,7 +138,7 @@ class SegmentWriter:
             piece = with_own_dictionaries(table.slice(start, step))
             self._writer.write_table(piece, row_group_size=step)
             self._values.add(piece)
-        self._identities.append(identities)
+        self._identities += identities
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -152,9 +154,8 @@ class SegmentWriter:
         if size - len(footer) != data_bytes:
             raise AssertionError("the Parquet writer wrote more than the footer at the end")
         self._file.close()
-        identities = np.concatenate(self._identities)
-        self._identities.clear()  # what building takes is enough beside one copy
-        filter_bytes = to_bytes(build_filter(identities))
+        filter_bytes = to_bytes(build_filter(*self._identities))
+        self._identities.clear()
         value_bytes = values_bytes(self._values, len(filter_bytes))
         filter_file = self._disk.open(self._names[1], create=True)
         try:
@@ -262,10 +263,15 @@ def with_identities(tenant: TenantId, table: pa.Table) -> pa.Table:
     return table.append_column(IDENTITY_HASH, pa.array(identity_of(tenant, table)))
 
 
-def _apart(tenant: TenantId, table: pa.Table) -> tuple[UInt64, pa.Table]:
-    """The identity hashes, and the columns that are written."""
+def without_identities(table: pa.Table) -> pa.Table:
+    """The table without ``identity_hash``: its rows go apart, and nobody knows which hash is whose."""
+    return table.drop_columns([IDENTITY_HASH]) if IDENTITY_HASH in table.column_names else table
+
+
+def _apart(tenant: TenantId, table: pa.Table) -> tuple[list[UInt64], pa.Table]:
+    """The identity hashes, in pieces, and the columns that are written."""
     whole = with_identities(tenant, table)
-    return only_chunk(whole.column(IDENTITY_HASH)).to_numpy(), whole.drop_columns([IDENTITY_HASH])
+    return [chunk.to_numpy() for chunk in whole.column(IDENTITY_HASH).chunks], without_identities(whole)
 
 
 def _encoded_events(table: pa.Table) -> pa.DictionaryArray:

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evenshard.client.batches import encode_record
-from evenshard.storage.compaction import merge as merge_module
 from evenshard.storage.compaction import settle as settle_module
 from evenshard.storage.segment import writer as writer_module
 from evenshard.storage.segment.filter import PREFIX_BYTES, IdentityFilter, from_bytes, identity_bytes
@@ -38,7 +37,7 @@ ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
 DEDUPE_PARTS: Final = ((settle_module, "check_originals"), (runs_module, "identities_of"),
-                       (merge_module, "woven_identities"), (writer_module, "identity_of"),
+                       (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 

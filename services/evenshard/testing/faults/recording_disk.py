@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from evenshard.testing.disk import MemoryDisk, MemoryFile, Operation
 from evenshard.testing.faults.journal import (
     Committed,
@@ -78,6 +81,10 @@ class RecordingFile(MemoryFile):
     def read(self, offset: int, length: int) -> bytes:
         with self._disk.operation("read", self._name):
             return super().read(offset, length)
+
+    def read_pieces(self, offsets: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        with self._disk.operation("read", self._name):
+            return super().read_pieces(offsets, lengths)
 
     def truncate(self, size: int) -> None:
         with self._disk.operation("truncate", self._name) as fault:

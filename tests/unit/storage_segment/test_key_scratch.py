@@ -1,0 +1,274 @@
+"""Old events are looked up at little cost: what was decoded once is kept on the disk, and read in small pieces."""
+
+import errno
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+from evenshard.errors import EvenshardError
+from evenshard.events.hashing import NO_IDENTITY, EventHashes
+from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.storage.segment import writer as segment_writer
+from evenshard.storage.segment.filter import BucketFilter
+from evenshard.storage.segment.key_scratch import FREE_BYTES_MIN
+from evenshard.storage.settings import StorageSettings
+from evenshard.storage.store import Store
+from evenshard.testing.clock import ManualClock
+from evenshard.testing.disk import MemoryDisk, MemoryFile
+from evenshard.testing.events import Event, append_of
+
+TENANT = TenantId("acme")
+DAY_START_MS = 1_767_225_600_000
+EVENTS, BATCH, GROUP_ROWS = 40_000, 2_000, 2_048
+
+
+class CountingFile(MemoryFile):
+    """Counts the bytes that are read, by name."""
+
+    _disk: "CountingDisk"
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = super().read(offset, length)
+        self._disk.read_bytes[self._name] += len(data)
+        return data
+
+    def read_pieces(self, offsets, lengths):  # type: ignore[no-untyped-def]
+        data = super().read_pieces(offsets, lengths)
+        self._disk.read_bytes[self._name] += data.size
+        return data
+
+
+class CountingDisk(MemoryDisk):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_bytes: Counter[str] = Counter()
+
+    def open(self, name: str, *, create: bool = False) -> MemoryFile:
+        return CountingFile(self, name, super().open(name, create=create)._open())
+
+    def taken(self, ends: str) -> int:
+        """Bytes read since it was asked before, of files whose names end so."""
+        names = [name for name in self.read_bytes if name.endswith(ends)]
+        return sum(self.read_bytes.pop(name) for name in names)
+
+
+def events(first: int, count: int, seed: int = 4) -> list[Event]:
+    """Different ones, of one day and of all users at once."""
+    random = Random(f"{seed}/{first}")
+    return [
+        Event(
+            random.choice(["view", "buy", "search"]), f"user-{random.randrange(2_000)}", DAY_START_MS + each, f"i{each}"
+        )
+        for each in range(first, first + count)
+    ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_row_groups() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment_writer, "ROW_GROUP_ROWS", GROUP_ROWS)
+        yield
+
+
+def opened(disk: MemoryDisk, **bounds: int) -> Store:
+    settings = StorageSettings(compact_rows=1 << 30, **bounds)
+    return Store.open(disk, ManualClock(), ShardId("s"), settings, lambda _: None)
+
+
+def duplicates(store: Store, rows: list[Event]) -> list[bool]:
+    (done,) = store.append([append_of(rows, TENANT)])
+    assert not isinstance(done, EvenshardError), done
+    return list(done.duplicates.tolist())
+
+
+def test_events_that_come_again_read_each_segment_once_however_small_the_cache() -> None:
+    """Filters alone fill it. Of what was decoded, a look-up reads a few hundred bytes."""
+    disk = CountingDisk()
+    store = opened(disk, identity_cache_bytes=120_000)
+    index(store)
+    disk.read_bytes.clear()
+    (stored,) = store.storage()
+    looked_up = []
+    for first in range(0, EVENTS, BATCH):
+        assert all(duplicates(store, events(first, BATCH)))
+        looked_up.append(disk.taken("keys"))
+    read = disk.taken(".parquet")
+    print(read, stored.bytes, looked_up)
+    assert read < 3 * stored.bytes  # blocks of 16 KiB, row groups hardly larger; footers do not stay in the cache
+    assert max(looked_up) < 1_500 * BATCH
+    new = events(EVENTS, BATCH - 10) + events(0, BATCH)[17:27]
+    assert duplicates(store, new) == [False] * (BATCH - 10) + [True] * 10
+    assert disk.taken("keys") < 1_500 * 10
+    store.close()
+
+
+def index(store: Store, count: int = EVENTS) -> None:
+    for first in range(0, count, BATCH):
+        assert not any(duplicates(store, events(first, BATCH)))
+    store.compact(TENANT)
+
+
+SOME = 3 * BATCH
+
+
+def alike(rows: list[Event]) -> list[Event]:
+    """Others, which differ from these in one field each."""
+    others = [
+        lambda row: replace(row, event="other"),
+        lambda row: replace(row, distinct_id=row.distinct_id + "x"),
+        lambda row: replace(row, time=row.time + 86_000_000),
+        lambda row: replace(row, insert_id=f"{row.insert_id}x"),
+        lambda row: replace(row, insert_id=None),
+    ]
+    return [others[number % len(others)](row) for number, row in enumerate(rows)]
+
+
+def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_insert_id_is_none() -> None:
+    """Also one whose hash is that of another: hashes are taken for equal here."""
+    disk = MemoryDisk()
+    store = opened(disk)
+    index(store, SOME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BucketFilter, "may_contain", lambda _, identity: identity != NO_IDENTITY)
+        for _ in range(2):
+            old, others = events(0, BATCH), alike(events(0, BATCH))
+            assert duplicates(store, old) == [True] * BATCH
+            known = store._state.tenants[TENANT].indexed.known
+            append = append_of(others, TENANT).prepared()
+            assert append.hashes is not None
+            forced = EventHashes(append.hashes.placement, append_of(old, TENANT).prepared().hashes.identity)
+            for hashes in (append.hashes, forced):
+                assert not known(TENANT, append.batch, hashes).any()
+    store.close()
+
+
+@pytest.mark.parametrize("scratch_bytes", [0, 200_000, 1_500_000, 1 << 30])
+def test_what_is_found_does_not_depend_on_the_room_there_is(scratch_bytes: int) -> None:
+    disk = MemoryDisk()
+    store = opened(disk, identity_scratch_bytes=scratch_bytes, identity_cache_bytes=100_000)
+    index(store, SOME)
+    chance = Random(3)
+    everything = events(0, BATCH) + events(BATCH, BATCH) + events(2 * BATCH, BATCH)
+    fresh = EVENTS
+    for _ in range(6):
+        old = chance.sample(everything, 500)
+        new = events(fresh, 500)
+        fresh += 500
+        mixed = [*((row, True) for row in old), *((row, False) for row in new)]
+        chance.shuffle(mixed)
+        assert duplicates(store, [row for row, _ in mixed]) == [known for _, known in mixed]
+        assert store._state.cache.scratch.bytes <= scratch_bytes
+    assert (store._state.cache.scratch.bytes > 0) == (scratch_bytes >= 1_500_000)
+    assert disk.list("scratch") == []
+    store.close()
+
+
+def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_kept_of_it() -> None:
+    disk = CountingDisk()
+    store = opened(disk)
+    index(store, SOME)
+    assert duplicates(store, events(0, 1)) == [True]
+    whole, kept = disk.taken(".parquet"), store._state.cache.scratch.bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BucketFilter, "may_contain", lambda _, identity: identity != NO_IDENTITY)
+        for number in range(1, 7):
+            assert duplicates(store, events(EVENTS + number, 1)) == [False]
+    assert (disk.taken(".parquet") < 4 * whole, store._state.cache.scratch.bytes) == (True, kept)
+    store.close()
+
+
+def test_nothing_of_a_deleted_user_is_left_on_scratch_once_he_is_purged() -> None:
+    """Also of a segment that was merged away before."""
+    store = opened(MemoryDisk())
+    index(store, BATCH)
+    old = events(0, BATCH)
+    assert all(duplicates(store, old))
+    merged_away = scratch_file(store)
+    store.compact(TENANT)
+    assert all(duplicates(store, old))
+    user = old[0].distinct_id
+    store.hide_users(TENANT, Epoch(1), "operation", [user])
+    assert f"{user}view".encode() in bytes(merged_away._open().data)
+    while not store.purge_status(TENANT, "operation").purged:
+        store.purge_step(TENANT)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        merged_away.read(0, 1)
+    assert duplicates(store, old) == [row.distinct_id != user for row in old]
+    assert f"{user}view".encode() not in bytes(scratch_file(store)._open().data)
+    store.close()
+
+
+def scratch_file(store: Store) -> MemoryFile:
+    (part,) = store._state.cache.scratch._parts
+    assert isinstance(part.file, MemoryFile)
+    return part.file
+
+
+def test_a_flipped_bit_is_noticed_and_the_segment_asked() -> None:
+    store = opened(MemoryDisk())
+    index(store, BATCH)
+    chance = Random(5)
+    old = events(0, BATCH)
+    assert all(duplicates(store, old))
+    for _ in range(40):
+        data = scratch_file(store)._open().data
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        assert duplicates(store, old) == [True] * BATCH
+    store.close()
+
+
+@pytest.mark.parametrize("operation", ["create", "unlink", "write", "read"])
+def test_a_disk_that_refuses_is_told_of_once_and_what_is_found_is_right(operation: str) -> None:
+    disk, told = MemoryDisk(), list[str]()
+    store = Store.open(disk, ManualClock(), ShardId("s"), StorageSettings(compact_rows=1 << 30), told.append)
+    index(store, BATCH)
+    failing = True
+
+    def refuse(kind: str, name: str) -> None:
+        if failing and kind == operation and name.startswith("scratch/"):
+            raise OSError(errno.EIO, "the disk is worn")
+
+    disk.hook = refuse
+    for _ in range(3):
+        assert duplicates(store, events(0, BATCH)) == [True] * BATCH
+    assert len(told) == 1
+    assert told[0].startswith("scratch/: what finds old duplicates fast could not be ")
+    failing = False
+    store._state.cache.put("a filter", None, store._state.cache.bytes_max)  # pages that memory holds are not written
+    for _ in range(2):
+        assert duplicates(store, events(0, BATCH)) == [True] * BATCH
+    assert scratch_file(store).size() > 0
+    assert len(told) == 1
+    store.close()
+
+
+def test_the_last_of_the_disk_is_left_to_events_and_a_leftover_is_no_obstacle() -> None:
+    disk = MemoryDisk(capacity_bytes=FREE_BYTES_MIN)
+    store = opened(disk)
+    index(store, BATCH)
+    assert all(duplicates(store, events(0, BATCH)))
+    assert store._state.cache.scratch.bytes == 0
+    disk.capacity_bytes *= 2
+    store._state.cache.put("a filter", None, store._state.cache.bytes_max)
+    disk.open("scratch/keys", create=True)
+    assert all(duplicates(store, events(0, BATCH)))
+    assert store._state.cache.scratch.bytes > 0
+    assert disk.list("scratch") == []
+    store.age_log(0)
+    file = scratch_file(store)
+    disk.capacity_bytes = FREE_BYTES_MIN
+    store.age_log(0)
+    assert store._state.cache.scratch.bytes == 0
+    with pytest.raises(OSError, match="closed"):
+        file.read(0, 1)
+    assert all(duplicates(store, events(0, BATCH)))
+    disk.capacity_bytes *= 2
+    store._state.cache.put("another filter", None, store._state.cache.bytes_max)
+    assert all(duplicates(store, events(0, BATCH)))
+    file = scratch_file(store)
+    store.close()
+    with pytest.raises(OSError, match="closed"):
+        file.read(0, 1)
