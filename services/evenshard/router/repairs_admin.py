@@ -3,15 +3,10 @@ router acts on them.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
-
-import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from evenshard.api.v1 import admin_pb2, shard_pb2
 from evenshard.directory.changes import REQUEST_TTL_S, check_request_id, check_revision, tenant_not_found
@@ -43,10 +38,6 @@ from evenshard.directory.repair import (
 )
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.events.limits import HOT_EVENT, ORIGINAL_EVENT, ORIGINAL_ID
-from evenshard.events.marked_rows import MarkedRows
-from evenshard.events.ndjson_encode import encode_ndjson
-from evenshard.events.reassigning import new_ids, with_ids
 from evenshard.hotkeys.marks import Mark
 from evenshard.ids import OperationId, Revision, TenantId
 from evenshard.ports.clock import Clock
@@ -54,11 +45,11 @@ from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_shown import examples_of, fixed_lines, lines_of
 from evenshard.router.tenant_shards import TenantShards, first_failure
 from evenshard.runtime.call import current_call
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.storage.choosing import KeyRows, key_rows
-from evenshard.storage.segment.info import DAY_MS
 from evenshard.wire.repairs import key_rows_message
 from evenshard.wire.rpcs import LOOK_AT_KEY, READ_KEY
 
@@ -263,7 +254,7 @@ class RepairAdmin:
             timeout_s = current_call().remaining_s()
             async with aclosing(self._shards.stream(shard, READ_KEY, message, timeout_s)) as messages:
                 async for some in messages:
-                    fixed = await asyncio.to_thread(_fixed_lines, some.arrow_ipc, request.distinct_id_from, refused)
+                    fixed = await asyncio.to_thread(fixed_lines, some.arrow_ipc, request.distinct_id_from, refused)
                     if fixed.rows:
                         yield fixed
 
@@ -386,9 +377,9 @@ class RepairAdmin:
             example
             for kind in kinds
             for each in answers
-            for example in _examples(getattr(each, kind).examples, request, marks, refused)
+            for example in examples_of(getattr(each, kind).examples, request, marks, refused)
         ]
-        listed = [line for each in answers for line in _lines(each.left.examples)]
+        listed = [line for each in answers for line in lines_of(each.left.examples)]
         return admin_pb2.RepairPlan(
             kept_rows=kept,
             rewritten_rows=rewritten,
@@ -444,61 +435,3 @@ def _check_operation_revision(stored: StoredOperation, expected: int) -> None:
             "OPERATION_CONFLICT",
             f"operation {stored.operation.id!r} is at revision {stored.revision}, not {expected}",
         )
-
-
-def _lines(payload: bytes) -> list[str]:
-    """Rows as lines of an export, under their original names."""
-    if not payload:
-        return []
-    marked = MarkedRows.from_ipc(payload)
-    return encode_ndjson(marked.batch.record, tenant=None, mark_duplicates=False).decode().splitlines()
-
-
-def _examples(
-    payload: bytes, request: RepairRequest, marks: Mapping[int, Mark], refused: frozenset[str]
-) -> list[admin_pb2.RepairExample]:
-    """A few of the rows, as they are shown and as they will be."""
-    if not payload:
-        return []
-    marked = MarkedRows.from_ipc(payload)
-    marked = marked.slice(0, min(EXAMPLES_MAX, marked.rows))
-    record = marked.batch.record
-    originals = encode_ndjson(record, tenant=None, mark_duplicates=False).decode().splitlines()
-    fixed = record if not request.distinct_id_from else _fixed(record, request.distinct_id_from, refused)
-    after = encode_ndjson(fixed, tenant=None, mark_duplicates=False).decode().splitlines()
-    times = record.column("time").to_pylist()
-    found = []
-    for line, outcome, hot, time in zip(originals, after, marked.hot.tolist(), times, strict=True):
-        mark = marks.get(time // DAY_MS)
-        before = _rewritten(line) if hot and (mark is None or mark.mode == "rewrite") else line
-        found.append(admin_pb2.RepairExample(before=before, after="" if request.action == "delete" else outcome))
-    return found
-
-
-def _rewritten(line: str) -> str:
-    """One event as it is shown while its key's mark says ``rewrite``."""
-    event = orjson.loads(line)
-    properties = {
-        **event["properties"],
-        "distinct_id": "",
-        ORIGINAL_EVENT: event["event"],
-        ORIGINAL_ID: event["properties"]["distinct_id"],
-    }
-    return json.dumps({"event": HOT_EVENT, "properties": properties}, ensure_ascii=False, separators=(",", ":"))
-
-
-def _fixed(record: pa.RecordBatch, name: str, refused: frozenset[str]) -> pa.RecordBatch:
-    """Under the ids that the property gives; without one, under their own."""
-    ids = new_ids(record, name, refused=refused)
-    return with_ids(record, pc.coalesce(ids, record.column("distinct_id")))
-
-
-def _fixed_lines(payload: bytes, name: str, refused: frozenset[str]) -> admin_pb2.ExportHotKeyResponse:
-    marked = MarkedRows.from_ipc(payload)
-    record = marked.batch.record
-    if marked.duplicate.any():
-        record = record.filter(pa.array(~marked.duplicate))
-    if name:
-        record = _fixed(record, name, refused)
-    lines = encode_ndjson(record, tenant=None, mark_duplicates=False)
-    return admin_pb2.ExportHotKeyResponse(lines=lines, rows=record.num_rows)

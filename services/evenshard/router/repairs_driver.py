@@ -4,13 +4,9 @@ Every step may be done again, and every write is conditional on the records and 
 source by source; a source that was not copied whole is copied anew, in the place of what came of it.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, assert_never
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.directory.keys import (
@@ -36,42 +32,29 @@ from evenshard.directory.repair import (
 )
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
-from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import hash_events
-from evenshard.events.marked_rows import MarkedRows
-from evenshard.events.reassigning import new_ids, with_ids
-from evenshard.events.row_digest import tally_of
 from evenshard.hotkeys.marks import Mark
 from evenshard.ids import Epoch, OperationId, Revision, ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
-from evenshard.router.partition import deal
+from evenshard.router.repairs_copying import STEP_TIMEOUT_S, Copying
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.storage.choosing import key_rows
 from evenshard.storage.layers import Change
-from evenshard.storage.segment.info import DAY_MS
 from evenshard.wire.repairs import change_messages, key_rows_message
 from evenshard.wire.rpcs import (
-    BRING_ROWS,
     DROP_LAYERS,
     PREPARE_REPAIR,
-    READ_KEY,
     SETTLE_REPAIRS,
     TAKE_LAYER,
     TALLY_LAYERS,
 )
 
 DIRECTORY_TIMEOUT_S: Final = 5.0
-STEP_TIMEOUT_S: Final = 300.0
-"""Of a call that rewrites what a shard has of a key; it goes on there if nobody waits any more."""
-BRING_TIMEOUT_S: Final = 60.0
 SETTLE_TIMEOUT_S: Final = 30.0
-PIECE_ROWS: Final = 65_536
-PIECE_BYTES: Final = 6 << 20
 REMOVALS_AT_ONCE: Final = 10
 
 
@@ -226,7 +209,7 @@ class RepairDriver:
             return self._advance(this, repair.next())
         source = left[0]
         try:
-            sent = await _Copying(self, this, tenant, source, await self._spread_days(repair)).run()
+            sent = await self._copying(repair, tenant, source, await self._spread_days(repair)).run()
         except EvenshardError as error:
             return await self._waits(this, {source: error})
         if sent is None:
@@ -234,6 +217,9 @@ class RepairDriver:
         copied = replace(repair, copied=(*repair.copied, source), sent=summed([repair.sent, sent]))
         done = copied.sent.rows
         return self._advance(this, copied, Noted("", (), done, max(done, this.operation.operation.rows_total)))
+
+    def _copying(self, repair: Repair, tenant: Tenant, source: ShardId, spread: frozenset[int]) -> Copying:
+        return Copying(self._shards, self.paused, repair, tenant, source, spread)
 
     async def _spread_days(self, repair: Repair) -> frozenset[int]:
         """The days on which the key's rows go by their identity: what comes back goes where its copies would."""
@@ -384,12 +370,6 @@ class RepairDriver:
         found = self._operations.get(operation)
         return found is None or found.paused or found.ended
 
-    async def call(self, shard: ShardId, rpc: Any, request: Any) -> Any:
-        return await self._shards.one(shard, rpc, request, BRING_TIMEOUT_S)
-
-    def stream(self, shard: ShardId, rpc: Any, request: Any) -> Any:
-        return self._shards.stream(shard, rpc, request, STEP_TIMEOUT_S)
-
     async def _waits(self, this: _Stored, failed: Mapping[ShardId, EvenshardError]) -> "Advance | None":
         """Writes down what it waits for, where that is news."""
         operation = this.operation.operation
@@ -428,112 +408,6 @@ class Advance:
     changes: tuple[Put | Delete, ...] = ()
     advanced: bool = True
     """False: it only says what it waits for."""
-
-
-@dataclass(slots=True)
-class _Target:
-    """What is on its way to one shard."""
-
-    pieces: int = 0
-    rows: int = 0
-    waiting: list[MarkedRows] = field(default_factory=list)
-    waiting_rows: int = 0
-    waiting_bytes: int = 0
-
-
-class _Copying:
-    """Copies one source's rows to where they belong under their new ids."""
-
-    def __init__(
-        self, driver: RepairDriver, this: _Stored, tenant: Tenant, source: ShardId, spread: frozenset[int]
-    ) -> None:
-        """``spread``: of rows that come back as they were, the days on which they go by their identity."""
-        self._driver = driver
-        self._repair = this.repair
-        self._tenant = tenant
-        self._source = source
-        self._spread = spread
-        self._targets = {shard: _Target() for shard in tenant.placement.shards}
-        self._sent = Counted()
-
-    async def run(self) -> Counted | None:
-        """What was copied; None: it was paused, or ended by somebody."""
-        repair = self._repair
-        request = shard_pb2.ReadKeyRequest(
-            tenant=repair.tenant,
-            epoch=self._tenant.placement.epoch,
-            layer=repair.taken_layer if repair.undoes is None else f"{repair.undoes}.taken",
-            rows=key_rows_message(key_rows(repair.distinct_id, repair.days)),
-        )
-        async with aclosing(self._driver.stream(self._source, READ_KEY, request)) as messages:
-            async for message in messages:
-                if self._driver.paused(repair.operation):
-                    return None
-                parts, counted = await asyncio.to_thread(self._deal, message.arrow_ipc)
-                self._sent = summed([self._sent, counted])
-                for shard, part in parts:
-                    await self._add(shard, part)
-        for shard, target in self._targets.items():
-            await self._flush(shard)
-            told = await self._driver.call(shard, BRING_ROWS, self._bring(origin=self._source, pieces=target.pieces))
-            if told.rows != target.rows:
-                raise EvenshardError(
-                    "INTERNAL", f"{shard} stored {told.rows:,} of the {target.rows:,} events {self._source} sent"
-                )
-        return self._sent
-
-    def _deal(self, payload: bytes) -> tuple[list[tuple[ShardId, MarkedRows]], Counted]:
-        marked = MarkedRows.from_ipc(payload)
-        if self._repair.undoes is None:
-            marked = self._reassigned(marked)
-        batch, placement = marked.batch, self._tenant.placement
-        hashes = hash_events(self._tenant.name, batch).placement
-        spread = None
-        if self._spread:
-            days = batch.record.column("time").to_numpy() // DAY_MS
-            spread = np.isin(days, np.fromiter(self._spread, np.int64, len(self._spread)))
-        dealt = deal(self._tenant.name, batch, np.arange(batch.rows), hashes, placement, spread=spread)
-        tally = tally_of(batch.record)
-        return [(part.shard, marked.take(part.positions)) for part in dealt], Counted(tally.rows, tally.digest)
-
-    def _reassigned(self, marked: MarkedRows) -> MarkedRows:
-        """Events of others, none of them hot."""
-        ids = new_ids(marked.batch.record, self._repair.distinct_id_from)
-        if ids.null_count:
-            raise EvenshardError("INTERNAL", f"{ids.null_count} events were taken that get no distinct_id")
-        batch = EventBatch(with_ids(marked.batch.record, ids))
-        return MarkedRows(batch, marked.duplicate, np.zeros(batch.rows, np.bool_))
-
-    async def _add(self, shard: ShardId, part: MarkedRows) -> None:
-        target = self._targets[shard]
-        target.waiting.append(part)
-        target.waiting_rows += part.rows
-        target.waiting_bytes += int(part.batch.record.nbytes)
-        if target.waiting_rows >= PIECE_ROWS or target.waiting_bytes >= PIECE_BYTES:
-            await self._flush(shard)
-
-    async def _flush(self, shard: ShardId) -> None:
-        target = self._targets[shard]
-        if not target.waiting:
-            return
-        payload = await asyncio.to_thread(_joined, target.waiting)
-        origin = f"{self._source}/{target.pieces:06d}"
-        await self._driver.call(shard, BRING_ROWS, self._bring(origin=origin, arrow_ipc=payload))
-        target.pieces += 1
-        target.rows += target.waiting_rows
-        target.waiting, target.waiting_rows, target.waiting_bytes = [], 0, 0
-
-    def _bring(self, **rest: Any) -> shard_pb2.BringRowsRequest:
-        return shard_pb2.BringRowsRequest(
-            tenant=self._repair.tenant,
-            epoch=self._tenant.placement.epoch,
-            layer=self._repair.brought_layer,
-            **rest,
-        )
-
-
-def _joined(parts: Sequence[MarkedRows]) -> bytes:
-    return MarkedRows.joined(parts).to_ipc()
 
 
 def _changes(repair: Repair) -> Iterable[Change]:

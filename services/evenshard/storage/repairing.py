@@ -153,6 +153,7 @@ def seal(state: State, tenant: TenantId, layer: str, pace: Pace, changes: Collec
     rows = state.tenants.get(tenant)
     if rows is None or layer not in rows.visible.layers:
         return
+    release(state, tenant, pace)  # a copy's original may be among what is not indexed
     try:
         with rows.maintenance:
             _seal(state, rows, layer, pace, changes)

@@ -100,7 +100,7 @@ class World:
         return found.equal, list(found.differences)
 
 
-@pytest.fixture(params=["at home", "spread"])
+@pytest.fixture(params=["spread", pytest.param("at home", marks=pytest.mark.slow)])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with MemoryCluster(shards=2 if request.param == "at home" else 3, seed=SEED) as cluster:
         placement = even_placement(cluster.shard_names[:2])

@@ -85,8 +85,16 @@ async def cluster() -> AsyncIterator[MemoryCluster]:
         yield running
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("action", ["reassign", "delete"])
+@pytest.mark.parametrize(
+    ("action", "victim"),
+    [
+        ("reassign", 0),
+        *(
+            pytest.param(action, victim, marks=pytest.mark.slow)
+            for action, victim in (("reassign", 1), ("reassign", 2), ("delete", 0), ("delete", 1), ("delete", 2))
+        ),
+    ],
+)
 async def test_whoever_dies_at_any_step_the_repair_and_its_undo_end_as_planned(
     cluster: MemoryCluster, action: str, victim: int
 ) -> None:

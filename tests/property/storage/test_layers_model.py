@@ -352,9 +352,9 @@ def run(seed: int) -> None:
     story.store.close()
 
 
-@pytest.mark.parametrize("first_seed", range(0, 6, 3))
+@pytest.mark.parametrize("first_seed", [0])
 def test_taken_brought_and_undone_rows_are_those_of_a_list(first_seed: int) -> None:
-    for seed in range(first_seed, first_seed + 3):
+    for seed in range(first_seed, first_seed + 4):
         print(f"seed {seed}")
         run(seed)
 
