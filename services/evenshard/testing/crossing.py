@@ -219,8 +219,10 @@ class Crossing:
 
     async def until_active(self, timeout_s: float = 30.0) -> Mark:
         async def active() -> bool:
-            mark = await self.mark()
-            return mark is not None and mark.state == "active"
+            with contextlib.suppress(EvenshardError):  # the directory may be away
+                mark = await self.mark()
+                return mark is not None and mark.state == "active"
+            return False
 
         await self.cluster.until(active, timeout_s)
         mark = await self.mark()
