@@ -83,9 +83,9 @@ def stuck_compaction(shard: Shard, number: int, monkeypatch: pytest.MonkeyPatch)
     stuck = Stuck(number)
     commit = Catalog.commit
 
-    def slow_commit(catalog: Catalog, *arguments: object) -> None:
+    def slow_commit(catalog: Catalog, *arguments: object, **more: object) -> None:
         stuck("commit", "catalog")
-        commit(catalog, *arguments)  # type: ignore[arg-type]
+        commit(catalog, *arguments, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "commit", slow_commit)

@@ -2,7 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -15,6 +15,7 @@ from evenshard.storage import deletions, indexing, recovery
 from evenshard.storage.append import Appended
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.deletions import Deletion
+from evenshard.storage.hot_keys import HeldKey
 from evenshard.storage.segment.info import from_json, to_json
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
@@ -388,10 +389,12 @@ def fail_adding(shard: Shard, code: int, *, after: bool, patch: pytest.MonkeyPat
     catalog = shard.store._state.catalog
     add_deletion = Catalog.add_deletion
 
-    def failing(self: Catalog, tenant: TenantId, deletion: Deletion, *more: Sequence[object]) -> None:
+    def failing(
+        self: Catalog, tenant: TenantId, deletion: Deletion, superseded: Sequence[int], *ended: Iterable[HeldKey]
+    ) -> None:
         patch.undo()
         if after:
-            add_deletion(self, tenant, deletion, *more)  # type: ignore[arg-type]
+            add_deletion(self, tenant, deletion, superseded, *ended)
         error = sqlite3.OperationalError("made to fail")
         error.sqlite_errorcode = code
         raise error
