@@ -211,8 +211,8 @@ class KeyTable:
                 self._counts[entry] = 0
 
     def save(self) -> Columns:
-        """A copy of all entries, as columns."""
-        keys = self.keys()
+        """A copy of all entries that count something, as columns: of others not even the id."""
+        keys = self.take(np.flatnonzero(self.keys().counts > 0)).keys()
         columns: Columns = {"hashes": keys.hashes, "tenants": keys.tenants, "days": keys.days, "counts": keys.counts}
         columns |= {"bounds": keys.bounds, "data": keys.data[: keys.bounds[-1]]}
         return {name: column.copy() for name, column in columns.items()}

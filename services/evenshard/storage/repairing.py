@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELDS, EventBatch
-from evenshard.events.hashing import NO_IDENTITY, EventHashes, UInt64, hash_events
+from evenshard.events.hashing import NO_IDENTITY, UInt64, hash_events
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.row_digest import Tally, tally_of
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
@@ -44,7 +44,7 @@ from evenshard.storage.segment.info import FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace
+from evenshard.storage.segment.writer import SegmentPlace, without_identities
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tenant import SealedLayer, TenantRows
 
@@ -271,7 +271,7 @@ def _split(state: State, rows: TenantRows, segment: SegmentInfo, layer: str, wan
             part = source.slice(first, last)
             if part is None:
                 continue
-            merged = merge_sorted([part], schema)
+            merged = without_identities(merge_sorted([part], schema))  # they are not in the order of the rows
             (record,) = merged.combine_chunks().to_batches()
             mask = wanted.rows(record)
             taken.append(merged.filter(pa.array(mask)))
@@ -366,9 +366,7 @@ def _known(table: pa.Table, tenant: TenantId, indexed: IndexedIdentities, rows: 
         plain_strings(table.column("insert_id")),
     ]
     batch = EventBatch(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(FIELDS)))
-    identity: UInt64 = only_chunk(table.column(IDENTITY_HASH)).to_numpy()
-    hashes = EventHashes(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), identity)
-    return indexed.known(tenant, batch, hashes, rows.visible.deletions)
+    return indexed.known(tenant, batch, hash_events(tenant, batch), rows.visible.deletions)
 
 
 def _coming(rows: TenantRows, prepared: Prepared) -> list[str]:

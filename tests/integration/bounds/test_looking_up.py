@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from evenshard.events.batch import FIELDS, EventBatch, schema_of
+from evenshard.hotkeys.restored import NOTHING_RESTORED
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.queries.answer import plan_segmentation
@@ -51,7 +52,7 @@ class Shard:
         return self.store.storage(ACME)[0].bytes
 
     def ask(self, plan: bytes) -> tuple[pa.Table, ScanStats]:
-        found, _ = _scan(self.store, ACME, Epoch(1), ALL_SLOTS, plan, lambda: None, Patience(120))
+        found, _ = _scan(self.store, ACME, Epoch(1), ALL_SLOTS, plan, lambda: None, NOTHING_RESTORED, Patience(120))
         return read_partial(found.partial), found.stats
 
     def dates(self) -> dict[str, str]:

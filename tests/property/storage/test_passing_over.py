@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from evenshard.events.hashing import SLOT_COUNT
+from evenshard.hotkeys.restored import NOTHING_RESTORED
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries import answer, flows_answer, funnel_answer, retention_answer, scans
 from evenshard.queries.browse_plan import TimelineScan
@@ -206,7 +207,9 @@ def comparable(partial: bytes) -> list[Any]:
 
 
 def answered(world: World, plan: Any, owned: Any, split: Split | None) -> tuple[list[Any], Any]:
-    found, _ = shard_scans._scan(world.store, ACME, Epoch(1), owned, plan.to_json(), lambda: split, Patience(60))
+    found, _ = shard_scans._scan(
+        world.store, ACME, Epoch(1), owned, plan.to_json(), lambda: split, NOTHING_RESTORED, Patience(60)
+    )
     rows, noted = comparable(found.partial)
     apart = [found.split_users, [comparable(each)[0] if each else [] for each in found.split_rows]]
     if isinstance(plan, DidScan | ReachedScan):  # nobody asks which names these saw, and what was rewritten
@@ -217,8 +220,12 @@ def answered(world: World, plan: Any, owned: Any, split: Split | None) -> tuple[
 
 
 def exported(world: World, events: tuple[str, ...], owned: Any) -> list[bytes]:
-    wanted = RowsWanted(ACME, Epoch(1), BASE_MS, BASE_MS + 6 * DAY_MS, events, True)
-    return [message.SerializeToString() for message in _messages(world.store, wanted, owned, Patience(60))]
+    wanted = RowsWanted(
+        ACME, Epoch(1), BASE_MS, BASE_MS + 6 * DAY_MS, events, include_duplicates=True, restore_hot=False
+    )
+    return [
+        message.SerializeToString() for message in _messages(world.store, wanted, owned, NOTHING_RESTORED, Patience(60))
+    ]
 
 
 def passed_over_equals_read(seeds: range, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

@@ -198,7 +198,7 @@ async def test_start_waits_for_the_directory_but_not_for_ever(cluster: Cluster) 
 
 
 async def test_a_record_of_a_newer_evenshard_hides_one_tenant_only(cluster: Cluster) -> None:
-    newer = tenant("a").to_json().replace(b'"version": 1', b'"version": 3')
+    newer = tenant("a").to_json().replace(b'"version": 1', b'"version": 9')
     await cluster.directory.swap([], [Put(tenant_key(tenant_id("a")), newer)])
     await put(cluster.directory, tenant("b"))
     await cluster.view.start()

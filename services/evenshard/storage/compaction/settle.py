@@ -16,6 +16,7 @@ from evenshard.ids import TenantId
 from evenshard.kernels import kernel, view
 from evenshard.storage.compaction.merge import check_originals
 from evenshard.storage.segment.order import equal_bytes, event_ranks, only_chunk
+from evenshard.storage.segment.writer import without_identities
 
 Settle = Callable[[pa.Table, TenantId], pa.Table]
 """Of what ``merge_sorted`` gives; equal rows stand in the order in which they were stored."""
@@ -71,7 +72,7 @@ def copies_with_originals(table: pa.Table, known: npt.NDArray[np.bool_]) -> pa.T
     )
     settled = table.set_column(column, table.schema.field(column), pa.array(duplicate | known))
     orphaned &= ~known
-    return settled.filter(pa.array(~orphaned)) if orphaned.any() else settled
+    return without_identities(settled).filter(pa.array(~orphaned)) if orphaned.any() else settled
 
 
 @kernel(
