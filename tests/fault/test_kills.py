@@ -299,7 +299,7 @@ def shown(client: Any) -> Counter[int]:
 
 @pytest.mark.timeout(300)
 def test_kills_lose_double_and_bring_back_nothing(tmp_path: Path) -> None:
-    kills(tmp_path, cycles=20, pause_s_max=1.0)
+    kills(tmp_path, cycles=10, pause_s_max=1.0)
 
 
 @pytest.mark.slow

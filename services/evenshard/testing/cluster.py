@@ -194,13 +194,20 @@ class MemoryCluster:
         return b"".join(payload)
 
     async def compact(self, tenant: Tenant) -> Sequence[shard_pb2.CompactResponse]:
-        """Indexes all of a tenant's rows, on every shard of it, as it is placed now."""
-        tenant = await self.tenant(tenant.name)
-        message = shard_pb2.CompactRequest(tenant=tenant.name, epoch=tenant.placement.epoch, wait=True)
-        result: Sequence[shard_pb2.CompactResponse] = await asyncio.gather(
-            *(self.call(shard, rpcs.COMPACT, message) for shard in tenant.placement.shards)
-        )
-        return result
+        """Indexes all of a tenant's rows, on every shard of it, as it is placed now; anew where that changes meanwhile,
+        as when a key crosses."""
+        while True:
+            tenant = await self.tenant(tenant.name)
+            message = shard_pb2.CompactRequest(tenant=tenant.name, epoch=tenant.placement.epoch, wait=True)
+            try:
+                result: Sequence[shard_pb2.CompactResponse] = await asyncio.gather(
+                    *(self.call(shard, rpcs.COMPACT, message) for shard in tenant.placement.shards)
+                )
+            except EvenshardError as error:
+                if error.code != "STALE_EPOCH" or await self.tenant(tenant.name) == tenant:
+                    raise
+            else:
+                return result
 
     async def hot_keys(self, tenant: str, limit: int = 20) -> Sequence[counter_pb2.KeyCount]:
         message = counter_pb2.ListHotKeysRequest(tenant=tenant, limit=limit)

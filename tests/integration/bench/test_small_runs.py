@@ -42,6 +42,7 @@ def _is_alone(figure: Figure, name: str, unit: str, events: int = EVENTS) -> boo
     ) and figure.value > 0  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_small_dirty_ingest_gives_its_figure_and_leaves_nothing(tmp_path: Path) -> None:
     [figure] = ingest_ndjson_dirty(_small(tmp_path))
     assert _is_alone(figure, "ingest_ndjson_dirty", "events/s")

@@ -110,6 +110,7 @@ def test_one_tenants_day_is_imported_compacted_restarted_and_queried_within_its_
 @pytest.mark.parametrize(
     "a_day", [20, pytest.param(3_000, marks=pytest.mark.slow)], ids=lambda events: f"{events} events a day"
 )
+@pytest.mark.slow
 def test_ten_years_of_one_tenant_are_imported_compacted_restarted_and_queried_within_its_memory(
     tmp_path: Path, a_day: int
 ) -> None:

@@ -77,6 +77,7 @@ def import_all(cluster: ChartCluster) -> Mapping[str, int]:
     return Counter(each["event"] for each in sent[:2000])
 
 
+@pytest.mark.slow
 def test_the_containers_of_the_chart_do_the_main_job(tmp_path: Path) -> None:
     with ChartCluster(small(1), tmp_path) as cluster:
         assert [pod.name for pod in cluster.pods if pod.container.name != "etcd"] == [

@@ -46,6 +46,7 @@ def total(cluster: ClusterProcess, tenant: str, *flags: str) -> tuple[int, Any]:
     return answer.exit_status, answer.document
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_starts_and_its_other_tenants_and_shards_serve(tmp_path: Path) -> None:
     cluster = ClusterProcess(tmp_path / "data", shards=2)
     with cluster:

@@ -52,6 +52,7 @@ def shard_of(cluster: ClusterProcess, status: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_real_shard_whose_disk_fails_says_what_is_wrong_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ def _may_mount() -> bool:
 
 
 @pytest.mark.skipif(not _may_mount(), reason="no mount namespace here: NOBODY TRIED a full or read-only file system")
+@pytest.mark.slow
 def test_a_full_disk_refuses_and_recovers_by_itself_and_a_read_only_one_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         ["unshare", "-m", sys.executable, str(PROGRAM), str(tmp_path)],

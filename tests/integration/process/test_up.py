@@ -112,6 +112,7 @@ def test_a_child_that_drains_by_itself_is_started_again_and_said_plainly(start_u
     assert up.finish() == 0
 
 
+@pytest.mark.slow
 def test_an_etcd_named_by_etcd_endpoints_is_used_and_none_started(start_up: Start) -> None:
     owner = start_up("--shards", "1").wait_ready()
     (etcd,) = owner.ready["etcd"]

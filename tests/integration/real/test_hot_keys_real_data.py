@@ -117,6 +117,7 @@ def expected_funnels(
     return found
 
 
+@pytest.mark.slow
 def test_rewritten_is_what_the_model_rewrites_and_a_second_import_changes_nothing(
     cluster: ClusterProcess, real_file: Path, real_data: RealData, reference: Reference
 ) -> None:

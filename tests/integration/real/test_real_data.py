@@ -183,6 +183,7 @@ def import_while_compacting(
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+@pytest.mark.slow
 def test_the_same_file_again_shuffled_changes_no_answer(
     imported: ClusterProcess, real_data: RealData, seed: int
 ) -> None:

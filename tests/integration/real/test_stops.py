@@ -71,6 +71,7 @@ def test_every_service_drains_and_exits_with_0(cluster: ClusterProcess) -> None:
         assert story == ["ready", "draining", "stopped"] * 2
 
 
+@pytest.mark.slow
 def test_damage_in_the_middle_of_a_log_is_set_aside_by_name_and_the_rest_goes_on(cluster: ClusterProcess) -> None:
     assert (cluster.stop(), cluster.undrained()) == (0, [])
     log = cluster.log_files("shard-0")[0]
