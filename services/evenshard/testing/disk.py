@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,22 @@ class MemoryFile:
         return self._inode
 
 
+class _Connection(sqlite3.Connection):
+    """May be closed while another thread uses it, as when power is lost: the statement under way ends first."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._alone = threading.RLock()
+        super().__init__(*arguments, **named)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        with self._alone:
+            return super().execute(sql, parameters)
+
+    def close(self) -> None:
+        with self._alone:
+            super().close()
+
+
 class MemoryDisk:
     """A ``Disk`` in memory. ``hook`` sees every operation and may fail it; ``capacity_bytes`` bounds the files."""
 
@@ -206,7 +223,7 @@ class MemoryDisk:
     def connect(self, uri: str, name: str) -> sqlite3.Connection:
         """One more connection to the database ``name``, which SQLite knows as ``uri``."""
         del name
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=_Connection)
 
     def database_copy(self, name: str) -> sqlite3.Connection | None:
         with self.begin("read", name):
