@@ -1,7 +1,8 @@
 """Ends what routers and counters know of users who are deleted, so that a user who comes again begins at nothing.
 
 The driver of the operation does so here, and at the counters, before it says that the users are hidden; other routers
-follow when they see the operation's key under ``FORGOTTEN``.
+follow when they see the operation's key under ``FORGOTTEN``. What a user who came again has by then may be lost to the
+counts; what was counted before never counts again.
 """
 
 import asyncio
@@ -72,8 +73,12 @@ class Forgetting:
         self._done_here[operation] = None
         if len(self._done_here) > DONE_HERE_MAX:
             self._done_here.popitem(last=False)
+        await self._forget(operation, users)
+
+    async def _forget(self, operation: str, users: Users) -> None:
         async with self._feed.talking:  # so that no counter is told meanwhile of what is forgotten here
-            await self._forget(users)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._pool, self._watch.forget, users.tenant, users.distinct_ids)
             request = forget_request(users.tenant, users.distinct_ids)
             for counter in self._services.of_kind("counter"):
                 try:
@@ -86,21 +91,17 @@ class Forgetting:
                         code=error.code,
                     )
 
-    async def _forget(self, users: Users) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._pool, self._watch.forget, users.tenant, users.distinct_ids)
-
     def _told(self, operation: str, users: Users | None) -> None:
         if users is None or operation in self._done_here or not self._started:  # who has just begun knows nobody
             return
-        task = asyncio.create_task(self._follow(users), name=f"forgetting {operation}")
+        task = asyncio.create_task(self._follow(operation, users), name=f"forgetting {operation}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _follow(self, users: Users) -> None:
+    async def _follow(self, operation: str, users: Users) -> None:
+        """At the counters once more: this router may have told them since of what was stored before the deletion."""
         await self.marks_end(users)
-        async with self._feed.talking:
-            await self._forget(users)
+        await self._forget(operation, users)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -98,9 +98,11 @@ class Mirror(Generic[Record]):
         return self._parse(entry.value)
 
     def learn(self, entry: Entry) -> None:
-        """Shows what the caller has just read or written, unless something newer is known."""
-        self._set(entry)
-        self._announce()
+        """Shows what the caller has just read or written, unless something newer is known: its end, too."""
+        name = entry.key.removeprefix(self._prefix)
+        if entry.revision > self._revision or name in self._revisions:
+            self._set(entry)
+            self._announce()
 
     async def wait_for(self, name: str, met: Callable[[Record], bool], timeout_s: float) -> Record | None:
         """The record as soon as it meets ``met``; ``None`` if it does not within ``timeout_s``."""

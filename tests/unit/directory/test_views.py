@@ -157,6 +157,23 @@ async def test_a_fetch_answered_before_a_tenant_came_does_not_hide_it() -> None:
     await view.close()
 
 
+async def test_a_fetch_answered_before_a_tenant_went_does_not_bring_it_back() -> None:
+    clock = ManualClock()
+    directory = SlowReplies(clock)
+    await put(directory, tenant("a"))
+    view = TenantView(directory, clock)
+    await view.start()
+    fetching = asyncio.create_task(view.fetch("a"))
+    await settle()
+    await directory.swap([], [Delete(tenant_key(tenant_id("a")))])
+    await settle()
+    assert view.get("a") is None
+    directory.gate.set()
+    assert await fetching == tenant("a")
+    assert view.get("a") is None
+    await view.close()
+
+
 async def test_learn_shows_a_tenant_unless_a_newer_one_is_known(cluster: Cluster) -> None:
     await cluster.view.start()
     cluster.view.learn(tenant("a", 2), Revision(9))
