@@ -113,15 +113,7 @@ def cancel(
     json_output: JsonOption = False,
 ) -> None:
     """Ends an operation that has changed nothing yet."""
-    from evenshard.client import connect
-
-    check_can_ask(yes=yes)
-    with connect(router) as client:
-        if not yes:
-            planned = client.cancel_operation(operation, dry_run=True)
-            confirm(f"This ends operation {operation} ({planned['kind']} of tenant {planned['tenant']}).", yes=yes)
-        document = client.cancel_operation(operation)
-    print_result(document, as_json=json_output, human=shown_operation)
+    _change(operation, router, "cancel_operation", "This ends {}.", yes=yes, json_output=json_output)
 
 
 def pause(
@@ -131,15 +123,7 @@ def pause(
     json_output: JsonOption = False,
 ) -> None:
     """Holds an operation until it is resumed: nothing new is begun for it."""
-    from evenshard.client import connect
-
-    check_can_ask(yes=yes)
-    with connect(router) as client:
-        if not yes:
-            planned = client.pause_operation(operation, dry_run=True)
-            confirm(f"This holds operation {operation} ({planned['kind']} of tenant {planned['tenant']}).", yes=yes)
-        document = client.pause_operation(operation)
-    print_result(document, as_json=json_output, human=shown_operation)
+    _change(operation, router, "pause_operation", "This holds {}.", yes=yes, json_output=json_output)
 
 
 def resume(
@@ -149,15 +133,20 @@ def resume(
     json_output: JsonOption = False,
 ) -> None:
     """Lets a paused operation go on."""
+    _change(operation, router, "resume_operation", "This lets {} go on.", yes=yes, json_output=json_output)
+
+
+def _change(operation: str, router: str, method: str, effect: str, *, yes: bool, json_output: bool) -> None:
+    """Calls the client's ``method``, once somebody has agreed to its ``effect``, and shows the operation then."""
     from evenshard.client import connect
 
     check_can_ask(yes=yes)
     with connect(router) as client:
+        change = getattr(client, method)
         if not yes:
-            planned = client.resume_operation(operation, dry_run=True)
-            what = f"{planned['kind']} of tenant {planned['tenant']}"
-            confirm(f"This lets operation {operation} ({what}) go on.", yes=yes)
-        document = client.resume_operation(operation)
+            planned = change(operation, dry_run=True)
+            confirm(effect.format(f"operation {operation} ({planned['kind']} of tenant {planned['tenant']})"), yes=yes)
+        document = change(operation)
     print_result(document, as_json=json_output, human=shown_operation)
 
 

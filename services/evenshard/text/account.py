@@ -10,8 +10,9 @@ def account(meta: Mapping[str, Any]) -> list[Lines]:
     """META: what is missing, what was read, what is to be heeded."""
     skipped = meta["duplicates_skipped"]
     shards = f"{meta['shards']} shard{'' if meta['shards'] == 1 else 's'}"
+    known = " (known from before)" if meta.get("cache") == "hit" else ""
     read = (
-        f"{meta['rows_scanned']:,} rows of {shards} in {meta['elapsed_ms']:.1f} ms, "
+        f"{meta['rows_scanned']:,} rows of {shards}{known} in {meta['elapsed_ms']:.1f} ms, "
         f"{skipped['log'] + skipped['segment']:,} duplicates skipped; trace {meta['trace_id']}"
     )
     return [*caveats(meta), Lines([read], "quiet")]
