@@ -1,7 +1,6 @@
 """``evenshard query schema`` and ``timeline``, and the client's, against a cluster that is none."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,6 @@ from evenshard.testing.fake_cluster import FakeCluster
 SCHEMA = ["query", "schema", "--tenant", "acme"]
 TIMELINE = ["query", "timeline", "--tenant", "acme", "--user", "ann"]
 Run = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    with FakeCluster() as running:
-        running.add_tenant("acme")
-        monkeypatch.setenv("EVENSHARD_GATEWAY", running.address)
-        yield running
-
-
-@pytest.fixture
-def ask(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command with ``--json``: its exit status and its one document."""
-
-    def asked(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        status = run([*arguments, "--json"])
-        out = capfd.readouterr().out
-        assert out.count("\n") == 1, out
-        return status, json.loads(out)
-
-    return asked
 
 
 def test_a_schema_answers_in_the_contracts_shape(ask: Run, cluster: FakeCluster) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,29 +30,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    with FakeCluster() as running:
-        running.add_tenant("acme")
-        monkeypatch.setenv("EVENSHARD_ROUTER", running.address)
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        yield running
-
-
-@pytest.fixture
-def ask(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command with ``--json``: its exit status and its one document."""
-
-    def asked(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        status = run([*arguments, "--json"])
-        out = capfd.readouterr().out
-        assert out.count("\n") == 1, out
-        return status, json.loads(out)
-
-    return asked
 
 
 def test_deleting_answers_with_the_operation(ask: Ask, cluster: FakeCluster) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    with FakeCluster() as running:
-        running.add_tenant("acme")
-        monkeypatch.setenv("EVENSHARD_ROUTER", running.address)
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        yield running
-
-
-@pytest.fixture
-def ask(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command with ``--json``: its exit status and its one document."""
-
-    def asked(*arguments: str) -> tuple[int, Any]:
-        capfd.readouterr()
-        status = run([*arguments, "--json"])
-        out = capfd.readouterr().out
-        assert out.count("\n") == 1, out
-        return status, json.loads(out)
-
-    return asked
 
 
 def test_a_dry_run_is_the_plan(ask: Ask, cluster: FakeCluster) -> None:
