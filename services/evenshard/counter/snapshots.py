@@ -10,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from evenshard.hotkeys.counting import Counts, SavedCounts
-from evenshard.hotkeys.saved_counts import SavedCountsError, decoded, encoded
+from evenshard.hotkeys.counting import Counts
+from evenshard.hotkeys.saved_counts import SavedCounts, SavedCountsError, decoded, encoded
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk
 from evenshard.runtime.endless import until_ended

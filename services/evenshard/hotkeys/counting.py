@@ -25,7 +25,8 @@ import pyarrow as pa
 
 from evenshard.events.hashing import hash_strings, string_buffers
 from evenshard.events.limits import TIME_AHEAD_MAX_MS
-from evenshard.hotkeys.count_table import COUNT_MAX, Columns, CountTable
+from evenshard.hotkeys.count_table import COUNT_MAX, CountTable
+from evenshard.hotkeys.saved_counts import Loss, SavedCounts, SavedGeneration
 from evenshard.hotkeys.table import Int64, Keys, KeyTable
 from evenshard.ids import TenantId
 
@@ -50,15 +51,6 @@ class KeyCount:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Keys were forgotten."""
-
-    now_ms: int
-    count_max: int
-    """The largest count of theirs."""
-
-
 @dataclass(slots=True, eq=False)
 class Generation:
     """Keys counted at about the same time."""
@@ -67,27 +59,6 @@ class Generation:
     heavy: KeyTable
     """Those with ``listed_from`` events or more; their exact counts."""
     listed_from: int = 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedGeneration:
-    """A generation as columns."""
-
-    listed_from: int
-    counts: Columns
-    heavy: Columns
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedCounts:
-    """What a counter knew."""
-
-    start_ms: int
-    keys_max: int
-    tenants: tuple[TenantId, ...]
-    losses: tuple[Loss, ...]
-    generations: tuple[SavedGeneration, ...]
-    """One, or the old one and the young one."""
 
 
 class Counts:
@@ -193,7 +164,7 @@ class Counts:
             generation.counts.forget(number, hashes)
             generation.heavy.forget(number, hashes, frozenset(distinct_ids))
 
-    def save(self) -> "SavedCounts":
+    def save(self) -> SavedCounts:
         """A copy of everything, for ``restore``."""
         return SavedCounts(
             self.start_ms,
@@ -206,7 +177,7 @@ class Counts:
         )
 
     @staticmethod
-    def restore(saved: "SavedCounts", start_ms: int, heavy_keys_max: int = HEAVY_KEYS_MAX) -> "Counts":
+    def restore(saved: SavedCounts, start_ms: int, heavy_keys_max: int = HEAVY_KEYS_MAX) -> "Counts":
         """What was saved. ``start_ms``: what was stored since it was saved and before then is not counted; that of the
         saved counts if there was nothing."""
         counts = Counts(saved.keys_max, start_ms, heavy_keys_max)

@@ -6,7 +6,7 @@ needs to mend them.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from evenshard.events.hashing import hash_strings
 from evenshard.hotkeys.count_table import Columns
-from evenshard.hotkeys.counting import Loss, SavedCounts, SavedGeneration
 from evenshard.ids import TenantId
 
 MAGIC: Final = b"EVCOUNT1"
@@ -23,6 +22,36 @@ _HEAD_BYTES: Final = len(MAGIC) + 16
 
 class SavedCountsError(Exception):
     """The bytes are no saved counts, or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Keys were forgotten."""
+
+    now_ms: int
+    count_max: int
+    """The largest count of theirs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedGeneration:
+    """A generation as columns."""
+
+    listed_from: int
+    counts: Columns
+    heavy: Columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedCounts:
+    """What a counter knew."""
+
+    start_ms: int
+    keys_max: int
+    tenants: tuple[TenantId, ...]
+    losses: tuple[Loss, ...]
+    generations: tuple[SavedGeneration, ...]
+    """One, or the old one and the young one."""
 
 
 def encoded(saved: SavedCounts) -> list[bytes | memoryview]:

@@ -30,6 +30,15 @@ Ask = Callable[..., tuple[int, Any, str]]
 
 
 @pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    with FakeCluster() as running:
+        running.add_tenant("acme")
+        monkeypatch.setenv("EVENSHARD_ROUTER", running.address)
+        monkeypatch.setenv("EVENSHARD_GATEWAY", running.address)
+        yield running
+
+
+@pytest.fixture
 def ask(cluster: FakeCluster, capfd: pytest.CaptureFixture[str]) -> Ask:
     """A command's exit status, its document, and what it says on stderr."""
 
