@@ -15,7 +15,7 @@ from evenshard.events.scan import DUPLICATE
 from evenshard.ids import TenantId
 from evenshard.kernels import kernel, view
 from evenshard.storage.compaction.merge import check_originals
-from evenshard.storage.segment.order import equal_bytes, event_ranks, only_chunk
+from evenshard.storage.segment.order import event_ranks, only_chunk, same_event
 from evenshard.storage.segment.writer import without_identities
 
 Settle = Callable[[pa.Table, TenantId], pa.Table]
@@ -83,17 +83,7 @@ def _settle_copies(users, times, ranks, inserts, insert_data, has_insert, duplic
     start = 0
     while start < users.size:
         end = start + 1
-        while (
-            end < users.size
-            and users[end] == users[start]
-            and times[end] == times[start]
-            and ranks[end] == ranks[start]
-            and has_insert[end]
-            and has_insert[start]
-            and equal_bytes(
-                insert_data, inserts[end], inserts[end + 1], insert_data, inserts[start], inserts[start + 1]
-            )
-        ):
+        while end < users.size and same_event(end, start, users, times, ranks, inserts, insert_data, has_insert):
             end += 1
         first = start
         while first < end and duplicate[first]:
@@ -114,17 +104,7 @@ def _settle(users, times, ranks, inserts, insert_data, has_insert, duplicate):  
     start = 0
     while start < users.size:
         end = start + 1
-        while (
-            end < users.size
-            and users[end] == users[start]
-            and times[end] == times[start]
-            and ranks[end] == ranks[start]
-            and has_insert[end]
-            and has_insert[start]
-            and equal_bytes(
-                insert_data, inserts[end], inserts[end + 1], insert_data, inserts[start], inserts[start + 1]
-            )
-        ):
+        while end < users.size and same_event(end, start, users, times, ranks, inserts, insert_data, has_insert):
             end += 1
         original = start
         for row in range(start, end):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evenshard.events.hashing import StringBuffers
 from evenshard.kernels import kernel, view
-from evenshard.storage.segment.order import Int64, SortKeys, UInt64, compare_rows, equal_bytes
+from evenshard.storage.segment.order import Int64, SortKeys, UInt64, compare_rows, equal_bytes, same_event
 
 Int32 = npt.NDArray[np.int32]
 
@@ -213,17 +213,7 @@ def second_original(  # type: ignore[no-untyped-def]
     events follow one another. ``duplicate``: as of ``originals_alike``."""
     for row in originals:
         before = row - 1
-        while (
-            before >= 0
-            and users[before] == users[row]
-            and times[before] == times[row]
-            and events[before] == events[row]
-            and has_insert[before]
-            and has_insert[row]
-            and equal_bytes(
-                insert_data, inserts[before], inserts[before + 1], insert_data, inserts[row], inserts[row + 1]
-            )
-        ):
+        while before >= 0 and same_event(before, row, users, times, events, inserts, insert_data, has_insert):
             if not _is_set(duplicate, np.uint64(before + first_bit)):
                 return row
             before -= 1

@@ -142,6 +142,19 @@ def equal_bytes(left, left_start, left_end, right, right_start, right_end):  # t
     return True
 
 
+@kernel(inline="always")
+def same_event(row, other, users, times, events, inserts, insert_data, has_insert):  # type: ignore[no-untyped-def]
+    """Whether two rows, told apart by numbers of users and events, have one identity. To be called from kernels."""
+    return (
+        users[row] == users[other]
+        and times[row] == times[other]
+        and events[row] == events[other]
+        and has_insert[row]
+        and has_insert[other]
+        and equal_bytes(insert_data, inserts[row], inserts[row + 1], insert_data, inserts[other], inserts[other + 1])
+    )
+
+
 @kernel(inline=True)
 def _sort_by_placement(placement, bits, order, sorted_placement):  # type: ignore[no-untyped-def]
     """Stable. Hashes are spread evenly, so rows are dealt into buckets by their top ``bits``, which leaves few to sort
