@@ -11,7 +11,7 @@ from evenshard.runtime.metrics import is_measuring, observe
 from evenshard.runtime.mirror import directory_lag_s
 from evenshard.runtime.process_info import processor_s, rss_bytes
 
-LATELY_S: Final = 1.0
+LATELY_S: Final = 0.1
 _Value = TypeVar("_Value")
 
 
