@@ -107,6 +107,12 @@ def plan_cluster(
         raise EvenshardError(
             "USAGE", f"--metrics-port {metrics_port}: ports up to {metrics_port + len(names) - 1} would be needed"
         )
+    if metrics_port is not None and metrics_port < port and base_port < metrics_port + len(names):
+        raise EvenshardError(
+            "USAGE",
+            f"--metrics-port {metrics_port}: {base_port} to {port - 1} are for the services themselves",
+            hint=f"choose another: --metrics-port {port if port + len(names) <= PORT_MAX else 'PORT'}",
+        )
     return ClusterPlan(data_dir, processes, etcd_endpoints, environment or {})
 
 

@@ -76,7 +76,7 @@ def _endpoint(listen: str) -> "tuple[MetricReader, Callable[[], None]]":
     from prometheus_client import CollectorRegistry, start_http_server
 
     host, _, port = listen.rpartition(":")
-    if not port.isdigit() or int(port) > 65_535:
+    if not host or not port.isdigit() or int(port) > 65_535:
         raise EvenshardError("USAGE", f"metrics_listen: {listen!r} is not host:port")
     registry = CollectorRegistry()
     reader = PrometheusMetricReader(
@@ -86,7 +86,7 @@ def _endpoint(listen: str) -> "tuple[MetricReader, Callable[[], None]]":
         registry=registry,
     )
     try:
-        server, thread = start_http_server(int(port), host.strip("[]") or "0.0.0.0", registry)
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:
         raise EvenshardError(
             "PORT_IN_USE",
