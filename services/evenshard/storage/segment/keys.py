@@ -14,14 +14,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import EventHashes, StringBuffers, UInt8, UInt64, load64, string_buffers, xxh64
+from evenshard.events.hashing import (
+    EventHashes,
+    StringBuffers,
+    UInt8,
+    UInt64,
+    hash_strings,
+    identity_hashes,
+    load64,
+    string_buffers,
+    xxh64,
+)
 from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH
 from evenshard.kernels import kernel, view
 from evenshard.storage.segment.order import Int64, equal_bytes, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import identity_of
 
-COLUMNS: Final = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
+COLUMNS: Final = ("event", "distinct_id", "time", "insert_id")
 START_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 8
 _BUCKET_ROWS: Final = 16
@@ -234,11 +243,15 @@ def read_keys(reader: SegmentReader, group: int) -> KeyPage:
     has_copies = reader.info.duplicates > 0
     record = reader.read_group(group, (*COLUMNS, DUPLICATE) if has_copies else COLUMNS)
     copies = record.column(DUPLICATE).to_numpy(zero_copy_only=False) if has_copies else np.zeros(record.num_rows, bool)
-    identity = identity_of(reader.info.tenant, pa.Table.from_batches([record]))
     ids, events = (_encoded(record.column(name)) for name in ("distinct_id", "event"))
     id_strings, names = string_buffers(ids.dictionary), string_buffers(events.dictionary)
-    inserts = string_buffers(plain_strings(record.column("insert_id")))
     id_codes, event_codes = ids.indices.to_numpy(), events.indices.to_numpy()
+    times, insert_ids = record.column("time").to_numpy(), plain_strings(record.column("insert_id"))
+    inserts = string_buffers(insert_ids)
+    users = np.empty(len(ids.dictionary), np.uint64)
+    hash_strings(id_strings.offsets, id_strings.data, users)
+    nobody = np.zeros(record.num_rows, np.bool_)  # is placed by its identity, which is what is wanted
+    identity = identity_hashes(reader.info.tenant, events, users[id_codes], nobody, times, insert_ids)
     buckets, nonce = max(1, record.num_rows // _BUCKET_ROWS), nonce_of(reader.info.id, group)
     ends = np.empty(buckets, np.int64)
     size = _measure(
@@ -247,7 +260,7 @@ def read_keys(reader: SegmentReader, group: int) -> KeyPage:
     data = np.empty(size, np.uint8)
     _lay_out(
         identity, np.uint64(buckets), np.uint64(nonce), id_codes, id_strings.offsets, id_strings.data, event_codes,
-        names.offsets, names.data, record.column("time").to_numpy(), inserts.offsets, inserts.data, copies, ends, data,
+        names.offsets, names.data, times, inserts.offsets, inserts.data, copies, ends, data,
     )  # fmt: skip
     return KeyPage(data, buckets, nonce)
 
