@@ -32,6 +32,7 @@ from evenshard.storage.layers import (
     Change,
     Layer,
     Prepared,
+    copies_count,
     counting,
     of_layer,
     taken_layer,
@@ -46,7 +47,7 @@ from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import SegmentPlace, without_identities
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import SealedLayer, TenantRows
+from evenshard.storage.tenant import SealedLayer, TenantRows, counting_identities
 
 TRIES_MAX: Final = 8
 """Of letting rows come while others like them are being stored."""
@@ -323,7 +324,12 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Colle
     staying += state.catalog.counting_originals(rows.tenant)
     if any(each.frees == layer for each in changes):  # its copies are there still, as duplicates
         staying = []
-    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
+    indexed = IndexedIdentities(
+        state.disk,
+        staying,
+        SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)),
+        copies_count=not ceasing and copies_count(visible.layers),
+    )
     added: tuple[SegmentInfo, ...] = ()
     if segments:
         first, last = min(each.first_day for each in segments), max(each.last_day for each in segments)
@@ -450,7 +456,7 @@ def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
             layers[change.layer] = layers[change.layer].changed(position, shown=change.shown, counts=change.counts)
     changed = [layers[each.layer] for each in prepared.changes if each.layer in layers]
     segments = rows.visible.segments
-    indexed = IndexedIdentities(state.disk, counting(segments, layers), state.cache)
+    indexed = counting_identities(state.disk, segments, layers, state.cache)
     done = replace(prepared, done=True)
     try:
         with state.changing_catalog() as catalog:
@@ -484,7 +490,7 @@ def _commit(
     ids = [segment.id for segment in removed]
     segments = catalog_committed(state, rows.tenant, added, ids, rows.visible.mark, layers=new, layers_gone=gone)
     known: Mapping[str, Layer] = state.catalog.layers(rows.tenant)
-    indexed = IndexedIdentities(state.disk, counting(segments, known), state.cache)
+    indexed = counting_identities(state.disk, segments, known, state.cache)
     with state.append_lock, state.visible_lock:
         rows.replace_segments(segments, indexed, known)
     state.pins.remove(removed)

@@ -66,7 +66,8 @@ class Model:
 
     def has(self, event: Event) -> bool:
         return event.identity is not None and any(
-            row.event.identity == event.identity and self.layers[row.layer].counts for row in self.rows
+            row.event.identity == event.identity and not row.duplicate and self.layers[row.layer].counts
+            for row in self.rows
         )
 
     def take(self, layer: str, *, rewritten_only: bool, with_property: bool) -> None:
