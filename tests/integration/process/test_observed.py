@@ -54,6 +54,8 @@ class Story:
     stopped: dict[str, Any] = field(default_factory=dict)
     stopped_status: int = 0
     after: dict[str, Any] = field(default_factory=dict)
+    sent_on: list[dict[str, Any]] = field(default_factory=list)
+    """The trace file, of a cluster that samples nothing."""
 
 
 def told(address: str) -> Page:
@@ -81,7 +83,9 @@ def in_vain(call: Callable[[], Any]) -> None:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("observed")
-    settings = [f"shard_append_timeout_ms={STALLED_MS}"]
+    sent_on = folder / "spans.jsonl"
+    settings = [f"shard_append_timeout_ms={STALLED_MS}", "trace_sample_percent=0", "slow_trace_ms=2000"]
+    settings.append(f"trace_file={sent_on}")
     with ClusterProcess(folder / "data", has_metrics=True, settings=settings) as cluster:
         pages = cluster.ready["metrics"]
         shards = [address for name, address in pages.items() if name.startswith("shard-")]
@@ -125,7 +129,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         finally:
             cluster.signal("shard-1", signal.SIGCONT)
         found.after = cluster.run("traces", "--slowest", "3").document
+        until_s = time.monotonic() + 20
+        while not any(each["name"] == "shard.scan" for each in _spans(sent_on)):
+            assert time.monotonic() < until_s, "no shard was told to keep its part"
+            time.sleep(0.1)
+        found.sent_on = _spans(sent_on)
         yield found
+
+
+def _spans(path: Path) -> list[dict[str, Any]]:
+    """Of whole lines: somebody may be writing."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 def test_the_three_worst_traces_name_the_shard_that_did_not_answer(story: Story) -> None:
@@ -141,6 +155,18 @@ def test_the_three_worst_traces_name_the_shard_that_did_not_answer(story: Story)
     assert {trace["root"].rpartition("/")[2] for trace in story.after["traces"]} == {
         "ImportEvents", "QuerySegmentation", "GetSchema",
     }  # fmt: skip
+
+
+def test_a_slow_trace_is_sent_on_with_its_quick_parts_and_no_quick_one_is(story: Story) -> None:
+    stalled = {trace["trace_id"] for trace in story.after["traces"]}
+    by_trace: dict[str, set[tuple[str, str]]] = {}
+    for span in story.sent_on:
+        by_trace.setdefault(span["trace_id"], set()).add((span["service"], span["name"]))
+    assert stalled <= set(by_trace)
+    quick = {trace_id for trace_id, found in by_trace.items() if ("shard-0", "shard.scan") in found}
+    # The shard that answered at once had forgotten nothing when the gateway, seconds later, said what it keeps.
+    assert len(quick & stalled) == 2
+    assert not any(name == "shard.log.sync" for found in by_trace.values() for _, name in found)
 
 
 def test_every_service_tells_every_metric_that_is_its_and_no_other_of_ours(story: Story) -> None:
