@@ -58,19 +58,23 @@ class Recorder:
             if piece.lost:
                 span.set_attribute(SPANS_LOST, piece.lost)
             with self._lock:
-                self._buffer.ended(piece, _now_ms())
-            if self.export is not None and piece.kept and not span.context.trace_flags.sampled:
-                self.export.send(piece.spans)
+                found = self._buffer.ended(piece, _now_ms())
+            self._send(found)
         if self.export is not None and (span.context.trace_flags.sampled or (piece.kept and span is not piece.root)):
             self.export.send([span])
+
+    def _send(self, pieces: Sequence[Piece]) -> None:
+        """Those that are sampled went as they ended."""
+        if self.export is not None:
+            for piece in pieces:
+                if not piece.root.context.trace_flags.sampled:
+                    self.export.send(piece.spans)
 
     def keep(self, parents: Sequence[int]) -> None:
         """See ``TraceBuffer.keep``."""
         with self._lock:
             found = self._buffer.keep(parents, _now_ms())
-        for piece in found:
-            if self.export is not None and not piece.root.context.trace_flags.sampled:
-                self.export.send(piece.spans)
+        self._send(found)
 
     def take_hints(self) -> dict[str, list[int]]:
         """See ``TraceBuffer.take_hints``."""

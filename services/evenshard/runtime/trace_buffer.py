@@ -79,11 +79,12 @@ class TraceBuffer:
         self._hints: dict[str, list[int]] = defaultdict(list)
         self._hinted = 0
 
-    def ended(self, piece: Piece, now_ms: float) -> bool:
-        """A piece's root has ended. True: it was slow, failed, or was asked for, and is to be sent on."""
+    def ended(self, piece: Piece, now_ms: float) -> list[Piece]:
+        """A piece's root has ended. If it was slow, failed, or was asked for, it is to be sent on, with the pieces it
+        is linked to; empty: it is not."""
         root = piece.root
         if root.name.startswith(_UNSEEN):
-            return False
+            return []
         self._forget(now_ms)
         number = self._number = self._number + 1
         recent = self._recent[number] = _Recent(piece, len(piece.spans), now_ms)
@@ -102,14 +103,13 @@ class TraceBuffer:
             self._keep(number, piece, "failed", now_ms)
         if self._is_slowest(root.name, piece.duration_ns, number, now_ms):
             self._keep(number, piece, "slow", now_ms)
-        piece.kept = asked or piece.failed or is_long
-        return piece.kept
+        return self._sent_on([piece]) if asked or piece.failed or is_long else []
 
     def keep(self, parents: Iterable[int], now_ms: float) -> list[Piece]:
         """Whoever called has kept the spans ``parents``: so are the pieces below them here, also those that have not
-        ended yet. Those that were not to be sent on until now."""
+        ended yet. Those that were not to be sent on until now, with what they are linked to."""
         self._forget(now_ms)
-        new: list[Piece] = []
+        asked: list[Piece] = []
         for parent in parents:
             number = self._by_parent.get(parent)
             if number is None:
@@ -119,10 +119,8 @@ class TraceBuffer:
                 continue
             piece = self._recent[number].piece
             self._keep(number, piece, "asked", now_ms)
-            if not piece.kept:
-                piece.kept = True
-                new.append(piece)
-        return new
+            asked.append(piece)
+        return self._sent_on(asked)
 
     def take_hints(self) -> dict[str, list[int]]:
         """By address, the spans of calls that went there from pieces that are kept: those are to be kept there too."""
@@ -208,11 +206,23 @@ class TraceBuffer:
 
     def _keep_linked(self, piece: Piece, now_ms: float) -> None:
         """What a kept piece is linked to in this process: the sync that made its rows durable."""
-        for span in piece.spans:
-            for link in span.links:
-                number = self._by_root.get(link.context.span_id)
-                if number is not None and number not in self._kept:
-                    self._keep(number, self._recent[number].piece, "asked", now_ms)
+        for number in self._linked(piece):
+            if number not in self._kept:
+                self._keep(number, self._recent[number].piece, "asked", now_ms)
+
+    def _linked(self, piece: Piece) -> list[int]:
+        found = (self._by_root.get(link.context.span_id) for span in piece.spans for link in span.links)
+        return [number for number in dict.fromkeys(found) if number is not None]
+
+    def _sent_on(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """Those that were not before, and what they are linked to."""
+        found = []
+        for piece in pieces:
+            for each in (piece, *(self._recent[number].piece for number in self._linked(piece))):
+                if not each.kept:
+                    each.kept = True
+                    found.append(each)
+        return found
 
     def _let_go(self, number: int, reason: Reason) -> None:
         kept = self._kept.get(number)

@@ -166,7 +166,10 @@ def test_a_slow_trace_is_sent_on_with_its_quick_parts_and_no_quick_one_is(story:
     quick = {trace_id for trace_id, found in by_trace.items() if ("shard-0", "shard.scan") in found}
     # The shard that answered at once had forgotten nothing when the gateway, seconds later, said what it keeps.
     assert len(quick & stalled) == 2
-    assert not any(name == "shard.log.sync" for found in by_trace.values() for _, name in found)
+    names = {(span["trace_id"], span["span_id"]): span["name"] for span in story.sent_on}
+    appends = [span for span in story.sent_on if (span["service"], span["name"]) == ("shard-0", "shard.append")]
+    assert [span["trace_id"] in stalled for span in appends] == [True]
+    assert [names[link["trace_id"], link["span_id"]] for link in appends[0]["links"]] == ["shard.log.sync"]
 
 
 def test_every_service_tells_every_metric_that_is_its_and_no_other_of_ours(story: Story) -> None:

@@ -96,7 +96,8 @@ async def test_the_slowest_are_whole_though_only_one_process_found_them_slow(mon
 async def test_what_two_processes_tell_of_turns_out_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     root = span("a", "a1", None, "router-0", 0, 90, incoming=True)
     router = Process([root, span("a", "a2", "a1", "router-0", 1, 85, calls="s")])
-    shard = Process([span("a", "a3", "a2", "shard-0", 2, 80, incoming=True), span("b", "b1", None, "shard-0", 0, 5, incoming=True)],
+    shard = Process([span("a", "a3", "a2", "shard-0", 2, 80, incoming=True),
+                     span("b", "b1", None, "shard-0", 0, 5, incoming=True)],
                     slowest="ab")  # fmt: skip
     answer = await Cluster({"shard-0": shard}, router).find(monkeypatch, limit=5)
     assert ids(answer) == [["a1", "a2", "a3"], ["b1"]]

@@ -121,6 +121,17 @@ def test_what_a_kept_piece_is_linked_to_is_kept_with_it() -> None:
     assert numbers(buffer.of([2], 100, BUFFER_MS + 1)) == [2]
 
 
+def test_what_a_piece_is_linked_to_is_sent_on_with_it_once() -> None:
+    buffer = TraceBuffer(SLOW_MS)
+    sync, later = piece("sync", number=2, kind=SpanKind.INTERNAL), piece("sync", number=5, kind=SpanKind.INTERNAL)
+    buffer.ended(sync, 0)
+    slow, other = piece("append", 600, number=3, links=(2,)), piece("append", number=4, parent=9, links=(2, 5))
+    assert buffer.ended(slow, 0) == [slow, sync]
+    buffer.ended(later, 0)
+    assert buffer.ended(other, 0) == []
+    assert buffer.keep([9], 0) == [other, later]
+
+
 def test_looking_at_traces_leaves_none() -> None:
     buffer = TraceBuffer(0.0)
     assert not buffer.ended(piece("evenshard.v1.DebugService/ListSlowQueries", 10_000, number=1), 0)
