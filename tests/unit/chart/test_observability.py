@@ -1,11 +1,13 @@
 """Metrics, dashboard, alerts, codes and runbook are held together: whatever one of them names is in the others."""
 
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from evenshard.errors import CODES, EVENT_CODES
 from evenshard.runtime.metric_table import METRICS, prometheus_name
 from evenshard.testing.chart import DASHBOARD, REPOSITORY, documents, of_kind, render, staying
 from evenshard.testing.dashboard import dashboard_text, expressions
+from evenshard.testing.promql import evaluate, samples_of
 
 pytest.importorskip("helm_python", reason="NO CHART TESTED: pip install evenshard[charts]")
 
@@ -30,6 +33,8 @@ EVERYTHING: Final[dict[str, Any]] = {
     "metrics": {"serviceMonitor": {"enabled": True}, "dashboard": {"enabled": True}},
     "etcd": {"serviceMonitor": {"enabled": True}},
 }
+COLLECTED: Final[dict[str, Any]] = {"prometheusRule": {"enabled": True}}
+"""Through a collector: nothing says which release series are of."""
 BOOK: Final = (REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
 WANTED: Final = {
     "ShardSkew",
@@ -42,8 +47,18 @@ WANTED: Final = {
 }
 
 
+@functools.cache
+def _rendered(values: str) -> list[dict[str, Any]]:
+    return documents(render(json.loads(values)))
+
+
+def rendered(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every object; each set of values is rendered once."""
+    return _rendered(json.dumps(values))
+
+
 def rules_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    (found,) = of_kind(documents(render(values)), "PrometheusRule").values()
+    (found,) = of_kind(rendered(values), "PrometheusRule").values()
     return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
 
 
@@ -143,7 +158,7 @@ def test_series_of_another_release_are_not_taken_for_ours() -> None:
         ):
             if selector:
                 assert 'namespace="analytics", job="evenshard-metrics"' in selector, rule["alert"]
-    collected = rules_of({"prometheusRule": {"enabled": True}})
+    collected = rules_of(COLLECTED)
     assert not any('job="' in rule["expr"] for rule in collected)
     assert {rule["alert"] for rule in collected} == {rule["alert"] for rule in rules_of(EVERYTHING)} - {
         "ServiceDown", "EtcdAway",
@@ -151,13 +166,13 @@ def test_series_of_another_release_are_not_taken_for_ours() -> None:
 
 
 def test_nothing_of_this_is_installed_unless_it_is_asked_for() -> None:
-    objects = documents(render({}))
+    objects = rendered({})
     assert {"PrometheusRule", "ServiceMonitor"} & {each["kind"] for each in objects} == set()
     assert "evenshard-dashboard" not in of_kind(objects, "ConfigMap")
 
 
 def test_whoever_monitors_finds_the_port_of_every_service() -> None:
-    objects = documents(render(EVERYTHING))
+    objects = rendered(EVERYTHING)
     (monitor,) = [
         each for each in of_kind(objects, "ServiceMonitor").values() if "etcd" not in each["metadata"]["name"]
     ]
@@ -179,7 +194,7 @@ def test_whoever_monitors_finds_the_port_of_every_service() -> None:
                 assert f"--metrics-listen=0.0.0.0:{port['port']}" in container["args"]
                 found.append(name)
     assert sorted(found) == sorted(each.owner for each in staying(objects) if each.name != "etcd")
-    off = documents(render({"metrics": {"enabled": False}}))
+    off = rendered({"metrics": {"enabled": False}})
     assert not any("--metrics-listen" in " ".join(each.spec.get("args", ())) for each in staying(off))
     assert "evenshard-metrics" not in of_kind(off, "Service")
 
@@ -190,7 +205,7 @@ def test_the_dashboard_is_the_committed_one_and_is_installed() -> None:
     assert [each["id"] for each in made["panels"]] == list(range(1, len(made["panels"]) + 1))
     places = [tuple(each["gridPos"].values()) for each in made["panels"]]
     assert len(set(places)) == len(places)
-    (config,) = [each for each in documents(render(EVERYTHING)) if each["kind"] == "ConfigMap" and "data" in each
+    (config,) = [each for each in rendered(EVERYTHING) if each["kind"] == "ConfigMap" and "data" in each
                  and "evenshard.json" in each["data"]]  # fmt: skip
     assert json.loads(config["data"]["evenshard.json"]) == made
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -202,8 +217,30 @@ def test_prometheus_takes_the_rules_and_the_dashboards_expressions(tmp_path: Pat
     file = tmp_path / "rules.yaml"
     shown = [each.replace("$__rate_interval", "5m").replace("$namespace", "x") for each in expressions()]
     records = [{"record": f"panel:{number}", "expr": each} for number, each in enumerate(shown)]
-    for values in (EVERYTHING, {"prometheusRule": {"enabled": True}}):
+    for values in (EVERYTHING, COLLECTED):
         groups = [{"name": "alerts", "rules": rules_of(values)}, {"name": "panels", "rules": records}]
         file.write_text(json.dumps({"groups": groups}))
         done = subprocess.run([PROMTOOL, "check", "rules", str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+RECORDED: Final = Path(__file__).parent / "recorded"
+"""What two shards told after an even import, and after one of a single user's events; by
+``RECORD_METRICS_TO=tests/unit/chart/recorded pytest -m slow tests/integration/process/test_observed.py``."""
+
+
+def test_the_skew_alert_fires_on_recorded_metrics_of_a_skewed_run_and_not_of_an_even_one() -> None:
+    pytest.importorskip("prometheus_client", reason="NO METRICS TESTED: scripts/setup.sh")
+    even, skewed = (samples_of((RECORDED / f"{name}.prom").read_text()) for name in ("even", "skewed"))
+    assert len(even) == len(skewed) > 4
+    rules = {rule["labels"]["load"]: rule["expr"] for rule in rules_of(COLLECTED) if rule["alert"] == "ShardSkew"}
+    assert sorted(rules) == ["busy", "cpu", "events_per_second"]
+    assert {load: evaluate(rule, even) for load, rule in rules.items()} == {load: {} for load in rules}
+    (most,) = evaluate(rules["events_per_second"], skewed).values()
+    loads = sorted(each.value for each in skewed if each.name == "evenshard_shard_load_events_per_second")
+    assert most == loads[-1] > 2 * loads[0]
+    # Below the floor a difference is noise, and one shard has nobody to be compared with.
+    quiet = [replace(each, value=each.value / 1_000) for each in skewed]
+    assert evaluate(rules["events_per_second"], quiet) == {}
+    alone = [each for each in skewed if each.labels["service_name"] == "shard-0"]
+    assert {load: evaluate(rule, alone) for load, rule in rules.items()} == {load: {} for load in rules}
