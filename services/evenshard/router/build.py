@@ -54,7 +54,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
+    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
