@@ -91,7 +91,9 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     )
     election.start()
     lookups = CounterLookups(ports.peers, services)
-    hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
+    hot_keys = HotKeys(
+        watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool, counting=settings.count_keys
+    )
     sealed = SealedRows(tenants, marks, ports.clock)
     importer = Importer(
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
