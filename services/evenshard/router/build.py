@@ -26,6 +26,7 @@ from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
@@ -54,7 +55,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
+    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
@@ -80,20 +81,25 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
     repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
-    driver = OperationDriver(ports.directory, operations, shards, forgetting, repairs, marks, ports.clock, ports.rng)
+    ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
+    driver = OperationDriver(
+        ports.directory, operations, shards, forgetting, repairs, ended_repairs, marks, ports.clock, ports.rng
+    )
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
         ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
     )
     election.start()
     lookups = CounterLookups(ports.peers, services)
-    hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
+    hot_keys = HotKeys(
+        watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool, counting=settings.count_keys
+    )
     sealed = SealedRows(tenants, marks, ports.clock)
     importer = Importer(
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
-    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
+    repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
