@@ -2,8 +2,8 @@
 
 A *key page*: rows are dealt into buckets by their identity hash, sixteen in each; a record of a row is its time, the
 lengths of its three strings, and these. First stands where each bucket begins (uint32, from the start of the page; and
-where the last one ends), then the buckets, each followed by a checksum. Rows without insert_id are left out. Pages are
-derived and private to a process: see ``key_scratch.py``.
+where the last one ends), then the buckets, each followed by a checksum. Rows without insert_id are left out, and
+copies, for they are nobody's originals. Pages are derived and private to a process: see ``key_scratch.py``.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import EventHashes, StringBuffers, UInt8, UInt64, load64, string_buffers, xxh64
-from evenshard.events.scan import PLACEMENT_HASH
+from evenshard.events.hashing import (
+    NO_IDENTITY,
+    EventHashes,
+    StringBuffers,
+    UInt8,
+    UInt64,
+    load64,
+    string_buffers,
+    xxh64,
+)
+from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH
 from evenshard.kernels import kernel, view
 from evenshard.storage.segment.order import Int64, equal_bytes, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
@@ -216,9 +225,13 @@ def nonce_of(segment_id: int, group: int) -> int:
 
 
 def read_keys(reader: SegmentReader, group: int) -> KeyPage:
-    """Decodes the identity fields of one row group."""
-    record = reader.read_group(group, COLUMNS)
-    identity = identity_of(reader.info.tenant, pa.Table.from_batches([record]))
+    """Decodes the identity fields of one row group: of its originals, as the set of those that wait has them alone.
+    Else a copy whose original a repair deleted would be somebody's first copy, or not, by where it lies."""
+    has_copies = reader.info.has_duplicates
+    record = reader.read_group(group, (*COLUMNS, DUPLICATE) if has_copies else COLUMNS)
+    identity = identity_of(reader.info.tenant, pa.Table.from_batches([record.select(COLUMNS)]))
+    if has_copies:
+        identity = np.where(record.column(DUPLICATE).to_numpy(zero_copy_only=False), np.uint64(NO_IDENTITY), identity)
     ids, events = (_encoded(record.column(name)) for name in ("distinct_id", "event"))
     id_strings, names = string_buffers(ids.dictionary), string_buffers(events.dictionary)
     inserts = string_buffers(plain_strings(record.column("insert_id")))
