@@ -19,14 +19,13 @@ from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.compaction.settle import as_it_is
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id
-from evenshard.storage.layers import Layer, counting, of_layer, waiting_layer
+from evenshard.storage.layers import Layer, of_layer, waiting_layer
 from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_ROWS_MAX
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER, SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import SegmentPlace, without_identities
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import TenantRows
+from evenshard.storage.tenant import TenantRows, counting_identities
 
 
 class Chosen(Protocol):
@@ -152,7 +151,7 @@ def commit(
     ids = [segment.id for segment in removed]
     segments = catalog_committed(state, rows.tenant, added, ids, rows.visible.mark, layers=new, layers_gone=gone)
     known: Mapping[str, Layer] = state.catalog.layers(rows.tenant)
-    indexed = IndexedIdentities(state.disk, counting(segments, known), state.cache)
+    indexed = counting_identities(state.disk, segments, known, state.cache)
     with state.append_lock, state.visible_lock:
         rows.replace_segments(segments, indexed, known)
     state.pins.remove(removed)

@@ -129,6 +129,12 @@ def counting(
     return tuple(each for each in segments if not each.layer or counts(layers[each.layer]))
 
 
+def copies_count(layers: Mapping[str, Layer], position: int | None = None) -> bool:
+    """Whether a copy in a segment tells that its event is known: not where rows of a layer are originals no more. A
+    copy of theirs that came before that, and is not in the layer, stands for nobody."""
+    return all(layer.counts_now if position is None else layer.counts_at(position) for layer in layers.values())
+
+
 def plain(segments: Iterable[SegmentInfo]) -> tuple[SegmentInfo, ...]:
     """Those that are of no layer: what compactions plan with."""
     return tuple(each for each in segments if not each.layer)

@@ -28,6 +28,7 @@ from evenshard.storage.layer_files import commit, split
 from evenshard.storage.layers import (
     Change,
     Prepared,
+    copies_count,
     counting,
     of_layer,
     taken_layer,
@@ -39,7 +40,7 @@ from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import SealedLayer, TenantRows
+from evenshard.storage.tenant import SealedLayer, TenantRows, counting_identities
 
 TRIES_MAX: Final = 8
 """Of letting rows come while others like them are being stored."""
@@ -211,7 +212,12 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Colle
     staying += state.catalog.counting_originals(rows.tenant)
     if any(each.frees == layer for each in changes):  # its copies are there still, as duplicates
         staying = []
-    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
+    indexed = IndexedIdentities(
+        state.disk,
+        staying,
+        SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)),
+        copies_count=not ceasing and copies_count(visible.layers),
+    )
     added: tuple[SegmentInfo, ...] = ()
     if segments:
         first, last = min(each.first_day for each in segments), max(each.last_day for each in segments)
@@ -297,7 +303,7 @@ def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
         layers[layer] = layers[layer].changed(position, shown=False, counts=False)
     changed = [layers[name] for name in (*(each.layer for each in prepared.changes), *replaced) if name in layers]
     segments = rows.visible.segments
-    indexed = IndexedIdentities(state.disk, counting(segments, layers), state.cache)
+    indexed = counting_identities(state.disk, segments, layers, state.cache)
     done = replace(prepared, done=True)
     try:
         with state.changing_catalog() as catalog:
