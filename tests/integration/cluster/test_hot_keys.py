@@ -380,6 +380,38 @@ async def test_several_tenants_in_one_payload_have_thresholds_of_their_own(world
     assert answer.hot_events_rewritten == 35
 
 
+async def test_the_example_of_the_published_documents_field_for_field(world: World) -> None:
+    example = {
+        "event": "Signed up",
+        "properties": {
+            "time": 1618716477000,
+            "distinct_id": "hotshard@mixpanel.com",
+            "$insert_id": "36a92782-cd7d-41a0-93af-8c23ec6c4191",
+        },
+    }
+    updated = {
+        "event": "$hotshard_events",
+        "properties": {
+            "time": 1618716477000,
+            "distinct_id": "",
+            "mp_original_event_name": "Signed up",
+            "mp_original_distinct_id": "hotshard@mixpanel.com",
+            "$insert_id": "36a92782-cd7d-41a0-93af-8c23ec6c4191",
+        },
+    }
+    before = [
+        {**example, "properties": {**example["properties"], "$insert_id": f"{number}"}} for number in range(THRESHOLD)
+    ]
+    for some, hot in ((before, 0), ([example], 1)):
+        answer = await world.cluster.import_events("acme", ndjson=b"\n".join(map(orjson.dumps, some)))
+        assert (answer.accepted, answer.hot_events_rewritten) == (len(some), hot)
+    for restore_hot, shown in ((False, updated), (True, example)):
+        payload = await world.cluster.export("acme", 1618704000000, 1618790400000, restore_hot=restore_hot)
+        rows = sorted(map(orjson.loads, payload.splitlines()), key=lambda row: str(row["properties"]["$insert_id"]))
+        wanted = sorted([*before, shown], key=lambda row: str(row["properties"]["$insert_id"]))
+        assert rows == wanted
+
+
 async def test_a_key_at_full_rate_is_counted_by_every_counter_and_its_count_is_their_sum() -> None:
     async with MemoryCluster(counters=3, seed=SEED) as cluster:
         await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD))

@@ -356,6 +356,32 @@ def test_taken_brought_and_undone_rows_are_those_of_a_list(first_seed: int) -> N
         run(seed)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_copy_that_came_before_its_original_was_deleted_is_nobodys_first_copy(indexed: bool) -> None:
+    """It came when the rows had been set apart: it is not among them, and stays a copy."""
+    story = Story(1)
+    event = Event("a", "bob", DAY_MS * DAY, "x", {})
+    for taken in (False, True):
+        if taken:
+            story.store.repairs.take(TENANT, "op.taken", key_rows("bob", [DAY]))
+        story.store.append([append_of([event])])
+    story.store.repairs.prepare(TENANT, Prepared("op", (Change("op.taken", shown=False, counts=False),)))
+    story.store.repairs.settle(TENANT, "op")
+    if indexed:
+        story.store.compact(TENANT)
+    before = story.answers()
+    assert len(before) == 1
+    assert before[0].endswith("|True")
+    (again,) = story.store.append([append_of([event])])
+    assert isinstance(again, Appended)
+    assert again.duplicates.tolist() == [False]
+    story.store.compact(TENANT)
+    story.store.close()
+    story.open()
+    assert story.answers() == sorted([*before, before[0].replace("|True", "|False")])
+    story.store.close()
+
+
 def test_only_a_layer_that_nobody_sees_and_nobody_meets_goes() -> None:
     story = Story(1)
     story.store.append([append_of([Event("a", "bob", DAY_MS * DAY, "x", {})])])

@@ -50,14 +50,6 @@ def ingest_arrow(options: Options) -> list[Figure]:
     return [_figure("ingest_arrow", _arrow(options.events or 20_000_000), ARROW_BATCH_ROWS, options)]
 
 
-def reimport_cluster(options: Options) -> list[Figure]:
-    """Everything is imported and indexed, then imported again."""
-    load = _arrow(options.events or 20_000_000)
-    return [
-        _figure("reimport_cluster", load, ARROW_BATCH_ROWS, replace(options, rounds=options.rounds or 1), again=True)
-    ]
-
-
 def ingest_arrow_counting(options: Options) -> list[Figure]:
     """What it costs that keys are counted: rounds with counting on and off, in turns."""
     load = _arrow(options.events or 20_000_000)
@@ -77,6 +69,14 @@ def ingest_arrow_counting(options: Options) -> list[Figure]:
         "rounds_off": [round(load.events / each.took_s) for each in off],
     }
     return [Figure("ingest_arrow_counting", round(rate_on, 1), "events/s", load.events, detail=detail)]
+
+
+def reimport_cluster(options: Options) -> list[Figure]:
+    """Everything is imported and indexed, then imported again."""
+    load = _arrow(options.events or 20_000_000)
+    return [
+        _figure("reimport_cluster", load, ARROW_BATCH_ROWS, replace(options, rounds=options.rounds or 1), again=True)
+    ]
 
 
 def ingest_ndjson(options: Options) -> list[Figure]:
