@@ -135,6 +135,8 @@ class OperationDriver:
                 case "repair":
                     async with self._repairing:
                         return await self._repair(stored, term)
+                case "move" | "group":
+                    return False
         except EvenshardError as error:
             if error.code != "TENANT_NOT_FOUND":
                 raise
