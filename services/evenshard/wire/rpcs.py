@@ -129,6 +129,18 @@ SETTLE_REPAIRS = Rpc(
 )
 TALLY_LAYERS = Rpc(f"/{SHARD_SERVICE}/TallyLayers", shard_pb2.TallyLayersRequest, shard_pb2.TallyLayersResponse)
 DROP_LAYERS = Rpc(f"/{SHARD_SERVICE}/DropLayers", shard_pb2.DropLayersRequest, shard_pb2.DropLayersResponse)
+FOLLOW_SLOTS = Rpc(f"/{SHARD_SERVICE}/FollowSlots", shard_pb2.FollowSlotsRequest, shard_pb2.FollowSlotsResponse)
+COPY_RUNS = Rpc(f"/{SHARD_SERVICE}/CopyRuns", shard_pb2.CopyRunsRequest, shard_pb2.CopyRunsResponse)
+"""A server stream."""
+TAIL_LOG = Rpc(f"/{SHARD_SERVICE}/TailLog", shard_pb2.TailLogRequest, shard_pb2.TailLogResponse)
+"""A server stream."""
+COPY_HELD_KEYS = Rpc(f"/{SHARD_SERVICE}/CopyHeldKeys", shard_pb2.CopyHeldKeysRequest, shard_pb2.CopyHeldKeysResponse)
+"""A server stream."""
+FENCE_SLOTS = Rpc(f"/{SHARD_SERVICE}/FenceSlots", shard_pb2.FenceSlotsRequest, shard_pb2.FenceSlotsResponse)
+LIFT_FENCE = Rpc(f"/{SHARD_SERVICE}/LiftFence", shard_pb2.LiftFenceRequest, shard_pb2.LiftFenceResponse)
+GET_DIGEST = Rpc(f"/{SHARD_SERVICE}/GetDigest", shard_pb2.GetDigestRequest, shard_pb2.GetDigestResponse)
+END_FOLLOWING = Rpc(f"/{SHARD_SERVICE}/EndFollowing", shard_pb2.EndFollowingRequest, shard_pb2.EndFollowingResponse)
+DROP_SLOTS = Rpc(f"/{SHARD_SERVICE}/DropSlots", shard_pb2.DropSlotsRequest, shard_pb2.DropSlotsResponse)
 GET_SHARD_STORAGE = Rpc(
     f"/{SHARD_SERVICE}/GetShardStorage",
     shard_pb2.GetShardStorageRequest,
