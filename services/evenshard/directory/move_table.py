@@ -58,6 +58,8 @@ class Switched:
     """The targets own the slots: said in the very swap that changes the placement."""
 
     fenced_ms: float
+    positions: tuple[int, ...] = ()
+    """Of each leg, where in its target's log the source begins to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,10 @@ def move_after(move: Move, signal: MoveSignal) -> Move:
             found = move.differences if signal.differences is None else signal.differences
             return replace(move, back=False, fences=move.fences + 1, differences=found)
         case Switched() | SwitchedBack():
-            return replace(move, back=False, fences=0, fenced_ms=signal.fenced_ms, lag_rows=0, differences=())
+            kept = signal.positions if isinstance(signal, Switched) else move.positions
+            return replace(
+                move, back=False, fences=0, fenced_ms=signal.fenced_ms, lag_rows=0, differences=(), positions=kept
+            )
     return move
 
 

@@ -62,6 +62,8 @@ class Move:
     """What comparing both sides found at the last fence; None: they were not compared yet."""
     group: OperationId | None = None
     """The operation that it is a part of."""
+    positions: tuple[int, ...] = ()
+    """Of each leg, in the target's log: from there on its source follows it. Empty: it has not switched."""
 
     @property
     def sources(self) -> tuple[ShardId, ...]:
@@ -87,7 +89,14 @@ class Move:
             for leg in record["legs"]
         )
         found = record["differences"]
-        return Move(**{**record, "legs": legs, "differences": None if found is None else tuple(found)})
+        return Move(
+            **{
+                **record,
+                "legs": legs,
+                "differences": None if found is None else tuple(found),
+                "positions": tuple(record["positions"]),
+            }
+        )
 
 
 def leg_name(operation: OperationId, move: Move, number: int) -> str:

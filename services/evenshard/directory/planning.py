@@ -18,7 +18,7 @@ from evenshard.events.hashing import SLOT_COUNT
 from evenshard.ids import Revision, ShardId, TenantId
 
 ALL_SLOTS: Final[Slots] = (0, SLOT_COUNT - 1)
-DISK_SHARE_FREE_MIN: Final = 0.1
+DISK_FREE_BYTES_MIN: Final = 256 << 20
 """Of a shard's disk that must stay free when everything has come."""
 COPY_BYTES_PER_SECOND: Final = 100_000_000
 """For telling how long a plan takes, where nothing is throttled."""
@@ -38,9 +38,8 @@ class ShardFacts:
     labels: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     bytes: int = 0
-    disk_bytes: int | None = None
-    """Of its disk; None: not known."""
     disk_free_bytes: int | None = None
+    """None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +134,9 @@ class Shards:
             return "is down"
         if facts.use != "active":
             return f"is {facts.use}"
-        if facts.disk_bytes and facts.disk_free_bytes is not None:
-            left = facts.disk_free_bytes - incoming_bytes
-            if left < DISK_SHARE_FREE_MIN * facts.disk_bytes:
-                return (
-                    f"is full: of its disk {max(0, left):,} of {facts.disk_bytes:,} bytes would be free,"
-                    f" and {DISK_SHARE_FREE_MIN:.0%} must be"
-                )
+        if facts.disk_free_bytes is not None and facts.disk_free_bytes - incoming_bytes < DISK_FREE_BYTES_MIN:
+            left = max(0, facts.disk_free_bytes - incoming_bytes)
+            return f"is full: {left:,} bytes of its disk would be free, and {DISK_FREE_BYTES_MIN:,} must be"
         return ""
 
     def missing_label(self, shard: ShardId, tenant: TenantFacts) -> str:

@@ -1,7 +1,8 @@
 """A service process as the directory lists it: where it serves, and who it is."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Kind = Literal["router", "counter", "shard", "gateway", "etcd"]
@@ -25,11 +26,14 @@ class ServiceRecord:
     """Why it does not serve yet, or not wholly; empty: it does, or says nothing."""
     note: str = ""
     """What somebody should look at although it serves; empty, and not written then: nothing."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of a shard, for constraints of placements; not written where there are none."""
 
     def to_json(self) -> bytes:
         record = asdict(self)
-        if not self.note:
-            del record["note"]
+        for name in ("note", "labels"):
+            if not record[name]:
+                del record[name]
         return json.dumps(record).encode()
 
     @staticmethod

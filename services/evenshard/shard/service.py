@@ -265,8 +265,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.GetShardLoadRequest, context: Any
     ) -> shard_pb2.GetShardLoadResponse:
         stored = await asyncio.to_thread(self._store.storage, None)
-        pending = self._memory.room.bytes
-        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending))
+        pending, free = self._memory.room.bytes, await asyncio.to_thread(self._store.free_bytes)
+        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending, free))
 
     async def SetShardCompaction(
         self, request: shard_pb2.SetShardCompactionRequest, context: Any

@@ -11,6 +11,7 @@ from evenshard.directory.balancing import EVEN_ENOUGH, MOVES_MAX, POLICIES, Poli
 from evenshard.directory.moves import placement_moved
 from evenshard.directory.placement import Placement, SlotRange, even_placement
 from evenshard.directory.planning import (
+    DISK_FREE_BYTES_MIN,
     Plan,
     ShardFacts,
     Shards,
@@ -56,7 +57,7 @@ def world(seed: int) -> tuple[list[TenantFacts], Shards]:
     for name in names:
         rows = sum(tenant.rows.get(name, 0) for tenant in tenants)
         use = cast(Use, random.choice(["active"] * 6 + ["cordoned", "draining"]))
-        disk, free = random.choice([(None, None), (10**9, 10**9), (1000, 150)])
+        free = random.choice([None, 1 << 40, DISK_FREE_BYTES_MIN + 150])
         facts.append(
             ShardFacts(
                 name,
@@ -65,7 +66,6 @@ def world(seed: int) -> tuple[list[TenantFacts], Shards]:
                 {"zone": random.choice("ab")},
                 rows,
                 50 * rows,
-                disk,
                 free,
             )
         )
@@ -200,7 +200,7 @@ def test_what_cannot_be_moved_there_is_refused_by_code() -> None:
             ShardFacts(b, "cordoned", labels=x),
             ShardFacts(c, "draining", labels=x),
             ShardFacts(d, is_up=False, labels=x),
-            ShardFacts(e, labels=x, disk_bytes=10_000, disk_free_bytes=1_500),
+            ShardFacts(e, labels=x, disk_free_bytes=DISK_FREE_BYTES_MIN + 500),
             ShardFacts(f, labels={"zone": "y"}),
         ]
     )

@@ -119,7 +119,7 @@ def test_a_signal_leads_where_the_table_says_and_nowhere_else() -> None:
 
 
 def test_a_move_without_troubles_goes_from_effect_to_effect() -> None:
-    way = (Started(), Progressed(1, 2, 3, 4, 5), Copied(), Fenced(), Switched(20.0), CompleteAsked(), Completed())
+    way = (Started(), Progressed(1, 2, 3, 4, 5), Copied(), Fenced(), Switched(20.0, (9,)), CompleteAsked(), Completed())
     assert effects(PLANNED, *way) == ["copy", "copy", "follow", "switch", "ship_back", "finish", None]
     complete = through(PLANNED, *way)
     assert complete == replace(
@@ -130,7 +130,7 @@ def test_a_move_without_troubles_goes_from_effect_to_effect() -> None:
         rows_done=1,
         rows_total=2,
         bytes_total=4,
-        move=Move((LEG,), wish="complete", bytes_done=3, fenced_ms=20.0, differences=()),
+        move=Move((LEG,), wish="complete", bytes_done=3, fenced_ms=20.0, differences=(), positions=(9,)),
     )
     assert next_effect(complete) is None
 
@@ -196,7 +196,9 @@ def test_a_refusal_says_what_to_do_instead(state: str, signal: MoveSignal, messa
 
 def test_records_of_moves_come_back_and_older_releases_refuse_them() -> None:
     legs = (LEG, Leg(C, D, ((7, 7), (9, 4095)), overflow=True))
-    operation = replace(PLANNED, move=Move(legs, 5, "cancel", True, 1, 2, 3.5, 4, 5.5, ("x",), OperationId("g")))
+    operation = replace(
+        PLANNED, move=Move(legs, 5, "cancel", True, 1, 2, 3.5, 4, 5.5, ("x",), OperationId("g"), (6, 7))
+    )
     assert Operation.from_json(operation.to_json()) == operation
     assert json.loads(operation.to_json())["version"] == 3
     assert leg_name(operation.id, Move(legs), 1) == "op.1"
