@@ -153,13 +153,14 @@ class OperationAdmin:
         return [stored for stored in found if wanted is None or stored.operation.tenant == wanted]
 
     async def wait(self, name: str, timeout_ms: int) -> StoredOperation:
-        """As it is when it has ended, or the time is over. Raises ``OPERATION_NOT_FOUND``."""
+        """As it is when it has ended, or has switched and waits to be completed, or the time is over. Raises
+        ``OPERATION_NOT_FOUND``."""
         until_ms = self._clock.monotonic_ms() + SHARE_FOR_WAITING * current_call().remaining_s() * 1000
         if timeout_ms > 0:
             until_ms = min(until_ms, self._clock.monotonic_ms() + timeout_ms)
         stored = await self.show(name)
-        if not stored.operation.ended:
-            await self._operations.wait_for(name, lambda operation: operation.ended, self._left_s(until_ms))
+        if not _is_settled(stored.operation):
+            await self._operations.wait_for(name, _is_settled, self._left_s(until_ms))
             stored = await self.show(name)
         return stored
 
@@ -403,3 +404,9 @@ class OperationAdmin:
 
     def _left_s(self, until_ms: float) -> float:
         return max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
+
+
+def _is_settled(operation: Operation) -> bool:
+    """Nothing more happens to it by itself."""
+    waits = operation.state == "switched" and operation.move is not None
+    return operation.ended or (waits and operation.move is not None and not operation.move.wish)
