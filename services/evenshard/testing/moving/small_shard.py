@@ -100,9 +100,13 @@ class SmallShard:
         self._proposals = proposals
         self._source_of = source_of
         self._mutants = frozenset(mutants)
+        self.on_compared: Callable[[], None] = lambda: None
+        """Told when it says what it holds at a fence of its own."""
         self._tasks: set[asyncio.Task[None]] = set()
         if "fence not logged" in self._mutants:
             disk.fences = {}
+        if "epoch not persisted" in self._mutants:
+            disk.epochs = {}
         for key in disk.fences:
             self._start(self._await_switch(key))
 
@@ -207,6 +211,7 @@ class SmallShard:
             if fence.position != request.position:
                 raise EvenshardError("OPERATION_CONFLICT", "fenced elsewhere")
             until = fence.position
+            self.on_compared()
         elif following is None or following.position < request.position:
             raise EvenshardError("OPERATION_CONFLICT", "neither fenced there nor got there")
         rows = [row for row in self.disk.rows(TenantId(request.moved.tenant), until) if row.is_in(request.moved)]

@@ -50,6 +50,8 @@ SENT_WITHIN_MS: Final = 2_000.0
 """A router gives rows back that were not taken by then; whoever sent them may send them again."""
 HEALED_WITHIN_MS: Final = 30_000.0
 """After the last fault everything goes on."""
+SEEN_WITHIN_MS: Final = 2_500.0
+"""Whoever watches the directory has seen by then what there was."""
 SLOTS_LOOKED_AT: Final = 16
 
 _Result = TypeVar("_Result")
@@ -361,6 +363,7 @@ class MovingWorld:
     async def settled(self) -> None:
         """Everything is healed: within ``HEALED_WITHIN_MS`` every tenant answers, and no slot is fenced."""
         self.heal()
+        await self.clock.sleep(SEEN_WITHIN_MS)
         until_ms = self.clock.monotonic_ms() + HEALED_WITHIN_MS
         for tenant in self.acked:
             while not await self.ask(tenant):
