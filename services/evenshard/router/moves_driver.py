@@ -42,7 +42,7 @@ from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.runtime.telemetry import tracer
-from evenshard.wire.moves import Moved, digest_differences, digest_request, follow_request
+from evenshard.wire.move_calls import Moved, digest_differences, digest_request, follow_request
 from evenshard.wire.rpcs import (
     DROP_SLOTS,
     END_FOLLOWING,

@@ -2,7 +2,7 @@
 takes a slot's rows, and everything goes on once the faults are over."""
 
 import pytest
-from evenshard.testing.moving.machine import Moving
+from evenshard.testing.moves_model.machine import Moving
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 

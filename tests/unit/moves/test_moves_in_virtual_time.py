@@ -7,7 +7,7 @@ import pytest
 from evenshard.directory.keys import MOVING
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
-from evenshard.testing.moving.world import MovingWorld, options
+from evenshard.testing.moves_model.world import MovingWorld, options
 
 A, B, C = (ShardId(f"shard-{number}") for number in range(3))
 

@@ -10,8 +10,8 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
 from evenshard.ports.directory import Put
 from evenshard.router.moves_driver import MoveDriver
-from evenshard.testing.moving.nodes import Node
-from evenshard.testing.moving.world import MovingWorld, options
+from evenshard.testing.moves_model.nodes import Node
+from evenshard.testing.moves_model.world import MovingWorld, options
 from evenshard.wire.rpcs import LIFT_FENCE
 
 A, B = ShardId("shard-0"), ShardId("shard-1")

@@ -38,9 +38,9 @@ from evenshard.runtime.service import Servicer
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.testing.directory import MemoryDirectory
-from evenshard.testing.moving.nodes import Faults, Links, Node, NodeDirectory, NodePeers
-from evenshard.testing.moving.small_shard import Row, SmallDisk, SmallShard, owner
-from evenshard.testing.moving.virtual_time import VirtualClock
+from evenshard.testing.moves_model.nodes import Faults, Links, Node, NodeDirectory, NodePeers
+from evenshard.testing.moves_model.small_shard import Row, SmallDisk, SmallShard, owner
+from evenshard.testing.moves_model.virtual_time import VirtualClock
 from evenshard.testing.peers import MemoryPeers
 from evenshard.testing.rng import SeededRng
 from evenshard.wire.rpcs import SHARD_SERVICE

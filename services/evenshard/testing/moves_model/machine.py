@@ -11,7 +11,7 @@ from evenshard.directory.moves import Slots
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_COUNT
 from evenshard.ids import OperationId, ShardId, TenantId
-from evenshard.testing.moving.world import MovingWorld, options
+from evenshard.testing.moves_model.world import MovingWorld, options
 
 SHARDS = st.integers(0, 2).map(lambda number: ShardId(f"shard-{number}"))
 ROUTERS = st.sampled_from(["router-0", "router-1"])
