@@ -1,12 +1,11 @@
 """What operators changed: who, what, before and after, written in the very swap that made the change."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from evenshard.directory.keys import audit_key
-from evenshard.ids import Revision
 from evenshard.ports.directory import Entry, Put
 
 RECORD_VERSION: Final = 1
@@ -42,7 +41,6 @@ class Audited:
         return Audited(**record)
 
 
-def surplus_keys(entries: "list[Entry]") -> list[tuple[str, Revision]]:
+def surplus_keys(entries: Sequence[Entry]) -> list[str]:
     """Those of the oldest changes, which are kept no longer."""
-    ordered = sorted(entries, key=lambda entry: entry.key)
-    return [(entry.key, entry.revision) for entry in ordered[: max(0, len(ordered) - KEPT_MAX)]]
+    return sorted(entry.key for entry in entries)[: max(0, len(entries) - KEPT_MAX)]

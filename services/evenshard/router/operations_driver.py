@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
+from evenshard.directory.audit import surplus_keys
 from evenshard.directory.deletion import Users
 from evenshard.directory.keys import (
+    AUDIT,
     MARKS,
     forgotten_key,
     group_key,
@@ -33,13 +35,14 @@ from evenshard.directory.operations import (
     prunable,
 )
 from evenshard.errors import EvenshardError
-from evenshard.ids import OperationId, ShardId
+from evenshard.ids import OperationId, ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.forgetting import Forgetting
 from evenshard.router.groups_driver import GroupDriver
 from evenshard.router.moves_driver import MoveDriver
+from evenshard.router.moving import moving_operation
 from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.tenant_shards import TenantShards
@@ -221,6 +224,7 @@ class OperationDriver:
             PURGE,
             lambda epoch: purge_request(operation.tenant, epoch, operation.id),
             lambda: PURGE_TIMEOUT_S,
+            await self._move_shards(operation.tenant),
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:
@@ -233,6 +237,12 @@ class OperationDriver:
         left = tuple(sorted({*failed, *progress.shards_left}))
         await self._note(stored, waits, left, rows, term)
         return False
+
+    async def _move_shards(self, tenant: TenantId) -> tuple[ShardId, ...]:
+        """Those that may hold rows of a tenant that is being moved, whoever owns its slots by now."""
+        name = await moving_operation(self._directory, tenant, DIRECTORY_TIMEOUT_S)
+        stored = None if name is None else await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
+        return stored.operation.move.shards if stored is not None and stored.operation.move is not None else ()
 
     async def _repair(self, stored: StoredOperation, term: Term) -> bool:
         advance = await self._repairs.carry_out(stored)
@@ -268,6 +278,7 @@ class OperationDriver:
             try:
                 await self._prune(term)
                 await self._repairs.remove_old(term)
+                await self._prune_audit(term)
             except EvenshardError as error:
                 logger().warning("old operations were not removed", code=error.code, message=error.message)
             await self._clock.sleep(PRUNE_EVERY_MS)
@@ -280,6 +291,13 @@ class OperationDriver:
             conditions = [term.condition, Unchanged(key, revisions[operation.id])]
             gone = [Delete(key), *_besides(operation)]
             await self._directory.swap(conditions, gone, timeout_s=DIRECTORY_TIMEOUT_S)
+
+    async def _prune_audit(self, term: Term) -> None:
+        snapshot = await self._directory.range(AUDIT, timeout_s=DIRECTORY_TIMEOUT_S)
+        old = surplus_keys(snapshot.entries)
+        for first in range(0, len(old), CHANGES_AT_ONCE):
+            gone = [Delete(key) for key in old[first : first + CHANGES_AT_ONCE]]
+            await self._directory.swap([term.condition], gone, timeout_s=DIRECTORY_TIMEOUT_S)
 
 
 def _troubles(failed: Iterable[tuple[ShardId, EvenshardError]]) -> str:

@@ -37,13 +37,15 @@ class TenantShards:
         rpc: Rpc[Request, Response],
         request_at: Callable[[Epoch], Request],
         timeout_s: Callable[[], float],
+        also: Iterable[ShardId] = (),
     ) -> Answers[Response]:
-        """Asks every shard that holds slots of tenant ``name`` until it has answered once, or failed; ``timeout_s`` is
-        asked before each try. Raises ``TENANT_NOT_FOUND``, ``DIRECTORY_UNAVAILABLE``."""
+        """Asks every shard that holds slots of tenant ``name``, and those of ``also``, until it has answered once, or
+        failed; ``timeout_s`` is asked before each try. Raises ``TENANT_NOT_FOUND``, ``DIRECTORY_UNAVAILABLE``."""
         tenant = await self.tenant(name, timeout_s())
         answers: dict[ShardId, Response] = {}
         for plans_left in reversed(range(PLANS_MAX)):
-            shards = [shard for shard in tenant.placement.shards if shard not in answers]
+            wanted = dict.fromkeys((*tenant.placement.shards, *also))
+            shards = [shard for shard in wanted if shard not in answers]
             answered, failed = await self.ask(shards, rpc, request_at(tenant.placement.epoch), timeout_s())
             answers |= answered
             if not failed or not plans_left or any(error.code != "STALE_EPOCH" for error in failed.values()):
