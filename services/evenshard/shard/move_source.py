@@ -172,9 +172,12 @@ class MoveSource:
         while True:
             await self._clock.sleep(PROPOSE_AFTER_MS)
             record = moves.get(moved.tenant, operation, overflow=moved.overflow)
-            if record is None or record.fenced_at is None or self._has_gone(moved):
+            if record is None or record.fenced_at is None:
                 return
             try:
+                if self._has_gone(moved):  # it was switched: the fence has done what it was for
+                    await asyncio.to_thread(self._let_go, moved, record)
+                    return
                 revision = await self._propose_back.propose_back(
                     moved.tenant, operation, record.revision, PROPOSE_TIMEOUT_S
                 )
@@ -183,6 +186,13 @@ class MoveSource:
                     return
             except EvenshardError as error:
                 logger().warning("a fenced source does not know how it goes on", operation=operation, why=str(error))
+
+    def _let_go(self, moved: MovedSlots, record: MoveRecord) -> None:
+        """The epoch at which the slots are another shard's is durable first."""
+        tenant = self._tenants.get(moved.tenant)
+        if tenant is not None:
+            self._store.learn_epoch(moved.tenant, tenant.placement.epoch)
+            self._store.moves.lift(moved, record.operation, record.revision)
 
     def _has_gone(self, moved: MovedSlots) -> bool:
         """Whether the shard owns the slots no more: it was switched."""

@@ -7,7 +7,7 @@ from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELD_NAMES
 from evenshard.events.hashing import hash_of
 from evenshard.events.scan import HOT, PLACEMENT_HASH, SPREAD
-from evenshard.storage.moving.counting import Cell, Counting, Sum
+from evenshard.storage.moving.counting import Cell, Cells, Counting, Sum
 from evenshard.storage.moving.hot_keys import concerned, name_of, version_of
 from evenshard.storage.moving.known import heard, store
 from evenshard.storage.moving.record import Kept, MoveRecord
@@ -35,28 +35,33 @@ class Digest:
 
 
 def count(state: State, moved: MovedSlots, name: str) -> bool:
-    """Counts what is there, and what has come since it began; True: all of it is. Raises ``DATA_DAMAGED``."""
+    """Counts what is there, and what has come since it began; True: nearly all of it is. Raises ``DATA_DAMAGED``."""
     with state.append_lock:
         rows = state.rows(moved.tenant)
         known = rows.moves.counting(name)
         if known is not None and known.is_given_up:
             rows.moves.stop_counting(name)
-            known = None
-        snapshot = None
-        if known is None:
-            known = rows.moves.counting(name, lambda: Counting(moved))
-            snapshot = _snapshot(state, rows)
+        known = rows.moves.counting(name, lambda: Counting(moved))
     assert known is not None
-    if snapshot is not None:
-        with snapshot:
-            for scanned in snapshot.scan(FIELDS_COUNTED, None, *_ALL_TIMES):
-                known.count(scanned.record)
-        known.has_begun = True
+    with known.one:
+        if not known.has_begun:
+            with state.append_lock:
+                known.taken()  # the snapshot has it
+                snapshot = _snapshot(state, rows)
+            known.cells = Cells()
+            with snapshot:
+                for scanned in snapshot.scan(FIELDS_COUNTED, None, *_ALL_TIMES):
+                    known.count(scanned.record)
+            known.has_begun = True
+        _count_new(state, known)
+    with state.append_lock:
+        return rows.moves.counting(name) is known and known.is_near
+
+
+def _count_new(state: State, known: Counting) -> None:
     with state.append_lock:
         blocks = known.taken()
     known.count_blocks(blocks)
-    with state.append_lock:
-        return rows.moves.counting(name) is known and known.has_begun and known.is_whole
 
 
 def digest_at(
@@ -69,12 +74,17 @@ def digest_at(
         with state.append_lock:
             rows = state.rows(moved.tenant)
             name = _at(heard(rows, moved, operation, revision), position).name
-        if not count(state, moved, name):
+        if not count(state, moved, name):  # from here on nothing comes that would have to be counted
             continue
         with state.append_lock:
-            record = _at(heard(rows, moved, operation, revision), position)
             known = rows.moves.counting(name)
-            if known is None or not known.is_whole or not known.has_begun:
+        if known is None:
+            continue
+        with known.one:
+            _count_new(state, known)
+        with known.one, state.append_lock:
+            record = _at(heard(rows, moved, operation, revision), position)
+            if rows.moves.counting(name) is not known:
                 continue
             if record.fenced_at is None:
                 record = replace(record, kept=Kept(state.writer.next_row, state.catalog.last_deletion(moved.tenant)))

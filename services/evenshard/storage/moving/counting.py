@@ -5,6 +5,7 @@ as of a fence are there at once. Whatever changes what is shown otherwise, as a 
 one begins anew.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,8 @@ from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scan_block
 
 CELLS_MAX: Final = 1_000_000
+NEAR_ROWS: Final = 50_000
+"""So many rows are counted in some hundredths of a second."""
 PENDING_ROWS_MAX: Final = 2_000_000
 """Rows that wait to be counted; of more the count is given up, and begins anew when it is asked for."""
 _DAYS_BEFORE: Final = 1 << 24
@@ -101,13 +104,14 @@ def _sums(values: UInt64, starts: Int64) -> UInt64:
 
 
 class Counting:
-    """Of one move. ``came`` under the store's ``append_lock``; the rest by one thread at a time."""
+    """Of one move. ``came`` and ``taken`` under the store's ``append_lock``; the rest under ``one``, taken before."""
 
     def __init__(self, moved: MovedSlots) -> None:
         self.moved = moved
-        self.cells = Cells()
         self.has_begun = False
         """What there was has been read."""
+        self.one = threading.Lock()
+        self.cells = Cells()
         self.is_given_up = False
         self._pending: list[Block] = []
         self._pending_rows = 0
@@ -121,9 +125,9 @@ class Counting:
             self._pending.clear()
 
     @property
-    def is_whole(self) -> bool:
-        """Nothing waits to be counted."""
-        return not self._pending and not self.is_given_up
+    def is_near(self) -> bool:
+        """Little waits to be counted."""
+        return self._pending_rows <= NEAR_ROWS and not self.is_given_up
 
     def taken(self) -> list[Block]:
         """What is to be counted now; under ``append_lock``."""
