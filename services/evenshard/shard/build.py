@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId
+from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.logs import logger
@@ -25,6 +25,9 @@ from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
 from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
+from evenshard.shard.move_follower import MoveFollower
+from evenshard.shard.move_source import MoveSource
+from evenshard.shard.moves import Moves
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer, RepairGate
@@ -98,8 +101,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
+    movers: list[MoveFollower | MoveSource] = []
+
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        for mover in movers:
+            await mover.close()
         await giver.close()
         await condition.close()
         await gate.close()
@@ -140,6 +147,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
     sealing = Sealing(shard, store, placements, ports.directory)
+    source = MoveSource(shard, store, tenants, _NeverBack(), ports.clock, readers)
+    follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
+    moves = Moves(shard, store, placements, compactor, source, follower)
+    movers += [follower, source]
+    source.start()
+    follower.start()
     service = ShardService(
         shard,
         store,
@@ -155,6 +168,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         heat,
         sealing,
         restored,
+        moves,
     )
     return Running(
         [
@@ -176,6 +190,14 @@ def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
         "disk.read": heat.read_bytes_per_second,
         "disk.written": heat.write_bytes_per_second,
     }
+
+
+class _NeverBack:
+    """Knows of no operation that moves: a fence stays until its driver lifts it."""
+
+    async def propose_back(self, tenant: TenantId, operation: str, revision: int, timeout_s: float) -> int | None:
+        del tenant, operation, revision, timeout_s
+        return None
 
 
 class _Telling:

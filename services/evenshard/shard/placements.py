@@ -2,13 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-import numpy as np
-import numpy.typing as npt
-
+from evenshard.directory.placement import Placement
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId
 from evenshard.runtime.tenants import TenantView
+from evenshard.storage.ownership import NO_SLOTS, Ownership
 
 LEARN_TIMEOUT_S = 1.0
 """For asking the directory about a tenant or an epoch that is not known here yet."""
@@ -22,14 +21,14 @@ class Placements:
         self._tenants = tenants
         self._passed = passed
 
-    async def at(self, name: str, epoch: Epoch) -> Tenant:
-        """The tenant, whose placement is at ``epoch``.
+    async def at(self, name: str, epoch: Epoch, *, anew: bool = False) -> Tenant:
+        """The tenant, whose placement is at ``epoch``; ``anew``: as the directory has it now.
 
         Raises ``TENANT_NOT_FOUND``; ``STALE_EPOCH`` where ``epoch`` is not the newest; ``DIRECTORY_UNAVAILABLE`` where
         it is newer than what is known here and the directory does not answer.
         """
         tenant = self._tenants.get(name)
-        if tenant is None or tenant.placement.epoch < epoch:
+        if anew or tenant is None or tenant.placement.epoch < epoch:
             tenant = await self._tenants.fetch(name, timeout_s=LEARN_TIMEOUT_S)
         if tenant is None:
             raise EvenshardError("TENANT_NOT_FOUND", f"there is no tenant {name!r}")
@@ -41,10 +40,16 @@ class Placements:
         return tenant
 
 
-def owned_slots(tenant: Tenant, shard: ShardId) -> npt.NDArray[np.bool_]:
-    """The slots of the tenant that a scan of this shard answers for: bool[4096]. Raises ``STALE_EPOCH`` where it has
-    none."""
-    owned = tenant.placement.held_by(shard)
-    if not owned.any():
+def ownership(placement: Placement, shard: ShardId) -> Ownership:
+    """What a shard owns of a tenant's rows; where rows find their slot by more than their user, all that it holds."""
+    if placement.key != "user":
+        return Ownership(placement.taken_by(shard), None)
+    overflow = placement.overflow_of(shard)
+    return Ownership(placement.owned_by(shard), NO_SLOTS if overflow is None else overflow)
+
+
+def owned_slots(tenant: Tenant, shard: ShardId) -> Ownership:
+    """What a scan of this shard answers for. Raises ``STALE_EPOCH`` where that is nothing."""
+    if shard not in tenant.placement.shards:
         raise EvenshardError("STALE_EPOCH", f"{shard} owns no slot of {tenant.name!r}")
-    return owned
+    return ownership(tenant.placement, shard)

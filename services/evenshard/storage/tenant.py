@@ -16,6 +16,9 @@ from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.layers import Layer, plain, shown
 from evenshard.storage.memory import TailAccount
+from evenshard.storage.moving.moves import Moves
+from evenshard.storage.moving.record import MoveRecord
+from evenshard.storage.ownership import NOTHING_FOREIGN, Foreign
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
@@ -57,6 +60,8 @@ class Visible:
     """What is lost of the tenant's rows, or was for a time."""
     layers: Mapping[str, Layer] = field(default_factory=dict)
     """Of ``segments``; by name."""
+    foreign: Foreign = NOTHING_FOREIGN
+    """Whose rows may be here although the shard does not own them."""
 
     @property
     def shown(self) -> tuple[SegmentInfo, ...]:
@@ -121,6 +126,7 @@ class TenantRows:
         hash_mask: int,
         held: HeldKeys,
         originals: IndexedIdentities,
+        moves: Iterable[MoveRecord] = (),
     ) -> None:
         self.tenant = tenant
         self.indexed = indexed
@@ -146,6 +152,8 @@ class TenantRows:
         self._hash_mask = hash_mask
         self.sealed_layers: dict[str, SealedLayer] = {}
         """Layers whose duplicates are decided, and against what."""
+        self.moves = Moves(moves)
+        """Those that the shard knows of."""
         self.freed_layers: dict[str, SealedLayer] = {}
         """Layers of which it is known who else sent their rows."""
 
@@ -183,6 +191,7 @@ class TenantRows:
             self.visible, blocks=(*self.visible.blocks, *blocks), end_position=blocks[-1].end_position
         )
         self.next_ordinal = blocks[-1].first_ordinal + blocks[-1].rows
+        self.moves.came(blocks)
 
     def sort_once(self) -> bool:
         """Joins some blocks into a run, if it is time to. For recovery; the shard does the rest off the ack path."""
@@ -237,6 +246,7 @@ class TenantRows:
     def hide(self, hidden: Hidden) -> None:
         """``hidden_by`` comes true; nothing may have changed since."""
         self.active, self.sealed = hidden.active, hidden.sealed
+        self.moves.changed()
         self.visible = replace(self.visible, blocks=hidden.blocks, deletions=hidden.deletions)
 
     def note_purged(self, count: int) -> None:

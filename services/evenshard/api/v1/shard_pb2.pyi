@@ -624,7 +624,7 @@ class CopyRunsResponse(_message.Message):
     def __init__(self, strip: _Optional[_Union[CopiedStrip, _Mapping]] = ..., segment: _Optional[_Union[CopiedSegment, _Mapping]] = ..., data: _Optional[bytes] = ..., rows: _Optional[_Union[CopiedRows, _Mapping]] = ..., end: _Optional[_Union[CopiedEnd, _Mapping]] = ...) -> None: ...
 
 class CopiedStrip(_message.Message):
-    __slots__ = ("first_day", "last_day", "is_last", "position", "tail_first", "rows_total", "bytes_total")
+    __slots__ = ("first_day", "last_day", "is_last", "position", "tail_first", "rows_total", "bytes_total", "deletions_seen")
     FIRST_DAY_FIELD_NUMBER: _ClassVar[int]
     LAST_DAY_FIELD_NUMBER: _ClassVar[int]
     IS_LAST_FIELD_NUMBER: _ClassVar[int]
@@ -632,6 +632,7 @@ class CopiedStrip(_message.Message):
     TAIL_FIRST_FIELD_NUMBER: _ClassVar[int]
     ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DELETIONS_SEEN_FIELD_NUMBER: _ClassVar[int]
     first_day: int
     last_day: int
     is_last: bool
@@ -639,7 +640,8 @@ class CopiedStrip(_message.Message):
     tail_first: bool
     rows_total: int
     bytes_total: int
-    def __init__(self, first_day: _Optional[int] = ..., last_day: _Optional[int] = ..., is_last: _Optional[bool] = ..., position: _Optional[int] = ..., tail_first: _Optional[bool] = ..., rows_total: _Optional[int] = ..., bytes_total: _Optional[int] = ...) -> None: ...
+    deletions_seen: int
+    def __init__(self, first_day: _Optional[int] = ..., last_day: _Optional[int] = ..., is_last: _Optional[bool] = ..., position: _Optional[int] = ..., tail_first: _Optional[bool] = ..., rows_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., deletions_seen: _Optional[int] = ...) -> None: ...
 
 class CopiedSegment(_message.Message):
     __slots__ = ("info", "file_bytes")

@@ -328,7 +328,7 @@ class ShardServiceServicer:
 
     def FollowSlots(self, request, context):
         """Begins, or goes on, to follow a source for some slots; answers at once how far it is. Durable: it goes on after a
-        restart, at the next call at the latest.
+        restart. Where the source followed this shard before, the revision has to be a higher one than it began with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
