@@ -45,6 +45,7 @@ from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.moving import moving_operation
 from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.tenant_removal import TenantRemoval
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
@@ -98,6 +99,7 @@ class OperationDriver:
         self._marks = marks
         self._clock = clock
         self._rng = rng
+        self._removal = TenantRemoval(directory, shards, clock)
         self._writer = OperationWriter(directory, operations, clock, rng)
         self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
         self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
@@ -279,6 +281,7 @@ class OperationDriver:
                 await self._prune(term)
                 await self._repairs.remove_old(term)
                 await self._prune_audit(term)
+                await self._removal.remove_old(term)
             except EvenshardError as error:
                 logger().warning("old operations were not removed", code=error.code, message=error.message)
             await self._clock.sleep(PRUNE_EVERY_MS)

@@ -301,6 +301,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         await asyncio.to_thread(self._store.fence, tenant.name, epoch)
         return tenant
 
+    async def DropTenant(self, request: shard_pb2.DropTenantRequest, context: Any) -> shard_pb2.DropTenantResponse:
+        return await self._moves.drop_tenant(request)
+
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any
     ) -> shard_pb2.GetShardStorageResponse:

@@ -7,8 +7,12 @@ and whether they *count*: are originals, which later copies are duplicates of. C
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Final
 
 from evenshard.storage.segment.info import SegmentInfo
+
+TRASH: Final = "trash/"
+"""What the names of layers begin with whose rows were dropped: nobody sees them, and they go a week later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,7 @@ LIFT_FENCE = Rpc(f"/{SHARD_SERVICE}/LiftFence", shard_pb2.LiftFenceRequest, shar
 GET_DIGEST = Rpc(f"/{SHARD_SERVICE}/GetDigest", shard_pb2.GetDigestRequest, shard_pb2.GetDigestResponse)
 END_FOLLOWING = Rpc(f"/{SHARD_SERVICE}/EndFollowing", shard_pb2.EndFollowingRequest, shard_pb2.EndFollowingResponse)
 DROP_SLOTS = Rpc(f"/{SHARD_SERVICE}/DropSlots", shard_pb2.DropSlotsRequest, shard_pb2.DropSlotsResponse)
+DROP_TENANT = Rpc(f"/{SHARD_SERVICE}/DropTenant", shard_pb2.DropTenantRequest, shard_pb2.DropTenantResponse)
 GET_SHARD_STORAGE = Rpc(
     f"/{SHARD_SERVICE}/GetShardStorage",
     shard_pb2.GetShardStorageRequest,

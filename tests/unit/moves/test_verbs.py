@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from evenshard.api.v1 import admin_pb2
+from evenshard.api.v1 import admin_pb2, shard_pb2
 from evenshard.directory.audit import Audited
 from evenshard.directory.deleted_tenant import KEPT_MS, DeletedTenant
 from evenshard.directory.keys import AUDIT, DELETED, EPOCHS, OPERATIONS, SHARD_STATES, deleted_key, epoch_key
 from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.ports.directory import Delete, Put
+from evenshard.router import operations_driver
 from evenshard.testing.cluster import ROUTER, MemoryCluster
 from evenshard.testing.reference import ndjson_of
 from evenshard.wire import rpcs
@@ -166,6 +167,42 @@ async def test_a_tenant_that_was_removed_begins_anew_beyond_its_last_epoch(clust
     await cluster.directory.swap([], [Put(epoch_key(TenantId("acme")), json.dumps({"epoch": 6}).encode())])
     assert (await created(cluster, "acme")).placement.epoch == 7
     assert await keys(cluster, EPOCHS) == ["acme"]
+
+
+async def test_after_seven_days_nothing_of_it_is_left_but_its_epoch(
+    cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations_driver, "PRUNE_EVERY_MS", 100.0)
+    await created(cluster, "acme")
+    await created(cluster, "bolt")
+    rows = [
+        {"event": "e", "distinct_id": f"u{number}", "time": START_MS, "insert_id": str(number), "properties": {}}
+        for number in range(30)
+    ]
+    for name in ("acme", "bolt"):
+        await cluster.import_events(name, ndjson=ndjson_of(rows))
+    await cluster.compact(await cluster.tenant("acme"))
+    await cluster.import_events("acme", ndjson=ndjson_of(rows))
+    tenant = await cluster.tenant("acme")
+    old = DeletedTenant(tenant, cluster.clock.now_ms() - KEPT_MS - 1, "me")
+    await cluster.directory.swap(
+        [], [Put(deleted_key(tenant.name), old.to_json()), Delete(f"/evenshard/tenants/{tenant.name}")]
+    )
+    for router in (ROUTER,):  # the leader looks again when it begins
+        await cluster.stop(router)
+        await cluster.start(router)
+
+    async def removed() -> bool:
+        return await keys(cluster, EPOCHS) == ["acme"]
+
+    await cluster.until(removed, 20)
+    assert await keys(cluster, DELETED) == []
+    for shard in cluster.shard_names:
+        stored = (await cluster.call(shard, rpcs.GET_SHARD_STORAGE, shard_pb2.GetShardStorageRequest())).tenants
+        assert {each.tenant for each in stored if each.log_rows + each.segment_rows + each.bytes} == {"bolt"}
+    assert (await created(cluster, "acme")).placement.epoch == 2
+    answer = await cluster.import_events("acme", ndjson=ndjson_of(rows))
+    assert (answer.accepted, answer.duplicates) == (30, 0)
 
 
 async def test_too_late_it_cannot_be_had_back(cluster: MemoryCluster) -> None:

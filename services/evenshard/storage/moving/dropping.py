@@ -20,11 +20,11 @@ from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
-from evenshard.storage.layers import Layer, counting, of_layer
+from evenshard.storage.layers import TRASH, Layer, counting, of_layer
 from evenshard.storage.moving.hot_keys import Opens, keep_as_originals
 from evenshard.storage.moving.known import without_moved
 from evenshard.storage.moving.slots import MovedSlots
-from evenshard.storage.moving.telling import TRASH, told_segments
+from evenshard.storage.moving.telling import told_segments
 from evenshard.storage.ownership import block_spread
 from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.identities import IndexedIdentities
@@ -102,12 +102,18 @@ def expunge(state: State, moved: MovedSlots, users: Collection[str], before_ms: 
         raise refusal(error, f"rows of {moved.tenant} could not be removed") from error
 
 
+def remove_layer(state: State, rows: TenantRows, layer: str) -> None:
+    """All rows of a layer go for good."""
+    with rows.maintenance:
+        if layer in rows.visible.layers:
+            _commit(state, rows, (), of_layer(rows.visible.segments, layer), gone=layer)
+
+
 def empty_trash(state: State, rows: TenantRows, day: int) -> None:
     """What was dropped ``TRASH_DAYS`` before a day goes for good."""
     for layer in list(rows.visible.layers):
         if layer.startswith(TRASH) and int(layer.rpartition("/")[2]) + TRASH_DAYS <= day:
-            with rows.maintenance:
-                _commit(state, rows, (), of_layer(rows.visible.segments, layer), gone=layer)
+            remove_layer(state, rows, layer)
 
 
 def _may_have_tail(rows: TenantRows, moved: MovedSlots) -> bool:

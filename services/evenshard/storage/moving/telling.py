@@ -15,6 +15,7 @@ from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELD_NAMES
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.scan import HOT, PLACEMENT_HASH, SPREAD
+from evenshard.storage.layers import TRASH
 from evenshard.storage.moving.known import store
 from evenshard.storage.moving.record import FIRST_DAY, LAST_DAY, Kept, MoveRecord, Strip, move_name
 from evenshard.storage.moving.slots import MovedSlots
@@ -32,9 +33,8 @@ PIECE_ROWS_MAX: Final = 65_536
 FIELDS_TOLD: Final = (*FIELD_NAMES, HOT)
 NOTHING_SEEN: Final = -1
 """In place of a deletion's seq: the follower begins; or it was this move's source, and the source knows."""
-TRASH: Final = "trash/"
 COPIED: Final = "copied/"
-"""What the names of layers begin with: of dropped rows, and of rows that came in a move and are like any others."""
+"""What the names of layers begin with whose rows came in a move and are like any others."""
 
 
 @dataclass(frozen=True, slots=True)
