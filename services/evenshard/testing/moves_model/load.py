@@ -24,6 +24,8 @@ class Load:
     tenant: str
     pause_s: float = 0.0
     """Between two batches."""
+    is_patient: bool = False
+    """Calls may fail: a batch is sent again until all of it is acknowledged, a question is asked again."""
     sent: int = 0
     acked: int = 0
     asked: int = 0
@@ -50,17 +52,30 @@ class Load:
                 rows = [event_of(number) for number in range(self.sent, self.sent + BATCH_ROWS)]
                 self.sent += len(rows)
                 began_s = time.monotonic()
-                try:
-                    answer = client.import_events(rows)
-                except evenshard.EvenshardError as error:
-                    self.failures.append(f"import: {error}")
+                answer = self._sent(client, rows)
+                if answer is None:
                     return
                 self.longest_import_s = max(self.longest_import_s, time.monotonic() - began_s)
-                if answer.accepted != len(rows) or answer.duplicates:
+                if answer.accepted != len(rows) or (answer.duplicates and not self.is_patient):
                     self.failures.append(f"import: {answer.to_dict()}")
                     return
                 self.acked += len(rows)
                 self._stop.wait(self.pause_s)
+
+    def _sent(self, client: evenshard.Client, rows: list[dict[str, Any]]) -> Any:
+        """The answer in which all are accepted; None: it is over, or a call failed."""
+        while True:
+            try:
+                answer = client.import_events(rows)
+            except evenshard.EvenshardError as error:
+                if not self.is_patient:
+                    self.failures.append(f"import: {error}")
+                    return None
+            else:
+                if answer.accepted == len(rows) or not self.is_patient:
+                    return answer
+            if self._stop.wait(0.1):
+                return None
 
     def _ask(self) -> None:
         with evenshard.connect(self.router, self.gateway, tenant=self.tenant, timeout=30) as client:
@@ -69,6 +84,8 @@ class Load:
                 try:
                     found = counted(client)
                 except evenshard.EvenshardError as error:
+                    if self.is_patient and not self._stop.wait(0.1):
+                        continue
                     self.failures.append(f"query: {error}")
                     return
                 self.longest_query_s = max(self.longest_query_s, time.monotonic() - began_s)
