@@ -58,8 +58,6 @@ HIDING_AT_ONCE: Final = 16
 """Operations; others wait their turn."""
 PURGING_AT_ONCE: Final = 4
 REPAIRING_AT_ONCE: Final = 2
-MOVING_AT_ONCE: Final = 16
-"""Steps of moves, each of a second at most; how many are copied at once is a matter of those who begin them."""
 HIDE_TIMEOUT_S: Final = 10.0
 PURGE_TIMEOUT_S: Final = 5.0
 DIRECTORY_TIMEOUT_S: Final = 5.0
@@ -104,7 +102,6 @@ class OperationDriver:
         self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
         self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
         self._repairing = asyncio.Semaphore(REPAIRING_AT_ONCE)
-        self._moving = asyncio.Semaphore(MOVING_AT_ONCE)
 
     async def lead(self, term: Term) -> None:
         """Until it is cancelled."""
@@ -161,8 +158,7 @@ class OperationDriver:
                     async with self._repairing:
                         return await self._repair(stored, term)
                 case "start" | "move":
-                    async with self._moving:
-                        return await self._moves.carry_out(stored, term)
+                    return await self._moves.carry_out(stored, term)
                 case "group":
                     return await self._groups.carry_out(stored, term)
         except EvenshardError as error:
