@@ -113,7 +113,7 @@ def test_hot_keys_written_today_are_as_the_page_says(tmp_path: Path) -> None:
     expected = make_v1.rows_of(store, "acme")
     store.close()
     values = reader.catalog(root)
-    assert values["meta/format"] == b"4"
+    assert values["meta/format"] == b"6"  # rows of the key were spread
     keys = {value["distinct_id"]: value for key, value in values.items() if key.startswith("hotkey/")}
     assert (keys["Zoë/home"]["sealed"], keys["runaway@elsewhere"]["sealed"]) == (True, False)
     infos = [value for key, value in values.items() if key.startswith("original/")]

@@ -11,6 +11,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.debug_service import DebugService
+from evenshard.runtime.fences import FenceProposals
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
 from evenshard.runtime.metrics import observe_load, observe_memory
@@ -25,6 +26,9 @@ from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
 from evenshard.shard.heat import Heat, ShardHeat
 from evenshard.shard.memory import MemoryView
+from evenshard.shard.move_follower import MoveFollower
+from evenshard.shard.move_source import MoveSource
+from evenshard.shard.moves import Moves
 from evenshard.shard.placements import Placements
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer, RepairGate
@@ -98,8 +102,12 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
+    movers: list[MoveFollower | MoveSource] = []
+
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        for mover in movers:
+            await mover.close()
         await giver.close()
         await condition.close()
         await gate.close()
@@ -129,7 +137,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants, gate.passed)
+    placements = Placements(tenants, gate.passed, store.epoch)
     room = FairShare(stored.append_queue_bytes)
     heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
     appends = Appends(
@@ -140,6 +148,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
     sealing = Sealing(shard, store, sequencer, placements, ports.directory)
+    proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
+    source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
+    follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
+    moves = Moves(shard, store, placements, compactor, source, follower)
+    movers += [follower, source]
+    source.start()
+    follower.start()
     service = ShardService(
         shard,
         store,
@@ -155,6 +170,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         heat,
         sealing,
         restored,
+        moves,
     )
     return Running(
         [

@@ -17,6 +17,7 @@ from evenshard.storage.compaction.settle import as_it_is, checked
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.layers import Layer, plain
 from evenshard.storage.log.writer import FOLDER, file_name
+from evenshard.storage.ownership import Foreign
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.value_keys import KEY_BYTES
 from evenshard.storage.settings import StorageSettings
@@ -182,13 +183,25 @@ def catalog_committed(
     changed: Sequence[SegmentInfo] = (),
     layers: Sequence[Layer] = (),
     layers_gone: Sequence[str] = (),
+    foreign: Foreign | None = None,
 ) -> tuple[SegmentInfo, ...]:
     """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
     try:
         with state.changing_catalog() as catalog:
             before = catalog.segments.get(tenant, ())
             try:
-                catalog.commit(tenant, added, removed, mark, changed, layers=layers, layers_gone=layers_gone)
+                moves = state.tenants[tenant].moves.records()  # what they have of the log is not read again
+                catalog.commit(
+                    tenant,
+                    added,
+                    removed,
+                    mark,
+                    changed,
+                    layers=layers,
+                    layers_gone=layers_gone,
+                    moves=moves,
+                    foreign=foreign,
+                )
             except sqlite3.Error as error:
                 committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
                 if not committed:
@@ -207,7 +220,7 @@ def remove_log_files(state: State) -> None:
     Appends do not wait for it."""
     with state.log_removal_lock:
         with state.append_lock:
-            numbers = state.log_files.removable(state.writer.number, state.catalog.mark)
+            numbers = state.log_files.removable(state.writer.number, state.needed_from)
         for number in numbers:
             try:
                 state.disk.unlink(file_name(number))

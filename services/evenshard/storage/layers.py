@@ -11,6 +11,9 @@ from typing import Final
 
 from evenshard.storage.segment.info import SegmentInfo
 
+TRASH: Final = "trash/"
+"""What the names of layers begin with whose rows were dropped: nobody sees them, and they go a week later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

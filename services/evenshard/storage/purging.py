@@ -231,8 +231,11 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
         with state.append_lock:
             visible = rows.visible
             in_log = bool(state.log_files.holding(rows.tenant, below=last.position))
+            told_to = rows.moves.deletions_kept_after
         behind = any(segment.deletions_seen < last.seq for segment in visible.segments)
         if in_log or behind or _tail_below(visible, last) or state.pins.kept(rows.tenant):
+            return False
+        if told_to is not None and told_to < last.seq:  # a follower is still to be told whom it hid
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)

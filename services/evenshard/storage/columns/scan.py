@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.batch import property_of
-from evenshard.events.hashing import SLOT_SHIFT, slots_of
+from evenshard.events.batch import FIELD_NAMES, property_of
+from evenshard.events.hashing import SLOT_SHIFT, UInt64
 from evenshard.events.held import Held
 from evenshard.events.scan import (
     DUPLICATE,
@@ -33,8 +33,8 @@ from evenshard.storage.columns.lookups import Lookups, Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
 from evenshard.storage.columns.users import Source, users_of
-from evenshard.storage.deletions import Hiding
-from evenshard.storage.ownership import Owned
+from evenshard.storage.deletions import Hiding, Int64
+from evenshard.storage.ownership import Identities, Shown
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scanned_columns
@@ -62,7 +62,7 @@ class Wanted:
 
 
 class ColumnScan:
-    """One scan of a tenant's visible rows in ``owned`` slots (None: all)."""
+    """One scan of a tenant's visible rows that are ``shown`` (None: all)."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ColumnScan:
         cache: ColumnCache,
         tenant: TenantId,
         visible: Visible,
-        owned: Owned | None,
+        shown: Shown | None,
         reading: Reading,
         lookups: Lookups,
     ) -> None:
@@ -78,7 +78,7 @@ class ColumnScan:
         self._cache = cache
         self._tenant = tenant
         self._visible = visible
-        self._owned = owned
+        self._shown = shown
         self._reading = reading
         self._lookups = lookups
         self._scan = cache.begin()
@@ -132,18 +132,19 @@ class ColumnScan:
         for part in segment.parts:
             if part.time_max < wanted.start_ms or part.time_min >= wanted.end_ms:
                 continue
-            slots = slice(part.hash_min >> SLOT_SHIFT, (part.hash_max >> SLOT_SHIFT) + 1)
-            if self._owned is None or self._owned[slots].all():
+            first, last = part.hash_min >> SLOT_SHIFT, part.hash_max >> SLOT_SHIFT
+            if self._shown is None or self._shown.all_of(info, first, last):
                 yield _SegmentSource(segment, part, wanted, hiding, None, self._reading)
-            elif self._owned[slots].any():
-                yield _SegmentSource(segment, part, wanted, hiding, self._owned, self._reading)
+            elif not self._shown.none_of(info, first, last):
+                yield _SegmentSource(segment, part, wanted, hiding, self._shown, self._reading)
 
     def _of_tail(self, wanted: Wanted) -> Iterator["_BlockSource"]:
         for block in self._visible.blocks:
             facts = facts_of(self._cache, self._scan, self._tenant, block)
-            seen = self._owned is None or self._owned[facts.slots].any()
+            spread = self._shown is None or block.spread is not None or block.of_old
+            seen = spread or self._shown is None or self._shown.home[facts.slots].any()
             if seen and facts.time_max >= wanted.start_ms and facts.time_min < wanted.end_ms:
-                yield _BlockSource(self._cache, self._scan, self._tenant, block, facts, wanted, self._owned)
+                yield _BlockSource(self._cache, self._scan, self._tenant, block, facts, wanted, self._shown)
 
 
 class _SegmentSource:
@@ -155,7 +156,7 @@ class _SegmentSource:
         part: Groups,
         wanted: Wanted,
         hiding: Hiding | None,
-        owned: Owned | None,
+        shown: Shown | None,
         reading: Reading,
     ) -> None:
         self.key: Hashable = ("segment", segment.info.id, part.first)
@@ -163,7 +164,7 @@ class _SegmentSource:
         self._part = part
         self._wanted = wanted
         self._hiding = hiding
-        self._owned = owned
+        self._shown = shown
         self._reading = reading
 
     def held(self, of_segment: SegmentHeld) -> SegmentHeld:
@@ -207,12 +208,23 @@ class _SegmentSource:
         segment, part = self._segment, self._part
         if self._hiding is not None:
             left_out = _either(left_out, segment.hidden(part, self._hiding))
-        if self._owned is not None:
-            left_out = _either(left_out, ~self._owned[slots_of(segment.placement(part))])
+        if self._shown is not None:
+            left_out = _either(left_out, ~self._shown_rows(self._shown))
         if part.time_min < self._wanted.start_ms or part.time_max >= self._wanted.end_ms:
             times = segment.times(part)
             left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
         return None if left_out is None else ~left_out
+
+    def _shown_rows(self, shown: Shown) -> Bools:
+        segment, part = self._segment, self._part
+        placement = segment.placement(part)
+
+        def identities(rows: Int64) -> UInt64:
+            columns = segment.columns(part, FIELD_NAMES)
+            record = pa.RecordBatch.from_arrays([columns[name] for name in FIELD_NAMES], names=FIELD_NAMES)
+            return Identities(shown.tenant, record, placement)(rows)
+
+        return shown.rows(placement, segment.spread(part), identities)
 
 
 class _BlockSource:
@@ -226,7 +238,7 @@ class _BlockSource:
         block: Block,
         facts: BlockFacts,
         wanted: Wanted,
-        owned: Owned | None,
+        shown: Shown | None,
     ) -> None:
         self.key = block_key(tenant, block)
         self._cache = cache
@@ -234,7 +246,7 @@ class _BlockSource:
         self._block = block
         self._facts = facts
         self._wanted = wanted
-        self._owned = owned
+        self._shown = shown
 
     def own_runs(self) -> OwnRuns:
         record = self._block.batch.record
@@ -277,7 +289,7 @@ class _BlockSource:
 
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)
-        left_out = _either(left_out, foreign_rows(self._owned, self._block, self._facts))
+        left_out = _either(left_out, foreign_rows(self._shown, self._block, self._facts))
         if self._facts.time_min < self._wanted.start_ms or self._facts.time_max >= self._wanted.end_ms:
             times = self._block.batch.record.column("time").to_numpy()
             left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
