@@ -20,11 +20,11 @@ from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
-from evenshard.storage.layers import Layer, counting, of_layer
+from evenshard.storage.layers import TRASH, Layer, counting, of_layer
 from evenshard.storage.moving.hot_keys import Opens, keep_as_originals
 from evenshard.storage.moving.known import without_moved
 from evenshard.storage.moving.slots import MovedSlots
-from evenshard.storage.moving.telling import TRASH, told_segments
+from evenshard.storage.moving.telling import told_segments
 from evenshard.storage.ownership import block_spread
 from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
 from evenshard.storage.segment.identities import IndexedIdentities
