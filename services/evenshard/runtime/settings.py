@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         "free; 0: none",
         ge=0,
     )
+    shard_labels: str = setting(
+        "", "NAME=VALUE,…", "what a shard is shown with (admin shards), as zone=a,tier=hot; empty: nothing"
+    )
     shard_append_timeout_ms: int = setting(
         10_000,
         "ms",

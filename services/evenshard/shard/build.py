@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId, TenantId
+from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.debug_service import DebugService
+from evenshard.runtime.fences import FenceProposals
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
 from evenshard.runtime.metrics import observe_load, observe_memory
@@ -136,7 +137,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants, gate.passed)
+    placements = Placements(tenants, gate.passed, store.epoch)
     room = FairShare(stored.append_queue_bytes)
     heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
     appends = Appends(
@@ -147,7 +148,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
     sealing = Sealing(shard, store, placements, ports.directory)
-    source = MoveSource(shard, store, tenants, _NeverBack(), ports.clock, readers)
+    proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
+    source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
     follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
     moves = Moves(shard, store, placements, compactor, source, follower)
     movers += [follower, source]
@@ -190,14 +192,6 @@ def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
         "disk.read": heat.read_bytes_per_second,
         "disk.written": heat.write_bytes_per_second,
     }
-
-
-class _NeverBack:
-    """Knows of no operation that moves: a fence stays until its driver lifts it."""
-
-    async def propose_back(self, tenant: TenantId, operation: str, revision: int, timeout_s: float) -> int | None:
-        del tenant, operation, revision, timeout_s
-        return None
 
 
 class _Telling:

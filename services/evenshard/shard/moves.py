@@ -5,7 +5,7 @@ from functools import partial
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.errors import EvenshardError
-from evenshard.ids import Epoch, ShardId
+from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.move_follower import MoveFollower
 from evenshard.shard.move_source import MoveSource
@@ -96,6 +96,14 @@ class Moves:
         spread = owned.overflow is None or bool(owned.overflow.any())
         drop = partial(self._store.moves.drop, moved, epoch, message.operation, message.revision, spread=spread)
         return shard_pb2.DropSlotsResponse(rows=await self._compactor.beside(drop))
+
+    async def drop_tenant(self, request: shard_pb2.DropTenantRequest) -> shard_pb2.DropTenantResponse:
+        """Raises ``OPERATION_STATE`` where there is such a tenant, by the directory as it is now."""
+        tenant = TenantId(request.tenant)
+        if await self._placements.is_known(tenant):
+            raise EvenshardError("OPERATION_STATE", f"there is a tenant {tenant!r}: its rows stay")
+        remove = partial(self._store.moves.remove_tenant, tenant)
+        return shard_pb2.DropTenantResponse(rows=await self._compactor.beside(remove))
 
     async def _owned(self, moved: MovedSlots, epoch: int, *, anew: bool = False) -> Ownership:
         """By the tenant's record; ``anew``: read from the directory now. Raises ``STALE_EPOCH``."""

@@ -301,6 +301,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         await asyncio.to_thread(self._store.fence, tenant.name, epoch)
         return tenant
 
+    async def DropTenant(self, request: shard_pb2.DropTenantRequest, context: Any) -> shard_pb2.DropTenantResponse:
+        return await self._moves.drop_tenant(request)
+
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any
     ) -> shard_pb2.GetShardStorageResponse:
@@ -311,8 +314,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.GetShardLoadRequest, context: Any
     ) -> shard_pb2.GetShardLoadResponse:
         stored = await asyncio.to_thread(self._store.storage, None)
-        pending = self._memory.room.bytes
-        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending))
+        pending, free = self._memory.room.bytes, await asyncio.to_thread(self._store.free_bytes)
+        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending, free))
 
     async def SetShardCompaction(
         self, request: shard_pb2.SetShardCompactionRequest, context: Any

@@ -67,6 +67,10 @@ class Store:
         found = recover(disk, clock, shard, settings, report, on_progress)
         return Store(State(disk, clock, shard, settings, report, on_sync, found))
 
+    def free_bytes(self) -> int:
+        """Of its disk."""
+        return self._state.disk.free_bytes()
+
     def append(self, group: Sequence[Append]) -> list[Appended | EvenshardError]:
         """Stores batches in this order with one write and one sync; at return they are durable and visible.
 

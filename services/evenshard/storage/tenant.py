@@ -14,7 +14,7 @@ from evenshard.ids import TenantId
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
-from evenshard.storage.layers import Layer, plain, shown
+from evenshard.storage.layers import TRASH, Layer, plain, shown
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.moving.moves import Moves
 from evenshard.storage.moving.record import MoveRecord
@@ -30,7 +30,8 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class TenantStorage:
-    """What a tenant takes on a shard: rows that are hidden and not removed yet are counted too."""
+    """What a tenant takes on a shard: rows that are hidden and not removed yet are counted too; of what was dropped
+    with a move only files and bytes are, until it is removed."""
 
     tenant: TenantId
     log_rows: int
@@ -296,11 +297,12 @@ class TenantRows:
     def storage(self) -> TenantStorage:
         """Figures of the visible rows."""
         segments, blocks = self.visible.segments, self.visible.blocks
+        held = [segment for segment in segments if not segment.layer.startswith(TRASH)]
         return TenantStorage(
             tenant=self.tenant,
             log_rows=self.visible.tail_rows,
-            segment_rows=sum(segment.rows for segment in segments),
-            duplicate_rows=sum(segment.duplicates for segment in segments)
+            segment_rows=sum(segment.rows for segment in held),
+            duplicate_rows=sum(segment.duplicates for segment in held)
             + sum(int(block.duplicates.sum()) for block in blocks),
             segments=len(segments),
             files=sum(len(segment.files) for segment in segments),

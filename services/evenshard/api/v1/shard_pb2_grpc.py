@@ -175,6 +175,11 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.FromString,
                 _registered_method=True)
+        self.DropTenant = channel.unary_unary(
+                '/evenshard.v1.ShardService/DropTenant',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.FromString,
+                _registered_method=True)
         self.GetShardStorage = channel.unary_unary(
                 '/evenshard.v1.ShardService/GetShardStorage',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
@@ -392,6 +397,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DropTenant(self, request, context):
+        """All rows of a tenant that the directory does not know any more go for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShardStorage(self, request, context):
         """What tenants occupy on this shard.
         """
@@ -548,6 +560,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.DropSlots,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.SerializeToString,
+            ),
+            'DropTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropTenant,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.SerializeToString,
             ),
             'GetShardStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStorage,
@@ -1317,6 +1334,33 @@ class ShardService:
             '/evenshard.v1.ShardService/DropSlots',
             evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/DropTenant',
+            evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

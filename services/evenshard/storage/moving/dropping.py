@@ -102,12 +102,18 @@ def expunge(state: State, moved: MovedSlots, users: Collection[str], before_ms: 
         raise refusal(error, f"rows of {moved.tenant} could not be removed") from error
 
 
+def remove_layer(state: State, rows: TenantRows, layer: str) -> None:
+    """All rows of a layer go for good."""
+    with rows.maintenance:
+        if layer in rows.visible.layers:
+            _commit(state, rows, (), of_layer(rows.visible.segments, layer), gone=layer)
+
+
 def empty_trash(state: State, rows: TenantRows, day: int) -> None:
     """What was dropped ``TRASH_DAYS`` before a day goes for good."""
     for layer in list(rows.visible.layers):
         if layer.startswith(TRASH) and int(layer.rpartition("/")[2]) + TRASH_DAYS <= day:
-            with rows.maintenance:
-                _commit(state, rows, (), of_layer(rows.visible.segments, layer), gone=layer)
+            remove_layer(state, rows, layer)
 
 
 def _may_have_tail(rows: TenantRows, moved: MovedSlots) -> bool:

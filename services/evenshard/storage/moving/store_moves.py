@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
+from evenshard.events.hashing import SLOT_COUNT
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.deletions import Deletion
@@ -217,6 +218,18 @@ class StoreMoves:
                 raise EvenshardError("OPERATION_STATE", f"operation {operation} is not at its end on this shard")
             store(self._state, rows, replace(record, fenced_at=None), with_foreign=True)
         return dropping.drop(self._state, moved, record.name, self._open, pace, spread=spread, for_good=False)
+
+    def remove_tenant(self, tenant: TenantId, pace: Pace = _no_pace) -> int:
+        """Of a tenant that is gone: all its rows go for good; how many. Raises as ``drop``."""
+        whole = [MovedSlots(tenant, ((0, SLOT_COUNT - 1),), overflow) for overflow in (False, True)]
+        gone = 0
+        for moved in whole:
+            gone += dropping.drop(self._state, moved, "deleted", self._open, pace, spread=False, for_good=True)
+        with self._changing(tenant) as rows:
+            left = list(rows.visible.layers)
+        for layer in left:
+            dropping.remove_layer(self._state, rows, layer)
+        return gone
 
     def empty_trash(self, now_ms: int) -> None:
         """What was dropped a week ago goes for good."""

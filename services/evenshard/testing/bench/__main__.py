@@ -15,8 +15,10 @@ from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.hotkey_count import hotkey_count
 from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty
+from evenshard.testing.bench.move import move
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
+from evenshard.testing.bench.plan import plan
 from evenshard.testing.bench.recovery import recovery
 from evenshard.testing.bench.retention import retention, retention_cold
 from evenshard.testing.bench.rows import ingest_rows
@@ -40,6 +42,8 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
     "late_duplicates": late_duplicates,
+    "move": move,
+    "plan": plan,
     "query_under_ingest": query_under_ingest,
     "recovery": recovery,
     "reimport": reimport,
