@@ -84,6 +84,8 @@ def catalog(root: Path) -> dict[str, Any]:
                 "original",
                 "layer",
                 "prepared",
+                "move",
+                "foreign",
             )
             values[key] = json.loads(value) if is_json else value
     connection.close()

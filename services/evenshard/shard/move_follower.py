@@ -47,6 +47,8 @@ RETRY_MS_MAX: Final = 2_000.0
 TAKEN_AT_ONCE_BYTES: Final = 8 << 20
 BUSY_BACKLOG: Final = 1.0
 """Multiples of what makes a tenant due: with more unindexed nothing is copied."""
+FULL_BACKLOG: Final = 8.0
+"""With so much unindexed the log is not taken on, either: what waits at the source costs no memory."""
 BUSY_WAIT_MS: Final = 50.0
 
 _Result = TypeVar("_Result")
@@ -204,6 +206,8 @@ class MoveFollower:
                     messages.append(queue.get_nowait())
                 ended = messages[-1] is None
                 told = [each for each in messages if each is not None]
+                while told and self._store.backlog(tenant) >= FULL_BACKLOG:
+                    await self._clock.sleep(BUSY_WAIT_MS)
                 if told:
                     await asyncio.to_thread(self._take_tail, tenant, record.name, told)
                     self._log_ends[key] = told[-1].end_position

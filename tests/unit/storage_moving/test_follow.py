@@ -1,6 +1,7 @@
 """A follower gets what its source has, and what comes to it; nobody sees it before the switch, each row once after."""
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -155,3 +156,112 @@ def test_a_whole_move_and_back() -> None:
     with two.stores[1].snapshot(ACME) as snapshot:
         assert all_events(snapshot) == []
     assert two.stores[1].moves.drop(LOW, Epoch(3), "op", 5, spread=False) == 0
+
+
+def test_copied_files_become_like_any_others() -> None:
+    two = Two()
+    for day in range(3):
+        two.add(*some(range(40), day=day))
+        two.stores[0].compact(ACME)
+    two.stores[1].append([append_of([click(1000 + number, day=1) for number in range(20)], "acme", 1)])  # its own
+    two.stores[1].compact(ACME)
+    pull = two.follow()
+    pull.agree(two.stores[0].moves.fence(LOW, Epoch(1), "op", 1))
+    two.switch(LOW, 1)
+    expected = two.all()
+    two.stores[1].compact(ACME)
+    with two.stores[1].snapshot(ACME) as snapshot:
+        assert {segment.layer for segment in snapshot.segments} == {""}
+        ranges = sorted({(segment.first_day, segment.last_day) for segment in snapshot.segments})
+        assert all(before[1] < after[0] for before, after in pairwise(ranges))
+    assert two.all() == expected
+    two.crash(1)
+    two.stores[1].compact(ACME)
+    assert two.all() == expected
+
+
+def test_while_slots_are_fenced_nothing_else_changes_and_nobody_scans_them() -> None:
+    two = Two()
+    two.add(*some(range(20)))
+    two.follow().step()
+    two.stores[0].moves.fence(LOW, Epoch(1), "op", 2)
+    for act in (
+        lambda: two.stores[0].hide_users(ACME, Epoch(1), "gone", ["u1"]),
+        lambda: two.stores[0].raise_horizon(ACME, Epoch(1), NOON),
+        lambda: two.stores[0].seal_key(ACME, Epoch(1), ("u1", 5), "n", has_hot_rows=True),
+        lambda: two.stores[0].moves.check_scan(ACME, owning(two.owned[0])),
+    ):
+        with pytest.raises(EvenshardError) as caught:
+            act()
+        assert caught.value.code == "SLOTS_FENCED"
+    two.stores[0].moves.check_scan(ACME, owning(~LOW.mask))
+    high = next(event for event in some(range(20)) if hash_of(event.distinct_id) >> 52 > 2047)
+    assert two.add(high) == [True]
+    with pytest.raises(EvenshardError) as caught:
+        two.stores[0].moves.lift(LOW, "op", 1)
+    assert caught.value.code == "OPERATION_CONFLICT"
+    two.stores[0].moves.lift(LOW, "op", 3)
+    two.add(*some(range(20, 30)))
+
+
+def test_a_follower_that_was_silent_for_too_long_begins_anew() -> None:
+    two = Two()
+    two.add(*some(range(30)))
+    pull = two.follow()
+    pull.step()
+    two.stores[0].moves.keep_nothing(ACME, "op")
+    two.add(*some(range(30, 60)))
+    two.stores[0].compact(ACME)
+    two.add(*some(range(60, 70)))
+    two.stores[0].compact(ACME)
+    pull.step()
+    assert pull.follow.strips_taken == 0
+    expected = two.all()
+    pull.agree(two.stores[0].moves.fence(LOW, Epoch(1), "op", 1))
+    two.switch(LOW, 1)
+    assert two.all() == expected
+
+
+def test_whom_a_deletion_hid_is_not_forgotten_before_the_follower_knows() -> None:
+    two = Two()
+    two.add(*some(range(30)))
+    two.stores[0].compact(ACME)
+    pull = two.follow()
+    pull.step()
+    two.stores[0].hide_users(ACME, Epoch(1), "gone", ["u3", "u7"])
+    for _ in range(10):
+        two.stores[0].purge_step(ACME)
+    assert not two.stores[0].purge_status(ACME, "gone").purged
+    pull.step()
+    pull.step()
+    for _ in range(10):
+        two.stores[0].purge_step(ACME)
+    assert two.stores[0].purge_status(ACME, "gone").purged
+    pull.agree(two.stores[0].moves.fence(LOW, Epoch(1), "op", 1))
+
+
+def test_an_old_driver_changes_nothing() -> None:
+    two = Two()
+    two.add(*some(range(30)))
+    pull = two.follow(revision=5)
+    pull.step()
+    for store in two.stores:
+        store.moves.end(LOW, "op", 9)
+    two.stores[0].moves.fence(LOW, Epoch(1), "op", 9)
+    pull.revision = 8
+    moves = two.stores[0].moves
+    for act in (
+        lambda: moves.lift(LOW, "op", 8),
+        lambda: moves.fence(LOW, Epoch(1), "op", 8),
+        lambda: moves.end(LOW, "op", 8),
+        lambda: moves.drop(LOW, Epoch(1), "op", 8, spread=False),
+        lambda: moves.digest(LOW, "op", 8, 30),
+        lambda: two.stores[1].moves.follow(LOW, Epoch(1), "op", 8, ShardId("shard-0"), ""),
+    ):
+        with pytest.raises(EvenshardError) as caught:
+            act()
+        assert caught.value.code == "OPERATION_CONFLICT"
+    two.crash(0)
+    with pytest.raises(EvenshardError) as caught:
+        two.stores[0].moves.lift(LOW, "op", 8)
+    assert caught.value.code == "OPERATION_CONFLICT"

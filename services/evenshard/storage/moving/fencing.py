@@ -71,7 +71,7 @@ def cleared(state: State, rows: TenantRows, record: MoveRecord) -> None:
 
 def keep_nothing(state: State, rows: TenantRows, record: MoveRecord) -> None:
     """Who follows has to begin anew."""
-    store(state, rows, replace(record, kept=None))
+    store(state, rows, replace(record, kept=None), may_go_on=True)
 
 
 def end(state: State, rows: TenantRows, moved: MovedSlots, operation: str, revision: int) -> None:

@@ -34,9 +34,12 @@ def following(rows: TenantRows, name: str) -> MoveRecord:
     return record
 
 
-def store(state: State, rows: TenantRows, record: MoveRecord, *, with_foreign: bool = False) -> MoveRecord:
-    """Durable at return. ``with_foreign``: rows of its slots may be here that the shard does not own."""
-    done = record.follow is None and record.fenced_at is None and record.kept is None
+def store(
+    state: State, rows: TenantRows, record: MoveRecord, *, with_foreign: bool = False, may_go_on: bool = False
+) -> MoveRecord:
+    """Durable at return. ``with_foreign``: rows of its slots may be here that the shard does not own. ``may_go_on``:
+    it is not over, though nothing is under way here."""
+    done = not may_go_on and record.follow is None and record.fenced_at is None and record.kept is None
     record = replace(record, is_over=done)
     foreign = with_moved(state.catalog.foreign(rows.tenant), record.moved(rows.tenant)) if with_foreign else None
     gone = rows.moves.superfluous()

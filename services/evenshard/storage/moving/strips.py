@@ -18,11 +18,11 @@ from evenshard.storage.compaction.plan import Task, storage_day
 from evenshard.storage.compaction.settle import as_it_is
 from evenshard.storage.deletions import Deletions
 from evenshard.storage.indexing import catalog_committed, merge_limits
-from evenshard.storage.layers import Layer
+from evenshard.storage.layers import COPIED, Layer
 from evenshard.storage.moving.known import following
-from evenshard.storage.moving.telling import COPIED, SegmentTold, StripTold
+from evenshard.storage.moving.telling import SegmentTold, StripTold
 from evenshard.storage.segment.format import IDENTITY_HASH
-from evenshard.storage.segment.info import FOLDER, MAIN_RUN, SegmentInfo, file_names
+from evenshard.storage.segment.info import FOLDER, SegmentInfo, file_names
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.state import State
 from evenshard.storage.tenant import TenantRows, counting_identities
@@ -103,7 +103,7 @@ class StripTaking:
                 bytes_total=self._told.bytes_total,
                 strips_taken=follow.strips_taken + 1,
             )
-            layer = f"{COPIED}{self._name}/{record.revision}/{follow.strips_taken}"
+            layer = f"{COPIED}{self._name}/{follow.strips_taken}/{state.writer.next_row}"
             seen = state.catalog.last_deletion(rows.tenant)
             named = [replace(info, layer=info.layer or layer, deletions_seen=seen) for info in self._added]
             known = rows.visible.layers
@@ -177,7 +177,7 @@ class StripTaking:
             shard=state.shard,
             deletions=Deletions((), state.catalog.last_deletion(self._rows.tenant)),
             limits=merge_limits(state.settings),
-            tasks=[Task(info.first_day, info.last_day, MAIN_RUN, ())],
+            tasks=[Task(info.first_day, info.last_day, info.run, ())],
             settle=as_it_is,
         ).added
         self.bytes += sum(each.bytes for each in written)

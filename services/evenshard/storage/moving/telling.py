@@ -33,8 +33,6 @@ PIECE_ROWS_MAX: Final = 65_536
 FIELDS_TOLD: Final = (*FIELD_NAMES, HOT)
 NOTHING_SEEN: Final = -1
 """In place of a deletion's seq: the follower begins; or it was this move's source, and the source knows."""
-COPIED: Final = "copied/"
-"""What the names of layers begin with whose rows came in a move and are like any others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,24 +193,26 @@ def _files(state: State, info: SegmentInfo) -> Iterator[Told]:
 def _of_tail(visible: Visible, moved: MovedSlots, strip: Strip) -> Iterator[Told]:
     start_ms, end_ms = _times(strip)
     fields = tuple(dict.fromkeys((*FIELDS_TOLD, *moved.fields)))
+    run = 1 + max((info.run for info in visible.segments), default=0)
     for block in visible.blocks:
         scanned = scan_block(block, fields, None, start_ms, end_ms)
         pieces = [] if scanned is None else list(_pieces(moved, scanned.record))
         if pieces:
             times = [piece.batch.record.column("time").to_numpy() for piece in pieces]
             first_ms, last_ms = min(int(each.min()) for each in times), max(int(each.max()) for each in times)
-            yield SegmentTold(_place(moved, first_ms, last_ms), ())
+            yield SegmentTold(_place(moved, first_ms, last_ms, run), ())
+            run += 1
             yield from pieces
 
 
-def _place(moved: MovedSlots, first_ms: int, last_ms: int) -> SegmentInfo:
-    """Of rows that are in no segment yet: only their days are told."""
+def _place(moved: MovedSlots, first_ms: int, last_ms: int, run: int) -> SegmentInfo:
+    """Of rows that are in no segment yet: only their days are told, and that they are a run of their own."""
     return SegmentInfo(
         id=0,
         tenant=moved.tenant,
         first_day=day_of(first_ms),
         last_day=day_of(last_ms),
-        run=0,
+        run=run,
         written_day=0,
         min_time_ms=first_ms,
         max_time_ms=last_ms,

@@ -150,6 +150,8 @@ class ChancyLife:
         self._down.add(name)
         await self.cluster.crash(name)
         await self.cluster.clock.sleep(self.random.random() * 400)
+        self.cluster.directory.fail_next(0)  # it would try again
+        self.cluster.directory.lose_reply_next(0)
         await self.cluster.start(name)
         self._down.discard(name)
 
