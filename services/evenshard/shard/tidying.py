@@ -21,12 +21,22 @@ WAIT_EVERY_MS, WAIT_MS_MAX = 10, 500
 class TailSorter:
     """Belongs to one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, answering: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        answering: Callable[[], bool],
+        number_users: Callable[[TenantId], None] = lambda _: None,
+    ) -> None:
+        """``number_users`` is called, in the thread, once what was replayed of a tenant is sorted: its users are known
+        by the blocks it came in, and would be numbered anew for the next question."""
         self._store = store
         self._clock = clock
         self._answering = answering
+        self._number_users = number_users
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sort", initializer=yield_to_others)
         self._appended: dict[TenantId, None] = {}
+        self._replayed: set[TenantId] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -35,6 +45,11 @@ class TailSorter:
     def appended(self, tenant: TenantId) -> None:
         """The tenant has new rows."""
         self._appended[tenant] = None
+
+    def replayed(self, tenant: TenantId) -> None:
+        """The tenant has rows that a start found in the log."""
+        self._appended[tenant] = None
+        self._replayed.add(tenant)
 
     async def close(self) -> None:
         """Ends the loop; a sort that runs is finished first."""
@@ -58,6 +73,10 @@ class TailSorter:
         while more:
             await self._wait_for_queries()
             more = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.sort_tail, tenant)
+        if tenant in self._replayed:
+            self._replayed.discard(tenant)
+            await self._wait_for_queries()
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._number_users, tenant)
 
     async def _wait_for_queries(self) -> None:
         waited_ms = 0
