@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.cells import CellCounts
-from evenshard.queries.groups import Integers
+from evenshard.queries.groups import Integers, dense
 from evenshard.queries.measures import OF_EVENTS, QUANTILES, Measure
 from evenshard.queries.numbers import (
     LIMB_LOW,
@@ -120,7 +120,7 @@ class _Sums:
     def _add(self, cells: Int64, numbers: Int64 | Doubles) -> None:
         if not len(cells):
             return
-        found, places = np.unique(cells, return_inverse=True)
+        found, places = _distinct(cells)
         self._amounts.add(self._key(found, COUNT), np.bincount(places))
         if numbers.dtype == np.int64:
             for limb, amounts in limbs_of_integers(numbers.astype(np.int64, copy=False)):
@@ -128,7 +128,7 @@ class _Sums:
                 self._amounts.add(self._key(found, limb), sums)
             return
         for limbs, amounts in limbs_of_doubles(numbers.astype(np.float64, copy=False)):
-            keys, places = np.unique(self._key(cells, limbs), return_inverse=True)
+            keys, places = _distinct(self._key(cells, limbs))
             self._amounts.add(keys, np.bincount(places, amounts).astype(np.int64))
 
     def _key(self, cells: Int64, limb: int | Int64) -> Int64:
@@ -161,7 +161,7 @@ class _Extremes:
                 )
 
     def _least(self, cells: Int64, keys: Int64) -> tuple[Int64, Int64]:
-        found, places = np.unique(cells, return_inverse=True)
+        found, places = _distinct(cells)
         chosen = np.full(len(found), self._none, np.int64)
         self._choose.at(chosen, places, keys)
         return found, chosen
@@ -258,6 +258,16 @@ def _added_up(cells: Int64, keys: Int64, counts: Int64) -> tuple[Int64, Int64, I
     cells, keys = cells[order], keys[order]
     first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (keys[1:] != keys[:-1])))
     return cells[first], keys[first], np.add.reduceat(counts[order], first)
+
+
+def _distinct(keys: Int64) -> tuple[Int64, Int64]:
+    """Distinct keys, ascending, and the place of each key among them; by a table, where that has room."""
+    low = int(keys.min())
+    size = int(keys.max()) - low + 1
+    if size > 4 * len(keys) + 1024:
+        return np.unique(keys, return_inverse=True)
+    found, places = dense(keys - low, size)
+    return found.astype(np.int64) + low, places.astype(np.int64, copy=False)
 
 
 def _no_pairs() -> tuple[Int64, Int64]:
