@@ -16,6 +16,8 @@ from evenshard.storage.store import Store
 LOOK_EVERY_MS = 100
 WAIT_EVERY_MS, WAIT_MS_MAX = 10, 500
 """How long it waits before each run while queries are answered."""
+START_REST_MS = 1000
+"""What was replayed is sorted so long after the start: those who waited for it ask first."""
 
 
 class TailSorter:
@@ -59,10 +61,15 @@ class TailSorter:
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
     async def _run(self) -> None:
+        rest_ms = START_REST_MS
         while True:
             await self._clock.sleep(LOOK_EVERY_MS)
+            rest_ms -= LOOK_EVERY_MS
             appended, self._appended = self._appended, {}
             for tenant in appended:
+                if tenant in self._replayed and rest_ms > 0:
+                    self._appended[tenant] = None
+                    continue
                 try:
                     await self._sort(tenant)
                 except Exception as error:  # noqa: BLE001 - logged, whatever it is; unsorted rows are found too

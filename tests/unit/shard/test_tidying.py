@@ -5,7 +5,7 @@ import queue
 from typing import Any
 
 from evenshard.ids import TenantId
-from evenshard.shard.tidying import LOOK_EVERY_MS, WAIT_EVERY_MS, WAIT_MS_MAX, TailSorter
+from evenshard.shard.tidying import LOOK_EVERY_MS, START_REST_MS, WAIT_EVERY_MS, WAIT_MS_MAX, TailSorter
 from evenshard.testing.clock import ManualClock
 
 DEADLINE_S = 5
@@ -51,6 +51,9 @@ async def test_users_are_numbered_once_what_was_replayed_is_sorted_and_after_no_
     sorter = TailSorter(store, clock, lambda: False, lambda tenant: numbered.put((tenant, store.left)))
     sorter.replayed(TenantId("acme"))
     sorter.start()
+    for _ in range(START_REST_MS // LOOK_EVERY_MS - 1):
+        await clock.advance(LOOK_EVERY_MS)
+    assert store.left == 2
     await clock.advance(LOOK_EVERY_MS)
     assert await asyncio.to_thread(numbered.get, timeout=DEADLINE_S) == ("acme", 0)
     store.left = 2
