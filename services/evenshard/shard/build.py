@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId
+from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.fences import FenceProposals
@@ -30,6 +30,7 @@ from evenshard.shard.move_follower import MoveFollower
 from evenshard.shard.move_source import MoveSource
 from evenshard.shard.moves import Moves
 from evenshard.shard.placements import Placements
+from evenshard.shard.preparing import number_users, to_prepare
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer, RepairGate
 from evenshard.shard.restored import RestoredView
@@ -82,6 +83,14 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     store = await asyncio.to_thread(
         Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync, on_progress
     )
+    prepared = to_prepare(store.storage(), stored.column_cache_bytes)
+
+    def number(tenant: TenantId) -> None:
+        if tenant in prepared:
+            number_users(store, tenant, _report)
+
+    for tenant in prepared:
+        await asyncio.to_thread(number, tenant)
     ports.tell("")
     sequencer = Sequencer(
         store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
@@ -95,7 +104,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     budget = MemoryBudget.of(options.settings.shard_memory_bytes)
     scans = ScanRoom(budget.scans, threads)
-    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0, number)
     purger = Purger(store, compactor)
     gate = RepairGate(store)
     repairer = Repairer(store, compactor, readers)
@@ -134,7 +143,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     sorter.start()
     purger.start()
     for stored_rows in store.storage():
-        sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
+        sorter.replayed(stored_rows.tenant)  # it is not sorted yet
     condition.start()
     giver.start()
     placements = Placements(tenants, gate.passed, store.epoch)
