@@ -63,6 +63,9 @@ CODES: Mapping[str, CodeRule] = {
     "LIMIT_EXCEEDED": CodeRule("retry_later", "RESOURCE_EXHAUSTED", _REF, "wait, then send again"),
     "STALE_EPOCH": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the placement changed: read it again and retry"),
     "KEY_SEALED": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the key became hot: read its mark and retry"),
+    "SLOTS_FENCED": CodeRule(
+        "refresh", "UNAVAILABLE", ExitStatus.UNREACHABLE, "the slots are being handed to another shard: retry at once"
+    ),
     "REPLAN": CodeRule(
         "refresh", "FAILED_PRECONDITION", _REF, "users came to be split over shards meanwhile: ask again"
     ),

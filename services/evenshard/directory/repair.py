@@ -4,14 +4,12 @@ Nothing changes an answer but the step ``switch`` (or ``mark``): until then a re
 be done again. Layers are named by the operation: ``taken`` are the key's rows, ``brought`` those that come.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
-from evenshard.directory.changes import used_otherwise
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.events.limits import DISTINCT_ID_BYTES_MAX
 from evenshard.ids import OperationId, ShardId, TenantId
@@ -81,6 +79,7 @@ class Repair:
     operation: OperationId
     tenant: TenantId
     distinct_id: str
+    """Empty: its user was deleted since."""
     days: tuple[int, ...]
     """On which the key is hot; ascending."""
     action: Action
@@ -120,6 +119,10 @@ class Repair:
     def steps(self) -> tuple[Step, ...]:
         return STEPS[self.action] if self.undoes is None else UNDOING[self.action]
 
+    def of_nobody(self) -> "Repair":
+        """As it is kept once its user was deleted."""
+        return replace(self, distinct_id="")
+
     def next(self) -> "Repair":
         """At its next step."""
         return replace(self, step=self.steps[self.steps.index(self.step) + 1])
@@ -138,32 +141,6 @@ class Repair:
                 record[name] = {shard: Counted(**counted) for shard, counted in record[name].items()}
         record["sent"] = Counted(**record["sent"])
         return Repair(**{**record, "days": tuple(record["days"]), "copied": tuple(record["copied"])})
-
-
-@dataclass(frozen=True, slots=True)
-class RepairDone:
-    """What a request_id was used for, written in the very swap that made the operation."""
-
-    verb: Verb
-    operation: OperationId
-    tenant: TenantId
-    digest: str
-    """Of what was asked for: ids do not outlive the operation here."""
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @staticmethod
-    def of(verb: Verb, operation: OperationId, tenant: TenantId, asked: Any) -> "RepairDone":
-        return RepairDone(verb, operation, tenant, hashlib.sha256(json.dumps(asked).encode()).hexdigest())
-
-    def check_same(self, request_id: str, data: bytes) -> OperationId:
-        """The operation that the same request began. Raises ``OPERATION_CONFLICT`` where it was another request."""
-        record = json.loads(data)
-        if (record["verb"], record.get("digest")) != (self.verb, self.digest) or record["tenant"] != self.tenant:
-            subject = record["tenant"] if isinstance(record["tenant"], str) else self.tenant
-            raise used_otherwise(request_id, record["verb"], subject)
-        return OperationId(record["operation"])
 
 
 def day_of(text: str, field: str) -> int:
@@ -250,6 +227,8 @@ def undoing(operation: OperationId, repair: Repair, state: str, now_ms: int) -> 
         why = f"operation {repair.undone_by} has undone it, or is about to"
     elif repair.action == "export":
         why = "an export changes nothing"
+    elif not repair.distinct_id:
+        why = "its user was deleted since"
     elif state != "complete":
         why = f"it is {state}: only what is complete can be undone"
     elif repair.removed or (repair.ended_ms is not None and now_ms - repair.ended_ms > UNDO_KEPT_MS):

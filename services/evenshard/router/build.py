@@ -14,19 +14,24 @@ from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.router.admin_service import AdminService
 from evenshard.router.appending import Appender
+from evenshard.router.cluster_facts import ClusterFacts
 from evenshard.router.counter_service import ClusterCounterService
 from evenshard.router.counts import CountFeed
 from evenshard.router.forgetting import Forgetting
+from evenshard.router.groups_driver import GroupDriver
 from evenshard.router.handing_over import HandOver
 from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
 from evenshard.router.measuring import observe_router
+from evenshard.router.moves_admin import MoveAdmin
+from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
@@ -39,6 +44,7 @@ from evenshard.runtime.marks import MarkView
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.rpcs import ADMIN_SERVICE, COUNTER_SERVICE, DEBUG_SERVICE, INGEST_SERVICE
 
@@ -50,11 +56,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     services = ServiceView(ports.directory, ports.clock)
     await tenants.start()
     await services.start()
+    states = ShardStateView(ports.directory, ports.clock)
+    await states.start()
     pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="import")
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, appender, ports.clock, ports.rng)
+    hand_over = HandOver(ports.directory, tenants, services, states, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
@@ -77,14 +85,32 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
     repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
-    driver = OperationDriver(ports.directory, operations, shards, forgetting, repairs, marks, ports.clock, ports.rng)
+    ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
+    facts = ClusterFacts(ports.directory, tenants, services, shards)
+    moves = MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    groups = GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng)
+    driver = OperationDriver(
+        ports.directory,
+        operations,
+        shards,
+        forgetting,
+        repairs,
+        ended_repairs,
+        moves,
+        groups,
+        marks,
+        ports.clock,
+        ports.rng,
+    )
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
         ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
     )
     election.start()
     lookups = CounterLookups(ports.peers, services)
-    hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
+    hot_keys = HotKeys(
+        watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool, counting=settings.count_keys
+    )
     sealed = SealedRows(tenants, marks, ports.clock)
     importer = Importer(
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
@@ -100,7 +126,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         counts_dropped=lambda: feed.dropped_rows,
         is_leader=lambda: election.term is not None,
     )
-    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
+    repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
@@ -111,6 +137,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         shards,
         OperationAdmin(ports.directory, operations, blocked, importer, repair_admin, ports.clock, ports.rng),
         repair_admin,
+        MoveAdmin(ports.directory, tenants, operations, facts, ports.clock, ports.rng),
+        states,
         etcd=options.etcd,
     )
 
@@ -127,6 +155,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await hand_over.close()
         await feed.close()
         await marks.close()
+        await states.close()
         await tenants.close()
         await services.close()
         pool.shutdown(wait=True)

@@ -49,6 +49,15 @@ class OperationView:
         """As last seen."""
         return self._mirror.get(operation)
 
+    def stored(self, operation: str) -> StoredOperation | None:
+        """As last seen, with its revision."""
+        found = self._mirror.get(operation)
+        return None if found is None else StoredOperation(found, self._mirror.revision_of(operation))
+
+    def revision_of(self, operation: str) -> Revision:
+        """Of its last change, as last seen; 0: not known here."""
+        return self._mirror.revision_of(operation)
+
     def learn(self, stored: StoredOperation) -> None:
         """Shows what this process has just written, unless something newer is known."""
         operation = stored.operation

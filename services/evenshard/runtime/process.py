@@ -112,6 +112,7 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         # Behind the server, whose health tells meanwhile that this process is alive and not ready.
         await await_directory(directory, options.etcd, service_key(options.name), options.settings, registration.waits)
         address = options.advertise or f"{options.listen.rpartition(':')[0]}:{server.port}"
+        await registration.check_free(address, peers)
         registration.begin(address)
         ports = Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell, registration.say)
         keeping = KeepElsewhere(peers, ports.clock)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         "free; 0: none",
         ge=0,
     )
+    shard_labels: str = setting(
+        "", "NAME=VALUE,…", "what a shard is shown with (admin shards), as zone=a,tier=hot; empty: nothing"
+    )
     shard_append_timeout_ms: int = setting(
         10_000,
         "ms",
@@ -125,6 +128,12 @@ class Settings(BaseSettings):
         "s",
         "how long a service that starts waits for etcd, saying so; then it gives up with DIRECTORY_UNAVAILABLE",
         ge=1,
+    )
+    count_keys: bool = setting(
+        True,
+        "on/off",
+        "whether routers count new events by user and day, so that hot keys are found; off: no key becomes hot, those "
+        "that are stay",
     )
     record_seconds: int = setting(
         0,

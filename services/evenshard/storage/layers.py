@@ -7,8 +7,14 @@ and whether they *count*: are originals, which later copies are duplicates of. C
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Final
 
 from evenshard.storage.segment.info import SegmentInfo
+
+COPIED: Final = "copied/"
+TRASH: Final = "trash/"
+"""What the names of layers begin with: of rows that came in a move, and are like any others as soon as they may be; and
+of rows that were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,9 @@ def waiting_layer(name: str) -> Layer:
     return Layer(name, shown=False, counts=((0, False),))
 
 
+_REPLACED: Final = ".replaced"
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What becomes of a layer."""
@@ -57,6 +66,16 @@ class Change:
     """Where its rows cease to be originals: the layer of those that somebody else sent too, and that are on their own
     then. Empty: duplicates of its rows go with them."""
 
+    @property
+    def replaced(self) -> str:
+        """The layer of the copies whose place those take that are freed."""
+        return self.frees + _REPLACED
+
+    @staticmethod
+    def is_replaced(layer: str) -> bool:
+        """Whether it is such a layer."""
+        return layer.endswith(_REPLACED)
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -65,6 +84,11 @@ class Prepared:
     operation: str
     changes: tuple[Change, ...]
     done: bool = False
+
+    @property
+    def replaced(self) -> list[str]:
+        """Layers that go with it: their rows come as others."""
+        return [change.replaced for change in self.changes if change.frees]
 
 
 def layer_to_json(layer: Layer) -> bytes:

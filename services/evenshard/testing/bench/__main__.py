@@ -14,9 +14,17 @@ from evenshard.testing.bench.flows import flows, flows_cold
 from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.hotkey_count import hotkey_count
-from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty, reimport_cluster
+from evenshard.testing.bench.ingest import (
+    ingest_arrow,
+    ingest_arrow_counting,
+    ingest_ndjson,
+    ingest_ndjson_dirty,
+    reimport_cluster,
+)
+from evenshard.testing.bench.move import move
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
+from evenshard.testing.bench.plan import plan
 from evenshard.testing.bench.recovery import recovery
 from evenshard.testing.bench.retention import retention, retention_cold
 from evenshard.testing.bench.rows import ingest_rows
@@ -35,11 +43,14 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "hot_read": hot_read,
     "hotkey_count": hotkey_count,
     "ingest_arrow": ingest_arrow,
+    "ingest_arrow_counting": ingest_arrow_counting,
     "ingest_ndjson": ingest_ndjson,
     "ingest_ndjson_dirty": ingest_ndjson_dirty,
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
     "late_duplicates": late_duplicates,
+    "move": move,
+    "plan": plan,
     "query_under_ingest": query_under_ingest,
     "recovery": recovery,
     "reimport": reimport,

@@ -50,6 +50,27 @@ def ingest_arrow(options: Options) -> list[Figure]:
     return [_figure("ingest_arrow", _arrow(options.events or 20_000_000), ARROW_BATCH_ROWS, options)]
 
 
+def ingest_arrow_counting(options: Options) -> list[Figure]:
+    """What it costs that keys are counted: rounds with counting on and off, in turns."""
+    load = _arrow(options.events or 20_000_000)
+    on, off = [], []
+    for _ in range(options.rounds or ROUNDS_DEFAULT):
+        off.append(_round(load, options.folder, ("count_keys=false",)))
+        on.append(_round(load, options.folder))
+    rate_on, rate_off = (statistics.median(load.events / each.took_s for each in rounds) for rounds in (on, off))
+    spent_on, spent_off = (_processor_ns(rounds, load.events) for rounds in (on, off))
+    detail = {
+        "batch_rows": ARROW_BATCH_ROWS,
+        "events_per_second_off": round(rate_off, 1),
+        "lost_percent": round(100 * (1 - rate_on / rate_off), 1),
+        "processor_ns": spent_on,
+        "processor_ns_off": spent_off,
+        "rounds": [round(load.events / each.took_s) for each in on],
+        "rounds_off": [round(load.events / each.took_s) for each in off],
+    }
+    return [Figure("ingest_arrow_counting", round(rate_on, 1), "events/s", load.events, detail=detail)]
+
+
 def reimport_cluster(options: Options) -> list[Figure]:
     """Everything is imported and indexed, then imported again."""
     load = _arrow(options.events or 20_000_000)
@@ -134,11 +155,11 @@ def _spent(pids: Mapping[str, int]) -> dict[str, float]:
     return {"client": time.process_time(), **{name: processor_s(pid) or 0.0 for name, pid in pids.items()}}
 
 
-def _round(load: Load, folder: Path | None, *, again: bool) -> _Round:
+def _round(load: Load, folder: Path | None, settings: Sequence[str] = (), *, again: bool = False) -> _Round:
     """One import into a new cluster, or the second of the same events; raises where its answers are wrong."""
     place = Path(tempfile.mkdtemp(prefix="evenshard-bench-", dir=folder))
     try:
-        with ClusterProcess(place / "data", shards=SHARDS) as cluster:
+        with ClusterProcess(place / "data", shards=SHARDS, settings=settings) as cluster:
             with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
                 client.create_tenant(TENANT)
                 if again:
