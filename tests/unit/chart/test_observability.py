@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from evenshard.errors import CODES, EVENT_CODES
 from evenshard.runtime.metric_table import METRICS, prometheus_name
 from evenshard.testing.chart import DASHBOARD, REPOSITORY, documents, of_kind, render, staying
 from evenshard.testing.dashboard import dashboard_text, expressions
+from evenshard.testing.promql import evaluate, samples_of
 
 pytest.importorskip("helm_python", reason="NO CHART TESTED: pip install evenshard[charts]")
 
@@ -220,3 +222,25 @@ def test_prometheus_takes_the_rules_and_the_dashboards_expressions(tmp_path: Pat
         file.write_text(json.dumps({"groups": groups}))
         done = subprocess.run([PROMTOOL, "check", "rules", str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+RECORDED: Final = Path(__file__).parent / "recorded"
+"""What two shards told after an even import, and after one of a single user's events; by
+``RECORD_METRICS_TO=tests/unit/chart/recorded pytest -m slow tests/integration/process/test_observed.py``."""
+
+
+def test_the_skew_alert_fires_on_recorded_metrics_of_a_skewed_run_and_not_of_an_even_one() -> None:
+    pytest.importorskip("prometheus_client", reason="NO METRICS TESTED: scripts/setup.sh")
+    even, skewed = (samples_of((RECORDED / f"{name}.prom").read_text()) for name in ("even", "skewed"))
+    assert len(even) == len(skewed) > 4
+    rules = {rule["labels"]["load"]: rule["expr"] for rule in rules_of(COLLECTED) if rule["alert"] == "ShardSkew"}
+    assert sorted(rules) == ["busy", "cpu", "events_per_second"]
+    assert {load: evaluate(rule, even) for load, rule in rules.items()} == {load: {} for load in rules}
+    (most,) = evaluate(rules["events_per_second"], skewed).values()
+    loads = sorted(each.value for each in skewed if each.name == "evenshard_shard_load_events_per_second")
+    assert most == loads[-1] > 2 * loads[0]
+    # Below the floor a difference is noise, and one shard has nobody to be compared with.
+    quiet = [replace(each, value=each.value / 1_000) for each in skewed]
+    assert evaluate(rules["events_per_second"], quiet) == {}
+    alone = [each for each in skewed if each.labels["service_name"] == "shard-0"]
+    assert {load: evaluate(rule, alone) for load, rule in rules.items()} == {load: {} for load in rules}
