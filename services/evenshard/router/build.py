@@ -30,6 +30,7 @@ from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
@@ -61,9 +62,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(
-        ports.directory, tenants, services, states, shards, ports.peers, appender, ports.clock, ports.rng
-    )
+    hand_over = HandOver(ports.directory, tenants, services, states, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
@@ -89,11 +88,22 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
     repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
     facts = ClusterFacts(ports.directory, tenants, services, shards)
     moves = MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng)
     groups = GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng)
     driver = OperationDriver(
-        ports.directory, operations, shards, forgetting, repairs, moves, groups, marks, ports.clock, ports.rng
+        ports.directory,
+        operations,
+        shards,
+        forgetting,
+        repairs,
+        ended_repairs,
+        moves,
+        groups,
+        marks,
+        ports.clock,
+        ports.rng,
     )
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
@@ -101,13 +111,15 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     )
     election.start()
     lookups = CounterLookups(ports.peers, services)
-    hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
+    hot_keys = HotKeys(
+        watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool, counting=settings.count_keys
+    )
     sealed = SealedRows(tenants, marks, ports.clock)
     importer = Importer(
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
-    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
+    repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.hotkeys.aggregate import CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Rule
 from evenshard.hotkeys.threshold import KeyWatch, Rows
+from evenshard.hotkeys.to_count import to_be_counted
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
@@ -181,17 +181,17 @@ class CountFeed:
 
     def _shares(self, tenant: TenantId, rows: Sequence[Rows], counters: int, turn: int) -> list[pa.RecordBatch]:
         """The counted keys of a tenant, dealt out to so many counters."""
-        counted: CountedKeys = aggregate(
+        record, hashes = to_be_counted(
             pa.concat_arrays([some.distinct_ids for some in rows]),
             np.concatenate([some.times for some in rows]),
             np.concatenate([some.hashes for some in rows]),
             np.concatenate([some.counted for some in rows]),
         )
         if counters == 1:
-            return [counted.record]
-        turns = np.where(self._watch.marked(tenant, counted), np.uint64(turn % counters), np.uint64(0))
-        owner = (counted.hashes % np.uint64(counters) + turns) % np.uint64(counters)
-        return [counted.record.filter(pa.array(owner == number)) for number in range(counters)]
+            return [record]
+        turns = np.where(self._watch.marked(tenant, record, hashes), np.uint64(turn % counters), np.uint64(0))
+        owner = (hashes % np.uint64(counters) + turns) % np.uint64(counters)
+        return [record.filter(pa.array(owner == number)) for number in range(counters)]
 
     def _drop(self, rows: int, reason: str) -> None:
         self.dropped_rows += rows

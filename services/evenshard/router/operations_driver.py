@@ -45,6 +45,7 @@ from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.moving import moving_operation
 from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.tenant_removal import TenantRemoval
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
@@ -81,6 +82,7 @@ class OperationDriver:
         shards: TenantShards,
         forgetting: Forgetting,
         repairs: RepairDriver,
+        ended_repairs: EndedRepairs,
         moves: MoveDriver,
         groups: GroupDriver,
         marks: MarkView,
@@ -92,6 +94,7 @@ class OperationDriver:
         self._shards = shards
         self._forgetting = forgetting
         self._repairs = repairs
+        self._ended_repairs = ended_repairs
         self._moves = moves
         self._groups = groups
         self._marks = marks
@@ -226,8 +229,7 @@ class OperationDriver:
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:
-            gone = [Delete(users_key(operation.id))]
-            return await self._write(stored, Purged(progress.rows_done), term, gone)
+            return await self._purged(stored, progress.rows_done, term)
         waits = "; ".join(each for each in (_troubles(failed.items()), progress.waits_for) if each)
         rows = (progress.rows_done, progress.rows_done + progress.rows_left)
         if failed:  # what these have done is not known now
@@ -235,6 +237,18 @@ class OperationDriver:
         left = tuple(sorted({*failed, *progress.shards_left}))
         await self._note(stored, waits, left, rows, term)
         return False
+
+    async def _purged(self, stored: StoredOperation, rows: int, term: Term) -> bool:
+        """No file of a shard names the users any more; now the directory does not either."""
+        operation = stored.operation
+        entry = await self._directory.get(users_key(operation.id), timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is not None:
+            assert operation.hidden_ms is not None
+            going_on = await self._ended_repairs.forget(Users.from_json(entry.value), operation.hidden_ms, term)
+            if going_on is not None:
+                await self._note(stored, f"operation {going_on} is repairing one of them", (), (rows, rows), term)
+                return False
+        return await self._write(stored, Purged(rows), term, [Delete(users_key(operation.id))])
 
     async def _move_shards(self, tenant: TenantId) -> tuple[ShardId, ...]:
         """Those that may hold rows of a tenant that is being moved, whoever owns its slots by now."""
@@ -275,7 +289,7 @@ class OperationDriver:
         while True:
             try:
                 await self._prune(term)
-                await self._repairs.remove_old(term)
+                await self._ended_repairs.remove_old(term)
                 await self._prune_audit(term)
                 await self._removal.remove_old(term)
             except EvenshardError as error:

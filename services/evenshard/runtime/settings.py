@@ -114,6 +114,12 @@ class Settings(BaseSettings):
         "how long a service that starts waits for etcd, saying so; then it gives up with DIRECTORY_UNAVAILABLE",
         ge=1,
     )
+    count_keys: bool = setting(
+        True,
+        "on/off",
+        "whether routers count new events by user and day, so that hot keys are found; off: no key becomes hot, those "
+        "that are stay",
+    )
     record_seconds: int = setting(
         0,
         "s",

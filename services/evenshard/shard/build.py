@@ -147,7 +147,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
     observe_load(lambda: _metrics_of(heat.now(), room.bytes))
-    sealing = Sealing(shard, store, placements, ports.directory)
+    sealing = Sealing(shard, store, sequencer, placements, ports.directory)
     proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
     source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
     follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)

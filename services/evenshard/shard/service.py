@@ -196,6 +196,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         await self._sealing.keep(request.tenant, Epoch(request.epoch), key, request.nonce, page, originals)
         return shard_pb2.KeepOriginalsResponse()
 
+    async def RecordKey(self, request: shard_pb2.RecordKeyRequest, context: Any) -> shard_pb2.RecordKeyResponse:
+        key = request.key.distinct_id, request.key.day
+        await self._sealing.record(request.tenant, Epoch(request.epoch), key, request.nonce)
+        return shard_pb2.RecordKeyResponse()
+
     async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
         wanted = users_to_hide(request)

@@ -48,7 +48,9 @@ OF_MOVES: Final = frozenset(
         rpcs.DROP_SLOTS,
     )
 )
-OF_DRIVERS: Final = OF_MOVES | {rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS)}
+OF_DRIVERS: Final = OF_MOVES | {
+    rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.RECORD_KEY)
+}
 TO_SHARDS: Final = OF_DRIVERS | {rpc.path for rpc in (rpcs.APPEND_EVENTS, rpcs.HIDE_USERS)}
 
 
@@ -290,6 +292,12 @@ class Crossing:
             assert least <= rewritten <= most, f"seed {self.seed}: {rewritten} of {self.events} rewritten"
         else:
             assert rewritten == 0
+        records = [
+            orjson.loads(line)["properties"]["mp_original_distinct_id"]
+            for line in (await self.cluster.export(self.tenant, 0, 1 << 42, events=["$hotshard_record"])).splitlines()
+        ]
+        marked = await self.mark() is not None  # one that was deleted left nothing
+        assert records == [HOT] * marked, f"seed {self.seed}: {len(records)} records"
 
     async def answers(self) -> list[Any]:
         """What is asked, without how it was found."""
