@@ -95,7 +95,7 @@ def _join_copied(state: State, rows: TenantRows) -> None:
         changed = joined(visible.segments, ready)
         segments = catalog_committed(state, rows.tenant, (), (), visible.mark, changed, layers_gone=ready)
         layers = state.catalog.layers(rows.tenant)
-        indexed = IndexedIdentities(state.disk, counting(segments, layers), state.cache)
+        indexed = counting_identities(state.disk, segments, layers, state.cache)
         with state.visible_lock:
             rows.replace_segments(segments, indexed, layers)
 
