@@ -55,7 +55,10 @@ SHIPPING_LOOKED_AT_MS: Final = 500.0
 SHIPPING_NOTED_EVERY_MS: Final = 5_000.0
 """The same of what is shipped back, while nobody wants it."""
 LAG_ROWS_MAX: Final = 20_000
-"""A follower that is behind by more is not waited for by a fence."""
+"""A follower that is behind by more is not waited for by a fence; where it stays behind, doubles every
+``LAG_DOUBLES_MS``, up to ``LAG_DOUBLINGS_MAX`` times: so fast an import would else put a move off for ever."""
+LAG_DOUBLES_MS: Final = 5_000.0
+LAG_DOUBLINGS_MAX: Final = 6
 HELD_BACK_MS: Final = 2_000.0
 """After a fence that came to nothing; doubles with each, up to ``HELD_BACK_MS_MAX``."""
 HELD_BACK_MS_MAX: Final = 30_000.0
@@ -149,7 +152,8 @@ class MoveDriver:
             if any(each.phase == shard_pb2.FOLLOW_PHASE_COPYING for each in told) and not back:
                 return await self._advance(stored, Recopies(), term)
             close = all(
-                each.phase == shard_pb2.FOLLOW_PHASE_CATCHING_UP and each.lag_rows <= LAG_ROWS_MAX for each in told
+                each.phase == shard_pb2.FOLLOW_PHASE_CATCHING_UP and each.lag_rows <= self._lag_allowed(stored)
+                for each in told
             )
             ready = wanted and close and not _trouble(told) and self._may_fence(stored)
             if ready and await self._are_counted(stored, back=back):
@@ -160,6 +164,13 @@ class MoveDriver:
             if self._is_old(stored):
                 return True
             await self._clock.sleep(POLL_MS if wanted else SHIPPING_LOOKED_AT_MS)
+
+    def _lag_allowed(self, stored: StoredOperation) -> float:
+        operation = stored.operation
+        since = OperationId(f"{operation.id}#{operation.state}")
+        began_ms, _ = self._seen.setdefault(since, (self._clock.monotonic_ms(), 0))
+        doubled = min(LAG_DOUBLINGS_MAX, (self._clock.monotonic_ms() - began_ms) / LAG_DOUBLES_MS)
+        return LAG_ROWS_MAX * 2.0**doubled
 
     def _may_fence(self, stored: StoredOperation) -> bool:
         """Not too soon after a fence that came to nothing."""
