@@ -25,7 +25,7 @@ from evenshard.directory.move_table import (
 )
 from evenshard.directory.operations import Dropped, Noted, Operation, Started
 from evenshard.errors import EvenshardError
-from evenshard.ids import OperationId, ShardId
+from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put
 from evenshard.ports.rng import Rng
@@ -59,6 +59,7 @@ LAG_ROWS_MAX: Final = 20_000
 ``LAG_DOUBLES_MS``, up to ``LAG_DOUBLINGS_MAX`` times: so fast an import would else put a move off for ever."""
 LAG_DOUBLES_MS: Final = 5_000.0
 LAG_DOUBLINGS_MAX: Final = 6
+SEEN_MAX: Final = 10_000
 HELD_BACK_MS: Final = 2_000.0
 """After a fence that came to nothing; doubles with each, up to ``HELD_BACK_MS_MAX``."""
 HELD_BACK_MS_MAX: Final = 30_000.0
@@ -78,7 +79,7 @@ class MoveDriver:
         self._calls = MoveWays(shards)
         self._writer = OperationWriter(directory, operations, clock, rng)
         self._switching = MoveSwitching(directory, operations, shards, self._writer, clock, rng)
-        self._seen: dict[OperationId, tuple[float, int]] = {}
+        self._seen: dict[str, tuple[float, int]] = {}
 
     async def carry_out(self, stored: StoredOperation, term: Term) -> bool:
         """Does what is next, for some seconds at most while nothing changes. False: nothing came of it, try again
@@ -165,18 +166,23 @@ class MoveDriver:
                 return True
             await self._clock.sleep(POLL_MS if wanted else SHIPPING_LOOKED_AT_MS)
 
+    def _first_seen(self, what: str, size: int) -> tuple[float, int]:
+        """When this driver first met something of a move, and a size that it had then."""
+        if len(self._seen) >= SEEN_MAX:
+            self._seen.clear()  # waiting begins anew
+        return self._seen.setdefault(what, (self._clock.monotonic_ms(), size))
+
     def _lag_allowed(self, stored: StoredOperation) -> float:
         operation = stored.operation
-        since = OperationId(f"{operation.id}#{operation.state}")
-        began_ms, _ = self._seen.setdefault(since, (self._clock.monotonic_ms(), 0))
-        doubled = min(LAG_DOUBLINGS_MAX, (self._clock.monotonic_ms() - began_ms) / LAG_DOUBLES_MS)
-        return LAG_ROWS_MAX * 2.0**doubled
+        began_ms, _ = self._first_seen(f"{operation.id}#{operation.state}", 0)
+        doubled = min(LAG_DOUBLINGS_MAX, int((self._clock.monotonic_ms() - began_ms) / LAG_DOUBLES_MS))
+        return float(LAG_ROWS_MAX << doubled)
 
     def _may_fence(self, stored: StoredOperation) -> bool:
         """Not too soon after a fence that came to nothing."""
         operation, fences = stored.operation, move_of(stored).fences
         held_back_ms = min(HELD_BACK_MS_MAX, HELD_BACK_MS * 2 ** min(fences, 10) / 2) if fences else 0.0
-        began_ms, _ = self._seen.setdefault(OperationId(f"{operation.id}#{fences}"), (self._clock.monotonic_ms(), 0))
+        began_ms, _ = self._first_seen(f"{operation.id}#{fences}", 0)
         return self._clock.monotonic_ms() - began_ms >= held_back_ms
 
     async def _are_counted(self, stored: StoredOperation, *, back: bool) -> bool:
@@ -251,7 +257,7 @@ class MoveDriver:
 
     def _eta_seconds(self, operation: Operation, size: int, whole: int) -> float | None:
         now_ms = self._clock.monotonic_ms()
-        began_ms, began = self._seen.setdefault(operation.id, (now_ms, size))
+        began_ms, began = self._first_seen(operation.id, size)
         if size <= began or now_ms <= began_ms:
             return None
         return max(0.0, (whole - size) * (now_ms - began_ms) / (size - began) / 1000)
