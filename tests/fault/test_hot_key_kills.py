@@ -10,9 +10,11 @@ from random import Random
 from typing import Any
 
 import evenshard
+import numpy as np
 import pytest
 from evenshard.directory.tenant import HotKeyMode
 from evenshard.errors import EvenshardError
+from evenshard.events.hashing import hash_of, slots_of
 from evenshard.testing.processes import ClusterProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -118,6 +120,8 @@ def test_each_event_is_stored_once_whoever_is_killed_while_a_key_crosses(
                 os.kill(pids[name], signal.SIGKILL)
                 time.sleep(random.random() * 2)
         senders.join()
+        home = home_of(cluster, mode)
+        print(f"{victim}, {mode}: home {home}, a batch waited {senders.waited_s_max:.1f} s at most")
         assert senders.waited_s_max < USABLE_S + 15, "the time of a restart, and of what it took to be usable"
         cluster.wait_healthy()
         check(cluster, mode)
@@ -130,6 +134,13 @@ def test_each_event_is_stored_once_whoever_is_killed_while_a_key_crosses(
         again.start()
         again.join()
         assert answers(cluster, mode) == before
+
+
+def home_of(cluster: ClusterProcess, tenant: str) -> str:
+    """The shard of the runaway's slot."""
+    (slot,) = slots_of(np.array([hash_of("runaway")], np.uint64))
+    slots = cluster.run("admin", "tenant", tenant).document["placement"]["slots"]
+    return next(str(piece["shard"]) for piece in slots if piece["first"] <= slot <= piece["last"])
 
 
 def check(cluster: ClusterProcess, mode: HotKeyMode) -> None:

@@ -79,6 +79,7 @@ class Repair:
     operation: OperationId
     tenant: TenantId
     distinct_id: str
+    """Empty: its user was deleted since."""
     days: tuple[int, ...]
     """On which the key is hot; ascending."""
     action: Action
@@ -117,6 +118,10 @@ class Repair:
     @property
     def steps(self) -> tuple[Step, ...]:
         return STEPS[self.action] if self.undoes is None else UNDOING[self.action]
+
+    def of_nobody(self) -> "Repair":
+        """As it is kept once its user was deleted."""
+        return replace(self, distinct_id="")
 
     def next(self) -> "Repair":
         """At its next step."""
@@ -222,6 +227,8 @@ def undoing(operation: OperationId, repair: Repair, state: str, now_ms: int) -> 
         why = f"operation {repair.undone_by} has undone it, or is about to"
     elif repair.action == "export":
         why = "an export changes nothing"
+    elif not repair.distinct_id:
+        why = "its user was deleted since"
     elif state != "complete":
         why = f"it is {state}: only what is complete can be undone"
     elif repair.removed or (repair.ended_ms is not None and now_ms - repair.ended_ms > UNDO_KEPT_MS):

@@ -274,14 +274,14 @@ class KeyWatch:
             if self._marks.pop(key, None) is not None:
                 self._unwatched()
 
-    def marked(self, tenant: TenantId, counted: CountedKeys) -> Bools:
-        """Which of the keys are marked; one entry a key."""
-        days = counted.record.column("day").to_numpy().astype(np.int64)
+    def marked(self, tenant: TenantId, keys_of: pa.RecordBatch, hashes: UInt64) -> Bools:
+        """Which of some keys, with the hashes of their ids, are marked; one entry a key."""
+        days = keys_of.column("day").to_numpy().astype(np.int64)
         with self._lock:
-            buckets = buckets_of(hash_of(tenant), counted.hashes, days)
-            marked = self._sketch.watched(hash_of(tenant), buckets, days * DAY_MS, counted.hashes)
+            buckets = buckets_of(hash_of(tenant), hashes, days)
+            marked = self._sketch.watched(hash_of(tenant), buckets, days * DAY_MS, hashes)
             watched = np.flatnonzero(marked)
-            keys = _keys(tenant, counted.record.take(pa.array(watched)))
+            keys = _keys(tenant, keys_of.take(pa.array(watched)))
             marked[watched] = [key in self._marks for key in keys]
         return marked
 
@@ -327,6 +327,8 @@ class KeyWatch:
         return ahead
 
     def _count_known(self, rows: Rows) -> None:
+        if not self._known:
+            return
         watched = self._sketch.watched(hash_of(rows.tenant), rows.buckets, rows.times, rows.hashes) & rows.counted
         if watched.any():
             counts: dict[HotKey, int] = {}

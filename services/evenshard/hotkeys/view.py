@@ -3,11 +3,10 @@
 A hot row's event is ``HOT_EVENT``, its distinct_id empty, and its originals are the two string properties
 ``ORIGINAL_EVENT`` and ``ORIGINAL_ID``; what the event itself had under these names gives way. All else is as stored.
 Rows of keys that were restored are shown as themselves, and so are all to who asks for that. Audit events of keys,
-which are flagged as hot too, are shown to who names them, and to nobody else.
+which are flagged as hot too, are shown as nobody's to who names them, and to nobody else.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from evenshard.events.batch import PROPERTY_TYPES, REST, property_column
 from evenshard.events.limits import HOT_EVENT, ORIGINAL_EVENT, ORIGINAL_ID, RECORD_EVENT
 from evenshard.events.remediated import plain, without_originals
 from evenshard.events.scan import DUPLICATE, HOT, SHOWN_NEEDS, ScannedRows
+from evenshard.hotkeys.records import is_record
 from evenshard.hotkeys.restored import NOTHING_RESTORED, Restored
 
 Bools = npt.NDArray[np.bool_]
@@ -56,10 +56,12 @@ class View:
             return some
         hot = record.column(HOT).to_numpy(zero_copy_only=False)
         if hot.any():
-            records = hot & _is_record(record.column("event"))
+            records = hot & is_record(record.column("event"))
             if records.any():
                 hot = hot & ~records
-                if not self._shows_records:
+                if self._shows_records:
+                    record = _of_nobody(record, records)
+                else:
                     record, hot = record.filter(pa.array(~records)), hot[~records]
             if self._restored is None:
                 hot = np.zeros(hot.size, np.bool_)
@@ -99,15 +101,10 @@ class View:
         return columns
 
 
-_RECORDS: Final = pa.array([RECORD_EVENT])
-
-
-def _is_record(events: pa.Array) -> Bools:
-    """Which rows are audit events; mostly seen by the distinct names alone."""
-    if pa.types.is_dictionary(events.type) and not pc.is_in(_RECORDS, value_set=events.dictionary)[0].as_py():
-        return np.zeros(len(events), np.bool_)
-    found: Bools = pc.equal(plain(events), RECORD_EVENT).to_numpy(zero_copy_only=False)
-    return found
+def _of_nobody(record: pa.RecordBatch, rows: Bools) -> pa.RecordBatch:
+    """With an empty distinct_id in some rows."""
+    at = record.schema.get_field_index("distinct_id")
+    return record.set_column(at, "distinct_id", _replaced(record.column(at), rows, ""))
 
 
 def _with_property(

@@ -14,6 +14,7 @@ from evenshard.router.admin_status import ClusterStatus, ServiceHealth
 from evenshard.router.moves_admin import MoveAdmin, Planned
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.repairs_planning import KeyExport
 from evenshard.router.report_records import ReportRecords
 from evenshard.router.shard_loads import ShardLoads
 from evenshard.router.shard_states_admin import ShardStateAdmin
@@ -57,6 +58,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
         self._repairs = repairs
+        self._key_export = KeyExport(directory, shards)
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
 
     async def CreateTenant(
@@ -166,7 +168,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ExportHotKey(
         self, request: admin_pb2.ExportHotKeyRequest, context: Any
     ) -> AsyncGenerator[admin_pb2.ExportHotKeyResponse, None]:
-        messages = self._repairs.export(request)
+        messages = self._key_export.lines(request)
         try:
             async for message in messages:
                 yield message

@@ -24,12 +24,14 @@ from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
+from evenshard.router.measuring import observe_router
 from evenshard.router.moves_admin import MoveAdmin
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.retention import RetentionKeeper
 from evenshard.router.sealed_rows import SealedRows
 from evenshard.router.service import IngestService
@@ -39,7 +41,6 @@ from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
 from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.marks import MarkView
-from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
@@ -61,9 +62,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(
-        ports.directory, tenants, services, states, shards, ports.peers, appender, ports.clock, ports.rng
-    )
+    hand_over = HandOver(ports.directory, tenants, services, states, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
@@ -79,9 +78,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
-    observe_total(
-        "evenshard.router.counts.dropped", "{event}", "new events no counter was told of", lambda: feed.dropped_rows
-    )
     blocked = BlockedView(ports.directory, ports.clock)
     await blocked.start()
     operations = OperationView(ports.directory, ports.clock)
@@ -89,11 +85,22 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
     repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
     facts = ClusterFacts(ports.directory, tenants, services, shards)
     moves = MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng)
     groups = GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng)
     driver = OperationDriver(
-        ports.directory, operations, shards, forgetting, repairs, moves, groups, marks, ports.clock, ports.rng
+        ports.directory,
+        operations,
+        shards,
+        forgetting,
+        repairs,
+        ended_repairs,
+        moves,
+        groups,
+        marks,
+        ports.clock,
+        ports.rng,
     )
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
@@ -101,13 +108,25 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     )
     election.start()
     lookups = CounterLookups(ports.peers, services)
-    hot_keys = HotKeys(watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool)
+    hot_keys = HotKeys(
+        watch, tenants, feed, lookups, marker, ports.clock, ports.rng, pool, counting=settings.count_keys
+    )
     sealed = SealedRows(tenants, marks, ports.clock)
     importer = Importer(
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
-    repair_admin = RepairAdmin(ports.directory, operations, shards, repairs, ports.clock, ports.rng)
+    observe_router(
+        tenants,
+        operations,
+        marks,
+        ports.clock,
+        in_flight_bytes=lambda: ingest.bytes_in_flight,
+        counts_queued=lambda: feed.queued_rows,
+        counts_dropped=lambda: feed.dropped_rows,
+        is_leader=lambda: election.term is not None,
+    )
+    repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
@@ -124,6 +143,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     )
 
     reports = HotKeyReports(ports.directory, ports.peers, services)
+    debug = ClusterDebugService(options.name, ports.peers, services)
     counters = ClusterCounterService(ports.directory, ports.peers, services, reports)
 
     async def close() -> None:
@@ -145,7 +165,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
             Servicer(INGEST_SERVICE, add_IngestServiceServicer_to_server, ingest),
             Servicer(ADMIN_SERVICE, add_AdminServiceServicer_to_server, admin),
             Servicer(COUNTER_SERVICE, add_CounterServiceServicer_to_server, counters),
-            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, ClusterDebugService(ports.peers, services)),
+            Servicer(
+                DEBUG_SERVICE,
+                add_DebugServiceServicer_to_server,
+                debug,
+            ),
         ],
         close,
     )

@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
-from evenshard.hotkeys.aggregate import CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Rule
 from evenshard.hotkeys.threshold import KeyWatch, Rows
+from evenshard.hotkeys.to_count import to_be_counted
 from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
 from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
-from evenshard.runtime.telemetry import LINKS_MAX, is_exporting, trace_parent
+from evenshard.runtime.telemetry import LINKS_MAX, is_recording, trace_parent
 from evenshard.wire.counting import count_request, counts_of_response
 from evenshard.wire.rpcs import COUNT_EVENTS
 
@@ -80,6 +80,11 @@ class CountFeed:
         self.dropped_rows = 0
         """Since the start: rows the counters were not told of."""
 
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait to be told."""
+        return self._rows
+
     def start(self) -> None:
         self._task = asyncio.create_task(until_ended(self._run, self._clock, "count feed"), name="count feed")
 
@@ -89,7 +94,7 @@ class CountFeed:
             self._drop(rows.times.size, "the queue is full")
             self._watch.tell([rows], (), self._rule_of(rows.tenant).count_min)
             return
-        self._queue.append(_New(rows, trace_parent() if is_exporting() else ""))
+        self._queue.append(_New(rows, trace_parent() if is_recording() else ""))
         self._rows += rows.times.size
         self._filled.set()
 
@@ -181,17 +186,17 @@ class CountFeed:
 
     def _shares(self, tenant: TenantId, rows: Sequence[Rows], counters: int, turn: int) -> list[pa.RecordBatch]:
         """The counted keys of a tenant, dealt out to so many counters."""
-        counted: CountedKeys = aggregate(
+        record, hashes = to_be_counted(
             pa.concat_arrays([some.distinct_ids for some in rows]),
             np.concatenate([some.times for some in rows]),
             np.concatenate([some.hashes for some in rows]),
             np.concatenate([some.counted for some in rows]),
         )
         if counters == 1:
-            return [counted.record]
-        turns = np.where(self._watch.marked(tenant, counted), np.uint64(turn % counters), np.uint64(0))
-        owner = (counted.hashes % np.uint64(counters) + turns) % np.uint64(counters)
-        return [counted.record.filter(pa.array(owner == number)) for number in range(counters)]
+            return [record]
+        turns = np.where(self._watch.marked(tenant, record, hashes), np.uint64(turn % counters), np.uint64(0))
+        owner = (hashes % np.uint64(counters) + turns) % np.uint64(counters)
+        return [record.filter(pa.array(owner == number)) for number in range(counters)]
 
     def _drop(self, rows: int, reason: str) -> None:
         self.dropped_rows += rows

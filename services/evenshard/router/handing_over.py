@@ -25,16 +25,13 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Put, Unchanged
 from evenshard.ports.peers import Peers, Request, Response, Rpc
 from evenshard.ports.rng import Rng
-from evenshard.router.appending import Appender
-from evenshard.router.hot_records import record_part
-from evenshard.router.packing import pack
 from evenshard.router.tenant_shards import TenantShards, first_failure
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
-from evenshard.wire.rpcs import KEEP_ORIGINALS, LEARN_EPOCH, SEAL_KEY
-from evenshard.wire.sealing import keep_request, learn_epoch_request, seal_request, told_of
+from evenshard.wire.rpcs import KEEP_ORIGINALS, LEARN_EPOCH, RECORD_KEY, SEAL_KEY
+from evenshard.wire.sealing import keep_request, learn_epoch_request, record_request, seal_request, told_of
 
 HANDED_OVER_AT_ONCE: Final = 8
 TAKE_OVER_MS: Final = 3_000.0
@@ -57,7 +54,6 @@ class HandOver:
         states: ShardStateView,
         shards: TenantShards,
         peers: Peers,
-        appender: Appender,
         clock: Clock,
         rng: Rng,
     ) -> None:
@@ -67,7 +63,6 @@ class HandOver:
         self._states = states
         self._shards = shards
         self._peers = peers
-        self._appender = appender
         self._clock = clock
         self._rng = rng
         self._permits = asyncio.Semaphore(HANDED_OVER_AT_ONCE)
@@ -220,11 +215,10 @@ class HandOver:
             hash_from = told.hash_next
 
     async def _record(self, key: HotKey, mark: Mark, tenant: Tenant) -> None:
-        """Writes the audit event; written again it is a copy of itself."""
-        (request,) = pack([record_part(key, mark, tenant.placement)])
-        ((_, result),) = await self._appender.append(request, SHARD_TIMEOUT_S)
-        if result.code:
-            raise EvenshardError(result.code, result.message)
+        """Has the audit event written; written again it is a copy of itself."""
+        placement = tenant.placement
+        request = record_request(tenant.name, placement.epoch, key[1:], mark.nonce)
+        await self._call(placement.home_of(key[1]), RECORD_KEY, request)
 
     async def _call(self, shard: ShardId, rpc: Rpc[Request, Response], request: Request) -> Response:
         record = self._services.get(shard)

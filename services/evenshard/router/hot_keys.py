@@ -5,7 +5,7 @@ accounted for when shards have answered. What is decided, and how, stands in ``h
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +36,8 @@ LISTING_TIMEOUT_S = 5.0
 PAUSE_MS = 1000
 """After counters did not answer: nobody asks them meanwhile."""
 LOG_EVERY_MS = 10_000
+NEVER_REACHED = (1 << 31) - 1
+"""More events of a key than can be on their way."""
 
 _Result = TypeVar("_Result")
 
@@ -103,7 +105,10 @@ class HotKeys:
         clock: Clock,
         rng: Rng,
         pool: ThreadPoolExecutor,
+        *,
+        counting: bool = True,
     ) -> None:
+        """``counting``: off, no key becomes hot, and those that are stay."""
         self._watch = watch
         self._tenants = tenants
         self._feed = feed
@@ -112,6 +117,7 @@ class HotKeys:
         self._clock = clock
         self._rng = rng
         self._pool = pool
+        self._counting = counting
         self._asked_down_to: dict[TenantId, int] = {}
         """All keys of a tenant with so many events were asked for."""
         self._asked_all = False
@@ -129,7 +135,7 @@ class HotKeys:
                 lower.append(tenant.name)
         if self._asked_all and not lower:
             return
-        if not self._lookups.possible or self._clock.monotonic_ms() < self._paused_until_ms:
+        if not (self._counting and self._lookups.possible) or self._clock.monotonic_ms() < self._paused_until_ms:
             return
         await self._asking(self._ask_near(lower), LISTING_TIMEOUT_S)
 
@@ -139,7 +145,7 @@ class HotKeys:
         batch, indices, remediated = decoded.batch, decoded.indices, decoded.remediated
         record = batch.record
         ids, times = record.column("distinct_id"), record.column("time").to_numpy()
-        rows, near = self._watch.enter(tenant.name, ids, times, placement, rule_of(tenant), remediated)
+        rows, near = self._watch.enter(tenant.name, ids, times, placement, self._rule(tenant), remediated)
         positions = np.arange(batch.rows) if indices is None else indices
         flight = Flight(tenant, batch, positions, indices is None, placement, rows, near, remediated)
         if remediated is not None:
@@ -148,7 +154,7 @@ class HotKeys:
 
     async def decide(self, flight: Flight) -> None:
         """Which rows are hot. Waits for counters where their counts matter and are not known, but not for long."""
-        rows, rule = flight.rows, rule_of(flight.tenant)
+        rows, rule = flight.rows, self._rule(flight.tenant)
         suspects = await self._in_thread(self._watch.suspects, rows, rule)
         unknown = await self._in_thread(self._watch.to_look_up, rows, suspects, rule)
         if unknown and self._clock.monotonic_ms() >= self._paused_until_ms:
@@ -158,6 +164,8 @@ class HotKeys:
 
     def stored(self, flight: Flight, part: Part, duplicates: Bools) -> None:
         """A shard has synced ``part``, which has rows of ``flight``."""
+        if not self._counting:
+            return
         at = flight.rows_of(part.positions)
         new = ~duplicates
         if flight.decision is not None:
@@ -168,6 +176,10 @@ class HotKeys:
         """All rows are answered for; those that were not stored never counted."""
         for flight in flights:
             self._watch.leave(flight.rows)
+
+    def _rule(self, tenant: Tenant) -> Rule:
+        rule = rule_of(tenant)
+        return rule if self._counting else replace(rule, threshold=NEVER_REACHED)
 
     def _mark(self, decision: Decision, crossed: Int32) -> None:
         """Keys beyond their threshold: hot from now on."""

@@ -62,6 +62,9 @@ POLL_MS: Final = 100.0
 POLL_FENCED_MS: Final = 3.0
 NOTE_EVERY_MS: Final = 1_000.0
 """How often that is written down."""
+SHIPPING_LOOKED_AT_MS: Final = 500.0
+SHIPPING_NOTED_EVERY_MS: Final = 5_000.0
+"""The same of what is shipped back, while nobody wants it."""
 LAG_ROWS_MAX: Final = 20_000
 """A follower that is behind by more is not waited for by a fence."""
 FENCE_MS_MAX: Final = 700.0
@@ -98,7 +101,7 @@ class MoveDriver:
         self._seen: dict[OperationId, tuple[float, int]] = {}
 
     async def carry_out(self, stored: StoredOperation, term: Term) -> bool:
-        """Does what is next, for about a second at most while nothing changes. False: nothing came of it, try again
+        """Does what is next, for some seconds at most while nothing changes. False: nothing came of it, try again
         later. Raises ``TENANT_NOT_FOUND``, and what shards and the directory raise."""
         operation = stored.operation
         effect = move_effect(cast(MoveState, operation.state), _move(stored))
@@ -163,7 +166,7 @@ class MoveDriver:
         """Fences once followers are close behind, and both sides are ready to be compared."""
         move = _move(stored)
         wanted = not back or move.wish == "rollback"
-        until_ms = self._clock.monotonic_ms() + NOTE_EVERY_MS
+        until_ms = self._clock.monotonic_ms() + (NOTE_EVERY_MS if wanted else SHIPPING_NOTED_EVERY_MS)
         while True:
             told = await self._followed(stored, back=back)
             if any(each.phase == shard_pb2.FOLLOW_PHASE_COPYING for each in told) and not back:
@@ -179,7 +182,7 @@ class MoveDriver:
                 return await self._progressed(stored, told, term)
             if self._is_old(stored):
                 return True
-            await self._clock.sleep(POLL_MS)
+            await self._clock.sleep(POLL_MS if wanted else SHIPPING_LOOKED_AT_MS)
 
     def _may_fence(self, stored: StoredOperation) -> bool:
         """Not too soon after a fence that came to nothing."""

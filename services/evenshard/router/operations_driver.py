@@ -45,6 +45,7 @@ from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.moving import moving_operation
 from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.tenant_removal import TenantRemoval
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
@@ -58,8 +59,6 @@ HIDING_AT_ONCE: Final = 16
 """Operations; others wait their turn."""
 PURGING_AT_ONCE: Final = 4
 REPAIRING_AT_ONCE: Final = 2
-MOVING_AT_ONCE: Final = 16
-"""Steps of moves, each of a second at most; how many are copied at once is a matter of those who begin them."""
 HIDE_TIMEOUT_S: Final = 10.0
 PURGE_TIMEOUT_S: Final = 5.0
 DIRECTORY_TIMEOUT_S: Final = 5.0
@@ -83,6 +82,7 @@ class OperationDriver:
         shards: TenantShards,
         forgetting: Forgetting,
         repairs: RepairDriver,
+        ended_repairs: EndedRepairs,
         moves: MoveDriver,
         groups: GroupDriver,
         marks: MarkView,
@@ -94,6 +94,7 @@ class OperationDriver:
         self._shards = shards
         self._forgetting = forgetting
         self._repairs = repairs
+        self._ended_repairs = ended_repairs
         self._moves = moves
         self._groups = groups
         self._marks = marks
@@ -104,7 +105,6 @@ class OperationDriver:
         self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
         self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
         self._repairing = asyncio.Semaphore(REPAIRING_AT_ONCE)
-        self._moving = asyncio.Semaphore(MOVING_AT_ONCE)
 
     async def lead(self, term: Term) -> None:
         """Until it is cancelled."""
@@ -161,8 +161,7 @@ class OperationDriver:
                     async with self._repairing:
                         return await self._repair(stored, term)
                 case "start" | "move":
-                    async with self._moving:
-                        return await self._moves.carry_out(stored, term)
+                    return await self._moves.carry_out(stored, term)
                 case "group":
                     return await self._groups.carry_out(stored, term)
         except EvenshardError as error:
@@ -230,8 +229,7 @@ class OperationDriver:
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:
-            gone = [Delete(users_key(operation.id))]
-            return await self._write(stored, Purged(progress.rows_done), term, gone)
+            return await self._purged(stored, progress.rows_done, term)
         waits = "; ".join(each for each in (_troubles(failed.items()), progress.waits_for) if each)
         rows = (progress.rows_done, progress.rows_done + progress.rows_left)
         if failed:  # what these have done is not known now
@@ -239,6 +237,18 @@ class OperationDriver:
         left = tuple(sorted({*failed, *progress.shards_left}))
         await self._note(stored, waits, left, rows, term)
         return False
+
+    async def _purged(self, stored: StoredOperation, rows: int, term: Term) -> bool:
+        """No file of a shard names the users any more; now the directory does not either."""
+        operation = stored.operation
+        entry = await self._directory.get(users_key(operation.id), timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is not None:
+            assert operation.hidden_ms is not None
+            going_on = await self._ended_repairs.forget(Users.from_json(entry.value), operation.hidden_ms, term)
+            if going_on is not None:
+                await self._note(stored, f"operation {going_on} is repairing one of them", (), (rows, rows), term)
+                return False
+        return await self._write(stored, Purged(rows), term, [Delete(users_key(operation.id))])
 
     async def _move_shards(self, tenant: TenantId) -> tuple[ShardId, ...]:
         """Those that may hold rows of a tenant that is being moved, whoever owns its slots by now."""
@@ -279,7 +289,7 @@ class OperationDriver:
         while True:
             try:
                 await self._prune(term)
-                await self._repairs.remove_old(term)
+                await self._ended_repairs.remove_old(term)
                 await self._prune_audit(term)
                 await self._removal.remove_old(term)
             except EvenshardError as error:

@@ -1,62 +1,39 @@
-"""What operators ask of repairs: plan one, begin it, undo it, compare it, export a key. Writes records; the elected
-router acts on them.
+"""What operators ask of repairs: begin one, with its plan; undo, compare, give up. Writes records; the elected router
+acts on them.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
-from evenshard.api.v1 import admin_pb2, shard_pb2
+from evenshard.api.v1 import admin_pb2
 from evenshard.directory.begun import OperationBegun
 from evenshard.directory.changes import REQUEST_TTL_S, check_request_id, check_revision, tenant_not_found
-from evenshard.directory.keys import (
-    BLOCKED,
-    MARKS,
-    blocked_name,
-    marked_key,
-    marks_of,
-    moving_key,
-    operation_key,
-    repair_key,
-    repairing_key,
-    request_key,
-    tenant_key,
-)
+from evenshard.directory.keys import moving_key, operation_key, repair_key, repairing_key, request_key, tenant_key
 from evenshard.directory.operations import Kind, Operation, Verified, check_room, not_found, operation_id
 from evenshard.directory.repair import (
     BEFORE_SWITCH,
-    EXAMPLES_MAX,
-    LEFT_LISTED_MAX,
     Repair,
     RepairRequest,
     begun,
-    day_text,
     hot_days,
     repair_request,
     undoing,
 )
 from evenshard.directory.tenant import Tenant, tenant_id
-from evenshard.errors import EvenshardError, FieldFault
-from evenshard.hotkeys.marks import Mark
+from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, Revision, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
+from evenshard.router.key_marks import KeyMarks
 from evenshard.router.moving import check_not_moving
-from evenshard.router.repairs_driver import RepairDriver
-from evenshard.router.repairs_shown import examples_of, fixed_lines, lines_of
-from evenshard.router.tenant_shards import TenantShards, first_failure
+from evenshard.router.repairs_compared import differences_of, marks_compared
+from evenshard.router.repairs_planning import Planning
+from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.call import current_call
 from evenshard.runtime.operations import OperationView, StoredOperation
-from evenshard.storage.choosing import KeyRows, key_rows
-from evenshard.wire.repairs import key_rows_message
-from evenshard.wire.rpcs import LOOK_AT_KEY, READ_KEY
-
-SHARE_FOR_LOOKING: Final = 0.8
-"""Of the time the caller has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +52,14 @@ class RepairAdmin:
         directory: Directory,
         operations: OperationView,
         shards: TenantShards,
-        driver: RepairDriver,
         clock: Clock,
         rng: Rng,
     ) -> None:
         self._directory = directory
         self._operations = operations
         self._shards = shards
-        self._driver = driver
+        self._marks = KeyMarks(directory)
+        self._planning = Planning(shards, clock)
         self._clock = clock
         self._rng = rng
 
@@ -106,14 +83,16 @@ class RepairAdmin:
                 raise tenant_not_found(request.tenant)
             check_revision(request.tenant, options.expected_revision, entry.revision)
             check_room(request.tenant, (stored.operation for stored in self._operations.all()))
-            marks, refused = await self._marks_and_refused(request)
+            marks, refused = await self._marks.with_refused(
+                request.tenant, request.distinct_id, request.days, budget_s()
+            )
             days = hot_days(request, marks)
             if any(mark.state == "crossing" for mark in marks.values()):
                 raise EvenshardError(
                     "OPERATION_CONFLICT", f"{request.distinct_id!r} is becoming hot just now: try again in a moment"
                 )
             await self._check_free(request.tenant, request.distinct_id)
-            plan = await self._plan(request, days, marks, refused, Tenant.from_json(entry.value))
+            plan = await self._planning.plan(request, days, marks, refused, Tenant.from_json(entry.value))
             about = plan.rewritten_rows + (plan.kept_rows if request.takes_kept else 0)
             operation = replace(wanted, rows_total=about, bytes_total=plan.bytes)
             if options.dry_run:
@@ -149,7 +128,7 @@ class RepairAdmin:
             undo = undoing(wanted.id, repair, undone.operation.state, self._clock.now_ms())
             await self._check_free(tenant, repair.distinct_id)
             if repair.action != "restore":
-                changed = await self._driver.differences(repair)
+                changed = await differences_of(self._shards, repair)
                 if changed:
                     raise EvenshardError(
                         "OPERATION_CONFLICT",
@@ -186,14 +165,14 @@ class RepairAdmin:
             return None
         repair = Repair.from_json(entry.value)
         if repair.action in ("restore", "export"):
-            return await self._verify_marks(repair) if repair.action == "restore" else None
+            return await marks_compared(self._marks, repair, budget_s()) if repair.action == "restore" else None
         if repair.undone_by is not None:
             return Verified((f"operation {repair.undone_by} has undone it",))
         if repair.removed:
             return Verified()
         if stored.operation.state != "complete" and repair.step in ("take", "copy"):
             return None
-        return Verified(await self._driver.differences(repair))
+        return Verified(await differences_of(self._shards, repair))
 
     async def cancel(self, stored: StoredOperation) -> bool:
         """A repair that runs and has changed nothing is to be given up. False: it is none, or has."""
@@ -233,33 +212,6 @@ class RepairAdmin:
                 changes.append(Put(undone.key, freed.to_json()))
         return changes
 
-    async def export(
-        self, asked: admin_pb2.ExportHotKeyRequest
-    ) -> AsyncGenerator[admin_pb2.ExportHotKeyResponse, None]:
-        """Both sets of a key, each event once, under its original name and the right id, in no order."""
-        request = repair_request(
-            tenant_id(asked.tenant),
-            asked.distinct_id,
-            asked.from_date,
-            asked.to_date,
-            "export",
-            asked.distinct_id_from,
-            include_earlier=False,
-        )
-        marks, refused = await self._marks_and_refused(request)
-        rows = key_rows(request.distinct_id, hot_days(request, marks))
-        tenant = await self._shards.tenant(request.tenant, budget_s())
-        message = shard_pb2.ReadKeyRequest(
-            tenant=tenant.name, epoch=tenant.placement.epoch, rows=key_rows_message(rows)
-        )
-        for shard in tenant.placement.shards:
-            timeout_s = current_call().remaining_s()
-            async with aclosing(self._shards.stream(shard, READ_KEY, message, timeout_s)) as messages:
-                async for some in messages:
-                    fixed = await asyncio.to_thread(fixed_lines, some.arrow_ipc, request.distinct_id_from, refused)
-                    if fixed.rows:
-                        yield fixed
-
     def _operation(self, kind: Kind, tenant: TenantId) -> Operation:
         now_ms = self._clock.now_ms()
         name = operation_id(now_ms, self._rng.token_hex(8))
@@ -283,20 +235,6 @@ class RepairAdmin:
                 hint=f"wait for its end: evenshard admin wait {other.value.decode()}",
                 details={"operation": other.value.decode()},
             )
-
-    async def _marks_and_refused(self, request: RepairRequest) -> tuple[dict[int, Mark], frozenset[str]]:
-        """The key's marks by day; and the ids that none of its events may get."""
-        blocked = await self._directory.range(f"{BLOCKED}{request.tenant}/", timeout_s=budget_s())
-        refused = {blocked_name(entry.key.removeprefix(BLOCKED))[1] for entry in blocked.entries}
-        marks: dict[int, Mark] = {}
-        found = await self._directory.range(marks_of(request.tenant), timeout_s=budget_s())
-        for entry in found.entries:
-            _, distinct_id, day = marked_key(entry.key.removeprefix(MARKS))
-            if day in request.days:
-                refused.add(distinct_id)
-                if distinct_id == request.distinct_id:
-                    marks[day] = Mark.from_json(entry.value)
-        return marks, frozenset(refused)
 
     async def _begin(
         self,
@@ -334,80 +272,6 @@ class RepairAdmin:
         stored = StoredOperation(operation, result.revision)
         self._operations.learn(stored)
         return stored
-
-    async def _plan(
-        self,
-        request: RepairRequest,
-        days: tuple[int, ...],
-        marks: Mapping[int, Mark],
-        refused: frozenset[str],
-        tenant: Tenant,
-    ) -> admin_pb2.RepairPlan:
-        rows: KeyRows = key_rows(
-            request.distinct_id,
-            days,
-            distinct_id_from=request.distinct_id_from if request.action == "reassign" else "",
-            refused=refused,
-            strict=tenant.settings.strict,
-        )
-        message = key_rows_message(rows)
-        until_ms = self._clock.monotonic_ms() + SHARE_FOR_LOOKING * current_call().remaining_s() * 1000
-        answered, failed = await self._shards.each(
-            request.tenant,
-            LOOK_AT_KEY,
-            lambda epoch: shard_pb2.LookAtKeyRequest(
-                tenant=request.tenant, epoch=epoch, rows=message, examples_max=LEFT_LISTED_MAX
-            ),
-            lambda: max(0.05, (until_ms - self._clock.monotonic_ms()) / 1000),
-        )
-        if failed:
-            raise first_failure(failed)
-        answers = [answer for _, answer in sorted(answered.items())]
-        kept, rewritten = (sum(getattr(each, kind).rows for each in answers) for kind in ("kept", "rewritten"))
-        left = sum(each.left.rows for each in answers)
-        if request.action == "reassign" and not kept + rewritten:
-            problem = (
-                f"none of the key's {left:,} events has a property {request.distinct_id_from!r} that gives it another"
-                " distinct_id"
-            )
-            raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("distinct_id_from", problem),))
-        if request.action == "reassign" and not rewritten and not request.include_earlier:
-            problem = f"no remediated event of the key has it, but {kept:,} of before it was hot: include those"
-            raise EvenshardError("QUERY_INVALID", problem, fields=(FieldFault("include_earlier", problem),))
-        size = sum(each.rewritten.bytes for each in answers)
-        size += sum(each.kept.bytes for each in answers) if request.takes_kept else 0
-        kinds = ["rewritten", "kept"] if request.takes_kept else ["rewritten"]
-        shown = [
-            example
-            for kind in kinds
-            for each in answers
-            for example in examples_of(getattr(each, kind).examples, request, marks, refused)
-        ]
-        listed = [line for each in answers for line in lines_of(each.left.examples)]
-        return admin_pb2.RepairPlan(
-            kept_rows=kept,
-            rewritten_rows=rewritten,
-            bytes=size,
-            days=[day_text(day) for day in days],
-            examples=shown[:EXAMPLES_MAX],
-            left_rows=left,
-            left=listed[:LEFT_LISTED_MAX],
-        )
-
-    async def _verify_marks(self, repair: Repair) -> Verified:
-        if repair.shown_before is None:
-            return Verified()
-        marks, _ = await self._marks_and_refused(
-            RepairRequest(repair.tenant, repair.distinct_id, repair.days[0], repair.days[-1], "restore")
-        )
-        told = []
-        for day in repair.days:
-            before, mark = repair.shown_before.get(str(day)), marks.get(day)
-            wanted = "salt" if repair.undoes is None and before == "rewrite" else before
-            if mark is None or mark.mode != wanted:
-                is_now = "gone" if mark is None else mark.mode
-                told.append(f"the mark of {day_text(day)} is {is_now}, not {wanted}")
-        return Verified(tuple(told))
 
 
 def _request_of(asked: admin_pb2.RepairHotKeyRequest) -> RepairRequest:

@@ -10,13 +10,7 @@ from typing import Final, assert_never
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.directory.keys import (
-    BLOCKED,
-    MARKS,
-    REPAIRS,
-    blocked_name,
     mark_key,
-    marked_key,
-    marks_of,
     repair_key,
     repairing_key,
     tenant_key,
@@ -26,8 +20,6 @@ from evenshard.directory.placement import Placement
 from evenshard.directory.repair import (
     Counted,
     Repair,
-    differences,
-    is_removable,
     summed,
 )
 from evenshard.directory.tenant import Tenant
@@ -37,9 +29,10 @@ from evenshard.ids import Epoch, OperationId, Revision, ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
+from evenshard.router.key_marks import KeyMarks
+from evenshard.router.repairs_compared import differences_of
 from evenshard.router.repairs_copying import STEP_TIMEOUT_S, Copying
 from evenshard.router.tenant_shards import TenantShards
-from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.storage.choosing import key_rows
@@ -50,12 +43,10 @@ from evenshard.wire.rpcs import (
     PREPARE_REPAIR,
     SETTLE_REPAIRS,
     TAKE_LAYER,
-    TALLY_LAYERS,
 )
 
 DIRECTORY_TIMEOUT_S: Final = 5.0
 SETTLE_TIMEOUT_S: Final = 30.0
-REMOVALS_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +72,7 @@ class RepairDriver:
         self._directory = directory
         self._operations = operations
         self._shards = shards
+        self._marks = KeyMarks(directory)
         self._clock = clock
         self._rng = rng
 
@@ -110,32 +102,6 @@ class RepairDriver:
                 return await self._end(this)
         assert_never(this.repair.step)
 
-    async def remove_old(self, term: Term) -> None:
-        """What was deleted so long ago that it cannot be undone any more goes; some at a time."""
-        snapshot = await self._directory.range(REPAIRS, timeout_s=DIRECTORY_TIMEOUT_S)
-        repairs = {entry.key: (Repair.from_json(entry.value), entry) for entry in snapshot.entries}
-        complete = {repair.operation for repair, _ in repairs.values() if repair.ended_ms is not None}
-        old = [
-            (repair, entry)
-            for repair, entry in repairs.values()
-            if is_removable(repair, self._clock.now_ms(), complete)
-        ]
-        for repair, entry in old[:REMOVALS_AT_ONCE]:
-            _, failed = await self._shards.each(
-                repair.tenant,
-                DROP_LAYERS,
-                lambda epoch, repair=repair: shard_pb2.DropLayersRequest(  # type: ignore[misc]
-                    tenant=repair.tenant, epoch=epoch, layers=[repair.taken_layer], operation=repair.operation
-                ),
-                lambda: STEP_TIMEOUT_S,
-            )
-            if not failed:
-                await self._directory.swap(
-                    [term.condition, Unchanged(entry.key, entry.revision)],
-                    [Put(entry.key, replace(repair, removed=True).to_json())],
-                    timeout_s=DIRECTORY_TIMEOUT_S,
-                )
-
     # Steps
 
     async def _mark(self, this: _Stored) -> "Advance | None":
@@ -160,7 +126,9 @@ class RepairDriver:
     async def _take(self, this: _Stored) -> "Advance | None":
         repair = this.repair
         tenant = await self._shards.tenant(repair.tenant, DIRECTORY_TIMEOUT_S)
-        refused = await self._refused(repair) if repair.action == "reassign" else frozenset[str]()
+        refused = frozenset[str]()
+        if repair.action == "reassign":
+            refused = await self._marks.refused(repair.tenant, repair.days, DIRECTORY_TIMEOUT_S)
         rows = key_rows(
             repair.distinct_id,
             repair.days,
@@ -188,17 +156,6 @@ class RepairDriver:
         changed = replace(repair.next(), taken=taken)
         return self._advance(this, changed, Noted("", (), 0, summed(taken.values()).rows))
 
-    async def _refused(self, repair: Repair) -> frozenset[str]:
-        """Ids that no event may get: blocked ones, and those that are hot on one of the days themselves."""
-        blocked = await self._directory.range(f"{BLOCKED}{repair.tenant}/", timeout_s=DIRECTORY_TIMEOUT_S)
-        marks = await self._directory.range(marks_of(repair.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
-        found = {_blocked_id(entry.key) for entry in blocked.entries}
-        for entry in marks.entries:
-            _, distinct_id, day = marked_key(entry.key.removeprefix(MARKS))
-            if day in repair.days:
-                found.add(distinct_id)
-        return frozenset(found)
-
     async def _copy(self, this: _Stored) -> "Advance | None":
         """One source more."""
         repair = this.repair
@@ -223,13 +180,8 @@ class RepairDriver:
 
     async def _spread_days(self, repair: Repair) -> frozenset[int]:
         """The days on which the key's rows go by their identity: what comes back goes where its copies would."""
-        days = set()
-        for day in repair.days:
-            key = mark_key(repair.tenant, repair.distinct_id, day)
-            entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
-            if entry is not None and Mark.from_json(entry.value).is_spread:
-                days.add(day)
-        return frozenset(days)
+        marks = await self._marks.of(repair.tenant, repair.distinct_id, repair.days, DIRECTORY_TIMEOUT_S)
+        return frozenset(day for day, mark in marks.items() if mark.is_spread)
 
     async def _prepare(self, this: _Stored) -> "Advance | None":
         repair = this.repair
@@ -261,7 +213,7 @@ class RepairDriver:
         """The one moment at which answers change: a new epoch, whose record names the operation."""
         repair = this.repair
         try:
-            changed = await self.differences(repair)
+            changed = await differences_of(self._shards, repair)
         except EvenshardError as error:
             return await self._waits(this, {ShardId("a shard"): error})
         if changed:
@@ -344,27 +296,6 @@ class RepairDriver:
 
     # Of several steps
 
-    async def differences(self, repair: Repair) -> tuple[str, ...]:
-        """Where the shards do not hold what was planned. Raises the failure of a shard that does not answer."""
-        taken = repair.taken_layer if repair.undoes is None else f"{repair.undoes}.taken"
-        answered, failed = await self._shards.each(
-            repair.tenant,
-            TALLY_LAYERS,
-            lambda epoch: shard_pb2.TallyLayersRequest(
-                tenant=repair.tenant, epoch=epoch, layers=[taken, repair.brought_layer]
-            ),
-            lambda: STEP_TIMEOUT_S,
-        )
-        if failed:
-            shard, error = sorted(failed.items())[0]
-            raise replace(error, message=f"{shard}: {error.message}")
-        found = [
-            {shard: Counted(answer.tallies[at].rows, answer.tallies[at].digest) for shard, answer in answered.items()}
-            for at in (0, 1)
-        ]
-        told = differences(repair.taken, found[0], "taken")
-        return told + differences(repair.brought, found[1], "brought")
-
     def paused(self, operation: OperationId) -> bool:
         """As last seen: work that takes long stops."""
         found = self._operations.get(operation)
@@ -433,7 +364,3 @@ def _changes(repair: Repair) -> Iterable[Change]:
             return (Change(repair.brought_layer, shown=True, counts=True),)
         case _:
             return ()
-
-
-def _blocked_id(key: str) -> str:
-    return blocked_name(key.removeprefix(BLOCKED))[1]

@@ -1,23 +1,30 @@
-"""Seals hot keys and keeps originals for marks that are there, and lets go of them when users are deleted.
+"""Seals hot keys, keeps originals and writes audit events for marks that are there, and lets go of all of it when users
+are deleted.
 
-Whoever seals has just read the mark in the directory, and nobody hides users of the tenant meanwhile; a deletion
-removes its users' marks before it hides them. So what is sealed for a mark that goes is met by the deletion that took
-it away.
+Whoever seals or records has just read the mark in the directory, and nobody hides users of the tenant meanwhile; a
+deletion removes its users' marks before it hides them. So what is sealed or stored for a mark that goes is met by the
+deletion that took it away.
 """
 
 import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from evenshard.directory.keys import mark_key
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
 from evenshard.hotkeys.marks import Mark
+from evenshard.hotkeys.records import record_event
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.directory import Directory
 from evenshard.shard.placements import Placements
+from evenshard.shard.threads import settled
+from evenshard.storage.append import Append
 from evenshard.storage.hot_keys import UserDay
 from evenshard.storage.sealing import Originals
+from evenshard.storage.sequencer import Sequencer
 from evenshard.storage.store import Store
 
 MARK_TIMEOUT_S = 2.0
@@ -28,9 +35,12 @@ _Result = TypeVar("_Result")
 class Sealing:
     """Belongs to one event loop."""
 
-    def __init__(self, shard: ShardId, store: Store, placements: Placements, directory: Directory) -> None:
+    def __init__(
+        self, shard: ShardId, store: Store, sequencer: Sequencer, placements: Placements, directory: Directory
+    ) -> None:
         self._shard = shard
         self._store = store
+        self._sequencer = sequencer
         self._placements = placements
         self._directory = directory
         self._locks: dict[TenantId, asyncio.Lock] = {}
@@ -77,6 +87,21 @@ class Sealing:
             )
 
         await self._alone(tenant.name, kept())
+
+    async def record(self, name: str, epoch: Epoch, key: UserDay, nonce: str) -> None:
+        """Stores the audit event of the key; durable at return. Raises what an append does, and
+        ``OPERATION_CONFLICT`` where the mark is gone."""
+        tenant = await self._placements.at(name, epoch)
+        owned = tenant.placement.taken_by(self._shard)
+
+        async def recorded() -> None:
+            mark = await self._mark(tenant.name, key, nonce)
+            event = record_event((tenant.name, *key), mark)
+            hot = np.ones(event.rows, np.bool_)
+            append = Append(tenant.name, epoch, owned, event, event.to_ipc(), hot=hot, audits=True)
+            await settled(self._sequencer.submit(append))
+
+        await self._alone(tenant.name, recorded())
 
     async def hide_users(self, tenant: TenantId, epoch: Epoch, operation: str, users: Sequence[str]) -> int:
         """As ``Store.hide_users``; hot keys whose marks are gone end. Raises ``DIRECTORY_UNAVAILABLE`` where that

@@ -141,7 +141,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                 )
                 running.rows = found.stats.rows_scanned
             stats = found.stats
-            span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
+            span.set_attributes(
+                {
+                    "evenshard.rows": stats.rows_scanned,
+                    "evenshard.bytes": stats.bytes_scanned,
+                    "evenshard.duplicates": stats.duplicates_skipped_log + stats.duplicates_skipped_segment,
+                    "evenshard.cache_hit": False,
+                }
+            )
             return scan_response(found, version, self._tags.of(version, restored))
 
     async def ScanRows(
@@ -195,6 +202,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         originals = originals_of(request)
         await self._sealing.keep(request.tenant, Epoch(request.epoch), key, request.nonce, page, originals)
         return shard_pb2.KeepOriginalsResponse()
+
+    async def RecordKey(self, request: shard_pb2.RecordKeyRequest, context: Any) -> shard_pb2.RecordKeyResponse:
+        key = request.key.distinct_id, request.key.day
+        await self._sealing.record(request.tenant, Epoch(request.epoch), key, request.nonce)
+        return shard_pb2.RecordKeyResponse()
 
     async def HideUsers(self, request: shard_pb2.HideUsersRequest, context: Any) -> shard_pb2.HideUsersResponse:
         tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name

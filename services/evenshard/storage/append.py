@@ -28,6 +28,8 @@ class Append:
     hot: npt.NDArray[np.bool_] | None = None
     """One an event: its key is hot; None: none is."""
     overflow: npt.NDArray[np.bool_] | None = None
+    audits: bool = False
+    """It is of audit events: they are taken at the home of their user, also of a key that was handed over."""
 
     def prepared(self) -> "Append":
         """With hashes and checksum computed: the part of the work that needs no order."""

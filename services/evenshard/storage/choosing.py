@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 from evenshard.events.hashing import hash_of
 from evenshard.events.reassigning import new_ids
 from evenshard.events.scan import HOT, Bools
+from evenshard.hotkeys.records import is_record
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRows:
-    """Rows of one distinct_id on some UTC days."""
+    """Rows of one distinct_id on some UTC days; audit events, which lie among them, are not meant."""
 
     distinct_id: str
     days: frozenset[int]
@@ -39,7 +40,7 @@ class KeyRows:
     @property
     def columns(self) -> Sequence[str]:
         """What tells most rows that are not meant."""
-        return ("distinct_id", "time", HOT)
+        return ("event", "distinct_id", "time", HOT)
 
     def may_be_in(self, info: SegmentInfo) -> bool:
         """Whether a segment may have such rows: hot ones may lie at any placement hash."""
@@ -60,6 +61,7 @@ class KeyRows:
             return wanted
         days = record.column("time").to_numpy() // DAY_MS
         wanted = wanted & np.isin(days, np.fromiter(self.days, np.int64, len(self.days)))
+        wanted &= ~is_record(record.column("event"))
         if self.rewritten_only:
             wanted &= record.column(HOT).to_numpy(zero_copy_only=False)
         return wanted

@@ -143,7 +143,7 @@ class HeldKeys:
         assert append.hashes is not None
         placement = append.hashes.placement
         at_home = append.owned[slots_of(placement)]
-        if not self._held and at_home.all():
+        if at_home.all() and (append.audits or not self._held):
             return None
         record = append.batch.record
         times = record.column("time").to_numpy()

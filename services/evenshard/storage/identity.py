@@ -126,13 +126,17 @@ class _Hashes:
             last = pieces.pop()
             pieces[-1] = np.concatenate([pieces[-1], last])
 
-    def slice(self, start: int, rows: int) -> UInt64:
+    def slices(self, start: int, rows: int) -> list[UInt64]:
         found: list[UInt64] = []
         at = 0
         for piece in self.pieces:
             if at + piece.size > start and at < start + rows:
                 found.append(piece[max(0, start - at) : start + rows - at])
             at += piece.size
+        return found
+
+    def slice(self, start: int, rows: int) -> UInt64:
+        found = self.slices(start, rows)
         return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.uint64), *found])
 
 
@@ -199,9 +203,9 @@ class IdentitySet:
         self._table[at] = (key & int(_LOW)) << 32 | reference - self._first + 1
         self._size += 1
 
-    def hashes(self, first_reference: int, rows: int) -> UInt64:
-        """The identity hashes of rows that are there, also of those that were not looked at."""
-        return self._hashes.slice(first_reference - self._first, rows)
+    def hashes(self, first_reference: int, rows: int) -> list[UInt64]:
+        """The identity hashes of rows that are there, also of those that were not looked at; in pieces, not copied."""
+        return self._hashes.slices(first_reference - self._first, rows)
 
     def forget(self, first_reference: int) -> None:
         """Removes all rows from this reference on: they were not stored. Takes as long as growing does."""

@@ -15,17 +15,16 @@ from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.compaction.settle import as_it_is, checked
 from evenshard.storage.identity import IdentitySet
-from evenshard.storage.layers import COPIED, Layer, counting, plain
+from evenshard.storage.layers import COPIED, Layer, plain
 from evenshard.storage.log.writer import FOLDER, file_name
 from evenshard.storage.moving.joining import joined, ready_to_join
 from evenshard.storage.ownership import Foreign
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.value_keys import KEY_BYTES
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tail.runs import next_run, sorted_run, tables
-from evenshard.storage.tenant import TenantRows, Visible
+from evenshard.storage.tenant import TenantRows, Visible, counting_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def _join_copied(state: State, rows: TenantRows) -> None:
         changed = joined(visible.segments, ready)
         segments = catalog_committed(state, rows.tenant, (), (), visible.mark, changed, layers_gone=ready)
         layers = state.catalog.layers(rows.tenant)
-        indexed = IndexedIdentities(state.disk, counting(segments, layers), state.cache)
+        indexed = counting_identities(state.disk, segments, layers, state.cache)
         with state.visible_lock:
             rows.replace_segments(segments, indexed, layers)
 
@@ -130,8 +129,7 @@ def _write(
     gone = frozenset(written.removed)
     removed = [segment for segment in taken.segments if segment.id in gone]
     kept = [segment for segment in taken.segments if segment.id not in gone]
-    counted = counting([*kept, *written.added], taken.layers)
-    indexed = IndexedIdentities(state.disk, counted, state.cache)
+    indexed = counting_identities(state.disk, [*kept, *written.added], taken.layers, state.cache)
     segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock, state.visible_lock:
         rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)

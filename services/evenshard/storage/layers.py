@@ -52,6 +52,9 @@ def waiting_layer(name: str) -> Layer:
     return Layer(name, shown=False, counts=((0, False),))
 
 
+_REPLACED: Final = ".replaced"
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What becomes of a layer."""
@@ -63,6 +66,16 @@ class Change:
     """Where its rows cease to be originals: the layer of those that somebody else sent too, and that are on their own
     then. Empty: duplicates of its rows go with them."""
 
+    @property
+    def replaced(self) -> str:
+        """The layer of the copies whose place those take that are freed."""
+        return self.frees + _REPLACED
+
+    @staticmethod
+    def is_replaced(layer: str) -> bool:
+        """Whether it is such a layer."""
+        return layer.endswith(_REPLACED)
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -71,6 +84,11 @@ class Prepared:
     operation: str
     changes: tuple[Change, ...]
     done: bool = False
+
+    @property
+    def replaced(self) -> list[str]:
+        """Layers that go with it: their rows come as others."""
+        return [change.replaced for change in self.changes if change.frees]
 
 
 def layer_to_json(layer: Layer) -> bytes:
@@ -114,6 +132,12 @@ def counting(
         return layer.counts_now if position is None else layer.counts_at(position)
 
     return tuple(each for each in segments if not each.layer or counts(layers[each.layer]))
+
+
+def copies_count(layers: Mapping[str, Layer], position: int | None = None) -> bool:
+    """Whether a copy in a segment tells that its event is known: not where rows of a layer are originals no more. A
+    copy of theirs that came before that, and is not in the layer, stands for nobody."""
+    return all(layer.counts_now if position is None else layer.counts_at(position) for layer in layers.values())
 
 
 def plain(segments: Iterable[SegmentInfo]) -> tuple[SegmentInfo, ...]:

@@ -23,15 +23,13 @@ from evenshard.storage.indexing import (
     release,
     remove_log_files,
 )
-from evenshard.storage.layers import counting
 from evenshard.storage.log.writer import file_name
 from evenshard.storage.log_age import rotate
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER as SEGMENT_FOLDER
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import TenantRows, Visible
+from evenshard.storage.tenant import TenantRows, Visible, counting_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +194,7 @@ def _commit(
     segments = catalog_committed(
         state, rows.tenant, added, [segment.id for segment in removed], rows.visible.mark, changed
     )
-    indexed = IndexedIdentities(state.disk, counting(segments, rows.visible.layers), state.cache)
+    indexed = counting_identities(state.disk, segments, rows.visible.layers, state.cache)
     with state.append_lock, state.visible_lock:
         rows.replace_segments(segments, indexed)
     state.pins.remove(removed)

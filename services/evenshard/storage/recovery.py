@@ -23,7 +23,7 @@ from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
 from evenshard.storage.dedupe import decide_duplicates
 from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
-from evenshard.storage.layers import counting, turning_points
+from evenshard.storage.layers import turning_points
 from evenshard.storage.log.files import LogFiles
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, FrameKind, unpacked_bits
 from evenshard.storage.log.frame import FORMAT_VERSION as LOG_VERSION
@@ -48,7 +48,7 @@ from evenshard.storage.start_check import (
     synced_row,
 )
 from evenshard.storage.tail.block import ROW_BYTES, Block
-from evenshard.storage.tenant import TenantRows, Visible
+from evenshard.storage.tenant import TenantRows, Visible, counting_identities
 
 Report = Callable[[str], None]
 _BLOCKS_MAX = 1024
@@ -115,7 +115,7 @@ def tenant_rows(
     )
     held = HeldKeys(tenant, catalog.held_keys(tenant))
     originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
-    indexed = IndexedIdentities(disk, counting(segments, layers), cache)
+    indexed = counting_identities(disk, segments, layers, cache)
     return TenantRows(
         tenant, visible, indexed, settings.identity_hash_mask, held, originals, catalog.moves(tenant).values()
     )
@@ -513,8 +513,8 @@ class Replay:
             self._count_layers(rows, position)
 
     def _count_layers(self, rows: TenantRows, position: int) -> None:
-        counted = counting(rows.visible.segments, rows.visible.layers, position)
-        rows.indexed = IndexedIdentities(self._disk, counted, self._cache)
+        visible = rows.visible
+        rows.indexed = counting_identities(self._disk, visible.segments, visible.layers, self._cache, position)
         originals = self._catalog.counting_originals(rows.tenant, position)
         rows.originals = IndexedIdentities(self._disk, originals, self._cache)
 

@@ -4,7 +4,7 @@ Each act may be done again: what it finds done it leaves as it is. Taking and br
 does, for this shard in one transaction, between two groups of the log.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,44 +14,37 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.events.hashing import NO_IDENTITY, UInt64, hash_events
-from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.row_digest import Tally, tally_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
+from evenshard.events.scan import DUPLICATE, Bools
 from evenshard.ids import TenantId
 from evenshard.storage.choosing import KeyRows
 from evenshard.storage.compaction.compact import Limits, compact
-from evenshard.storage.compaction.inputs import SegmentInput
-from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
-from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import Task, storage_day
-from evenshard.storage.compaction.settle import as_it_is, copies_with_originals
-from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
+from evenshard.storage.compaction.settle import copies_with_originals
+from evenshard.storage.freeing import free
 from evenshard.storage.identity import NO_CANDIDATE
-from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
+from evenshard.storage.indexing import Pace, discarding, next_segment_id, release
+from evenshard.storage.layer_files import commit, split
 from evenshard.storage.layers import (
     Change,
-    Layer,
     Prepared,
+    copies_count,
     counting,
     of_layer,
     taken_layer,
-    waiting_layer,
 )
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.identities import IndexedIdentities, stored_identities
-from evenshard.storage.segment.info import FOLDER, MAIN_RUN, SegmentInfo
+from evenshard.storage.segment.info import MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, without_identities
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import SealedLayer, TenantRows
+from evenshard.storage.tenant import SealedLayer, TenantRows, counting_identities
 
 TRIES_MAX: Final = 8
 """Of letting rows come while others like them are being stored."""
 _SEAL_CACHE_BYTES: Final = 16 << 20
-_NO_BITS: Final[Bools] = np.zeros(0, np.bool_)
 _NO_IDENTITIES: Final[UInt64] = np.zeros(0, np.uint64)
 
 
@@ -78,10 +71,10 @@ def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace
     try:
         with rows.maintenance:
             if layer not in rows.visible.layers:
-                _commit(state, rows, layers=[taken_layer(layer)])
+                commit(state, rows, layers=[taken_layer(layer)])
             for segment in rows.visible.shown:
                 if segment.layer != layer and wanted.may_be_in(segment):
-                    _split(state, rows, segment, layer, wanted, pace)
+                    split(state, rows, segment, layer, wanted, pace)
     except OSError as error:
         raise refusal(error, f"rows of {tenant} could not be set apart") from error
     if foreign_layer:
@@ -96,27 +89,6 @@ def take(state: State, tenant: TenantId, layer: str, wanted: KeyRows, pace: Pace
                 rows.replace_segments(rows.visible.segments, rows.indexed, layers)
 
 
-def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: MarkedRows, *, whole: bool = False) -> None:
-    """Rows join a layer that nobody sees yet, in the place of what the same ``origin`` brought before, or of all that
-    is there (``whole``). Durable at return. Raises ``DISK_FULL``, ``SHARD_UNAVAILABLE``, ``OPERATION_STATE`` where the
-    layer is not waiting any more."""
-    with state.append_lock:
-        rows = state.rows(tenant)
-    try:
-        with rows.maintenance:
-            known = rows.visible.layers.get(layer)
-            if known is not None and (known.shown or len(known.counts) > 1):
-                raise EvenshardError("OPERATION_STATE", f"layer {layer} of {tenant} is not waiting for rows any more")
-            old = [each for each in of_layer(rows.visible.segments, layer) if whole or each.origin == origin]
-            with discarding(state, rows):
-                added = _written(state, rows, brought) if brought.rows else ()
-            named = [replace(each, layer=layer, origin=origin) for each in added]
-            rows.sealed_layers.pop(layer, None)
-            _commit(state, rows, named, old, layers=[] if known is not None else [waiting_layer(layer)])
-    except OSError as error:
-        raise refusal(error, f"rows of {tenant} could not be brought") from error
-
-
 def end_of(state: State, tenant: TenantId, layer: str, origins: Callable[[str], bool]) -> None:
     """Pieces of a waiting layer whose origin is not among ``origins`` go: they are of a try that was broken off."""
     rows = state.rows(tenant)
@@ -125,25 +97,7 @@ def end_of(state: State, tenant: TenantId, layer: str, origins: Callable[[str], 
         gone = [each for each in segments if each.origin and not origins(each.origin)]
         if gone:
             rows.sealed_layers.pop(layer, None)
-            _commit(state, rows, (), gone)
-
-
-def free(state: State, tenant: TenantId, change: Change, pace: Pace) -> None:
-    """Events of a layer that somebody else sent too, and that nobody stands for once the layer does not: one copy of
-    each waits in the layer that the change frees. Raises as ``take``."""
-    rows = state.tenants.get(tenant)
-    if rows is None or change.layer not in rows.visible.layers:
-        return
-    release(state, tenant, pace)
-    try:
-        with rows.maintenance:
-            found, held = _freed(state, rows, change.layer)
-    except OSError as error:
-        raise refusal(error, f"rows of {tenant} could not be compared") from error
-    if found is not None or change.frees in rows.visible.layers:
-        none = MarkedRows(EventBatch(pa.RecordBatch.from_pylist([], schema=pa.schema(FIELDS))), _NO_BITS, _NO_BITS)
-        bring(state, tenant, change.frees, "freed", none if found is None else found, whole=True)
-    rows.freed_layers[change.layer] = held
+            commit(state, rows, (), gone)
 
 
 def seal(state: State, tenant: TenantId, layer: str, pace: Pace, changes: Collection[Change] = ()) -> None:
@@ -175,7 +129,10 @@ def settle(state: State, tenant: TenantId, operation: str, pace: Pace) -> None:
     """What was prepared comes true, at once and durably; nothing, where it has, or nothing was. Raises as ``take``."""
     for _ in range(TRIES_MAX):
         prepared = state.catalog.prepared(tenant).get(operation)
-        if prepared is None or prepared.done:
+        if prepared is None:
+            return
+        if prepared.done:
+            drop(state, tenant, prepared.replaced, "")
             return
         with state.append_lock:
             rows = state.rows(tenant)
@@ -193,7 +150,10 @@ def settle(state: State, tenant: TenantId, operation: str, pace: Pace) -> None:
             fresh = all(_is_known(rows, each) for each in known)
             if fresh and not any(_meets_tail(rows, each) for each in known):
                 _come_true(state, rows, prepared)
-                return
+                prepared = replace(prepared, done=True)
+        if prepared.done:
+            drop(state, tenant, prepared.replaced, "")
+            return
         if fresh:  # what was stored meanwhile may be the same: it is indexed, and compared
             release(state, tenant, pace)
     raise EvenshardError("SHARD_UNAVAILABLE", f"others keep storing what a repair brings to {tenant}: try again")
@@ -213,7 +173,7 @@ def drop(state: State, tenant: TenantId, layers: Sequence[str], operation: str) 
         for layer in known:
             rows.sealed_layers.pop(layer.name, None)
             gone = of_layer(rows.visible.segments, layer.name)
-            _commit(state, rows, (), gone, gone=[layer.name])
+            commit(state, rows, (), gone, gone=[layer.name])
     with state.changing_catalog() as catalog:
         if operation:
             catalog.forget_prepared(tenant, operation)
@@ -243,77 +203,6 @@ def tally(state: State, tenant: TenantId, layer: str) -> LayerTally:
     return LayerTally(everything, originals, sum(segment.bytes for segment in segments))
 
 
-def _split(state: State, rows: TenantRows, segment: SegmentInfo, layer: str, wanted: KeyRows, pace: Pace) -> None:
-    """Writes a segment anew as two: the rows that are wanted, and the others. Under ``maintenance``."""
-    visible = rows.visible
-    hiding = visible.deletions.hiding(segment.deletions_seen)
-    reader = SegmentReader(state.disk, segment)
-    groups = range(len(reader.row_groups))
-    if not any(wanted.key_rows(reader.read_group(group, wanted.columns)).any() for group in groups):
-        return
-    source = SegmentInput(reader, hiding)
-    place = SegmentPlace(
-        segment.tenant,
-        segment.first_day,
-        segment.last_day,
-        segment.run,
-        segment.written_day,
-        state.shard,
-        visible.deletions.last_seq,
-    )
-    with discarding(state, rows):
-        others, taken = (
-            RunWriter(state.disk, lambda: next_segment_id(state, rows), place, SEGMENT_ROWS_MAX) for _ in range(2)
-        )
-        schema = merged_schema([(source.schema, segment.rows)])
-        rows_max = max(1, min(WINDOW_ROWS, WINDOW_BYTES // row_bytes(schema)))
-        for first, last in cut_windows([source.weights()], rows_max, WINDOW_BYTES):
-            part = source.slice(first, last)
-            if part is None:
-                continue
-            merged = without_identities(merge_sorted([part], schema))  # they are not in the order of the rows
-            (record,) = merged.combine_chunks().to_batches()
-            mask = wanted.rows(record)
-            taken.append(merged.filter(pa.array(mask)))
-            others.append(merged.filter(pa.array(~mask)))
-            pace(0)
-        apart = [replace(each, layer=layer) for each in taken.finish()]
-        if not apart:
-            others.discard()
-            return
-        kept = [replace(each, layer=segment.layer, origin=segment.origin) for each in others.finish()]
-        state.disk.sync_directory(FOLDER)
-    if sum(each.rows for each in (*kept, *apart)) + source.hidden != segment.rows:
-        raise AssertionError("a repair wrote another number of rows than it read and left out")
-    pace(sum(each.bytes for each in (*kept, *apart)))
-    _commit(state, rows, [*kept, *apart], [segment])
-
-
-def _written(state: State, rows: TenantRows, brought: MarkedRows) -> tuple[SegmentInfo, ...]:
-    """Rows as segments that the catalog does not know yet. Under ``maintenance``."""
-    hashes = hash_events(rows.tenant, brought.batch)
-    table = pa.Table.from_batches([brought.batch.record])
-    for name, values in (
-        (PLACEMENT_HASH, hashes.placement),
-        (DUPLICATE, brought.duplicate),
-        (HOT, brought.hot),
-        (IDENTITY_HASH, hashes.identity),
-    ):
-        table = table.append_column(name, pa.array(values))
-    return compact(
-        state.disk,
-        lambda: next_segment_id(state, rows),
-        rows.tenant,
-        [table],
-        (),
-        storage_day(state.clock.now_ms()),
-        shard=state.shard,
-        deletions=rows.visible.deletions,
-        limits=Limits(window_bytes=state.settings.window_bytes),
-        settle=as_it_is,
-    ).added
-
-
 def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Collection[Change]) -> None:
     visible = rows.visible
     segments = sorted(of_layer(visible.segments, layer), key=lambda each: each.origin)
@@ -323,7 +212,12 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Colle
     staying += state.catalog.counting_originals(rows.tenant)
     if any(each.frees == layer for each in changes):  # its copies are there still, as duplicates
         staying = []
-    indexed = IndexedIdentities(state.disk, staying, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
+    indexed = IndexedIdentities(
+        state.disk,
+        staying,
+        SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)),
+        copies_count=not ceasing and copies_count(visible.layers),
+    )
     added: tuple[SegmentInfo, ...] = ()
     if segments:
         first, last = min(each.first_day for each in segments), max(each.last_day for each in segments)
@@ -348,7 +242,7 @@ def _seal(state: State, rows: TenantRows, layer: str, pace: Pace, changes: Colle
                 pace=pace,
             )
             added = tuple(replace(each, layer=layer) for each in written.added)
-    _commit(state, rows, added, segments)
+    commit(state, rows, added, segments)
     identities = [stored_identities(SegmentReader(state.disk, each)) for each in added]
     found = np.concatenate([np.zeros(0, np.uint64), *identities])
     rows.sealed_layers[layer] = SealedLayer(frozenset(each.id for each in beside), found[found != NO_IDENTITY])
@@ -398,59 +292,18 @@ def _meets_tail(rows: TenantRows, sealed: SealedLayer | None) -> bool:
     return any(bool((each.find(identities) != NO_CANDIDATE).any()) for each in sets)
 
 
-def _freed(state: State, rows: TenantRows, layer: str) -> tuple[MarkedRows | None, SealedLayer]:
-    """A copy of each event of a layer whose copies elsewhere are all duplicates, as its original; and what was looked
-    at. Under ``maintenance``."""
-    visible = rows.visible
-    own = of_layer(visible.segments, layer)
-    beside = frozenset(each.id for each in counting(visible.segments, visible.layers))
-    identities = [stored_identities(SegmentReader(state.disk, each)) for each in own]
-    held = SealedLayer(beside, np.concatenate([_NO_IDENTITIES, *identities]))
-    if not own:
-        return None, held
-    indexed = IndexedIdentities(state.disk, own, SegmentCache(_SEAL_CACHE_BYTES, KeyScratch(state.disk, 0)))
-    start_ms, end_ms = min(each.min_time_ms for each in own), max(each.max_time_ms for each in own) + 1
-    found: list[MarkedRows] = []
-    for segment in visible.shown:
-        if segment.layer == layer or segment.max_time_ms < start_ms or segment.min_time_ms >= end_ms:
-            continue
-        reader, hiding = SegmentReader(state.disk, segment), visible.deletions.hiding(segment.deletions_seen)
-        fields = (*(field.name for field in FIELDS), HOT)
-        for scanned in reader.scan(fields, None, start_ms, end_ms, hiding):
-            marked = MarkedRows.of_scanned(scanned.record)
-            hashes = hash_events(rows.tenant, marked.batch)
-            known = np.flatnonzero(indexed.known(rows.tenant, marked.batch, hashes, visible.deletions))
-            if known.size:
-                found.append(marked.take(known))
-    return _first_of_orphans(found), held
-
-
-def _first_of_orphans(found: Sequence[MarkedRows]) -> MarkedRows | None:
-    """One row of each event that has no original among them, as one; None: each has."""
-    if not found:
-        return None
-    marked = MarkedRows.joined(found)
-    record = marked.batch.record
-    columns = {name: record.column(name) for name in ("distinct_id", "time", "insert_id")}
-    table = pa.table({"event": record.column("event").cast(pa.utf8()), **columns, "copy": pa.array(marked.duplicate)})
-    table = table.append_column("row", pa.array(np.arange(marked.rows)))
-    grouped = table.group_by(["event", "distinct_id", "time", "insert_id"]).aggregate([("copy", "min"), ("row", "min")])
-    orphans = grouped.filter(grouped.column("copy_min")).column("row_min").to_numpy()
-    if not orphans.size:
-        return None
-    first = marked.take(np.sort(orphans))
-    return MarkedRows(first.batch, np.zeros(first.rows, np.bool_), first.hot)
-
-
 def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
     """Under ``maintenance`` and ``append_lock``."""
     position, layers = state.writer.next_row, dict(rows.visible.layers)
     for change in prepared.changes:
         if change.layer in layers:
             layers[change.layer] = layers[change.layer].changed(position, shown=change.shown, counts=change.counts)
-    changed = [layers[each.layer] for each in prepared.changes if each.layer in layers]
+    replaced = [layer for layer in prepared.replaced if layer in layers]
+    for layer in replaced:
+        layers[layer] = layers[layer].changed(position, shown=False, counts=False)
+    changed = [layers[name] for name in (*(each.layer for each in prepared.changes), *replaced) if name in layers]
     segments = rows.visible.segments
-    indexed = IndexedIdentities(state.disk, counting(segments, layers), state.cache)
+    indexed = counting_identities(state.disk, segments, layers, state.cache)
     done = replace(prepared, done=True)
     try:
         with state.changing_catalog() as catalog:
@@ -468,23 +321,3 @@ def _come_true(state: State, rows: TenantRows, prepared: Prepared) -> None:
     for change in prepared.changes:
         rows.sealed_layers.pop(change.layer, None)
         rows.freed_layers.pop(change.layer, None)
-
-
-def _commit(
-    state: State,
-    rows: TenantRows,
-    added: Sequence[SegmentInfo] = (),
-    removed: Sequence[SegmentInfo] = (),
-    *,
-    layers: Iterable[Layer] = (),
-    gone: Sequence[str] = (),
-) -> None:
-    """In the catalog, then for scans and appends; the files of what was replaced go with their last reader."""
-    new = list(layers)
-    ids = [segment.id for segment in removed]
-    segments = catalog_committed(state, rows.tenant, added, ids, rows.visible.mark, layers=new, layers_gone=gone)
-    known: Mapping[str, Layer] = state.catalog.layers(rows.tenant)
-    indexed = IndexedIdentities(state.disk, counting(segments, known), state.cache)
-    with state.append_lock, state.visible_lock:
-        rows.replace_segments(segments, indexed, known)
-    state.pins.remove(removed)

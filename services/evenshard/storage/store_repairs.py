@@ -8,7 +8,7 @@ from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.row_digest import Tally
 from evenshard.events.scan import HOT
 from evenshard.ids import TenantId
-from evenshard.storage import repairing
+from evenshard.storage import freeing, layer_files, repairing
 from evenshard.storage.choosing import KeyRows
 from evenshard.storage.indexing import Pace
 from evenshard.storage.layers import Change, Prepared, of_layer
@@ -40,7 +40,7 @@ class StoreRepairs:
 
     def bring(self, tenant: TenantId, layer: str, origin: str, rows: MarkedRows) -> None:
         """Rows join a layer that waits, in the place of what the same ``origin`` brought before."""
-        repairing.bring(self._state, tenant, layer, origin, rows)
+        layer_files.bring(self._state, tenant, layer, origin, rows)
 
     def end_of(self, tenant: TenantId, layer: str, origins: Callable[[str], bool]) -> None:
         """Pieces of a waiting layer of other origins go."""
@@ -54,7 +54,7 @@ class StoreRepairs:
 
     def free(self, tenant: TenantId, change: Change, pace: Pace = _no_pace) -> None:
         """Copies of a layer's events that will be on their own wait in another."""
-        repairing.free(self._state, tenant, change, pace)
+        freeing.free(self._state, tenant, change, pace)
 
     def seal(self, tenant: TenantId, layer: str, pace: Pace = _no_pace, *, changes: Collection[Change] = ()) -> None:
         """Decides the duplicates of a waiting layer, as of when ``changes`` come true."""
@@ -66,8 +66,8 @@ class StoreRepairs:
 
     def is_settled(self, tenant: TenantId, operation: str) -> bool:
         """Whether what was prepared is done, or nothing was."""
-        prepared = self._state.catalog.prepared(tenant).get(operation)
-        return prepared is None or prepared.done
+        prepared, layers = self._state.catalog.prepared(tenant).get(operation), self._state.catalog.layers(tenant)
+        return prepared is None or (prepared.done and not any(layer in layers for layer in prepared.replaced))
 
     def is_waiting(self, tenant: TenantId, layer: str) -> bool:
         """Whether its rows are still to come."""

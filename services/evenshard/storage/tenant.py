@@ -11,15 +11,17 @@ import numpy.typing as npt
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import EventHashes, UInt64
 from evenshard.ids import TenantId
+from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
-from evenshard.storage.layers import TRASH, Layer, plain, shown
+from evenshard.storage.layers import TRASH, Layer, copies_count, counting, plain, shown
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.moving.moves import Moves
 from evenshard.storage.moving.record import MoveRecord
 from evenshard.storage.ownership import NOTHING_FOREIGN, Foreign
 from evenshard.storage.quarantine import Quarantined
+from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block, hidden_by_ordinal
@@ -114,6 +116,19 @@ class SealedLayer:
     """Ids of the segments they were decided against."""
     identities: UInt64
     """Of its rows."""
+
+
+def counting_identities(
+    disk: Disk,
+    segments: Iterable[SegmentInfo],
+    layers: Mapping[str, Layer],
+    cache: SegmentCache,
+    position: int | None = None,
+) -> IndexedIdentities:
+    """Of those segments whose rows are originals, now or for rows that were stored from a position on."""
+    return IndexedIdentities(
+        disk, counting(segments, layers, position), cache, copies_count=copies_count(layers, position)
+    )
 
 
 class TenantRows:

@@ -66,6 +66,7 @@ class MemoryCluster:
         *,
         shards: int = 2,
         routers: int = 1,
+        counters: int = 1,
         seed: int = 0,
         clock: Clock | None = None,
         clocks: Mapping[str, Clock] | None = None,
@@ -80,7 +81,7 @@ class MemoryCluster:
         self.directory = MemoryDirectory(self.clock)
         self.peers = MemoryPeers(self.clock, self.rng)
         self.shard_names: Sequence[ShardId] = [ShardId(f"shard-{number}") for number in range(shards)]
-        self._services: dict[str, _Service] = {COUNTER: _Service("counter", None)}
+        self._services = {f"counter-{number}": _Service("counter", None) for number in range(counters)}
         self._services |= {name: _Service("shard", MemoryDisk()) for name in self.shard_names}
         self._services |= {f"router-{number}": _Service("router", None) for number in range(routers)}
         self._services[GATEWAY] = _Service("gateway", None)
@@ -209,9 +210,10 @@ class MemoryCluster:
             else:
                 return result
 
-    async def hot_keys(self, tenant: str, limit: int = 20) -> Sequence[counter_pb2.KeyCount]:
+    async def hot_keys(self, tenant: str, limit: int = 20, *, of: str = COUNTER) -> Sequence[counter_pb2.KeyCount]:
+        """As a counter knows them, or a router, which adds up."""
         message = counter_pb2.ListHotKeysRequest(tenant=tenant, limit=limit)
-        return list((await self.call(COUNTER, rpcs.LIST_HOT_KEYS, message)).keys)
+        return list((await self.call(of, rpcs.LIST_HOT_KEYS, message)).keys)
 
     async def call(self, name: str, rpc: Rpc[Any, Any], request: Any, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """Any call to any service."""

@@ -37,10 +37,21 @@ THRESHOLD: Final = 100
 BATCH_ROWS_MAX: Final = 40
 AT_ONCE: Final = 3
 IN_FLIGHT: Final = AT_ONCE * BATCH_ROWS_MAX
-TO_SHARDS: Final = frozenset(
-    rpc.path for rpc in (rpcs.APPEND_EVENTS, rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.HIDE_USERS)
+OF_MOVES: Final = frozenset(
+    rpc.path
+    for rpc in (
+        rpcs.FOLLOW_SLOTS,
+        rpcs.FENCE_SLOTS,
+        rpcs.LIFT_FENCE,
+        rpcs.GET_DIGEST,
+        rpcs.END_FOLLOWING,
+        rpcs.DROP_SLOTS,
+    )
 )
-OF_DRIVERS: Final = frozenset(rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS))
+OF_DRIVERS: Final = OF_MOVES | {
+    rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.RECORD_KEY)
+}
+TO_SHARDS: Final = OF_DRIVERS | {rpc.path for rpc in (rpcs.APPEND_EVENTS, rpcs.HIDE_USERS)}
 
 
 @dataclass
@@ -281,6 +292,12 @@ class Crossing:
             assert least <= rewritten <= most, f"seed {self.seed}: {rewritten} of {self.events} rewritten"
         else:
             assert rewritten == 0
+        records = [
+            orjson.loads(line)["properties"]["mp_original_distinct_id"]
+            for line in (await self.cluster.export(self.tenant, 0, 1 << 42, events=["$hotshard_record"])).splitlines()
+        ]
+        marked = await self.mark() is not None  # one that was deleted left nothing
+        assert records == [HOT] * marked, f"seed {self.seed}: {len(records)} records"
 
     async def answers(self) -> list[Any]:
         """What is asked, without how it was found."""

@@ -127,6 +127,7 @@ KEEP_ORIGINALS = Rpc(
     shard_pb2.KeepOriginalsRequest,
     shard_pb2.KeepOriginalsResponse,
 )
+RECORD_KEY = Rpc(f"/{SHARD_SERVICE}/RecordKey", shard_pb2.RecordKeyRequest, shard_pb2.RecordKeyResponse)
 HIDE_USERS = Rpc(f"/{SHARD_SERVICE}/HideUsers", shard_pb2.HideUsersRequest, shard_pb2.HideUsersResponse)
 RAISE_HORIZON = Rpc(f"/{SHARD_SERVICE}/RaiseHorizon", shard_pb2.RaiseHorizonRequest, shard_pb2.RaiseHorizonResponse)
 PURGE = Rpc(f"/{SHARD_SERVICE}/Purge", shard_pb2.PurgeRequest, shard_pb2.PurgeResponse)
@@ -182,3 +183,5 @@ LIST_SLOW_QUERIES = Rpc(
     debug_pb2.ListSlowQueriesRequest,
     debug_pb2.ListSlowQueriesResponse,
 )
+LIST_TRACES = Rpc(f"/{DEBUG_SERVICE}/ListTraces", debug_pb2.ListTracesRequest, debug_pb2.ListTracesResponse)
+KEEP_TRACES = Rpc(f"/{DEBUG_SERVICE}/KeepTraces", debug_pb2.KeepTracesRequest, debug_pb2.KeepTracesResponse)

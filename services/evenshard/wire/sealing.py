@@ -86,4 +86,8 @@ def originals_from(ipc: bytes) -> EventBatch:
     return batch
 
 
+def record_request(tenant: TenantId, epoch: Epoch, key: tuple[str, int], nonce: str) -> shard_pb2.RecordKeyRequest:
+    return shard_pb2.RecordKeyRequest(tenant=tenant, epoch=epoch, key=_key(key), nonce=nonce)
+
+
 _NOTHING = EventBatch(pa.RecordBatch.from_pylist([], schema=pa.schema(FIELDS)))

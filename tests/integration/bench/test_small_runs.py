@@ -15,7 +15,7 @@ from evenshard.testing.bench.flows import FLOWS
 from evenshard.testing.bench.funnel import FUNNEL
 from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.hotkey_count import hotkey_count
-from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty
+from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson_dirty, reimport_cluster
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerProcess, is_installed
 from evenshard.testing.bench.queries import Question, Suite, measure
@@ -56,6 +56,12 @@ def test_small_ingests_of_columns_and_rows_give_their_figures(tmp_path: Path) ->
     [rows] = ingest_rows(_small(tmp_path))
     assert _is_alone(arrow, "ingest_arrow", "events/s")
     assert _is_alone(rows, "ingest_rows", "events/s")
+
+
+@pytest.mark.slow
+def test_a_small_import_that_comes_again_is_all_duplicates_and_gives_its_figure(tmp_path: Path) -> None:
+    [figure] = reimport_cluster(_small(tmp_path))
+    assert _is_alone(figure, "reimport_cluster", "events/s")
 
 
 @pytest.mark.slow

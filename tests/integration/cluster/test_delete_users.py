@@ -5,12 +5,18 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from evenshard.api.v1 import admin_pb2
 from evenshard.directory.keys import MARKS
-from evenshard.directory.tenant import Tenant, TenantSettings
+from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
+from evenshard.errors import EvenshardError
+from evenshard.hotkeys.marks import Mark
 from evenshard.testing.cluster import COUNTER, ROUTER, MemoryCluster
+from evenshard.testing.disk import MemoryDisk
 from evenshard.wire import rpcs
+from evenshard.wire.sealing import record_request
 
 FROM, TO = "2026-01-01", "2026-01-02"
 START_MS = 1_767_225_600_000
@@ -155,6 +161,97 @@ async def test_marks_of_a_deleted_user_are_gone_when_the_call_answers(world: Wor
     await world.delete("runaway")
     assert not await marked()
     assert await world.send("runaway", 100, THRESHOLD) == (THRESHOLD, 0, 0, 0)
+
+
+async def records(world: World) -> list[dict[str, Any]]:
+    """The audit events there are, as they are shown."""
+    lines = await world.cluster.export("acme", 0, 1 << 42, events=["$hotshard_record"])
+    return [orjson.loads(line)["properties"] for line in lines.splitlines()]
+
+
+async def active_mark(world: World) -> Mark:
+    async def active() -> bool:
+        entries = (await world.cluster.directory.range(MARKS)).entries
+        return [Mark.from_json(entry.value).state for entry in entries] == ["active"]
+
+    await world.cluster.until(active)
+    (entry,) = (await world.cluster.directory.range(MARKS)).entries
+    return Mark.from_json(entry.value)
+
+
+@pytest.mark.parametrize(
+    "mode", ["rewrite", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("salt", "observe"))]
+)
+async def test_the_record_of_a_deleted_users_key_goes_with_them_and_leaves_no_byte(mode: HotKeyMode) -> None:
+    async with MemoryCluster(shards=3, seed=SEED) as cluster:
+        settings = TenantSettings(hot_key_threshold=THRESHOLD, hot_key_mode=mode)
+        world = World(cluster, await cluster.create_tenant("acme", settings))
+        gone = "person-4711-to-be-forgotten"
+        for user in (gone, "stays"):
+            await world.send(user, 0, 30)
+            await active_mark(world) if user == gone else None
+        await cluster.until(lambda: _has(world, 2))
+        await cluster.compact(world.tenant)
+        await world.send(gone, 30, 5)
+        await world.send(gone, 100, 30)
+        assert (await world.ended(await world.delete(gone))).state == "complete"
+        (left,) = await records(world)
+        assert (left["mp_original_distinct_id"], left["distinct_id"], left["mode"]) == ("stays", "", mode)
+        for shard in cluster.shard_names:
+            assert traces_on(cluster.disk(shard), gone) == []
+        assert [entry.key for entry in (await cluster.directory.range(MARKS)).entries if gone in entry.key] == []
+
+
+async def _has(world: World, count: int) -> bool:
+    return len(await records(world)) == count
+
+
+def traces_on(disk: MemoryDisk, needle: str) -> list[str]:
+    """Files that hold it: in their bytes, or in a decoded column."""
+    found = []
+    for path in [f"{folder}/{name}" for folder in ("log", "segments") for name in disk.list(folder)]:
+        file = disk.open(path)
+        data = file.read(0, file.size())
+        is_table = path.endswith(".parquet")
+        rows = str(pq.read_table(pa.BufferReader(data)).to_pydict()) if is_table else ""
+        if needle.encode() in data or needle in rows:
+            found.append(path)
+    catalog = disk.database_copy("catalog.sqlite")
+    assert catalog is not None
+    return found + [line for line in catalog.iterdump() if needle in line]
+
+
+async def test_a_record_that_comes_after_its_user_was_deleted_is_not_stored(world: World) -> None:
+    """By a driver that was paused since it had the key sealed."""
+    await world.send("runaway", 0, 30)
+    mark = await active_mark(world)
+    tenant = await world.cluster.tenant("acme")
+    home, day = tenant.placement.home_of("runaway"), START_MS // DAY_MS
+    late = record_request(tenant.name, tenant.placement.epoch, ("runaway", day), mark.nonce)
+    await world.cluster.call(home, rpcs.RECORD_KEY, late)  # again: a duplicate
+    assert len(await records(world)) == 1
+    await world.ended(await world.delete("runaway"))
+    with pytest.raises(EvenshardError, match="OPERATION_CONFLICT"):
+        await world.cluster.call(home, rpcs.RECORD_KEY, late)
+    assert await records(world) == []
+
+
+async def test_a_record_is_stored_at_home_also_where_the_key_of_its_day_was_handed_over(world: World) -> None:
+    now_ms = world.cluster.clock.now_ms()
+    day = now_ms // DAY_MS - START_MS // DAY_MS
+    for user in ("today", "later"):
+        time_ms = START_MS + day * DAY_MS
+        lines = [
+            {"event": "view", "properties": {"distinct_id": user, "time": time_ms + number, "$insert_id": f"{number}"}}
+            for number in range(30)
+        ]
+        await world.cluster.import_events("acme", ndjson=b"\n".join(map(orjson.dumps, lines)))
+    await world.cluster.until(lambda: _has(world, 2))
+    await world.send("today", 0, 30)  # of another day: its record is of today too, whose key was handed over
+    await world.cluster.until(lambda: _has(world, 3))
+    assert sorted(each["mp_original_distinct_id"] for each in await records(world)) == ["later", "today", "today"]
+    await world.ended(await world.delete("today"))
+    assert [each["mp_original_distinct_id"] for each in await records(world)] == ["later"]
 
 
 async def test_a_dead_counter_does_not_hold_a_deletion_up(world: World) -> None:

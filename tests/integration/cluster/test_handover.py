@@ -26,7 +26,7 @@ from evenshard.wire import rpcs
 SEED = 20260601
 STEPS = [
     (moment, rpc)
-    for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.APPEND_EVENTS)
+    for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.RECORD_KEY)
     for moment in ("before", "after")
 ]
 VICTIMS = ("home", "overflow", "router", "counter", "directory")
@@ -63,23 +63,13 @@ async def test_whoever_dies_at_any_step_nothing_is_lost_or_doubled_and_the_key_i
         overflow = next(shard for shard in cluster.shard_names if shard != home)
         name = {"home": home, "overflow": overflow, "router": ROUTER, "counter": COUNTER}.get(victim, victim)
         deaths: list[asyncio.Task[None]] = []
-        kept = asyncio.Event()
 
         async def at_step(address: str, called: str) -> None:
-            # Of appends the one that writes the record: the first after originals were kept.
-            if called == path and not deaths and (path != rpcs.APPEND_EVENTS.path or kept.is_set()):
+            if called == path and not deaths:
                 deaths.append(asyncio.create_task(die(cluster, name, 0.3)))
                 await asyncio.sleep(0.05)
 
-        async def note_kept(address: str, called: str) -> None:
-            if called == rpcs.KEEP_ORIGINALS.path:
-                kept.set()
-            if moment == "after":
-                await at_step(address, called)
-
-        chancy(cluster).after = note_kept
-        if moment == "before":
-            chancy(cluster).before = at_step
+        setattr(chancy(cluster), moment, at_step)
         began_ms = cluster.clock.monotonic_ms()
         first, crossing.routers = crossing.routers, (ROUTER,)
         hot = [row for row in crossing.rows if row["distinct_id"] == HOT]

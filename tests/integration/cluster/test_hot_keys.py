@@ -13,6 +13,7 @@ from evenshard.hotkeys.marks import Mark
 from evenshard.ids import TenantId
 from evenshard.ports.directory import Put
 from evenshard.router import lookups
+from evenshard.runtime.settings import Settings
 from evenshard.testing.cluster import COUNTER, GATEWAY, ROUTER, MemoryCluster
 from evenshard.testing.reference import Reference, Row, ndjson_of
 from evenshard.wire import rpcs
@@ -377,6 +378,82 @@ async def test_several_tenants_in_one_payload_have_thresholds_of_their_own(world
     answer = await world.cluster.import_events("", ndjson=lines)
     assert {each.tenant: each.hot_events_rewritten for each in answer.by_tenant} == {"acme": 10, "beta": 25}
     assert answer.hot_events_rewritten == 35
+
+
+async def test_the_example_of_the_published_documents_field_for_field(world: World) -> None:
+    example = {
+        "event": "Signed up",
+        "properties": {
+            "time": 1618716477000,
+            "distinct_id": "hotshard@mixpanel.com",
+            "$insert_id": "36a92782-cd7d-41a0-93af-8c23ec6c4191",
+        },
+    }
+    updated = {
+        "event": "$hotshard_events",
+        "properties": {
+            "time": 1618716477000,
+            "distinct_id": "",
+            "mp_original_event_name": "Signed up",
+            "mp_original_distinct_id": "hotshard@mixpanel.com",
+            "$insert_id": "36a92782-cd7d-41a0-93af-8c23ec6c4191",
+        },
+    }
+    before = [
+        {**example, "properties": {**example["properties"], "$insert_id": f"{number}"}} for number in range(THRESHOLD)
+    ]
+    for some, hot in ((before, 0), ([example], 1)):
+        answer = await world.cluster.import_events("acme", ndjson=b"\n".join(map(orjson.dumps, some)))
+        assert (answer.accepted, answer.hot_events_rewritten) == (len(some), hot)
+    for restore_hot, shown in ((False, updated), (True, example)):
+        payload = await world.cluster.export("acme", 1618704000000, 1618790400000, restore_hot=restore_hot)
+        rows = sorted(map(orjson.loads, payload.splitlines()), key=lambda row: str(row["properties"]["$insert_id"]))
+        wanted = sorted([*before, shown], key=lambda row: str(row["properties"]["$insert_id"]))
+        assert rows == wanted
+
+
+async def test_a_key_at_full_rate_is_counted_by_every_counter_and_its_count_is_their_sum() -> None:
+    async with MemoryCluster(counters=3, seed=SEED) as cluster:
+        await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD))
+        sent = 0
+
+        async def is_shared() -> bool:
+            nonlocal sent
+            await cluster.import_events("acme", ndjson=ndjson_of(rows_of("runaway", 30, sent)))
+            sent += 30
+            return all([await cluster.hot_keys("acme", of=f"counter-{number}") for number in range(3)])
+
+        await cluster.until(is_shared)
+
+        async def is_summed() -> bool:
+            return [(key.distinct_id, key.count) for key in await cluster.hot_keys("acme", of=ROUTER)] == [
+                ("runaway", sent)
+            ]
+
+        await cluster.until(is_summed)
+        parts = [(await cluster.hot_keys("acme", of=f"counter-{number}"))[0].count for number in range(3)]
+        assert sum(parts) == sent
+        assert all(parts)
+
+
+async def test_without_counting_no_key_becomes_hot_and_those_that_are_stay() -> None:
+    async with MemoryCluster(seed=SEED) as cluster:
+        await cluster.create_tenant("acme", TenantSettings(hot_key_threshold=THRESHOLD))
+        first = await cluster.import_events("acme", ndjson=ndjson_of(rows_of("runaway", 30, 0)))
+        assert first.hot_events_rewritten == 10
+
+        async def active() -> bool:
+            entries = (await cluster.directory.range(MARKS)).entries
+            return [Mark.from_json(entry.value).state for entry in entries] == ["active"]
+
+        await cluster.until(active)
+        cluster.settings = Settings(count_keys=False)
+        await cluster.stop(ROUTER)
+        await cluster.start(ROUTER)
+        for user, rewritten in (("runaway", 40), ("other", 0)):
+            answer = await cluster.import_events("acme", ndjson=ndjson_of(rows_of(user, 40, 100)))
+            assert (answer.accepted, answer.hot_events_rewritten) == (40, rewritten)
+        assert len((await cluster.directory.range(MARKS)).entries) == 1
 
 
 def update(tenant: str) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from evenshard.directory.placement import even_placement
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.testing.cluster import ROUTER, MemoryCluster
+from evenshard.testing.crossing import Crossing, chancy_cluster
 from evenshard.testing.reference import Row, ndjson_of
 from evenshard.wire import rpcs
 
@@ -221,3 +223,61 @@ async def answers(cluster: MemoryCluster) -> bool:
     except EvenshardError:
         return False
     return True
+
+
+async def moved(cluster: MemoryCluster, tenant: str, to: ShardId, *, overflow: bool = False) -> None:
+    """There, and complete."""
+    request = admin_pb2.MoveTenantRequest(tenant=tenant, to=to, overflow=overflow)
+    operation = await began(cluster, rpcs.MOVE_TENANT, request)
+    found = await until(cluster, operation, "switched")
+    assert found.verify.equal
+    await complete(cluster, operation)
+
+
+@pytest.mark.parametrize("mode", ["rewrite", "salt"])
+async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_again_is_known(mode: Any) -> None:
+    async with chancy_cluster(6, shards=4, routers=1) as cluster:
+        added = ShardId("shard-3")
+        await cluster.call(ROUTER, rpcs.CORDON_SHARD, admin_pb2.CordonShardRequest(shard=added))
+        crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
+        await crossing.create()
+        await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
+        await crossing.send_all(2)
+        await crossing.cross()
+        await crossing.until_active()
+        before = await crossing.answers()
+        assert added not in (await cluster.tenant(crossing.tenant)).placement.overflow_shards
+        await cluster.call(ROUTER, rpcs.UNCORDON_SHARD, admin_pb2.UncordonShardRequest(shard=added))
+        await moved(cluster, crossing.tenant, C)
+        assert await crossing.answers() == before
+        await moved(cluster, crossing.tenant, added, overflow=True)
+        placement = (await cluster.tenant(crossing.tenant)).placement
+        assert ({piece.shard for piece in placement.slots}, placement.overflow_shards) == ({C}, {added})
+        assert await crossing.answers() == before
+        assert await crossing.send_all(1) == len(crossing.rows)
+        assert await crossing.answers() == before
+        await crossing.check()
+
+
+async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_they_were() -> None:
+    async with MemoryCluster(shards=3, seed=7) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A, B]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(600)
+        await cluster.compact(tenant)
+        await traffic.send(200)
+        users = [f"u{number}" for number in range(0, 97, 3)]
+        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=users)
+        await cluster.call(ROUTER, rpcs.DELETE_USERS, request)
+        settings = replace((await cluster.tenant("acme")).settings, dedupe=False)
+        await cluster.change_settings("acme", settings)
+        span = (START_MS, START_MS + 6 * DAY_MS)
+        before = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
+        await moved(cluster, "acme", C)
+        after = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
+        assert after == before
+        await cluster.change_settings("acme", replace(settings, dedupe=True))
+        gone = [row for row in traffic.rows if row["distinct_id"] in set(users)]
+        answer = await cluster.import_events("acme", ndjson=ndjson_of(traffic.rows))
+        assert (answer.accepted, answer.duplicates) == (len(traffic.rows), len(traffic.rows) - len(gone))
+        await traffic.check()

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2
-from evenshard.directory.keys import MARKS, REPAIRING, REPAIRS
+from evenshard.directory.keys import FORGOTTEN, MARKS, REPAIRING, REPAIRS, ROOT
 from evenshard.directory.placement import even_placement
 from evenshard.directory.tenant import Tenant, TenantSettings
 from evenshard.errors import EvenshardError
@@ -308,6 +308,29 @@ async def test_a_cancelled_repair_changed_nothing(world: World) -> None:
     undo = await world.undo(again)
     await world.ended(undo.operation)
     assert await world.shown() == before
+
+
+async def test_a_deleted_user_is_named_nowhere_though_their_key_was_repaired(world: World) -> None:
+    repaired_by = (await world.repair("reassign", distinct_id_from="mail", include_earlier=True)).operation.operation
+    await world.ended(repaired_by)
+    shown = await world.by_user()
+    assert shown["view", HOT] + shown["sale", HOT] > 0  # events of the other day, and those without a mail
+    running = (await world.repair("delete")).operation.operation
+    await world.cluster.call(ROUTER, rpcs.PAUSE_OPERATION, admin_pb2.PauseOperationRequest(operation=running))
+    deletion = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=[HOT])
+    deleted_by = (await world.cluster.call(ROUTER, rpcs.DELETE_USERS, deletion)).operation.operation
+    await world.cluster.call(ROUTER, rpcs.RESUME_OPERATION, admin_pb2.ResumeOperationRequest(operation=running))
+    await world.ended(deleted_by)
+    assert all(user != HOT for _, user in await world.by_user())
+    left = [
+        entry.key
+        for entry in (await world.cluster.directory.range(ROOT)).entries
+        if not entry.key.startswith(FORGOTTEN)  # other routers are told for a minute
+        if entry.key.endswith(f"/{HOT}") or f'"{HOT}"'.encode() in entry.value
+    ]
+    assert left == []
+    with refused("its user was deleted since"):
+        await world.undo(repaired_by)
 
 
 async def test_restore_shows_events_as_they_came_and_undo_as_they_were_rewritten(world: World) -> None:

@@ -1,13 +1,17 @@
-"""Services whose clocks are an hour apart answer every question as those do whose clocks agree, and as soon."""
+"""Services whose clocks are an hour apart answer every question as those do whose clocks agree, and as soon; a key that
+runs away crosses for them as for others.
+"""
 
 from collections.abc import Mapping
 
 import orjson
 import pytest
 from evenshard.api.v1 import query_pb2
+from evenshard.directory.tenant import HotKeyMode
 from evenshard.ports.clock import Clock
 from evenshard.runtime.clock import SystemClock
 from evenshard.testing.cluster import COUNTER, GATEWAY, ROUTER, MemoryCluster
+from evenshard.testing.crossing import Crossing
 from evenshard.wire import rpcs
 
 FROM, TO = "2026-01-01", "2026-01-03"
@@ -90,3 +94,18 @@ async def test_answers_do_not_depend_on_whose_clock_is_wrong(off: str) -> None:
     expected = await answers(OFF["none"])
     assert len({*expected}) >= len(REQUESTS)
     assert await answers(OFF[off]) == expected
+
+
+@pytest.mark.parametrize("mode", ["rewrite", pytest.param("salt", marks=pytest.mark.slow)])
+async def test_a_key_crosses_once_for_routers_whose_clocks_are_an_hour_apart(mode: HotKeyMode) -> None:
+    clocks = {"router-1": OffClock(HOUR_MS), "router-2": OffClock(-HOUR_MS), "shard-0": OffClock(HOUR_MS)}
+    async with MemoryCluster(shards=3, routers=3, clocks=clocks) as cluster:
+        crossing = Crossing(cluster, 20260110, mode)
+        await crossing.create()
+        await crossing.send_all(3)
+        await crossing.cross()
+        await crossing.until_active()
+        await crossing.check()
+        before = await crossing.answers()
+        assert await crossing.send_all(1) == len(crossing.rows)
+        assert await crossing.answers() == before

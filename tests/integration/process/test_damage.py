@@ -141,9 +141,9 @@ def tree(root: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.parametrize(
     ("made", "code", "file"),
     [
-        (of_a_newer_format, "FORMAT_TOO_NEW", FILE),
+        pytest.param(of_a_newer_format, "FORMAT_TOO_NEW", FILE, marks=pytest.mark.slow),
         pytest.param(of_another_shard, "DATA_DAMAGED", FILE, marks=pytest.mark.slow),
-        (without_a_catalog, "DATA_DAMAGED", FILE),
+        pytest.param(without_a_catalog, "DATA_DAMAGED", FILE, marks=pytest.mark.slow),
         (half_copied_among_foreign_files, "DATA_DAMAGED", "segments/0000000001.parquet"),
     ],
 )

@@ -130,9 +130,22 @@ def traces(folder: Path, needle: str) -> list[str]:
     return found
 
 
+def records(client: Client) -> int:
+    """Audit events of keys that became hot."""
+    rows = client.segmentation("$hotshard_record", from_date="2026-01-01", to_date="2030-12-31", unit="month").series
+    return int(rows[0]["overall"])
+
+
+def until_recorded(client: Client) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not records(client):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
 def test_nothing_of_a_deleted_user_is_in_any_file_of_a_shard_once_wait_answers(cluster: ClusterProcess) -> None:
     with connect(cluster.router, cluster.gateway, timeout=PATIENCE_S) as anybody:
-        anybody.create_tenant("members")
+        anybody.create_tenant("members", hot_key_threshold=THRESHOLD)
         anybody.create_tenant("other")
     with (
         connect(cluster.router, cluster.gateway, tenant="members", timeout=PATIENCE_S) as acme,
@@ -143,6 +156,7 @@ def test_nothing_of_a_deleted_user_is_in_any_file_of_a_shard_once_wait_answers(c
         assert cluster.run("admin", "compact", "--pause").exit_status == 0  # whose rows keep log files is paused
         assert sent(acme, GONE, 100)[:2] == (100, 50)
         assert sent(other, "somebody", 50) == (50, 0, 0, 0)
+        until_recorded(acme)  # the id is hot: originals of it are kept, and it is on record
         before = traces(cluster.data_dir, GONE)
         assert {name.split("/")[1] for name in before if name.startswith("shard-")} == {"log", "segments"}
         began_s = time.monotonic()
@@ -155,5 +169,6 @@ def test_nothing_of_a_deleted_user_is_in_any_file_of_a_shard_once_wait_answers(c
         print(f"deleted in {took_s:.1f} s; before: {before}")
         assert left == []
         assert took_s < BOUND_S
+        assert records(acme) == 0
         assert len(list(acme.export(START_MS, START_MS + 1000))) == 50
         assert len(list(other.export(START_MS, START_MS + 1000))) == 50

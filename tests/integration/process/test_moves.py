@@ -9,6 +9,7 @@ from evenshard.testing.moves_model.load import Load, counted
 from evenshard.testing.processes import ClusterProcess
 
 HOLD_MS_MAX = 200.0
+WAIT_S = 120.0
 TENANT = "acme"
 
 
@@ -18,89 +19,103 @@ def ran(cluster: ClusterProcess, *arguments: str, status: int = 0) -> Any:
     return done.document
 
 
-def switched(cluster: ClusterProcess, *arguments: str) -> Any:
-    """A move, once it has switched; what it found when it compared, and for how long writes were held."""
-    document = ran(cluster, "admin", *arguments, "--wait", "--yes")
-    assert (document["state"], document["verify"]) == ("switched", {"equal": True, "differences": []}), document
-    return document
+def switched(client: evenshard.Client, document: dict[str, Any]) -> dict[str, Any]:
+    """A move, once it has switched: both sides were found equal."""
+    found = client.wait_operation(document["operation"], timeout=WAIT_S)
+    assert (found["state"], found["verify"]) == ("switched", {"equal": True, "differences": []}), found
+    return found
 
 
-def ended(cluster: ClusterProcess, verb: str, operation: str) -> Any:
-    ran(cluster, "admin", verb, operation, "--yes")
-    return ran(cluster, "admin", "wait", operation, status=0 if verb == "complete" else 1)
+def completed(client: evenshard.Client, operation: str) -> dict[str, Any]:
+    client.complete_operation(operation)
+    return client.wait_operation(operation, timeout=WAIT_S)
 
 
-def owners(cluster: ClusterProcess) -> set[str]:
-    return {piece["shard"] for piece in ran(cluster, "admin", "tenant", TENANT)["placement"]["slots"]}
+def rolled_back(client: evenshard.Client, operation: str) -> dict[str, Any]:
+    client.rollback_operation(operation)
+    return client.wait_operation(operation, timeout=WAIT_S)
 
 
-def check(cluster: ClusterProcess, load: Load) -> None:
+def owners(client: evenshard.Client) -> set[str]:
+    return {piece["shard"] for piece in client.tenant(TENANT)["placement"]["slots"]}
+
+
+def check(client: evenshard.Client, load: Load) -> None:
     assert load.failures == []
-    with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
-        assert counted(client) == load.acked
+    assert counted(client) == load.acked
+
+
+def connected(cluster: ClusterProcess) -> evenshard.Client:
+    return evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT, timeout=WAIT_S)
 
 
 def test_a_tenant_moves_there_and_back_under_load(tmp_path: Path) -> None:
-    with ClusterProcess(tmp_path / "data", shards=3) as cluster:
-        ran(cluster, "admin", "create-tenant", TENANT)
+    with ClusterProcess(tmp_path / "data", shards=3) as cluster, connected(cluster) as client:
+        client.create_tenant(TENANT)
         holds = []
         with Load(cluster.router, cluster.gateway, TENANT, pause_s=0.01) as load:
-            there = switched(cluster, "move", TENANT, "--to", "shard-2")
+            there = ran(cluster, "admin", "move", TENANT, "--to", "shard-2", "--wait", "--yes")
+            assert (there["state"], there["verify"]) == ("switched", {"equal": True, "differences": []})
             holds.append(there["fenced_ms"])
-            assert owners(cluster) == {"shard-2"}
-            assert ended(cluster, "complete", there["operation"])["state"] == "complete"
-            spread = switched(cluster, "split", TENANT, "--to", "shard-0")
+            assert owners(client) == {"shard-2"}
+            assert completed(client, there["operation"])["state"] == "complete"
+            spread = switched(client, client.split_tenant(TENANT, "shard-0"))
             holds.append(spread["fenced_ms"])
-            back = ended(cluster, "rollback", spread["operation"])
-            assert back["state"] == "rolled_back"
+            back = rolled_back(client, spread["operation"])
+            assert back["state"] == "rolled_back", back
             holds.append(back["fenced_ms"])
-            assert owners(cluster) == {"shard-2"}
-            drained = ran(cluster, "admin", "drain", "shard-2", "--wait", "--yes")
+            assert owners(client) == {"shard-2"}
+            drained = client.wait_operation(client.drain_shard("shard-2")["operation"], timeout=WAIT_S)
             assert drained["state"] == "complete", drained
-            assert "shard-2" not in owners(cluster)
-        check(cluster, load)
+            assert "shard-2" not in owners(client)
+        check(client, load)
         assert max(holds) <= HOLD_MS_MAX, holds
-        states = {each["shard"]: each["state"] for each in ran(cluster, "admin", "shards")["shards"]}
+        states = {each["shard"]: each["state"] for each in client.shards()["shards"]}
         assert states == {"shard-0": "active", "shard-1": "active", "shard-2": "draining"}
 
 
+@pytest.mark.slow
 def test_a_shard_is_added_and_another_one_removed(tmp_path: Path) -> None:
     cluster = ClusterProcess(tmp_path / "data", shards=1)
-    with cluster:
-        ran(cluster, "admin", "create-tenant", TENANT)
+    with cluster, connected(cluster) as client:
+        client.create_tenant(TENANT)
         with Load(cluster.router, cluster.gateway, TENANT) as load:
-            ran(cluster, "admin", "tenant", TENANT)
-        check(cluster, load)
+            client.tenant(TENANT)
+        check(client, load)
     grown = ClusterProcess(cluster.data_dir, shards=2, base_port=cluster.base_port)
-    with grown:
-        moved = switched(grown, "move", TENANT, "--to", "shard-1", "--slots", "0-2047")
-        assert owners(grown) == {"shard-0", "shard-1"}
-        ended(grown, "complete", moved["operation"])
+    with grown, connected(grown) as client:
+        moved = switched(client, client.move_tenant(TENANT, "shard-1", slots=(0, 2047)))
+        assert owners(client) == {"shard-0", "shard-1"}
+        completed(client, moved["operation"])
         more = Load(grown.router, grown.gateway, TENANT, sent=load.sent, acked=load.acked)
         with more:
             drained = ran(grown, "admin", "drain", "shard-0", "--wait", "--yes")
         assert drained["state"] == "complete"
-        check(grown, more)
-        assert owners(grown) == {"shard-1"}
+        check(client, more)
+        assert owners(client) == {"shard-1"}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_twenty_moves_under_full_load(tmp_path: Path) -> None:
-    with ClusterProcess(tmp_path / "data", shards=3, routers=2) as cluster:
-        ran(cluster, "admin", "create-tenant", TENANT)
+    with ClusterProcess(tmp_path / "data", shards=3, routers=2) as cluster, connected(cluster) as client:
+        client.create_tenant(TENANT)
         holds: list[float] = []
         with Load(cluster.router, cluster.gateway, TENANT) as load:
-            for number in range(20):
-                shard = f"shard-{number % 3}"
-                verb = ("move", "split", "merge")[number % 3] if shard not in owners(cluster) else "merge"
-                if owners(cluster) == {shard}:
-                    continue
-                found = switched(cluster, verb, TENANT, "--to", shard)
+            while len(holds) < 20:
+                shard = f"shard-{len(holds) % 3}"
+                if owners(client) == {shard}:
+                    shard = f"shard-{(len(holds) + 1) % 3}"
+                if len(holds) % 4 < 2 or shard in owners(client):
+                    begun = client.merge_tenant(TENANT, shard)
+                else:
+                    begun = client.split_tenant(TENANT, shard)
+                found = switched(client, begun)
                 holds.append(found["fenced_ms"])
-                end = "rollback" if number % 4 == 3 else "complete"
-                holds.append(ended(cluster, end, found["operation"])["fenced_ms"])
-        check(cluster, load)
-        print(
-            f"{len(holds)} holds, the longest {max(holds):.0f} ms; an import took {load.longest_import_s:.3f} s at most"
-        )
+                end = rolled_back if len(holds) % 4 == 3 else completed
+                ended = end(client, found["operation"])
+                if end is rolled_back:
+                    holds.append(ended["fenced_ms"])
+        check(client, load)
+        print(f"{len(holds)} holds, {max(holds):.0f} ms at most; imports took {load.longest_import_s:.3f} s at most")
         assert max(holds) <= HOLD_MS_MAX, holds

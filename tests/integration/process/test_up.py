@@ -137,7 +137,9 @@ def test_every_service_tells_its_services_by_reflection(start_up: Start) -> None
     }
 
 
-@pytest.mark.parametrize("victim", ["shard-1", "router-0", "etcd-0"])
+@pytest.mark.parametrize(
+    "victim", ["shard-1", *(pytest.param(each, marks=pytest.mark.slow) for each in ("router-0", "etcd-0"))]
+)
 def test_a_killed_child_is_restarted_and_said(start_up: Start, victim: str) -> None:
     up = start_up().wait_ready()
 

@@ -66,7 +66,8 @@ class Model:
 
     def has(self, event: Event) -> bool:
         return event.identity is not None and any(
-            row.event.identity == event.identity and self.layers[row.layer].counts for row in self.rows
+            row.event.identity == event.identity and not row.duplicate and self.layers[row.layer].counts
+            for row in self.rows
         )
 
     def take(self, layer: str, *, rewritten_only: bool, with_property: bool) -> None:
@@ -284,7 +285,8 @@ class Story:
         self.idle()
 
     def free(self, operation: str, brought: str, freed: str, changes: list[Change]) -> None:
-        """Whoever sent an event too that was brought sees it still, as one of the copies that were sent."""
+        """Whoever sent an event too that was brought sees it still: one of the copies that were sent is the original
+        now. Only where all are of other repairs, which keep what they brought, it is there once more."""
         self.surely(lambda: self.store.repairs.prepare(TENANT, Prepared(operation, tuple(changes))))
         if self.random.random() < 0.5:
             self.surely(lambda: self.store.repairs.free(TENANT, changes[0]))
@@ -294,22 +296,17 @@ class Story:
         model.settle("none", [], changes)
         left = [row for row in model.rows if model.layers[row.layer].shown and row.event.identity in own]
         orphans = {row.event.identity for row in left} - {row.event.identity for row in left if not row.duplicate}
-        one_of = {
-            identity: [line_of(replace(row, duplicate=False)) for row in left if row.event.identity == identity]
-            for identity in orphans
-        }
         for cuts_left in reversed(range(3)):
             if self.cut(cuts_left, lambda: self.store.repairs.settle(TENANT, operation)):
                 break
         found = self.answers()
-        for line in model.answers():
-            found.remove(line)
-        assert len(found) == len(orphans)
-        for identity, lines in one_of.items():
-            (line,) = [line for line in found if line in lines]
-            row = next(row for row in left if row.event.identity == identity)
-            again = next(each for each in left if line_of(replace(each, duplicate=False)) == line)
-            model.rows.append(Row(again.event, row.hot, duplicate=False, layer=freed))
+        for identity in orphans:
+            copies = [row for row in left if row.event.identity == identity]
+            free_ones = [row for row in copies if not row.layer]
+            original = next(row for row in copies if line_of(replace(row, duplicate=False)) in found)
+            if free_ones:
+                model.rows.remove(next(row for row in free_ones if line_of(row) == line_of(original)))
+            model.rows.append(replace(original, duplicate=False, layer=freed))
         self.model = model
         self.check()
 
@@ -357,6 +354,32 @@ def test_taken_brought_and_undone_rows_are_those_of_a_list(first_seed: int) -> N
     for seed in range(first_seed, first_seed + 4):
         print(f"seed {seed}")
         run(seed)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_copy_that_came_before_its_original_was_deleted_is_nobodys_first_copy(indexed: bool) -> None:
+    """It came when the rows had been set apart: it is not among them, and stays a copy."""
+    story = Story(1)
+    event = Event("a", "bob", DAY_MS * DAY, "x", {})
+    for taken in (False, True):
+        if taken:
+            story.store.repairs.take(TENANT, "op.taken", key_rows("bob", [DAY]))
+        story.store.append([append_of([event])])
+    story.store.repairs.prepare(TENANT, Prepared("op", (Change("op.taken", shown=False, counts=False),)))
+    story.store.repairs.settle(TENANT, "op")
+    if indexed:
+        story.store.compact(TENANT)
+    before = story.answers()
+    assert len(before) == 1
+    assert before[0].endswith("|True")
+    (again,) = story.store.append([append_of([event])])
+    assert isinstance(again, Appended)
+    assert again.duplicates.tolist() == [False]
+    story.store.compact(TENANT)
+    story.store.close()
+    story.open()
+    assert story.answers() == sorted([*before, before[0].replace("|True", "|False")])
+    story.store.close()
 
 
 def test_only_a_layer_that_nobody_sees_and_nobody_meets_goes() -> None:

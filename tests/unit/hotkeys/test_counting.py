@@ -5,9 +5,11 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, aggregate
 from evenshard.hotkeys.counting import Counts, KeyCount
+from evenshard.hotkeys.to_count import to_be_counted
 from evenshard.ids import TenantId
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,29 @@ def test_aggregate_counts_new_events_of_known_users_by_utc_day(events: list[tupl
     columns = [column.to_pylist() for column in counted.record.columns]
     assert dict(zip(zip(*columns[:2], strict=True), columns[2], strict=True)) == expected
     assert counted.hashes.tolist() == [hash_of(id_) for id_ in columns[0]]
+
+
+@pytest.mark.parametrize(("users", "told_by_row"), [(200_000, True), (5_000, False), (10, False)])
+def test_what_counters_are_told_adds_up_whether_keys_come_again_or_not(users: int, told_by_row: bool) -> None:
+    random = np.random.default_rng(users)
+    rows = 20_000
+    ids = pa.array([f"user-{number}" if number % 9 else "" for number in random.integers(0, users, rows).tolist()])
+    times = 400 * DAY_MS + random.integers(0, 2 * DAY_MS, rows)
+    hashes = np.array([hash_of(id_) for id_ in ids.to_pylist()], np.uint64)
+    for new in (np.ones(rows, np.bool_), random.random(rows) < 0.7):
+        record, hashes_of = to_be_counted(ids, times, hashes, new)
+        expected = aggregate(ids, times, hashes, new).record
+        assert hashes_of.tolist() == [hash_of(id_) for id_ in record.column("distinct_id").to_pylist()]
+        assert (record.num_rows > expected.num_rows) == told_by_row
+        sums = [
+            pa.Table.from_batches([each]).group_by(["distinct_id", "day"]).aggregate([("count", "sum")])
+            for each in (record, expected)
+        ]
+        assert (
+            sums[0]
+            .sort_by([("distinct_id", "ascending"), ("day", "ascending")])
+            .equals(sums[1].sort_by([("distinct_id", "ascending"), ("day", "ascending")]))
+        )
 
 
 ADDITIONS = st.lists(

@@ -22,7 +22,6 @@ from evenshard.router.cluster_facts import ClusterFacts
 from evenshard.router.moves_admin import MoveAdmin
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
-from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
@@ -109,8 +108,7 @@ class World:
         shards = TenantShards(self.tenants, self.services, self.peers)
         operations = OperationView(self.directory, clock)
         blocked = BlockedView(self.directory, clock)
-        driver = RepairDriver(self.directory, operations, shards, clock, SeededRng(seed))
-        repairs = RepairAdmin(self.directory, operations, shards, driver, clock, SeededRng(seed))
+        repairs = RepairAdmin(self.directory, operations, shards, clock, SeededRng(seed))
         operation_admin = OperationAdmin(self.directory, operations, blocked, None, repairs, clock, SeededRng(seed))
         self.admin = AdminService(
             self.directory,

@@ -273,6 +273,22 @@ class KeepOriginalsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class RecordKeyRequest(_message.Message):
+    __slots__ = ("tenant", "epoch", "key", "nonce")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    epoch: int
+    key: KeyOfDay
+    nonce: str
+    def __init__(self, tenant: _Optional[str] = ..., epoch: _Optional[int] = ..., key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ...) -> None: ...
+
+class RecordKeyResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class HideUsersRequest(_message.Message):
     __slots__ = ("tenant", "epoch", "operation", "distinct_ids")
     TENANT_FIELD_NUMBER: _ClassVar[int]

@@ -75,6 +75,11 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
                 _registered_method=True)
+        self.RecordKey = channel.unary_unary(
+                '/evenshard.v1.ShardService/RecordKey',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.RecordKeyRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.RecordKeyResponse.FromString,
+                _registered_method=True)
         self.HideUsers = channel.unary_unary(
                 '/evenshard.v1.ShardService/HideUsers',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.HideUsersRequest.SerializeToString,
@@ -249,6 +254,13 @@ class ShardServiceServicer:
     def KeepOriginals(self, request, context):
         """Keeps identities of a hot key that are stored at its home, so that copies of them are known here; durable when it
         answers. Once all are kept, rows of the key are taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordKey(self, request, context):
+        """Stores the audit event of a key that became hot, at its home; durable when it answers. Again, it is a duplicate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -460,6 +472,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.KeepOriginals,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.SerializeToString,
+            ),
+            'RecordKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordKey,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.RecordKeyRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.RecordKeyResponse.SerializeToString,
             ),
             'HideUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.HideUsers,
@@ -794,6 +811,33 @@ class ShardService:
             '/evenshard.v1.ShardService/KeepOriginals',
             evenshard_dot_v1_dot_shard__pb2.KeepOriginalsRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.KeepOriginalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/RecordKey',
+            evenshard_dot_v1_dot_shard__pb2.RecordKeyRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.RecordKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,20 +20,19 @@ from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
-from evenshard.storage.layers import TRASH, Layer, counting, of_layer
+from evenshard.storage.layers import TRASH, Layer, of_layer
 from evenshard.storage.moving.hot_keys import Opens, keep_as_originals
 from evenshard.storage.moving.known import without_moved
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.telling import told_segments
 from evenshard.storage.ownership import block_spread
 from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import SegmentPlace, without_identities
 from evenshard.storage.state import State, refusal
-from evenshard.storage.tenant import TenantRows
+from evenshard.storage.tenant import TenantRows, counting_identities
 
 TRASH_DAYS: Final = 7
 """Dropped rows are kept so long."""
@@ -208,7 +207,7 @@ def _commit(
             layers_gone=[gone] if gone else (),
         )
         known = state.catalog.layers(rows.tenant)
-        indexed = IndexedIdentities(state.disk, counting(segments, known), state.cache)
+        indexed = counting_identities(state.disk, segments, known, state.cache)
         with state.visible_lock:
             rows.replace_segments(segments, indexed, known)
         rows.moves.changed()

@@ -18,15 +18,14 @@ from evenshard.storage.compaction.plan import Task, storage_day
 from evenshard.storage.compaction.settle import as_it_is
 from evenshard.storage.deletions import Deletions
 from evenshard.storage.indexing import catalog_committed, merge_limits
-from evenshard.storage.layers import COPIED, Layer, counting
+from evenshard.storage.layers import COPIED, Layer
 from evenshard.storage.moving.known import following
 from evenshard.storage.moving.telling import SegmentTold, StripTold
 from evenshard.storage.segment.format import IDENTITY_HASH
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, file_names
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.state import State
-from evenshard.storage.tenant import TenantRows
+from evenshard.storage.tenant import TenantRows, counting_identities
 
 ROWS_AT_ONCE_BYTES = 32 << 20
 """Rows that are told piece by piece become a segment with so many."""
@@ -117,7 +116,7 @@ class StripTaking:
                 rows.moves.put(before)
                 raise
             all_layers = state.catalog.layers(rows.tenant)
-            indexed = IndexedIdentities(state.disk, counting(segments, all_layers), state.cache)
+            indexed = counting_identities(state.disk, segments, all_layers, state.cache)
             with state.visible_lock:
                 rows.replace_segments(segments, indexed, all_layers)
             rows.moves.changed()

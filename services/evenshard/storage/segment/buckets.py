@@ -111,35 +111,48 @@ def deal_keys(hashes, buckets, dealt, limits, ends):  # type: ignore[no-untyped-
 def fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
     """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order.
 
-    Sizes are gathered in a word and without a branch for each bucket: how many keys it has nobody can foretell."""
+    Of a block's sizes only the zeros are placed, without a branch: how many keys a bucket has nobody can foretell. That
+    takes a block that fits into a word; another goes bucket by bucket."""
     width = _ONE << np.uint64(_PART_BUCKETS_SHIFT)
     places = np.empty(width, np.uint32)
     at, word, gathered, shift = _ZERO, _ZERO, _ZERO, _ZERO
-    for part in range(ends.size):
+    for part in range(np.uint64(ends.size)):
         first, end = np.uint64(firsts[part]), np.uint64(ends[part])
-        base = np.uint64(part) * width
+        base = part * width
         places[:] = 0
         for key in range(first, end):
             places[np.uint64(dealt[key]) >> _16] += np.uint32(1)
         for block in range(_ZERO, min(width, buckets - base), _BLOCK):
             starts[(base + block) // _BLOCK] = at
+            begin, zeros = at, _ZERO
             for bucket in range(block, block + _BLOCK):
                 count = np.uint64(places[bucket])
                 places[bucket] = at
                 at += count
-                while count >= _64:
-                    sizes[word] = gathered | (~_ZERO << shift)
-                    word += _ONE
-                    count -= _64 - shift
-                    gathered = shift = _ZERO
-                ones = (_ONE << count) - _ONE
+                zeros |= _ONE << ((at - begin + bucket - block) & _63)
+            length = at - begin + _BLOCK
+            if length <= _64:
+                ones = ~zeros & (~_ZERO >> (_64 - length))
                 gathered |= ones << shift
-                after = shift + count + _ONE
-                if after >= _64:
+                if shift + length >= _64:
                     sizes[word] = gathered
                     word += _ONE
                     gathered = (ones >> _ONE) >> (_63 - shift)
-                shift = after & _63
+                shift = (shift + length) & _63
+                continue
+            for bucket in range(block, block + _BLOCK):
+                behind = np.uint64(places[bucket + _ONE]) if bucket + _ONE < block + _BLOCK else at
+                left = behind - np.uint64(places[bucket]) + _ONE
+                while left > _ZERO:
+                    some = min(left, _64 - shift)
+                    ones = ~_ZERO >> (_64 - some)
+                    gathered |= (ones >> _ONE if some == left else ones) << shift
+                    shift += some
+                    left -= some
+                    if shift == _64:
+                        sizes[word] = gathered
+                        word += _ONE
+                        gathered = shift = _ZERO
         for key in range(first, end):
             value = np.uint64(dealt[key])
             bucket = value >> _16  # type: ignore[assignment]

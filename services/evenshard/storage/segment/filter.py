@@ -145,9 +145,9 @@ def to_bytes(filter_: BucketFilter) -> bytes:
     body = b"".join(
         (
             _HEADER.pack(_MAGIC, FORMAT_VERSION, filter_.buckets, filter_.keys),
-            filter_.sizes.astype("<u8", copy=False).tobytes(),
-            filter_.starts.astype("<u4", copy=False).tobytes(),
-            filter_.remainders.astype("<u2", copy=False).tobytes(),
+            filter_.sizes.astype("<u8", copy=False).data,
+            filter_.starts.astype("<u4", copy=False).data,
+            filter_.remainders.astype("<u2", copy=False).data,
         )
     )
     return body + _CHECKSUM.pack(checksum_of(body))

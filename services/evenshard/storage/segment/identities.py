@@ -51,8 +51,17 @@ class IndexedIdentities:
     ``cache`` may be shared by those of several tenants, as long as one thread at a time uses any of them.
     """
 
-    def __init__(self, disk: Disk, segments: Sequence[SegmentInfo], cache: SegmentCache | None = None) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        segments: Sequence[SegmentInfo],
+        cache: SegmentCache | None = None,
+        *,
+        copies_count: bool = True,
+    ) -> None:
+        """``copies_count``: whether a copy tells that its event is known. It does as long as its original is one."""
         self._disk = disk
+        self._copies_count = copies_count
         self._segments = tuple(segments)
         self._cache = cache if cache is not None else SegmentCache(CACHE_BYTES, KeyScratch(disk, 0))
         self._first_days = np.array([info.first_day for info in self._segments], np.int64)
@@ -112,7 +121,7 @@ class IndexedIdentities:
         """Sets ``result`` for those of ``rows`` that are in the segment."""
         reader = self._reader(info)
         rows, groups = _places(reader.row_groups, keys, rows)
-        answered, found = self._cache.scratch.find(info.id, keys, rows, groups)
+        answered, found = self._cache.scratch.find(info.id, keys, rows, groups, copies_count=self._copies_count)
         result[rows[found]] = True
         rows, groups = rows[~answered], groups[~answered]
         for group in np.unique(groups).tolist():
@@ -147,11 +156,11 @@ class IndexedIdentities:
         on scratch, or where that cannot be, in memory."""
         page: KeyPage | None = self._cache.held((info.id, group))
         if page is not None:
-            return page.contains(keys, rows)
+            return page.contains(keys, rows, copies_count=self._copies_count)
         if rows.size <= _FEW_ROWS and not may_hold(reader, group, keys, rows):
             return np.zeros(rows.size, np.bool_)
         page = read_keys(reader, group)
-        found = page.contains(keys, rows)
+        found = page.contains(keys, rows, copies_count=self._copies_count)
         if found.any() and not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
             self._cache.put((info.id, group), page, page.bytes)
         return found

@@ -66,9 +66,11 @@ class KeyScratch:
         """On the disk."""
         return sum(part.bytes for part in self._parts)
 
-    def find(self, segment_id: int, keys: BatchKeys, rows: Int64, groups: Int64) -> tuple[Bools, Bools]:
+    def find(
+        self, segment_id: int, keys: BatchKeys, rows: Int64, groups: Int64, *, copies_count: bool
+    ) -> tuple[Bools, Bools]:
         """For each of ``rows``, all with an insert_id, whether the page of the row group beside it is kept, and if so,
-        whether an equal event is in it."""
+        whether an equal event is in it; see ``BatchKeys.in_buckets``."""
         answered, found = np.zeros(rows.size, np.bool_), np.zeros(rows.size, np.bool_)
         placed = self._placed.get(segment_id)
         if placed is None:
@@ -80,7 +82,7 @@ class KeyScratch:
                 continue
             inside = groups[here]
             try:
-                answer = _looked_up(part, segment_id, placed, keys, rows[here], inside)
+                answer = _looked_up(part, segment_id, placed, keys, rows[here], inside, copies_count=copies_count)
             except OSError as error:
                 answer = None
                 self._refuse(f"could not be read: {error}")
@@ -174,7 +176,7 @@ class KeyScratch:
 
 
 def _looked_up(
-    part: _Part, segment_id: int, placed: _Placed, keys: BatchKeys, rows: Int64, groups: Int64
+    part: _Part, segment_id: int, placed: _Placed, keys: BatchKeys, rows: Int64, groups: Int64, *, copies_count: bool
 ) -> Bools | None:
     """Whether each row is in the page beside it, all in one part, read in one direction. None: something is damaged.
     Raises ``OSError``."""
@@ -198,7 +200,9 @@ def _looked_up(
         lengths = ends[some] - begins[some]
         data = part.file.read_pieces(offsets[some] + begins[some], lengths)
         stops = behind[some] - read
-        answer = keys.in_buckets(rows[some], buckets[some], nonces[some], data, stops - lengths, stops)
+        answer = keys.in_buckets(
+            rows[some], buckets[some], nonces[some], data, stops - lengths, stops, copies_count=copies_count
+        )
         if answer is None:
             return None
         found[some] = answer

@@ -1,9 +1,9 @@
 """The identity fields of one row group, laid out so that an event is looked up by two small reads of a file.
 
 A *key page*: rows are dealt into buckets by their identity hash, sixteen in each; a record of a row is its time, the
-lengths of its three strings, and these. First stands where each bucket begins (uint32, from the start of the page; and
-where the last one ends), then the buckets, each followed by a checksum. Rows without insert_id are left out. Pages are
-derived and private to a process: see ``key_scratch.py``.
+lengths of its three strings, whether it is a duplicate, and these. First stands where each bucket begins (uint32, from
+the start of the page; and where the last one ends), then the buckets, each followed by a checksum. Rows without
+insert_id are left out. Pages are derived and private to a process: see ``key_scratch.py``.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,28 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import EventHashes, StringBuffers, UInt8, UInt64, load64, string_buffers, xxh64
-from evenshard.events.scan import PLACEMENT_HASH
+from evenshard.events.hashing import (
+    EventHashes,
+    StringBuffers,
+    UInt8,
+    UInt64,
+    hash_strings,
+    identity_hashes,
+    load64,
+    string_buffers,
+    xxh64,
+)
+from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH
 from evenshard.kernels import kernel, view
 from evenshard.storage.segment.order import Int64, equal_bytes, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import identity_of
 
-COLUMNS: Final = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
+COLUMNS: Final = ("event", "distinct_id", "time", "insert_id")
 START_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 8
 _BUCKET_ROWS: Final = 16
-_1, _3, _8, _11, _32 = (np.uint64(number) for number in (1, 3, 8, 11, 32))
-_LENGTHS_AT, _RECORD_BYTES = _8, _11
+_1, _8, _11, _12, _32 = (np.uint64(number) for number in (1, 8, 11, 12, 32))
+_COPY_AT, _RECORD_BYTES = _11, _12
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -72,11 +81,11 @@ def _copy(data, start, end, out, at):  # type: ignore[no-untyped-def]
 
 
 @kernel(f"void({view('uint64')}, uint64, uint64, {view('int32')}, {view('int32')}, {view('uint8')}, {view('int32')},"
-        f"{view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')}, {view('uint8')}, int64[::1],"
-        "uint8[::1])")  # fmt: skip
+        f"{view('int32')}, {view('uint8')}, {view('int64')}, {view('int32')}, {view('uint8')}, {view('boolean')},"
+        "int64[::1], uint8[::1])")  # fmt: skip
 def _lay_out(  # type: ignore[no-untyped-def]
     identity, buckets, nonce, id_codes, ids, id_data, event_codes, events, event_data, times, inserts, insert_data,
-    ends, out,
+    copies, ends, out,
 ):  # fmt: skip
     """Writes the page. ``ends``: as of ``_measure``."""
     for bucket in range(buckets):
@@ -92,6 +101,7 @@ def _lay_out(  # type: ignore[no-untyped-def]
         out[at + _8] = np.uint8(ids[code + _1] - ids[code])
         out[at + _8 + _1] = np.uint8(events[event + _1] - events[event])
         out[at + _8 + _1 + _1] = np.uint8(inserts[row + _1] - inserts[row])
+        out[at + _COPY_AT] = copies[row]
         at += _RECORD_BYTES
         at = _copy(id_data, ids[code], ids[code + _1], out, at)
         at = _copy(event_data, events[event], events[event + _1], out, at)
@@ -105,13 +115,14 @@ def _lay_out(  # type: ignore[no-untyped-def]
 
 @kernel(f"int64({view('int64')}, {view('uint64')}, {view('uint64')}, {view('uint64')}, {view('int32')},"
         f"{view('uint8')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('int32')},"
-        f"{view('uint8')}, {view('uint8')}, {view('int64')}, {view('int64')}, boolean[::1])")  # fmt: skip
+        f"{view('uint8')}, {view('uint8')}, {view('int64')}, {view('int64')}, boolean, boolean[::1])")  # fmt: skip
 def _find(  # type: ignore[no-untyped-def]
     wanted, identity, buckets, nonces, ids, id_data, times, event_codes, events, event_data, inserts, insert_data,
-    data, starts, ends, found,
+    data, starts, ends, copies_count, found,
 ):  # fmt: skip
     """``found[i]``: row ``wanted[i]`` of the batch is in the bucket that stands in ``data`` from ``starts[i]`` to
-    ``ends[i]``. Returns -1, or the first bucket whose checksum is wrong."""
+    ``ends[i]``, as an original or, where ``copies_count``, at all. Returns -1, or the first bucket whose checksum is
+    wrong."""
     for i in range(wanted.size):
         row = np.uint64(wanted[i])
         found[i] = False
@@ -129,6 +140,7 @@ def _find(  # type: ignore[no-untyped-def]
             next_at = insert_at + np.uint64(data[at + _8 + _1 + _1])
             if (
                 load64(data, at) == np.uint64(times[row])
+                and (copies_count or data[at + _COPY_AT] == 0)
                 and equal_bytes(data, insert_at, next_at, insert_data, inserts[row], inserts[row + _1])
                 and equal_bytes(data, id_at, event_at, id_data, ids[row], ids[row + _1])
                 and equal_bytes(data, event_at, insert_at, event_data, events[event], events[event + _1])
@@ -173,14 +185,24 @@ class BatchKeys:
         )
 
     def in_buckets(
-        self, rows: Int64, buckets: UInt64, nonces: UInt64, data: UInt8, starts: Int64, ends: Int64
+        self,
+        rows: Int64,
+        buckets: UInt64,
+        nonces: UInt64,
+        data: UInt8,
+        starts: Int64,
+        ends: Int64,
+        *,
+        copies_count: bool,
     ) -> npt.NDArray[np.bool_] | None:
         """Of rows with an insert_id: whether an equal event is in the bucket beside each, ``data[starts:ends]`` of a
-        page of so many buckets and that nonce. None: a checksum is wrong."""
+        page of so many buckets and that nonce; one that is a duplicate where ``copies_count``. None: a checksum is
+        wrong."""
         found = np.empty(rows.size, np.bool_)
         wrong = _find(
             rows, self.identity, buckets, nonces, self.ids.offsets, self.ids.data, self.times, self.event_codes,
-            self.events.offsets, self.events.data, self.inserts.offsets, self.inserts.data, data, starts, ends, found,
+            self.events.offsets, self.events.data, self.inserts.offsets, self.inserts.data, data, starts, ends,
+            copies_count, found,
         )  # fmt: skip
         return found if wrong < 0 else None
 
@@ -198,13 +220,14 @@ class KeyPage:
     def bytes(self) -> int:
         return int(self.data.nbytes)
 
-    def contains(self, keys: BatchKeys, rows: Int64) -> npt.NDArray[np.bool_]:
-        """Of the given rows of a batch, all with an insert_id: whether an equal event is in the page."""
+    def contains(self, keys: BatchKeys, rows: Int64, *, copies_count: bool) -> npt.NDArray[np.bool_]:
+        """Of the given rows of a batch, all with an insert_id: whether an equal event is in the page; see
+        ``BatchKeys.in_buckets``."""
         buckets, nonces = np.full(rows.size, self.buckets, np.uint64), np.full(rows.size, self.nonce, np.uint64)
         at = np.empty(rows.size, np.int64)
         buckets_of(rows, keys.identity, buckets, at)
         starts = self.data[: START_BYTES * (self.buckets + 1)].view("<u4").astype(np.int64)
-        found = keys.in_buckets(rows, buckets, nonces, self.data, starts[at], starts[at + 1])
+        found = keys.in_buckets(rows, buckets, nonces, self.data, starts[at], starts[at + 1], copies_count=copies_count)
         if found is None:
             raise AssertionError("a key page changed in memory")
         return found
@@ -217,12 +240,18 @@ def nonce_of(segment_id: int, group: int) -> int:
 
 def read_keys(reader: SegmentReader, group: int) -> KeyPage:
     """Decodes the identity fields of one row group."""
-    record = reader.read_group(group, COLUMNS)
-    identity = identity_of(reader.info.tenant, pa.Table.from_batches([record]))
+    has_copies = reader.info.duplicates > 0
+    record = reader.read_group(group, (*COLUMNS, DUPLICATE) if has_copies else COLUMNS)
+    copies = record.column(DUPLICATE).to_numpy(zero_copy_only=False) if has_copies else np.zeros(record.num_rows, bool)
     ids, events = (_encoded(record.column(name)) for name in ("distinct_id", "event"))
     id_strings, names = string_buffers(ids.dictionary), string_buffers(events.dictionary)
-    inserts = string_buffers(plain_strings(record.column("insert_id")))
     id_codes, event_codes = ids.indices.to_numpy(), events.indices.to_numpy()
+    times, insert_ids = record.column("time").to_numpy(), plain_strings(record.column("insert_id"))
+    inserts = string_buffers(insert_ids)
+    users = np.empty(len(ids.dictionary), np.uint64)
+    hash_strings(id_strings.offsets, id_strings.data, users)
+    nobody = np.zeros(record.num_rows, np.bool_)  # is placed by its identity, which is what is wanted
+    identity = identity_hashes(reader.info.tenant, events, users[id_codes], nobody, times, insert_ids)
     buckets, nonce = max(1, record.num_rows // _BUCKET_ROWS), nonce_of(reader.info.id, group)
     ends = np.empty(buckets, np.int64)
     size = _measure(
@@ -231,7 +260,7 @@ def read_keys(reader: SegmentReader, group: int) -> KeyPage:
     data = np.empty(size, np.uint8)
     _lay_out(
         identity, np.uint64(buckets), np.uint64(nonce), id_codes, id_strings.offsets, id_strings.data, event_codes,
-        names.offsets, names.data, record.column("time").to_numpy(), inserts.offsets, inserts.data, ends, data,
+        names.offsets, names.data, times, inserts.offsets, inserts.data, copies, ends, data,
     )  # fmt: skip
     return KeyPage(data, buckets, nonce)
 

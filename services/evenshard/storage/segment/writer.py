@@ -48,6 +48,8 @@ from evenshard.storage.segment.value_keys import KEYS_MAX, ValueKeys
 
 Int32 = npt.NDArray[np.int32]
 
+_NO_HASHES: UInt64 = np.zeros(0, np.uint64)
+
 _COMPRESSION_LEVEL = 1
 
 
@@ -254,13 +256,19 @@ def _is_empty(column: pa.Array) -> npt.NDArray[np.bool_]:
 
 def identity_of(tenant: TenantId, table: pa.Table) -> UInt64:
     """The identity hash of each row, from its fields and its placement hash."""
+    return np.concatenate([_NO_HASHES, *(_identity_of_batch(tenant, record) for record in table.to_batches())])
+
+
+def _identity_of_batch(tenant: TenantId, record: pa.RecordBatch) -> UInt64:
+    """Chunk by chunk, since to join chunks means to look up each of their users in one dictionary."""
+    events = record.column("event")
     return identity_hashes(
         tenant,
-        _encoded_events(table),
-        only_chunk(table.column(PLACEMENT_HASH)).to_numpy(),
-        _is_empty(only_chunk(table.column("distinct_id"))),
-        only_chunk(table.column("time")).to_numpy(),
-        plain_strings(table.column("insert_id")),
+        events if pa.types.is_dictionary(events.type) else events.dictionary_encode(),
+        record.column(PLACEMENT_HASH).to_numpy(),
+        _is_empty(record.column("distinct_id")),
+        record.column("time").to_numpy(),
+        plain_strings(record.column("insert_id")),
     )
 
 

@@ -102,18 +102,17 @@ def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
 
 def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
     """The identity hashes of the rows of blocks that follow one another."""
-    hashes = identities.hashes(blocks[0].first_ordinal, sum(block.rows for block in blocks))
-    if all(block.row_of_ordinal is None for block in blocks):
-        return hashes
-    of_rows = np.empty_like(hashes)
-    at = 0
+    of_rows = np.empty(sum(block.rows for block in blocks), np.uint64)
+    first = 0
     for block in blocks:
-        end = at + block.rows
-        if block.row_of_ordinal is None:
-            of_rows[at:end] = hashes[at:end]
-        else:
-            _scatter(hashes[at:end], block.row_of_ordinal, of_rows[at:end])
-        at = end
+        of_block, at = of_rows[first : first + block.rows], 0
+        for hashes in identities.hashes(block.first_ordinal, block.rows):
+            if block.row_of_ordinal is None:
+                of_block[at : at + hashes.size] = hashes
+            else:
+                _scatter(hashes, block.row_of_ordinal[at : at + hashes.size], of_block)
+            at += hashes.size
+        first += block.rows
     return of_rows
 
 

@@ -14,7 +14,13 @@ from evenshard.testing.bench.flows import flows, flows_cold
 from evenshard.testing.bench.funnel import funnel, funnel_cold
 from evenshard.testing.bench.hot_read import hot_read
 from evenshard.testing.bench.hotkey_count import hotkey_count
-from evenshard.testing.bench.ingest import ingest_arrow, ingest_ndjson, ingest_ndjson_dirty
+from evenshard.testing.bench.ingest import (
+    ingest_arrow,
+    ingest_arrow_counting,
+    ingest_ndjson,
+    ingest_ndjson_dirty,
+    reimport_cluster,
+)
 from evenshard.testing.bench.move import move
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
@@ -37,6 +43,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "hot_read": hot_read,
     "hotkey_count": hotkey_count,
     "ingest_arrow": ingest_arrow,
+    "ingest_arrow_counting": ingest_arrow_counting,
     "ingest_ndjson": ingest_ndjson,
     "ingest_ndjson_dirty": ingest_ndjson_dirty,
     "ingest_rows": ingest_rows,
@@ -47,6 +54,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "query_under_ingest": query_under_ingest,
     "recovery": recovery,
     "reimport": reimport,
+    "reimport_cluster": reimport_cluster,
     "retention": retention,
     "retention_cold": retention_cold,
     "scan_duplicate_bit": scan_duplicate_bit,

@@ -28,6 +28,7 @@ from evenshard.testing.processes import ClusterProcess
 ARROW_BATCH_ROWS: Final = 50_000
 LINE_BATCH_ROWS: Final = LINES_PER_BATCH
 ROUNDS_DEFAULT: Final = 3
+INDEX_TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,35 @@ class Load:
 
 def ingest_arrow(options: Options) -> list[Figure]:
     return [_figure("ingest_arrow", _arrow(options.events or 20_000_000), ARROW_BATCH_ROWS, options)]
+
+
+def ingest_arrow_counting(options: Options) -> list[Figure]:
+    """What it costs that keys are counted: rounds with counting on and off, in turns."""
+    load = _arrow(options.events or 20_000_000)
+    on, off = [], []
+    for _ in range(options.rounds or ROUNDS_DEFAULT):
+        off.append(_round(load, options.folder, ("count_keys=false",)))
+        on.append(_round(load, options.folder))
+    rate_on, rate_off = (statistics.median(load.events / each.took_s for each in rounds) for rounds in (on, off))
+    spent_on, spent_off = (_processor_ns(rounds, load.events) for rounds in (on, off))
+    detail = {
+        "batch_rows": ARROW_BATCH_ROWS,
+        "events_per_second_off": round(rate_off, 1),
+        "lost_percent": round(100 * (1 - rate_on / rate_off), 1),
+        "processor_ns": spent_on,
+        "processor_ns_off": spent_off,
+        "rounds": [round(load.events / each.took_s) for each in on],
+        "rounds_off": [round(load.events / each.took_s) for each in off],
+    }
+    return [Figure("ingest_arrow_counting", round(rate_on, 1), "events/s", load.events, detail=detail)]
+
+
+def reimport_cluster(options: Options) -> list[Figure]:
+    """Everything is imported and indexed, then imported again."""
+    load = _arrow(options.events or 20_000_000)
+    return [
+        _figure("reimport_cluster", load, ARROW_BATCH_ROWS, replace(options, rounds=options.rounds or 1), again=True)
+    ]
 
 
 def ingest_ndjson(options: Options) -> list[Figure]:
@@ -83,8 +113,8 @@ def _lines(events: int, bad_share: float) -> Load:
     return Load(batches, events, bad, prepare, strict=bad_share > 0)
 
 
-def _figure(name: str, load: Load, batch_rows: int, options: Options) -> Figure:
-    rounds = [_round(load, options.folder) for _ in range(options.rounds or ROUNDS_DEFAULT)]
+def _figure(name: str, load: Load, batch_rows: int, options: Options, *, again: bool = False) -> Figure:
+    rounds = [_round(load, options.folder, again=again) for _ in range(options.rounds or ROUNDS_DEFAULT)]
     rates = [load.events / each.took_s for each in rounds]
     return Figure(
         name,
@@ -125,31 +155,34 @@ def _spent(pids: Mapping[str, int]) -> dict[str, float]:
     return {"client": time.process_time(), **{name: processor_s(pid) or 0.0 for name, pid in pids.items()}}
 
 
-def _round(load: Load, folder: Path | None) -> _Round:
-    """One import into a new cluster; raises where its answers are wrong."""
+def _round(load: Load, folder: Path | None, settings: Sequence[str] = (), *, again: bool = False) -> _Round:
+    """One import into a new cluster, or the second of the same events; raises where its answers are wrong."""
     place = Path(tempfile.mkdtemp(prefix="evenshard-bench-", dir=folder))
     try:
-        with ClusterProcess(place / "data", shards=SHARDS) as cluster:
+        with ClusterProcess(place / "data", shards=SHARDS, settings=settings) as cluster:
             with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT) as client:
                 client.create_tenant(TENANT)
+                if again:
+                    send(cluster.router, iter(load), strict=load.strict)
+                    client.compact(TENANT, wait=True, timeout=INDEX_TIMEOUT_S)
             pids = {name: int(service["pid"]) for name, service in cluster.services().items() if service.get("pid")}
             before, started_s = _spent(pids), time.perf_counter()
             result = send(cluster.router, iter(load), strict=load.strict)
             took_s = time.perf_counter() - started_s
             spent = {name: after_s - before[name] for name, after_s in _spent(pids).items()}
-            _check(cluster, load, result)
+            _check(cluster, load, result, load.events - load.bad if again else 0)
     finally:
         shutil.rmtree(place)
     return _Round(took_s, spent)
 
 
-def _check(cluster: ClusterProcess, load: Load, result: ImportResult) -> None:
+def _check(cluster: ClusterProcess, load: Load, result: ImportResult, duplicates: int) -> None:
     good = load.events - load.bad
     with evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT, timeout=120) as client:
         stored = client.segmentation(from_date=FROM_DATE, to_date=TO_DATE, unit="month").series[0]["overall"]
     found = (result.accepted, result.duplicates, result.rejected, stored)
-    if found != (good, 0, load.bad, good):
+    if found != (good, duplicates, load.bad, good):
         raise RuntimeError(
-            f"accepted, duplicates, rejected, counted: {found}, expected {(good, 0, load.bad, good)}; "
+            f"accepted, duplicates, rejected, counted: {found}, expected {(good, duplicates, load.bad, good)}; "
             f"{result.errors_by_code} {result.errors[:3]}"
         )

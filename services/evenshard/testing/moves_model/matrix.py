@@ -85,9 +85,9 @@ def cell(cluster: ClusterProcess, fault: Fault, victim: Victim, state: str, know
         problem, ended = "", "?"
         try:
             ended = _ended(client, name, over_s + HEALED_WITHIN_S)
-            found = _answered(client, over_s + HEALED_WITHIN_S)
-            if not known.acked <= found <= known.sent:
-                problem = f"{found} events where {known.acked} were acknowledged, {known.sent} sent"
+            acked, found = _answered(client, known, over_s + HEALED_WITHIN_S)
+            if not acked <= found <= known.sent:
+                problem = f"{found} events where {acked} were acknowledged, {known.sent} sent"
         except (EvenshardError, TimeoutError) as error:
             problem = str(error)
         healed_s = time.monotonic() - over_s
@@ -133,10 +133,12 @@ def _ended(client: evenshard.Client, name: str, until_s: float) -> str:
         time.sleep(0.1)
 
 
-def _answered(client: evenshard.Client, until_s: float) -> int:
+def _answered(client: evenshard.Client, load: Load, until_s: float) -> tuple[int, int]:
+    """How many were acknowledged before the question, and how many there are."""
     while True:
+        acked = load.acked
         try:
-            return counted(client)
+            return acked, counted(client)
         except EvenshardError:
             if time.monotonic() > until_s:
                 raise

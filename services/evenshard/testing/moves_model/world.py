@@ -28,6 +28,7 @@ from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_driver import RepairDriver
+from evenshard.router.repairs_ended import EndedRepairs
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import DEVELOPMENT, Call, enter_call
@@ -182,13 +183,14 @@ class MovingWorld:
             shards,
             nothing,
             repairs,
+            EndedRepairs(directory, operations, shards, self.clock),
             MoveDriver(directory, operations, shards, self.clock, self.rng),
             GroupDriver(directory, operations, facts, self.clock, self.rng),
             nothing,
             self.clock,
             self.rng,
         )
-        repair_admin = RepairAdmin(directory, operations, shards, repairs, self.clock, self.rng)
+        repair_admin = RepairAdmin(directory, operations, shards, self.clock, self.rng)
         blocked = BlockedView(directory, self.clock)
         admin = OperationAdmin(directory, operations, blocked, None, repair_admin, self.clock, self.rng)
         moves = MoveAdmin(directory, tenants, operations, facts, self.clock, self.rng)
