@@ -122,10 +122,16 @@ class Snapshot:
     def parts(self, wanted: Wanted) -> Parts:
         """The same rows as ``scan`` gives, each once, hot ones with ``SHOWN_NEEDS``, as parts that are read when they
         are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``QUERY_INVALID`` for too many users."""
+        self._refuse_quarantined(self._open(), wanted.start_ms, wanted.end_ms)
+        return self._column_scan().parts(wanted)
+
+    def number_users(self) -> None:
+        """Keeps whose all rows are for the scans that follow. Raises as ``parts``."""
+        self._column_scan().number_users()
+
+    def _column_scan(self) -> ColumnScan:
         visible = self._open()
-        self._refuse_quarantined(visible, wanted.start_ms, wanted.end_ms)
-        scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._shown, self._reading, self._lookups)
-        return scan.parts(wanted)
+        return ColumnScan(self._disk, self._columns, self.tenant, visible, self._shown, self._reading, self._lookups)
 
     def _refuse_quarantined(self, visible: Visible, start_ms: int, end_ms: int) -> None:
         for lost in visible.quarantined:

@@ -268,7 +268,14 @@ class MovedCluster:
         )
 
     def _pull(self, moved: MovedSlots, operation: str, source: int, target: int) -> Pull:
-        return Pull(lambda: self.stores[source], lambda: self.stores[target], moved, operation, self.revision)
+        return Pull(
+            lambda: self.stores[source],
+            lambda: self.stores[target],
+            moved,
+            operation,
+            self.revision,
+            lambda: self.home == target,
+        )
 
     def _hand_over(self, move: Move) -> None:
         """Fenced, compared, switched; or it is called off. Once switched it is rolled back, or completed."""

@@ -6,6 +6,7 @@ Rows that are hot come by themselves, as parts without users, for they may be sh
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,13 +33,15 @@ from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.lookups import Lookups, Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
-from evenshard.storage.columns.users import Source, users_of
+from evenshard.storage.columns.users import Source, Users, users_of
 from evenshard.storage.deletions import Hiding, Int64
 from evenshard.storage.ownership import Identities, Shown
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scanned_columns
 from evenshard.storage.tenant import Visible
+
+_EVER_MS: Final = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,19 @@ class ColumnScan:
         sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
         if not wanted.users:
             return Parts([part for source in sources for part in source.parts(None)], passed_over=self._passed_over)
-        seq = self._visible.deletions.last_seq
-        asked = [Source(source.key, source.own_runs) for source in sources]
-        users = users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
+        users = self._users(sources)
         parts = [part for source in sources for part in source.parts(users.runs[source.key])]
         return Parts(parts, users.people, self._passed_over)
+
+    def number_users(self) -> None:
+        """Finds out whose all rows are, and keeps that for the scans that follow. Raises as ``parts``."""
+        everything = Wanted((), (), *_EVER_MS, users=True)
+        self._users([*self._of_segments(everything), *self._of_tail(everything)])
+
+    def _users(self, sources: Sequence["_SegmentSource | _BlockSource"]) -> Users:
+        seq = self._visible.deletions.last_seq
+        asked = [Source(source.key, source.own_runs) for source in sources]
+        return users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
 
     def _live(self) -> Callable[[Hashable], bool]:
         segments = {info.id for info in self._visible.segments}
