@@ -63,6 +63,9 @@ CODES: Mapping[str, CodeRule] = {
     "LIMIT_EXCEEDED": CodeRule("retry_later", "RESOURCE_EXHAUSTED", _REF, "wait, then send again"),
     "STALE_EPOCH": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the placement changed: read it again and retry"),
     "KEY_SEALED": CodeRule("refresh", "FAILED_PRECONDITION", _REF, "the key became hot: read its mark and retry"),
+    "SLOTS_FENCED": CodeRule(
+        "refresh", "UNAVAILABLE", ExitStatus.UNREACHABLE, "the slots are being handed to another shard: retry at once"
+    ),
     "REPLAN": CodeRule(
         "refresh", "FAILED_PRECONDITION", _REF, "users came to be split over shards meanwhile: ask again"
     ),
@@ -88,6 +91,9 @@ CODES: Mapping[str, CodeRule] = {
     ),
     "HOT_KEY_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "give a key that is hot, and UTC dates on which it is"),
     "OPERATION_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "see those there are: evenshard admin operations"),
+    "TRACE_NOT_FOUND": CodeRule(
+        "refused", "NOT_FOUND", _REF, "the slowest and the failed of the last hour are remembered: evenshard traces"
+    ),
     "OPERATION_CONFLICT": CodeRule("refused", "ABORTED", _REF, "somebody changed it meanwhile: look again, then retry"),
     "OPERATION_STATE": CodeRule("refused", "FAILED_PRECONDITION", _REF, ""),
     "PLAN_STALE": CodeRule("refused", "ABORTED", _REF, "plan again"),

@@ -84,11 +84,13 @@ def catalog(root: Path) -> dict[str, Any]:
                 "original",
                 "layer",
                 "prepared",
+                "move",
+                "foreign",
             )
             values[key] = json.loads(value) if is_json else value
     connection.close()
     assert digest == (total & MASK).to_bytes(8, "big")
-    assert int(values["meta/format"]) <= 5
+    assert int(values["meta/format"]) <= 6
     return values
 
 
@@ -98,7 +100,8 @@ def frames(root: Path) -> Iterator[tuple[str, int, list[Row]]]:
     for path in sorted((root / "log").glob("*.log")):
         data = path.read_bytes()
         magic, version, zero, number, first, _, checksum = struct.unpack_from("<8sIIQQ64sQ", data)
-        assert (magic, version, zero, number) == (b"EVSHLOG\n", 1, 0, int(path.stem))
+        assert (magic, zero, number) == (b"EVSHLOG\n", 0, int(path.stem))
+        assert version in (1, 2)
         assert checksum == xxh64(data[:96])
         assert position in (None, first)
         position, at = first, 104
@@ -114,11 +117,16 @@ def frames(root: Path) -> Iterator[tuple[str, int, list[Row]]]:
             at += size + -size % 8
             hot = data[at : at + size] if flags & 1 else bytes(size)
             at += size + -size % 8 if flags & 1 else 0
+            spread = data[at : at + size] if flags & 2 else b""
+            at += size + -size % 8 if flags & 2 else 0
+            assert version == 2 or (kind in (1, 2) and not flags & 2)
             payload = data[at : at + p]
             at += p + -p % 8
-            both = struct.pack("<QQ", xxh64(bits + (hot if flags & 1 else b"")), xxh64(payload))
+            both = struct.pack("<QQ", xxh64(bits + (hot if flags & 1 else b"") + spread), xxh64(payload))
             assert content_sum == xxh64(both)
-            if kind == 1:
+            if kind in (1, 3):
+                if kind == 3:  # behind a note
+                    payload = payload[8 + int.from_bytes(payload[:8], "little") :]
                 rows = pa.ipc.open_stream(payload).read_all().to_pylist()
                 assert len(rows) == r
                 for i, row in enumerate(rows):
@@ -143,6 +151,7 @@ def segment(root: Path, info: dict[str, Any]) -> list[Row]:
     may_contain, values_at = filter_of(data)
     may_hold = value_filter(data, values_at) if values_at < len(data) else None
     for row in rows:
+        row.pop("spread", None)
         assert row.pop("placement_hash") == placement_hash(info["tenant"], row)
         assert row["insert_id"] is None or may_contain(identity_hash(info["tenant"], row))
         assert may_hold is None or all(may_hold(column, value) for column, value in values_of(row))

@@ -28,10 +28,10 @@ def _beside(name: str) -> ModuleType:
 
 
 reader, make_v1, make_v2, make_v3 = _beside("reader"), _beside("make_v1"), _beside("make_v2"), _beside("make_v3")
-make_v4, make_v5, make_v6 = _beside("make_v4"), _beside("make_v5"), _beside("make_v6")
+make_v4, make_v5, make_v6, make_v7 = (_beside(f"make_v{number}") for number in range(4, 8))
 
 
-@pytest.fixture(params=["v1", "v2", "v3", "v4", "v5", "v6"])
+@pytest.fixture(params=["v1", "v2", "v3", "v4", "v5", "v6", "v7"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A copy of committed bytes, and what they hold."""
     root = tmp_path / "shard-0"
@@ -113,7 +113,7 @@ def test_hot_keys_written_today_are_as_the_page_says(tmp_path: Path) -> None:
     expected = make_v1.rows_of(store, "acme")
     store.close()
     values = reader.catalog(root)
-    assert values["meta/format"] == b"4"
+    assert values["meta/format"] == b"6"  # rows of the key were spread
     keys = {value["distinct_id"]: value for key, value in values.items() if key.startswith("hotkey/")}
     assert (keys["Zoë/home"]["sealed"], keys["runaway@elsewhere"]["sealed"]) == (True, False)
     infos = [value for key, value in values.items() if key.startswith("original/")]
@@ -158,6 +158,37 @@ def test_layers_written_today_are_as_the_page_says(tmp_path: Path) -> None:
         ("calm", False): 10, ("null", False): 3, ("null", True): 3, ("undefined", True): 6,
         ("zoë", False): 40, ("zoë", True): 9,
     }  # fmt: skip
+
+
+def test_moves_written_today_are_as_the_page_says(tmp_path: Path) -> None:
+    """And a fence holds, and a follower is where it was, when the shard starts again."""
+    root = tmp_path / "shard-0"
+    store = make_v7.build(root, make_v1)
+    expected = make_v1.rows_of(store, "acme")
+    record = store.moves.named(TenantId("acme"), "op1")
+    store.close()
+    values = reader.catalog(root)
+    assert values["meta/format"] == b"6"
+    moves = {key.split("/")[2]: value for key, value in values.items() if key.startswith("move/")}
+    assert {name: (each["revision"], each["fenced_at"], each["is_over"]) for name, each in moves.items()} == {
+        "op0": (1, None, True), "op1": (7, None, False), "op2": (9, moves["op2"]["fenced_at"], False),
+    }  # fmt: skip
+    assert moves["op2"]["slots"] == [[2048, 4095]]
+    assert moves["op1"]["follow"]["source"] == "shard-1"
+    assert values["foreign/acme"] == {"home": [[0, 4095]], "overflow": []}
+    assert sum(value.get("spread_rows", 0) for key, value in values.items() if key.startswith("segment/")) == 12
+    layers = {value["name"].split("/")[0]: value["shown"] for key, value in values.items() if key.startswith("layer/")}
+    assert layers == {"copied": True, "trash": False}
+    assert sorted_rows(reader.read(root)) == {"acme": make_v1.in_order(expected)}
+    disk = LocalDisk(root)
+    again = Store.open(disk, ManualClock(), make_v1.SHARD, StorageSettings(), print)
+    assert again.moves.named(TenantId("acme"), "op1") == record
+    fenced = again.moves.named(TenantId("acme"), "op2")
+    assert fenced is not None
+    assert fenced.fenced_at == moves["op2"]["fenced_at"]
+    assert make_v1.rows_of(again, "acme") == expected
+    again.close()
+    disk.close()
 
 
 def test_the_page_alone_made_the_reader() -> None:

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli import operations_command, repair_command
+from evenshard.cli import moves_command, operations_command, repair_command
+from evenshard.cli.confirm import YesOption, check_can_ask, confirm
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_blocks, print_result
-from evenshard.cli.values import duration_s, table
+from evenshard.cli.values import day_of_ms, duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
 
 _NAMED_MAX = 3
@@ -77,6 +78,7 @@ def _root() -> None:
 
 operations_command.add_to(app)
 repair_command.add_to(app)
+moves_command.add_to(app)
 
 
 @app.command()
@@ -148,6 +150,43 @@ def set_tenant(
             owners=_owners(owner),
             report_sink=report_sink,
         )
+    print_result(document, as_json=json_output, human=_tenant)
+
+
+@app.command()
+def delete_tenant(
+    tenant: TenantArgument,
+    yes: YesOption = False,
+    router: RouterOption = ROUTER_DEFAULT,
+    json_output: JsonOption = False,
+) -> None:
+    """Takes a tenant out of use at once; for seven days it can be had back, then all of it is removed."""
+    from evenshard.client import connect
+
+    check_can_ask(yes=yes)
+    with connect(router) as client:
+        if not yes:
+            planned = client.delete_tenant(tenant, dry_run=True)
+            confirm(
+                f"This takes tenant {tenant} out of use: imports and queries of it are refused from now on.\n"
+                f"  Until {day_of_ms(planned['kept_until_ms'])} it can be had back, then all of it is removed.",
+                yes=False,
+            )
+        document = client.delete_tenant(tenant)
+    until = day_of_ms(document.pop("kept_until_ms"))
+    back = f"to have it back, until {until}: evenshard admin undelete-tenant {tenant}"
+    print_result(document, as_json=json_output, human=lambda _: f"tenant {tenant} is deleted\n  {back}")
+
+
+@app.command()
+def undelete_tenant(
+    tenant: TenantArgument, router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption = False
+) -> None:
+    """Brings a deleted tenant back, as it was."""
+    from evenshard.client import connect
+
+    with connect(router) as client:
+        document = client.undelete_tenant(tenant)
     print_result(document, as_json=json_output, human=_tenant)
 
 

@@ -7,13 +7,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
+from evenshard.cli.move_progress import SETTLED
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_result
 from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.text.moves import progress_line
 
 IDS_SHOWN_MAX: Final = 10
 _DONE: Final = {"delete-users": "rewritten", "repair": "repaired", "repair-undo": "taken back"}
-_ENDED: Final = frozenset(["complete", "cancelled", "failed"])
+_MOVES: Final = frozenset(["move", "split", "merge", "isolate", "drain", "rebalance"])
 
 OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id: see evenshard admin operations.")]
 
@@ -91,7 +93,7 @@ def waited(client: Any, operation: str, timeout_s: float, *, json_output: bool) 
         raise EvenshardError(
             "INTERRUPTED", "waits no longer; nothing was cancelled", hint=go_on, details={"operation": operation}
         ) from interrupt
-    if document["state"] not in _ENDED:
+    if document["state"] not in SETTLED:
         details = {name: str(document[name]) for name in ("operation", "state", "rows_done", "rows_total")}
         if document["error"]:
             details["error"] = document["error"]
@@ -102,7 +104,7 @@ def waited(client: Any, operation: str, timeout_s: float, *, json_output: bool) 
             details=details,
         )
     print_result(document, as_json=json_output, human=shown_operation)
-    if document["state"] != "complete":
+    if document["state"] not in ("complete", "switched"):
         finish(ExitStatus.PARTIAL)
 
 
@@ -196,6 +198,10 @@ def _progress(document: Mapping[str, Any]) -> str:
 
 def shown_operation(document: Mapping[str, Any]) -> str:
     """An operation, for people."""
+    if document["kind"] in _MOVES:
+        whose = f" of tenant {document['tenant']}" if document["tenant"] else ""
+        asked = f"{document['kind']}{whose}, asked for by {document['requested_by']}"
+        return f"{progress_line(document)}\n  {asked}"
     why = f"\n  {document['error']}" if document["error"] else ""
     held = ", paused" if document["paused"] else ""
     return (

@@ -39,7 +39,8 @@ def command(
 
 
 async def _checked(count: int, endpoints: tuple[str, ...], *, forget: bool) -> dict[str, Any]:
-    from evenshard.directory.keys import SERVICES, TENANTS
+    from evenshard.directory.deleted_tenant import DeletedTenant
+    from evenshard.directory.keys import DELETED, SERVICES, TENANTS
     from evenshard.directory.service import ServiceRecord
     from evenshard.directory.surplus import surplus_shards
     from evenshard.directory.tenant import Tenant
@@ -55,6 +56,8 @@ async def _checked(count: int, endpoints: tuple[str, ...], *, forget: bool) -> d
         await await_directory(directory, endpoints, SERVICES, settings, lambda _: None)
         services = [ServiceRecord.from_json(entry.value) for entry in (await directory.range(SERVICES)).entries]
         tenants = [Tenant.from_json(entry.value) for entry in (await directory.range(TENANTS)).entries]
+        deleted = (await directory.range(DELETED)).entries  # they can be had back, rows and all
+        tenants += [DeletedTenant.from_json(entry.value).tenant for entry in deleted]
         addresses = {ShardId(each.name): each.address for each in services if each.kind == "shard"}
         surplus = surplus_shards(addresses, tenants, count)
         refuse_held(surplus, count)

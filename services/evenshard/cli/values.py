@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from evenshard.errors import EvenshardError
@@ -18,6 +19,11 @@ def duration_s(text: str) -> float:
     if found is None or not int(found[1]):
         raise EvenshardError("USAGE", f"{text!r} is not a duration", hint="write it as 500ms, 30s, 5m, 1h, 30d or 2w")
     return int(found[1]) * _UNIT_MS[found[2]] / 1000
+
+
+def day_of_ms(time_ms: int) -> str:
+    """As ``2026-01-08 14:00 UTC``."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

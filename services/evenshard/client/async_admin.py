@@ -13,8 +13,9 @@ from evenshard.client.admin import (
     storage_document,
     tenant_document,
 )
+from evenshard.client.async_moves import AsyncMoves
 from evenshard.client.async_repairs import AsyncRepairs
-from evenshard.client.operations import ENDED_STATES, operation_document
+from evenshard.client.operations import SETTLED_STATES, operation_document
 from evenshard.client.requests import names
 from evenshard.wire import rpcs
 
@@ -24,7 +25,7 @@ WAIT_SLACK_S: Final = 5.0
 """Beyond what is waited, for the answer."""
 
 
-class AsyncAdmin(AsyncRepairs):
+class AsyncAdmin(AsyncRepairs, AsyncMoves):
     """Asks the router."""
 
     async def create_tenant(
@@ -173,7 +174,8 @@ class AsyncAdmin(AsyncRepairs):
         return operation_document((await self._call(self._router, rpcs.GET_OPERATION, request)).operation)
 
     async def wait_operation(self, operation: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """The operation when it has ended, or as it is after ``timeout``; survives routers that are restarted."""
+        """The operation when it has ended, or has switched, or as it is after ``timeout``; survives routers that are
+        restarted."""
         until_s = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             left_s = max(0.0, until_s - time.monotonic())
@@ -181,7 +183,7 @@ class AsyncAdmin(AsyncRepairs):
             request = admin_pb2.WaitOperationRequest(operation=operation, timeout_ms=wait_ms)
             answer = await self._call(self._router, rpcs.WAIT_OPERATION, request, left_s + WAIT_SLACK_S)
             document = operation_document(answer.operation)
-            if document["state"] in ENDED_STATES or time.monotonic() >= until_s:
+            if document["state"] in SETTLED_STATES or time.monotonic() >= until_s:
                 return document
 
     async def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:

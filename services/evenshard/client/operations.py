@@ -5,6 +5,8 @@ from typing import Any, Final
 from evenshard.api.v1 import admin_pb2
 
 ENDED_STATES: Final = frozenset(["complete", "cancelled", "rolled_back", "failed"])
+SETTLED_STATES: Final = ENDED_STATES | {"switched"}
+"""A move that has switched waits to be completed, or rolled back."""
 
 
 def operation_document(operation: admin_pb2.Operation) -> dict[str, Any]:

@@ -1,19 +1,20 @@
 """What becomes of a tenant when somebody creates or changes it: the new record, or why not."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import cast
+from typing import Any, cast
 
-from evenshard.directory.placement import even_placement
+from evenshard.directory.placement import FIRST_EPOCH, even_placement
 from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.ids import Revision, ShardId, TenantId
+from evenshard.ids import Epoch, Revision, ShardId, TenantId
 
 REQUEST_ID_CHARACTERS_MAX = 128
 REQUEST_TTL_S = 3600
 """How long a request_id is remembered."""
-VERBS = ("create", "update")
+VERBS = ("create", "update", "delete", "undelete")
+"""Of tenants as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,19 @@ class SettingsPatch:
 
 
 def new_tenant(
-    current: Tenant | None, name: TenantId, patch: SettingsPatch, shards: Sequence[ShardId], nonce: str
+    current: Tenant | None,
+    name: TenantId,
+    patch: SettingsPatch,
+    shards: Sequence[ShardId],
+    nonce: str,
+    epoch: Epoch = FIRST_EPOCH,
 ) -> Tenant:
     """The first record of ``name``, its slots split evenly over ``shards`` in their order."""
     if current is not None:
         raise EvenshardError("TENANT_EXISTS", f"there is a tenant {name!r} already")
     if not shards:
         raise EvenshardError("PLACEMENT_UNSATISFIABLE", f"no shard is there to hold tenant {name!r}")
-    return Tenant(name, patch.over(TenantSettings()), even_placement(shards), nonce)
+    return Tenant(name, patch.over(TenantSettings()), even_placement(shards, epoch), nonce)
 
 
 def updated_tenant(current: Tenant | None, name: TenantId, patch: SettingsPatch, nonce: str) -> Tenant:
@@ -87,6 +93,12 @@ def check_request_id(request_id: str) -> None:
         raise EvenshardError(
             "QUERY_INVALID", f"the request_id is {why}", fields=(FieldFault("options.request_id", why),)
         )
+
+
+def subject_of(record: Mapping[str, Any]) -> str:
+    """Of what a request_id was used for: the tenant, or the shard."""
+    subject: str = record["tenant"]
+    return Tenant.from_json(subject.encode()).name if record["verb"] in VERBS else subject
 
 
 def used_otherwise(request_id: str, verb: str, subject: str) -> EvenshardError:
@@ -117,7 +129,7 @@ class DoneRequest:
         """Raises ``OPERATION_CONFLICT`` where the request was no change of a tenant."""
         record = json.loads(data)
         if record["verb"] not in VERBS:
-            raise used_otherwise(request_id, record["verb"], record["tenant"])
+            raise used_otherwise(request_id, record["verb"], subject_of(record))
         return DoneRequest(record["verb"], SettingsPatch(*record["patch"]), Tenant.from_json(record["tenant"].encode()))
 
     def check_same(self, request_id: str, verb: str, name: TenantId, patch: SettingsPatch) -> None:

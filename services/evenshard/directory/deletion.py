@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from evenshard.directory.changes import used_otherwise
+from evenshard.directory.changes import subject_of, used_otherwise
 from evenshard.directory.operations import Kind
-from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.events.limits import DISTINCT_ID_BYTES_MAX
 from evenshard.ids import OperationId, TenantId
@@ -100,7 +99,7 @@ class DeletionRequest:
         """Raises ``OPERATION_CONFLICT`` where the request was something else."""
         record = json.loads(data)
         if record["verb"] != DELETE_USERS:
-            raise used_otherwise(request_id, record["verb"], Tenant.from_json(record["tenant"].encode()).name)
+            raise used_otherwise(request_id, record["verb"], subject_of(record))
         return DeletionRequest(OperationId(record["operation"]), TenantId(record["tenant"]), record["digest"])
 
     def check_same(self, request_id: str, wanted: "DeletionRequest") -> None:

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from urllib.parse import quote, unquote
 
-from evenshard.ids import OperationId, TenantId
+from evenshard.ids import OperationId, ShardId, TenantId
 
 ROOT = "/evenshard/"
 TENANTS = ROOT + "tenants/"
@@ -22,6 +22,18 @@ REPAIRS = ROOT + "repairs/"
 """One key an operation that repairs a hot key, or undoes that: ``Repair.to_json``; as long as its operation."""
 REPAIRING = ROOT + "repairing/"
 """One key a distinct_id that is being repaired: the operation."""
+MOVING = ROOT + "moving/"
+"""One key a tenant whose slots are being moved, until that has ended: the operation."""
+GROUPS = ROOT + "groups/"
+"""One key an operation that moves slots of several tenants: ``Group.to_json``; as long as its operation."""
+SHARD_STATES = ROOT + "shard-states/"
+"""One key a shard of which somebody has said how it is to be used: ``ShardState.to_json``."""
+DELETED = ROOT + "deleted-tenants/"
+"""One key a tenant that was deleted and can still be had back: ``DeletedTenant.to_json``."""
+EPOCHS = ROOT + "epochs/"
+"""One key a tenant that is gone for good: the last epoch of its placement, so that a new one begins beyond it."""
+AUDIT = ROOT + "audit/"
+"""One key a change that an operator made, by time: ``Audited.to_json``."""
 FORGOTTEN = ROOT + "forgotten/"
 """One key an operation whose users are hidden everywhere, with a lease: ``Users.to_json``."""
 BLOCKED = ROOT + "blocked/"
@@ -63,6 +75,30 @@ def repair_key(operation: OperationId) -> str:
 
 def repairing_key(tenant: TenantId, distinct_id: str) -> str:
     return f"{REPAIRING}{tenant}/{quote(distinct_id, safe='')}"
+
+
+def moving_key(tenant: TenantId) -> str:
+    return MOVING + tenant
+
+
+def group_key(operation: OperationId) -> str:
+    return GROUPS + operation
+
+
+def shard_state_key(shard: ShardId) -> str:
+    return SHARD_STATES + shard
+
+
+def deleted_key(tenant: TenantId) -> str:
+    return DELETED + tenant
+
+
+def epoch_key(tenant: TenantId) -> str:
+    return EPOCHS + tenant
+
+
+def audit_key(name: str) -> str:
+    return AUDIT + name
 
 
 def forgotten_key(operation: OperationId) -> str:

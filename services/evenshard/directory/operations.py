@@ -7,13 +7,25 @@ the record then. Every effect may be repeated: a driver may end between doing it
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, assert_never, get_args
+from typing import Any, Final, Literal, cast, get_args
 
+from evenshard.directory.move_table import (
+    OF_MOVES,
+    MoveSignal,
+    MoveState,
+    Progressed,
+    Unfenced,
+    UnfencedBack,
+    allows,
+    move_after,
+    move_effect,
+)
+from evenshard.directory.moves import FENCES_WITHOUT_SWITCH_MAX, Move
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
 
-RECORD_VERSION: Final = 2
-"""2: it may be paused, and of a kind that version 1 does not know; others are still written as version 1."""
+RECORD_VERSION: Final = 3
+"""3: it moves slots. Others are still written as version 2, or as 1, which cannot be paused and only deletes users."""
 UNFINISHED_MAX: Final = 1000
 """Of a tenant; more are refused until some have ended."""
 FINISHED_MAX: Final = 1000
@@ -21,10 +33,29 @@ FINISHED_MAX: Final = 1000
 FINISHED_KEPT_MS: Final = 30 * 86_400_000
 """How long one that has ended is kept."""
 
-Kind = Literal["delete-users", "repair", "repair-undo"]
-State = Literal["planned", "running", "complete", "cancelled", "failed"]
-Effect = Literal["start", "hide", "purge", "repair"]
+MoveKind = Literal["move", "split", "merge", "isolate"]
+GroupKind = Literal["drain", "rebalance"]
+"""Moves of several tenants, one operation each, as one."""
+Kind = Literal["delete-users", "repair", "repair-undo"] | MoveKind | GroupKind
+State = Literal[
+    "planned",
+    "running",
+    "copying",
+    "catching_up",
+    "fenced",
+    "switched",
+    "complete",
+    "cancelled",
+    "rolled_back",
+    "failed",
+]
+Effect = Literal["start", "hide", "purge", "repair", "move", "group"]
 STATES: Final[tuple[State, ...]] = get_args(State)
+MOVE_KINDS: Final[frozenset[str]] = frozenset(get_args(MoveKind))
+GROUP_KINDS: Final[frozenset[str]] = frozenset(get_args(GroupKind))
+KINDS: Final[frozenset[str]] = frozenset(["delete-users", "repair", "repair-undo"]) | MOVE_KINDS | GROUP_KINDS
+ALL_TENANTS: Final = TenantId("")
+"""Of operations that are about no tenant alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +134,7 @@ class Failed:
 
 
 Signal = Started | Cancelled | Hidden | Noted | Purged | Done | Dropped | Paused | Resumed | Failed
+"""Of any operation; moves have more."""
 
 TRANSITIONS: Final[Mapping[tuple[State, type[Signal]], State]] = {
     ("planned", Started): "running",
@@ -120,8 +152,27 @@ TRANSITIONS: Final[Mapping[tuple[State, type[Signal]], State]] = {
     ("running", Failed): "failed",
 }
 """The state after a signal; a pair that is not here is refused."""
+MOVE_TRANSITIONS: Final[Mapping[tuple[str, type[Any]], State]] = {
+    ("planned", Started): "copying",
+    ("planned", Noted): "planned",
+    ("planned", Cancelled): "cancelled",
+    ("planned", Failed): "failed",
+    ("copying", Dropped): "cancelled",
+    ("catching_up", Dropped): "cancelled",
+    **{
+        (state, signal): state
+        for state in get_args(Literal["planned", "copying", "catching_up", "switched"])
+        for signal in (Paused, Resumed)
+    },
+    **{(state, Failed): "failed" for state in ("copying", "catching_up", "fenced", "switched")},
+    **OF_MOVES,
+}
+"""The same of operations that move slots."""
 _SINCE_2: Final = frozenset(["paused", "bytes_total"])
-ENDED: Final[frozenset[State]] = frozenset(STATES) - {state for state, _ in TRANSITIONS}
+_SINCE_3: Final = frozenset(["move"])
+ENDED: Final[frozenset[State]] = (
+    frozenset(STATES) - {state for state, _ in TRANSITIONS} - {state for state, _ in MOVE_TRANSITIONS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +202,8 @@ class Operation:
     paused: bool = False
     bytes_total: int = 0
     """Of the rows that it is about."""
+    move: Move | None = None
+    """Of those that move slots."""
 
     @property
     def ended(self) -> bool:
@@ -158,20 +211,24 @@ class Operation:
         return self.state in ENDED
 
     def to_json(self) -> bytes:
-        record = asdict(self)
+        version, later = RECORD_VERSION, frozenset[str]()
         if self.kind == "delete-users" and not self.paused:
-            record = {name: value for name, value in record.items() if name not in _SINCE_2}
-            return json.dumps({"version": 1, **record}).encode()
-        return json.dumps({"version": RECORD_VERSION, **record}).encode()
+            version, later = 1, _SINCE_2 | _SINCE_3
+        elif self.move is None and self.kind not in GROUP_KINDS:
+            version, later = 2, _SINCE_3
+        record = {name: value for name, value in asdict(self).items() if name not in later}
+        return json.dumps({"version": version, **record}).encode()
 
     @staticmethod
     def from_json(data: bytes) -> "Operation":
         """Raises ``FORMAT_TOO_NEW`` for what a newer evenshard wrote."""
         record: dict[str, Any] = json.loads(data)
         version, kind = record.pop("version"), record["kind"]
-        if version > RECORD_VERSION or kind not in get_args(Kind):
+        if version > RECORD_VERSION or kind not in KINDS:
             raise EvenshardError("FORMAT_TOO_NEW", f"operation {record['id']} is of kind {kind!r}, version {version}")
         record["shards_left"] = tuple(record["shards_left"])
+        if record.get("move") is not None:
+            record["move"] = Move.from_record(record["move"])
         return Operation(**record)
 
 
@@ -186,16 +243,21 @@ def next_effect(operation: Operation) -> Effect | None:
         return None
     if operation.state == "planned":
         return "start"
+    if operation.move is not None:
+        return "move" if move_effect(cast(MoveState, operation.state), operation.move) else None
+    if operation.kind in GROUP_KINDS:
+        return "group"
     if operation.kind != "delete-users":
         return "repair"
     return "hide" if operation.hidden_ms is None else "purge"
 
 
-def after(operation: Operation, signal: Signal, now_ms: int, nonce: str) -> Operation:
+def after(operation: Operation, signal: Signal | MoveSignal, now_ms: int, nonce: str) -> Operation:
     """The record after ``signal``. Raises ``OPERATION_STATE`` where its state does not allow it."""
-    state = TRANSITIONS.get((operation.state, type(signal)))
-    if state is None:
-        raise refused(operation, type(signal).__name__.lower())
+    table = TRANSITIONS if operation.move is None else MOVE_TRANSITIONS
+    state = table.get((operation.state, type(signal)))  # type: ignore[arg-type]
+    if state is None or (operation.move is not None and not allows(operation.move, signal)):
+        raise refused(operation, act_of(signal))
     changed = replace(operation, state=state, changed_ms=now_ms, nonce=nonce)
     match signal:
         case Started() | Cancelled() | Dropped():
@@ -220,20 +282,72 @@ def after(operation: Operation, signal: Signal, now_ms: int, nonce: str) -> Oper
             return replace(changed, rows_done=rows, rows_total=rows, shards_left=(), error="")
         case Failed(error):
             return replace(changed, shards_left=(), error=error)
-    assert_never(signal)
+    return _moved(changed, signal)
+
+
+def _moved(changed: Operation, signal: MoveSignal) -> Operation:
+    """What all operations have, after a signal that only moves have; somebody's wish ends a pause."""
+    assert changed.move is not None
+    move = move_after(changed.move, signal)
+    changed = replace(changed, move=move, shards_left=(), error="", paused=changed.paused and move.wish == "")
+    match signal:
+        case Progressed():
+            return replace(
+                changed,
+                rows_done=signal.rows_done,
+                rows_total=max(signal.rows_total, signal.rows_done),
+                bytes_total=max(signal.bytes_total, signal.bytes_done),
+                error=signal.error,
+            )
+        case Unfenced() | UnfencedBack():
+            gives_up = move.fences >= FENCES_WITHOUT_SWITCH_MAX
+            return replace(changed, error=signal.error, paused=changed.paused or gives_up)
+    return changed
+
+
+def act_of(signal: Signal | MoveSignal) -> str:
+    """As in "it cannot be ... any more"."""
+    words = {"CancelAsked": "cancelled", "RollbackAsked": "rolled back", "CompleteAsked": "completed"}
+    name = type(signal).__name__
+    return words.get(name, name.lower())
 
 
 def refused(operation: Operation, act: str) -> EvenshardError:
     """``OPERATION_STATE``, with a sentence that says why."""
-    hint = ""
-    if operation.state == "running":
+    hint = _hint(operation, act)
+    if operation.state == "running" and operation.kind not in GROUP_KINDS:
         hint = "what it has hidden stays hidden; wait for its end: evenshard admin wait " + operation.id
     return EvenshardError(
         "OPERATION_STATE",
-        f"operation {operation.id} is {operation.state}: it cannot be {act} any more",
+        f"operation {operation.id} is {_standing(operation)}: it cannot be {act}{_when(operation, act)}",
         hint=hint,
         details={"operation": operation.id, "state": operation.state},
     )
+
+
+def _standing(operation: Operation) -> str:
+    wish = operation.move.wish if operation.move else ""
+    asked = {"cancel": "being cancelled", "rollback": "being rolled back", "complete": "being completed"}.get(wish)
+    return operation.state if asked is None or operation.ended else f"{operation.state}, and {asked}"
+
+
+def _when(operation: Operation, act: str) -> str:
+    early = operation.move is not None and not operation.ended and operation.state != "switched"
+    return " yet" if early and act in ("rolled back", "completed") else " any more"
+
+
+def _hint(operation: Operation, act: str) -> str:
+    """What to do instead with a move."""
+    if operation.move is None:
+        return ""
+    match operation.state, act:
+        case "switched", "cancelled":
+            return f"take it back: evenshard admin rollback {operation.id}"
+        case ("complete", _):
+            return "plan a move back"
+        case (("copying" | "catching_up"), ("rolled back" | "completed")):
+            return f"it has not switched; end it: evenshard admin cancel {operation.id}"
+    return ""
 
 
 def not_found(operation: str) -> EvenshardError:

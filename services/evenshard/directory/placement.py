@@ -83,11 +83,6 @@ class Placement:
         """For each slot of an identity whether rows of hot keys in it are at ``shard``: bool[4096]; None: none are."""
         return _slots_of(self.overflow, shard) if shard in self.overflow_shards else None
 
-    def held_by(self, shard: ShardId) -> npt.NDArray[np.bool_]:
-        """For each slot of a user's id whether ``shard`` may hold rows of it; bool[4096]."""
-        anywhere = self.key != "user" and shard in self.shards
-        return np.ones(SLOT_COUNT, np.bool_) if anywhere or shard in self.overflow_shards else self.owned_by(shard)
-
     def home_of(self, user: str) -> ShardId:
         """The shard where a user's rows are, but for those that are split off."""
         return self.shards[int(self.shard_of_slot[hash_of(user) >> SLOT_SHIFT])]

@@ -4,14 +4,12 @@ Nothing changes an answer but the step ``switch`` (or ``mark``): until then a re
 be done again. Layers are named by the operation: ``taken`` are the key's rows, ``brought`` those that come.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
-from evenshard.directory.changes import used_otherwise
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.events.limits import DISTINCT_ID_BYTES_MAX
 from evenshard.ids import OperationId, ShardId, TenantId
@@ -143,32 +141,6 @@ class Repair:
                 record[name] = {shard: Counted(**counted) for shard, counted in record[name].items()}
         record["sent"] = Counted(**record["sent"])
         return Repair(**{**record, "days": tuple(record["days"]), "copied": tuple(record["copied"])})
-
-
-@dataclass(frozen=True, slots=True)
-class RepairDone:
-    """What a request_id was used for, written in the very swap that made the operation."""
-
-    verb: Verb
-    operation: OperationId
-    tenant: TenantId
-    digest: str
-    """Of what was asked for: ids do not outlive the operation here."""
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @staticmethod
-    def of(verb: Verb, operation: OperationId, tenant: TenantId, asked: Any) -> "RepairDone":
-        return RepairDone(verb, operation, tenant, hashlib.sha256(json.dumps(asked).encode()).hexdigest())
-
-    def check_same(self, request_id: str, data: bytes) -> OperationId:
-        """The operation that the same request began. Raises ``OPERATION_CONFLICT`` where it was another request."""
-        record = json.loads(data)
-        if (record["verb"], record.get("digest")) != (self.verb, self.digest) or record["tenant"] != self.tenant:
-            subject = record["tenant"] if isinstance(record["tenant"], str) else self.tenant
-            raise used_otherwise(request_id, record["verb"], subject)
-        return OperationId(record["operation"])
 
 
 def day_of(text: str, field: str) -> int:

@@ -1,10 +1,28 @@
 """A service process as the directory lists it: where it serves, and who it is."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Final, Literal
+
+from evenshard.errors import EvenshardError
 
 Kind = Literal["router", "counter", "shard", "gateway", "etcd"]
+_LABEL: Final = re.compile(r"([A-Za-z0-9_.-]{1,63})=([A-Za-z0-9_.-]{1,63})", re.ASCII)
+
+
+def labels_of(text: str) -> dict[str, str]:
+    """Of ``zone=a,tier=hot``; none of an empty text. Raises ``USAGE``."""
+    found = {}
+    for each in text.split(",") if text else ():
+        label = _LABEL.fullmatch(each.strip())
+        if label is None or label[1] in found:
+            raise EvenshardError(
+                "USAGE", f"shard_labels: {each!r} is no NAME=VALUE of letters, digits, _ . -, each name once"
+            )
+        found[label[1]] = label[2]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +43,14 @@ class ServiceRecord:
     """Why it does not serve yet, or not wholly; empty: it does, or says nothing."""
     note: str = ""
     """What somebody should look at although it serves; empty, and not written then: nothing."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of a shard, for constraints of placements; not written where there are none."""
 
     def to_json(self) -> bytes:
         record = asdict(self)
-        if not self.note:
-            del record["note"]
+        for name in ("note", "labels"):
+            if not record[name]:
+                del record[name]
         return json.dumps(record).encode()
 
     @staticmethod

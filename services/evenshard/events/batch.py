@@ -94,3 +94,15 @@ class EventBatch:
         """Reads what ``to_ipc`` wrote, without copying: columns point into ``data``. Raises ``pa.ArrowInvalid``."""
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             return EventBatch(reader.read_next_batch())
+
+
+def plain_fields(record: pa.RecordBatch) -> EventBatch:
+    """The fields of scanned rows, without properties, in canonical form."""
+    columns = []
+    for field in FIELDS:
+        column = record.column(field.name)
+        if pa.types.is_dictionary(field.type):
+            columns.append(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
+        else:
+            columns.append(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
+    return EventBatch(pa.RecordBatch.from_arrays(columns, schema=pa.schema(FIELDS)))

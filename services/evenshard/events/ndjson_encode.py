@@ -93,7 +93,8 @@ def _json_doubles(array: pa.DoubleArray) -> pa.StringArray:
     return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
 
 
-def _json_values(kind: str, array: pa.Array) -> pa.StringArray:
+def json_values(kind: str, array: pa.Array) -> pa.StringArray:
+    """The values of a property's column of one type as JSON, null where null."""
     match kind:
         case "s":
             return json_strings(array)
@@ -105,7 +106,7 @@ def _json_values(kind: str, array: pa.Array) -> pa.StringArray:
             return array.cast(pa.utf8())
 
 
-def _member(name: str, values: pa.StringArray) -> pa.StringArray:
+def member(name: str, values: pa.StringArray) -> pa.StringArray:
     """``,"name":value``, null where the value is."""
     return pc.binary_join_element_wise("," + orjson.dumps(name).decode() + ":", values, "")
 
@@ -124,7 +125,7 @@ def _property_members(record: pa.RecordBatch) -> list[pa.StringArray]:
     for column in record.schema.names:
         named = property_of(column)
         if named is not None and record.column(column).null_count < record.num_rows:
-            members.append(_member(named[0], _json_values(named[1], record.column(column))))
+            members.append(member(named[0], json_values(named[1], record.column(column))))
     if REST in record.schema.names:
         members.append(_rest_members(record.column(REST)))
     return members
@@ -149,7 +150,7 @@ def lines_of(record: pa.RecordBatch, tenant: str | None = None, *, mark_duplicat
         json_strings(record.column("distinct_id")),
         ',"time":',
         record.column("time").cast(pa.utf8()),
-        _member("$insert_id", json_strings(record.column("insert_id"))),
+        member("$insert_id", json_strings(record.column("insert_id"))),
         *_property_members(record),
         pc.if_else(record.column(DUPLICATE), '},"duplicate":true}\n', "}}\n") if mark_duplicates else "}}\n",
     ]

@@ -17,6 +17,9 @@ DUPLICATE = "duplicate"
 """bool, never null: a copy of an event stored before."""
 HOT = "hot"
 """bool, never null: stored after its key became hot; it is shown rewritten."""
+SPREAD = "spread"
+"""bool: it was taken for the overflow, and is placed there by its identity; else by its user. Null: it is not known, of
+rows stored before this was noted."""
 PLACEMENT_HASH = "placement_hash"
 """uint64, never null."""
 SHOWN_NEEDS = ("event", "distinct_id", "time", HOT)

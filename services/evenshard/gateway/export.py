@@ -109,7 +109,8 @@ class Exporter:
         """The tenant's data version, the rows before the cursor's ms (None: nothing has changed since the export
         began), the rows that are lost for good, and the streams with their first rows."""
         tenant = await self._scatter.tenant(query.tenant, deadline)
-        for replans_left in reversed(range(REPLANS_MAX + 1)):
+        replans_left = REPLANS_MAX
+        while True:
             async with contextlib.AsyncExitStack() as attempt:
                 try:
                     version, before, given_up = await self._versions(query, tenant, cursor, deadline)
@@ -121,10 +122,14 @@ class Exporter:
                     stack.push_async_exit(attempt.pop_all())
                     return version, before, given_up, streams
                 except EvenshardError as error:
-                    if error.code != "STALE_EPOCH" or not replans_left:
+                    fenced = error.code == "SLOTS_FENCED"
+                    if not fenced and (error.code != "STALE_EPOCH" or not replans_left):
                         raise
-            tenant = await self._scatter.tenant(query.tenant, deadline, refresh=True)
-        raise AssertionError("the last attempt returns or raises")
+            if fenced:
+                tenant = await self._scatter.after_fence(tenant, deadline)
+            else:
+                replans_left -= 1
+                tenant = await self._scatter.tenant(query.tenant, deadline, refresh=True)
 
     async def _versions(
         self, query: ExportQuery, tenant: Tenant, cursor: Cursor | None, deadline: Deadline

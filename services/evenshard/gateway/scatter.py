@@ -11,7 +11,7 @@ from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.gateway.known import Asked, Known, Partial, Told
 from evenshard.gateway.reunion import Reunion
-from evenshard.ids import ShardId
+from evenshard.ids import Epoch, ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.peers import Peers
 from evenshard.queries.partials import read_partial
@@ -25,6 +25,8 @@ from evenshard.wire.rpcs import SCAN
 
 SHARE_OF_DEADLINE = 0.85
 """Shards are given less time than the caller waits, so that an answer can still name those that were silent."""
+FENCED_RETRY_MS = 20.0
+"""How long the next placement is waited for before slots that are fenced are asked about again."""
 REPLANS_MAX = 3
 """Times a query is planned anew because the placement changed under it."""
 SPLIT_ROUNDS_MAX = 4
@@ -136,6 +138,11 @@ class Scatter:
         self._cohorts = cohorts
         self._reunion = reunion
 
+    @property
+    def directory_revision(self) -> int:
+        """What is known of tenants is of this revision of the directory."""
+        return self._tenants.revision
+
     async def tenant(self, name: str, deadline: Deadline, *, refresh: bool = False) -> Tenant:
         """The tenant's record; with ``refresh``, or where it is not known here, the directory is asked.
 
@@ -151,16 +158,27 @@ class Scatter:
     async def at_one_epoch(
         self, name: str, deadline: Deadline, attempt: Callable[[Tenant], Awaitable[_Answered]]
     ) -> _Answered:
-        """What ``attempt`` gives, made anew, at most ``REPLANS_MAX`` times, where the placement changes meanwhile."""
+        """What ``attempt`` gives, made anew, at most ``REPLANS_MAX`` times, where the placement changes meanwhile; and
+        held for as long as the caller waits where slots go from shard to shard just now."""
         tenant = await self.tenant(name, deadline)
-        for _ in range(REPLANS_MAX):
+        replans_left = REPLANS_MAX
+        while True:
             try:
                 return await attempt(tenant)
             except EvenshardError as error:
-                if error.code != "STALE_EPOCH":
+                if error.code not in ("STALE_EPOCH", "SLOTS_FENCED") or (
+                    error.code == "STALE_EPOCH" and not replans_left
+                ):
                     raise
-            tenant = await self.tenant(name, deadline, refresh=True)
-        return await attempt(tenant)
+                fenced = error.code == "SLOTS_FENCED"
+            replans_left -= not fenced
+            tenant = await (self.after_fence(tenant, deadline) if fenced else self.tenant(name, deadline, refresh=True))
+
+    async def after_fence(self, tenant: Tenant, deadline: Deadline) -> Tenant:
+        """The tenant with its next placement, as soon as that is seen here; as it is where that does not come soon."""
+        wait_s = min(FENCED_RETRY_MS / 1000, deadline.remaining_s())
+        later = Epoch(tenant.placement.epoch + 1)
+        return await self._tenants.wait_epoch(tenant.name, later, wait_s) or await self.tenant(tenant.name, deadline)
 
     async def address(self, shard: ShardId, deadline: Deadline) -> str:
         """Where a shard serves. Raises ``SHARD_UNAVAILABLE`` where nobody knows."""
@@ -314,6 +332,6 @@ def _most_telling(errors: Sequence[BaseException]) -> BaseException:
     def weight(error: BaseException) -> int:
         if not isinstance(error, EvenshardError):
             return 0
-        return {"STALE_EPOCH": 1, "SHARD_UNAVAILABLE": 3}.get(error.code, 2)
+        return {"STALE_EPOCH": 1, "SLOTS_FENCED": 1, "SHARD_UNAVAILABLE": 3}.get(error.code, 2)
 
     return min((error for error in errors), key=weight)

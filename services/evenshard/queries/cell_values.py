@@ -23,6 +23,7 @@ from evenshard.errors import EvenshardError, FieldFault
 from evenshard.queries.cells import CellCounts
 from evenshard.queries.groups import Integers
 from evenshard.queries.measures import OF_EVENTS, QUANTILES, Measure
+from evenshard.queries.number_kernel import find_extremes, sum_integers
 from evenshard.queries.numbers import (
     LIMB_LOW,
     LIMBS,
@@ -30,7 +31,6 @@ from evenshard.queries.numbers import (
     Int64,
     doubles_of,
     limbs_of_doubles,
-    limbs_of_integers,
     numbers_of,
     order_by_cell,
     sortable,
@@ -120,16 +120,21 @@ class _Sums:
     def _add(self, cells: Int64, numbers: Int64 | Doubles) -> None:
         if not len(cells):
             return
-        found, places = np.unique(cells, return_inverse=True)
-        self._amounts.add(self._key(found, COUNT), np.bincount(places))
+        found, places = _close_by(cells)
         if numbers.dtype == np.int64:
-            for limb, amounts in limbs_of_integers(numbers.astype(np.int64, copy=False)):
-                sums = np.bincount(places, amounts).astype(np.int64)  # exact, see _EXACT_ROWS
-                self._amounts.add(self._key(found, limb), sums)
-            return
-        for limbs, amounts in limbs_of_doubles(numbers.astype(np.float64, copy=False)):
-            keys, places = np.unique(self._key(cells, limbs), return_inverse=True)
-            self._amounts.add(keys, np.bincount(places, amounts).astype(np.int64))
+            low, high, counts = np.zeros((3, len(found)), np.int64)
+            sum_integers(places, numbers.astype(np.int64, copy=False), low, high, counts)
+            limbs = [(0, low), (1, high)]
+        else:
+            counts, limbs = np.bincount(places, minlength=len(found)), []
+            for mine, amounts in limbs_of_doubles(numbers.astype(np.float64, copy=False)):
+                keys, places = _close_by(self._key(cells, mine))
+                sums = np.bincount(places, amounts, minlength=len(keys)).astype(np.int64)  # exact, see _EXACT_ROWS
+                there = np.flatnonzero(sums)
+                self._amounts.add(keys[there], sums[there])
+        there = np.flatnonzero(counts)
+        for limb, sums in [(COUNT, counts), *limbs]:
+            self._amounts.add(self._key(found[there], limb), sums[there])
 
     def _key(self, cells: Int64, limb: int | Int64) -> Int64:
         result: Int64 = cells * self._PLACES + (limb - COUNT)
@@ -146,8 +151,7 @@ class _Extremes:
 
     def __init__(self, name: str, *, largest: bool) -> None:
         self._name = name
-        self._choose = np.maximum if largest else np.minimum
-        self._none = np.iinfo(np.int64).min if largest else np.iinfo(np.int64).max
+        self._largest = largest
         self._kept = {True: _no_pairs(), False: _no_pairs()}
 
     def add(self, cells: Integers, record: pa.RecordBatch) -> None:
@@ -161,10 +165,11 @@ class _Extremes:
                 )
 
     def _least(self, cells: Int64, keys: Int64) -> tuple[Int64, Int64]:
-        found, places = np.unique(cells, return_inverse=True)
-        chosen = np.full(len(found), self._none, np.int64)
-        self._choose.at(chosen, places, keys)
-        return found, chosen
+        found, places = _close_by(cells)
+        chosen, seen = np.zeros(len(found), np.int64), np.zeros(len(found), np.uint8)
+        find_extremes(places, keys, self._largest, chosen, seen)
+        there = np.flatnonzero(seen)
+        return found[there], chosen[there]
 
     def rows(self) -> ValueRows:
         whole_cells, whole = self._kept[True]
@@ -258,6 +263,15 @@ def _added_up(cells: Int64, keys: Int64, counts: Int64) -> tuple[Int64, Int64, I
     cells, keys = cells[order], keys[order]
     first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (keys[1:] != keys[:-1])))
     return cells[first], keys[first], np.add.reduceat(counts[order], first)
+
+
+def _close_by(keys: Int64) -> tuple[Int64, Int64]:
+    """Keys, ascending, all of ``keys`` among them and not many others; and the place of each of ``keys``."""
+    first = int(keys.min())
+    size = int(keys.max()) - first + 1
+    if size > 4 * len(keys) + 1024:
+        return np.unique(keys, return_inverse=True)
+    return np.arange(first, first + size), keys - first
 
 
 def _no_pairs() -> tuple[Int64, Int64]:

@@ -30,6 +30,7 @@ from evenshard.queries.groups import Groups, Integers, groups_of_rows
 from evenshard.queries.members import Members
 from evenshard.queries.plan import FunnelScan, ScanStats
 from evenshard.queries.step_masks import StepMatcher, columns_of_steps, matches_any
+from evenshard.queries.step_numbers import StepNumbers, are_apart
 from evenshard.queries.steps import Step
 from evenshard.queries.user_chunks import UserChunks
 from evenshard.queries.user_rows import AnyMasks, Choice, Int32, Kept, Matched, Needs, Ties, UserRows, Valued, Wanted
@@ -40,6 +41,8 @@ NO_GROUP = 0
 """The number of the group whose values are all unset."""
 _LEVELS = 64
 """More than there are."""
+_RADIX_SORTED = 1 << 16
+"""Numbers below it numpy sorts by their bytes."""
 _GROUP = "group"
 
 
@@ -95,6 +98,12 @@ def _opens(masks: AnyMasks) -> Kept:
     return opens
 
 
+def _is_first(numbers: AnyMasks) -> Kept:
+    """The same of numbers of steps."""
+    opens: Kept = numbers == 1
+    return opens
+
+
 class _Scan:
     """The state of one pass: the attempts that count."""
 
@@ -102,6 +111,8 @@ class _Scan:
         self.plan = plan
         self.matcher = StepMatcher(_selectors(plan), plan.where)
         """Of steps and exclusions."""
+        self.numbers = StepNumbers(plan.steps, plan.where) if plan.steps_decide and are_apart(plan.steps) else None
+        """Where they are enough; then masks are the numbers of steps."""
         self.where = parse(plan.where) if plan.where else None
         self.groups = Groups(plan.by)
         if plan.by:
@@ -110,10 +121,14 @@ class _Scan:
         one_step = plan.by_step > 0 and plan.order != "any"
         self.group_mask = 1 << (plan.by_step - 1) if one_step else steps_mask
         self.sessions = plan.count_mode == "session"
+        has_codes = bool(plan.by or plan.hold)
         opens = None if plan.order == "any" else _opens
-        self.needs = Needs(sessions=self.sessions, opens=opens)
-        if not plan.is_plain:
-            has_codes = bool(plan.by or plan.hold)
+        if self.numbers is not None:
+            of_ms: Ties = "shared" if has_codes else "any"
+            self.needs = Needs(self._codes_of if has_codes else None, of_ms, numbered=True, opens=_is_first)
+        elif plan.is_plain:
+            self.needs = Needs(opens=opens)
+        else:
             # Of events that fill nothing the next one breaks a strict attempt, and excludes or not.
             ties: Ties = "all" if plan.order == "strict" and plan.exclusions else "shared"
             self.needs = Needs(
@@ -129,13 +144,16 @@ class _Scan:
 
     def chunks(self, check: Callable[[], None], needs: Needs | None = None) -> UserChunks:
         """A pass over rows."""
+        kind = np.uint64 if self.numbers is None else np.uint8
         return UserChunks(
-            self._choose, np.uint64, skip_duplicates=self.plan.skip_duplicates, check=check,
+            self._choose, kind, skip_duplicates=self.plan.skip_duplicates, check=check,
             needs=self.needs if needs is None else needs,
         )  # fmt: skip
 
     def _choose(self, some: ScannedRows) -> Choice | Matched | None:
         """What each row matches. With ``strict`` any event that the filter lets through may break the order."""
+        if self.numbers is not None:
+            return self.numbers.choice(some.record)
         choice = self.matcher.choice(some.record)
         if self.plan.order != "strict":
             return choice if self.sessions or matches_any(choice) else None
@@ -145,7 +163,7 @@ class _Scan:
         """The group of each row that may group its user, and what it holds."""
         codes = held_values(record, self.plan.hold)
         if self.plan.by:
-            codes[_GROUP] = groups_of_rows(self.groups, record, wanted.rows(self.group_mask), NO_GROUP)
+            codes[_GROUP] = groups_of_rows(self.groups, record, lambda: wanted.rows(self.group_mask), NO_GROUP)
         return codes
 
     def follow(self, rows: UserRows) -> None:
@@ -173,7 +191,8 @@ class _Scan:
         keys = np.concatenate([np.zeros(0, np.int64), *(keys for keys, _ in self.found)])
         times = np.concatenate([np.zeros(0, np.int64), *(times for _, times in self.found)])
         later = keys % _LEVELS - 1
-        order = np.argsort(keys, kind="stable")
+        small = keys.max(initial=0) < _RADIX_SORTED
+        order = np.argsort(keys.astype(np.uint16) if small else keys, kind="stable")
         found, users = counted(keys)
         offsets = np.append(0, np.cumsum((found % _LEVELS - 1) * users))
         flat = times[_ranges((np.cumsum(later) - later)[order], later[order])]

@@ -9,6 +9,7 @@ from evenshard.queries.funnel_any import any_order_attempts
 from evenshard.queries.funnel_exclusions import DROPPED, best_attempts_excluding
 from evenshard.queries.funnel_in_turn import attempts_in_turn
 from evenshard.queries.funnel_kernel import best_attempts
+from evenshard.queries.funnel_plain_kernel import STEPS_MAX, follow
 from evenshard.queries.funnel_strict import BEST, FIRST, TOTAL, strict_attempts
 from evenshard.queries.funnel_units import Units, split_by_value, users_or_sessions
 from evenshard.queries.groups import Integers
@@ -46,8 +47,8 @@ class _Found:
 def attempts_that_count(plan: FunnelScan, rows: UserRows, holds: npt.NDArray[np.int32] | None) -> Attempts:
     """Of each user or session the attempt that counts, or all of them (``total``).
 
-    rows: masks as in ``funnel_moment``. holds: the held value of each row; None where nothing is held constant.
-    Raises ``QUERY_INVALID`` where held values make too many rows.
+    rows: masks as in ``funnel_moment``, or (uint8) numbers of steps, where these decide. holds: the held value of each
+    row; None where nothing is held constant. Raises ``QUERY_INVALID`` where held values make too many rows.
     """
     units = users_or_sessions(rows, plan.count_mode == "session")
     split = holds is not None and plan.order != "strict"
@@ -98,7 +99,10 @@ def _found(plan: FunnelScan, units: Units, holds: npt.NDArray[np.int32] | None) 
     total, first = plan.count_mode == "total", plan.attempt == "first"
     if plan.order == "ordered" and not total and not first:
         levels = np.empty(count, np.int8)
-        if plan.exclusions or plan.strict_increase:
+        if units.masks.dtype == np.uint8:
+            latest, no_times = np.empty(STEPS_MAX + 1, np.int64), np.zeros(0, np.int64)
+            size = follow(*funnel, latest, levels, no_times, filled)
+        elif plan.exclusions or plan.strict_increase:
             size = best_attempts_excluding(*funnel, *spans, plan.strict_increase, plan.exclude_user, levels, filled)
         else:
             size = best_attempts(*funnel, levels, filled)

@@ -4,21 +4,22 @@ Partial and account are those of ``funnel``.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from evenshard.events.scan import Parts, ScannedRows
-from evenshard.queries.evaluate import evaluate
-from evenshard.queries.expression import parse
 from evenshard.queries.funnel_kernel import best_attempts
 from evenshard.queries.funnel_plain_kernel import STEPS_MAX, by_level, follow, since_entry
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan, ScanStats
-from evenshard.queries.step_masks import StepMatcher, bits_of, masks_of, matches_any
+from evenshard.queries.step_masks import StepMatcher, matches_any
+from evenshard.queries.step_numbers import StepNumbers, are_apart
 from evenshard.queries.user_chunks import follow_users
-from evenshard.queries.user_rows import AnyMasks, Choice, Coded, Kept, Masks, Needs, SmallMasks, UserRows
-from evenshard.queries.values import encoded
+from evenshard.queries.user_rows import AnyMasks, Choice, Kept, Needs, UserRows
+
+_NO_ROWS: Final = np.zeros(0, np.int32)
 
 
 def scan_parts(plan: FunnelScan, parts: Parts, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
@@ -33,13 +34,10 @@ class _Scan:
 
     def __init__(self, plan: FunnelScan) -> None:
         self.plan = plan
-        self.where = parse(plan.where) if plan.where else None
-        self.step_wheres = [parse(step.where) if step.where else None for step in plan.steps]
-        names = {name for step in plan.steps for name in step.events}
-        self.apart = all(step.events for step in plan.steps) and len(names) == sum(
-            len(set(step.events)) for step in plan.steps
-        )
+        self.apart = are_apart(plan.steps)
         """No event matches two steps, so a row's mask is the number of its step."""
+        self.numbers = StepNumbers(plan.steps, plan.where)
+        """Where that is so."""
         self.matcher = StepMatcher(enumerate(plan.steps), plan.where)
         """Where they may match several."""
         self.needs = Needs(opens=self._opens)
@@ -55,40 +53,17 @@ class _Scan:
 
     def choose(self, some: ScannedRows) -> Choice | None:
         """The steps that each row matches; one bit a step."""
-        if not self.apart:
-            choice = self.matcher.choice(some.record)
-            return choice if matches_any(choice) else None
-        record = some.record
-        codes, names = encoded(record.column("event"))
-        every = bits_of(list(enumerate(self.plan.steps)), names)
-        if not every.any():
-            return None
-        numbers = self._numbers(record, codes, every)
-        if self.where is not None:
-            numbers = masks_of(numbers)
-            numbers[~evaluate(self.where, record)] = 0
-        return numbers
-
-    def _numbers(self, record: pa.RecordBatch, codes: Integers, every: Masks) -> Choice:
-        """The step of each row, from 1."""
-        numbers = np.zeros(len(every), np.uint8)
-        numbers[every != 0] = np.log2(every[every != 0]).astype(np.uint8) + 1
-        if all(where is None for where in self.step_wheres):
-            return Coded(codes, numbers)
-        steps: SmallMasks = numbers[codes]
-        for number, where in enumerate(self.step_wheres, 1):
-            if where is not None:
-                own = steps == number
-                if own.any():
-                    steps[own & ~evaluate(where, record)] = 0
-        return steps
+        if self.apart:
+            return self.numbers.choice(some.record)
+        choice = self.matcher.choice(some.record)
+        return choice if matches_any(choice) else None
 
     def follow(self, rows: UserRows) -> None:
         """Follows each user of a chunk."""
         levels, times = np.empty(len(rows.starts) - 1, np.int8), np.empty(len(rows.times), np.int64)
         how = (len(self.plan.steps), self.plan.window_ms, self.entries)
         if self.apart:
-            total = follow(rows.starts, rows.times, rows.masks, *how, self.latest, levels, times)
+            total = follow(rows.starts, rows.times, rows.masks, *how, self.latest, levels, times, _NO_ROWS)
         else:
             filled = np.empty(len(rows.times), np.int32)
             found = best_attempts(rows.starts, rows.times, rows.masks, *how, levels, filled)

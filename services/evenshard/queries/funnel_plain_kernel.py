@@ -90,20 +90,40 @@ def _fill(row, end, times, steps, best, out, total):  # type: ignore[no-untyped-
     return total
 
 
+@kernel(inline="always")
+def _fill_rows(row, end, times, steps, best, filled, total):  # type: ignore[no-untyped-def]
+    """Writes the rows that fill steps 1 … ``best``, each the first that can, of the attempt that begins in the ms of
+    ``row``. Returns how many rows there are then."""
+    level = np.uint64(0)
+    while level < best:
+        after = _end_of_ms(times, row, end)
+        each = row
+        while each < after and level < best:
+            if np.uint64(steps[each]) == level + _ONE:
+                filled[total + level] = np.int32(each)
+                level += _ONE
+                each = row  # of one ms, whatever their order
+            else:
+                each += _ONE
+        row = after
+    return total + best
+
+
 @kernel(
     f"int64({view('int64')}, {view('int64')}, {view('uint8')}, int64, int64, {view('int64')}, int64[::1], int8[::1], "
-    "int64[::1])",
+    "int64[::1], int32[::1])",
     counted=False,
 )
-def follow(starts, times, steps, count, window, entries, latest, levels, out):  # type: ignore[no-untyped-def]
+def follow(starts, times, steps, count, window, entries, latest, levels, out, filled):  # type: ignore[no-untyped-def]
     """The level of each user (0: no entry), and of those beyond level 1, one after the other, the ms from the entry to
-    steps 2 … level.
+    steps 2 … level; or, where there is room for them, of all with an entry the rows that fill steps 1 … level.
 
     starts: rows of user u are starts[u] … starts[u + 1], by time. steps: of each row, 1 … ``count``. entries: ascending
-    pairs, half-open: times at which an attempt may begin. latest: scratch, STEPS_MAX + 1. levels (one a user) and out
-    (at least one a row) are written. Returns how many times were.
+    pairs, half-open: times at which an attempt may begin. latest: scratch, STEPS_MAX + 1. levels (one a user) and
+    filled, or out where that is empty (at least one a row), are written. Returns how many times or rows were. Of rows
+    of one ms and step the first fills the step.
     """
-    total = np.uint64(0)
+    total, by_rows = np.uint64(0), filled.size > 0
     last_interval = entries.size - 2
     deepest = np.uint64(count)
     for user in range(np.uint64(starts.size - 1)):
@@ -136,10 +156,13 @@ def follow(starts, times, steps, count, window, entries, latest, levels, out):  
             if best == deepest:
                 break
         levels[user] = np.int8(best)
-        if best < np.uint64(2):
+        if best < np.uint64(2) and not (by_rows and best):
             continue
         row = _entry_of(first, end, times, steps, best_time - window, entries)
-        total = _fill(row, end, times, steps, best, out, total)
+        if by_rows:
+            total = _fill_rows(row, end, times, steps, best, filled, total)
+        else:
+            total = _fill(row, end, times, steps, best, out, total)
     return np.int64(total)
 
 

@@ -1,6 +1,6 @@
 """Gives the groups of a breakdown dense numbers, the same in every batch of a scan."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ GROUPS_MAX = 100_000
 """Groups of a breakdown on one shard."""
 _VALUE_BITS = 20
 """A value's number within one property; three fit into one int64."""
+_FEW_VALUES = 1 << 10
+_FEW_GROUPS = 1 << 12
+"""So many are far from ``GROUPS_MAX``, even if some are of rows that are not wanted."""
 _TABLE_MAX = 1 << 22
 """Combinations that are found by a table of this size; more, by sorting."""
 
@@ -121,13 +124,23 @@ def own_codes(by: Sequence[str], record: pa.RecordBatch) -> OwnCodes | None:
     return OwnCodes(codes, values, names[0])
 
 
-def groups_of_rows(groups: Groups, record: pa.RecordBatch, rows: Integers, other: int) -> npt.NDArray[np.int32]:
-    """For each row of ``record`` its group if it is one of ``rows``, else ``other``; so too where no property is."""
-    found = np.full(record.num_rows, other, np.int32)
+def groups_of_rows(
+    groups: Groups, record: pa.RecordBatch, wanted: Callable[[], Integers], other: int
+) -> npt.NDArray[np.int32]:
+    """The group of each row of ``record`` that is ``wanted``; ``other`` where no property is. Of other rows it may be
+    ``other`` or theirs: where there are few values all of them are numbered, which costs less than to look who is
+    wanted."""
     shown = record.select(columns_holding(groups.by, record.schema.names))
-    if not shown.num_columns or not len(rows):
-        return found
+    if not shown.num_columns:
+        return np.full(record.num_rows, other, np.int32)
     own = own_codes(groups.by, record)
+    if own is not None and len(own.values) <= _FEW_VALUES and len(groups) <= _FEW_GROUPS:
+        every = groups.number(pa.RecordBatch.from_arrays([own.values], names=[own.column]))
+        result: npt.NDArray[np.int32] = every.astype(np.int32, copy=False)[own.codes]
+        return result
+    found, rows = np.full(record.num_rows, other, np.int32), wanted()
+    if not len(rows):
+        return found
     if own is None:
         found[rows] = groups.number(shown if len(rows) == record.num_rows else shown.take(pa.array(rows)))
         return found

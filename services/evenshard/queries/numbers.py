@@ -79,13 +79,8 @@ def _flipped(bits: Int64) -> Int64:
     return result
 
 
-def limbs_of_integers(values: Int64) -> list[tuple[int, Int64]]:
-    """Limbs and the amounts of each value in them, each of at most 32 bits."""
-    return [(0, values & _LOW_32), (1, values >> 32)]
-
-
 def limbs_of_doubles(values: Doubles) -> list[tuple[Int64, Int64]]:
-    """As ``limbs_of_integers``; each value has limbs of its own."""
+    """Limbs and the amounts of each value in them, each of at most 32 bits; each value has limbs of its own."""
     mantissas, exponents = np.frexp(values)
     integers = np.ldexp(mantissas, _MANTISSA_BITS).astype(np.int64)
     exponents = exponents.astype(np.int64) - _MANTISSA_BITS

@@ -63,6 +63,8 @@ class Opened:
     """Columns that were read to order rows of one ms."""
     opens: SmallMasks = field(default_factory=lambda: _NONE8)
     """Of each code, or row, whether it makes its user one of interest; empty: unknown."""
+    numbered: bool = False
+    """See ``Needs``."""
 
     @staticmethod
     def of(some: ScannedRows, chosen: Choice | Matched, states: SmallMasks, needs: Needs) -> "Opened":
@@ -79,7 +81,8 @@ class Opened:
         opens = _NONE8
         if needs.opens is not None:
             opens = needs.opens(choice.bits if isinstance(choice, Coded) else choice).view(np.uint8)
-        opened = Opened(some, choice, every or needs.sessions, states, times, codes, opens=opens)
+        every = every or needs.sessions
+        opened = Opened(some, choice, every, states, times, codes, opens=opens, numbered=needs.numbered)
         if needs.codes_of is not None:
             codes.update(needs.codes_of(some.record, opened))
         return opened
@@ -88,7 +91,11 @@ class Opened:
         """Rows that are picked and have any of ``bits``."""
         choice = self.choice
         looked_at = choice.bits if isinstance(choice, Coded) else choice
-        found: Kept = looked_at & looked_at.dtype.type(bits) != 0
+        found: Kept
+        if self.numbered:
+            found = np.array([number > 0 and bits >> (number - 1) & 1 for number in range(256)], np.bool_)[looked_at]
+        else:
+            found = looked_at & looked_at.dtype.type(bits) != 0
         found = found[choice.codes] if isinstance(choice, Coded) else found
         return np.flatnonzero(found & (self.states == USED) if len(self.states) else found)
 
@@ -230,7 +237,7 @@ class Picked:
         """Sorts rows of one user and ms by (name, insert_id), where it matters; rows that agree keep their order."""
         rows, moments = np.empty(len(times), np.int64), np.empty(len(times), np.int64)
         bits, shared = np.uint64(self._needs.tie_mask), self._needs.ties == "shared"
-        count = contended_rows(starts, times, masks, bits, shared, rows, moments)
+        count = contended_rows(starts, times, masks, bits, self._needs.numbered, shared, rows, moments)
         if not count:
             return
         contended = rows[:count]

@@ -125,11 +125,15 @@ class FunnelScan:
         return self.entries_ms[-1] + self.window_ms
 
     @property
-    def is_plain(self) -> bool:
-        """Whether nothing but the times of the steps decides: which of several events of one ms fills a step, and what
-        lies between, does not matter."""
+    def steps_decide(self) -> bool:
+        """Whether nothing but the times of steps decides how far users come: what lies between does not matter."""
         usual = (self.order, self.attempt, self.count_mode) == ("ordered", "best", "unique")
-        return usual and not (self.strict_increase or self.exclusions or self.hold or self.by or self.explain_user)
+        return usual and not (self.strict_increase or self.exclusions or self.hold or self.explain_user)
+
+    @property
+    def is_plain(self) -> bool:
+        """Nor does it matter which of several events of one ms fills a step."""
+        return self.steps_decide and not self.by
 
     def to_json(self) -> bytes:
         return orjson.dumps({"version": PLAN_VERSION, "kind": "funnel", **asdict(self)})

@@ -90,7 +90,7 @@ class _Scan:
 
     def _codes_of(self, record: pa.RecordBatch, wanted: Wanted) -> dict[str, Int32 | Valued]:
         """The group of each row that may be a birth."""
-        return {_GROUP: groups_of_rows(self.groups, record, wanted.rows(int(BIRTH)), _NO_GROUP)}
+        return {_GROUP: groups_of_rows(self.groups, record, lambda: wanted.rows(int(BIRTH)), _NO_GROUP)}
 
     def follow(self, rows: UserRows) -> None:
         """Follows each user; see ``retention_cells``."""

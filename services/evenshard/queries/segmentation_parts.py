@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows
 from evenshard.queries.cell_kernel import cells_of, count_cells, count_users
-from evenshard.queries.cell_values import ValueRows, counts_alone
+from evenshard.queries.cell_values import CellValues, ValueRows, counts_alone
 from evenshard.queries.clock import Clock
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.gather_kernel import LEFT_OUT, USED
@@ -24,7 +24,7 @@ from evenshard.queries.measures import OF_EVENTS, OF_USERS
 from evenshard.queries.plan import ScanStats, SegmentationScan
 from evenshard.queries.segmentation import CELLS_MAX, SegmentationPass
 from evenshard.queries.user_chunks import UserChunks, states_of
-from evenshard.queries.user_rows import Choice, SmallMasks, UserRows
+from evenshard.queries.user_rows import Choice, Masks, SmallMasks, UserRows
 from evenshard.queries.values import columns_holding, encoded
 
 _NONE32: Final = np.zeros(0, np.int32)
@@ -34,7 +34,7 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 def clock_for(plan: SegmentationScan) -> Clock | None:
     """How ``scan_parts`` tells buckets; None: the plan is not for it."""
-    return Clock.of(plan.bounds_ms, plan.bucket_of) if plan.measure in OF_EVENTS else None
+    return Clock.of(plan.bounds_ms, plan.bucket_of)
 
 
 def scan_parts(
@@ -69,7 +69,8 @@ class _PartsPass(SegmentationPass):
     def __init__(self, plan: SegmentationScan, clock: Clock) -> None:
         super().__init__(plan)
         self.users = None
-        self.values = None
+        if plan.measure in OF_EVENTS:
+            self.values = None
         self._clock = clock
         self._groups_of_codes: dict[int, Integers] = {}
         """Of each part that was counted with codes of its own."""
@@ -85,7 +86,7 @@ class _PartsPass(SegmentationPass):
         self.bytes += some.bytes_read
         own = self._own_codes(some.record)
         by_rows = own is None and bool(self.plan.by)
-        all_meant = some.keep is None and self.where is None and not by_rows
+        all_meant = some.keep is None and self.where is None and not by_rows and self.values is None
         rows = self._rows_of(some, stated=not all_meant)
         if rows is None or not some.record.num_rows:
             return
@@ -108,6 +109,28 @@ class _PartsPass(SegmentationPass):
                 groups[occurring] = self.groups.number(shown)
             self._groups_of_codes[number] = groups
         self._add(counts, groups)
+        if self.values is not None:
+            self._add_values(self.values, some.record, rows, groups)
+
+    def _add_values(self, values: CellValues, record: pa.RecordBatch, rows: _Rows, groups: Integers) -> None:
+        """``groups``: of the codes of ``rows``. Only what is measured is taken out of the columns."""
+        cells = self._cells_of(rows, groups)
+        places = np.flatnonzero(cells)
+        measured = record.select(columns_holding((self.plan.measured_property,), record.schema.names))
+        if not len(places) or not measured.num_columns:
+            return
+        if len(places) < len(cells):
+            cells, measured = cells[places], measured.take(pa.array(places))
+        values.add(cells.astype(np.int64) - 1, measured)
+
+    def _cells_of(self, rows: _Rows, groups: Integers) -> Masks:
+        """The cell of each row that counts, plus 1."""
+        cells = np.empty(len(rows.times), np.uint64)
+        cells_of(
+            rows.codes, self._shown(groups).astype(np.int32), rows.events, rows.wanted, rows.states, rows.times,
+            *self._clock.arguments, self.plan.buckets, cells,
+        )  # fmt: skip
+        return cells
 
     def _add(self, counts: npt.NDArray[np.int64], groups: Integers) -> None:
         """``counts``: of each code and bucket."""
@@ -226,17 +249,11 @@ class _PartsPass(SegmentationPass):
             rows, groups = self._grouped(some, rows)
         elif own is not None:
             rows = replace(rows, codes=own.codes)
-        shown = self._shown(np.zeros(1, np.int64) if groups is None else groups).astype(np.int32)
-        cells = np.empty(len(rows.times), np.uint64)
-        cells_of(
-            rows.codes, shown, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments,
-            self.plan.buckets, cells,
-        )  # fmt: skip
-        return cells
+        return self._cells_of(rows, np.zeros(1, np.int64) if groups is None else groups)
 
     def values_found(self) -> ValueRows | None:
         if self.plan.measure != "average" or self.cells is None:
-            return None
+            return super().values_found()
         cells = np.flatnonzero(self._cell_events)
         return counts_alone(cells, self._cell_events[cells])
 

@@ -24,10 +24,14 @@ def number_sessions(starts, times, gap, sessions):  # type: ignore[no-untyped-de
             sessions[row] = session
 
 
-@kernel(*(f"int64({_ROWS}, {view(kind)}, uint64, boolean, int64[::1], int64[::1])" for kind in _KINDS), counted=False)
-def contended_rows(starts, times, masks, bits, shared, places, moments):  # type: ignore[no-untyped-def]
+@kernel(
+    *(f"int64({_ROWS}, {view(kind)}, uint64, boolean, boolean, int64[::1], int64[::1])" for kind in _KINDS),
+    counted=False,
+)
+def contended_rows(starts, times, masks, bits, numbered, shared, places, moments):  # type: ignore[no-untyped-def]
     """Writes the places of rows that are not the only ones of their user and ms, and the number of that moment; with
-    ``shared`` only of moments two of whose rows have one of ``bits`` in common. Returns how many there are."""
+    ``shared`` only of moments two of whose rows have one of ``bits`` in common. Returns how many there are.
+    ``numbered``: a mask is the number of its only bit, from 1."""
     count, moment = 0, 0
     for user in range(starts.size - 1):
         row, end = starts[user], starts[user + 1]
@@ -38,7 +42,8 @@ def contended_rows(starts, times, masks, bits, shared, places, moments):  # type
             if after > row + 1:
                 contended, union = not shared, np.uint64(0)
                 for place in range(row, after):
-                    mine = np.uint64(masks[place]) & bits
+                    mask = np.uint64(masks[place])
+                    mine = ((np.uint64(1) << mask) >> np.uint64(1) if numbered else mask) & bits
                     contended |= union & mine != 0
                     union |= mine
                 if contended:

@@ -83,6 +83,8 @@ class Needs:
     rank_mask: int = 0
     """Rows of one ms that have lower ones of these bits come first, those with none last, whatever their names."""
     sessions: bool = False
+    numbered: bool = False
+    """A mask is the number of the only bit, from 1."""
     opens: Callable[[AnyMasks], Kept] | None = None
     """Which masks a user must have one of to be of interest; rows of others may be missing. None: all are."""
 

@@ -1,8 +1,10 @@
 """Creates, changes and shows tenants: decides by pure functions, writes by compare-and-swap, safe to send again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from evenshard.directory.audit import Audited
 from evenshard.directory.changes import (
     REQUEST_TTL_S,
     DoneRequest,
@@ -13,11 +15,13 @@ from evenshard.directory.changes import (
     tenant_not_found,
     updated_tenant,
 )
-from evenshard.directory.keys import SERVICES, TENANTS, request_key, tenant_key
+from evenshard.directory.deleted_tenant import DeletedTenant, last_epoch
+from evenshard.directory.keys import SERVICES, SHARD_STATES, TENANTS, deleted_key, epoch_key, request_key, tenant_key
 from evenshard.directory.service import ServiceRecord
+from evenshard.directory.shard_state import ShardState
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
-from evenshard.ids import Revision, ShardId, TenantId
+from evenshard.ids import Epoch, Revision, ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Entry, Put, Unchanged
 from evenshard.ports.rng import Rng
@@ -61,10 +65,26 @@ class TenantAdmin:
         """Raises ``TENANT_EXISTS``, ``TENANT_NAME_INVALID``, ``PLACEMENT_UNSATISFIABLE``, ``OPERATION_CONFLICT``."""
         tenant = tenant_id(name)
         services = await self._directory.range(SERVICES, timeout_s=budget_s())
+        states = await self._directory.range(SHARD_STATES, timeout_s=budget_s())
+        spared = {ShardState.from_json(entry.value).shard for entry in states.entries}
         records = [ServiceRecord.from_json(entry.value) for entry in services.entries]
-        shards = sorted(ShardId(record.name) for record in records if record.kind == "shard")
+        shards = sorted({ShardId(record.name) for record in records if record.kind == "shard"} - spared)
+        deleted = await self._directory.get(deleted_key(tenant), timeout_s=budget_s())
+        if deleted is not None:
+            kept = DeletedTenant.from_json(deleted.value)
+            raise EvenshardError(
+                "TENANT_EXISTS",
+                f"a tenant {name!r} was deleted, and is kept until {kept.kept_until_ms} ms",
+                hint=f"bring it back: evenshard admin undelete-tenant {name}",
+            )
+        gone = await self._directory.get(epoch_key(tenant), timeout_s=budget_s())
+        first = Epoch(last_epoch(None if gone is None else gone.value) + 1)
         return await self._change(
-            "create", tenant, patch, options, lambda current: new_tenant(current, tenant, patch, shards, self._nonce())
+            "create",
+            tenant,
+            patch,
+            options,
+            lambda current: new_tenant(current, tenant, patch, shards, self._nonce(), first),
         )
 
     async def update(self, name: str, patch: SettingsPatch, options: ChangeOptions) -> StoredTenant:
@@ -108,18 +128,22 @@ class TenantAdmin:
             wanted = decide(stored.tenant if stored else None)
             if options.dry_run:
                 return StoredTenant(wanted, revision)
-            swapped_at = await self._swap(DoneRequest(verb, patch, wanted), revision, options.request_id)
+            swapped_at = await self._swap(
+                DoneRequest(verb, patch, wanted), stored.tenant if stored else None, revision, options.request_id
+            )
             if swapped_at is not None:
                 self._tenants.learn(wanted, swapped_at)
                 return StoredTenant(wanted, swapped_at)
             await self._clock.sleep(self._rng.random() * RETRY_PAUSE_MS_MAX)
         raise EvenshardError("OPERATION_CONFLICT", f"others kept changing tenant {name!r}: gave up after {TRIES_MAX}")
 
-    async def _swap(self, request: DoneRequest, revision: Revision, request_id: str) -> Revision | None:
+    async def _swap(
+        self, request: DoneRequest, before: Tenant | None, revision: Revision, request_id: str
+    ) -> Revision | None:
         """The revision of the change; ``None``: the tenant, or what the request_id stands for, changed meanwhile."""
         key = tenant_key(request.tenant.name)
         conditions = [Unchanged(key, revision)]
-        changes = [Put(key, request.tenant.to_json())]
+        changes = [Put(key, request.tenant.to_json()), self._audited(request, before)]
         if request_id:
             lease = await self._directory.grant(REQUEST_TTL_S, timeout_s=budget_s())
             conditions.append(Unchanged(request_key(request_id), NOT_THERE))
@@ -141,6 +165,11 @@ class TenantAdmin:
         entry = await self._directory.get(tenant_key(name), timeout_s=budget_s())
         return None if entry is None else _stored(entry)
 
+    def _audited(self, request: DoneRequest, before: Tenant | None) -> Put:
+        who, tenant = current_call().principal.name, request.tenant
+        told = [{} if each is None else _settings(each) for each in (before, tenant)]
+        return Audited(self._clock.now_ms(), who, f"{request.verb}-tenant", tenant.name, *told).put(tenant.nonce)
+
     def _nonce(self) -> str:
         return self._rng.token_hex(8)
 
@@ -148,6 +177,10 @@ class TenantAdmin:
 def budget_s() -> float:
     """What one call to the directory may take of the caller's time."""
     return max(0.05, min(DIRECTORY_TIMEOUT_S, 0.8 * current_call().remaining_s()))
+
+
+def _settings(tenant: Tenant) -> dict[str, Any]:
+    return {**asdict(tenant.settings), "epoch": tenant.placement.epoch}
 
 
 def _stored(entry: Entry) -> StoredTenant:

@@ -11,17 +11,22 @@ from evenshard.ports.rng import Rng
 from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
 from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
+from evenshard.router.moves_admin import MoveAdmin, Planned
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_planning import KeyExport
 from evenshard.router.report_records import ReportRecords
 from evenshard.router.shard_loads import ShardLoads
+from evenshard.router.shard_states_admin import ShardStateAdmin
+from evenshard.router.tenant_deletion import TenantDeletion
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.operations import StoredOperation
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.operations import operation_to_proto
+from evenshard.wire.plans import plan_message, shard_used, slots_wanted
 from evenshard.wire.report_records import report_record_message, report_record_of
 from evenshard.wire.tenant import patch_from_proto, tenant_to_proto
 
@@ -40,11 +45,16 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         shards: TenantShards,
         operations: OperationAdmin,
         repairs: RepairAdmin,
+        moves: MoveAdmin,
+        states: ShardStateView,
         etcd: Sequence[str] = (),
     ) -> None:
         self._tenants = TenantAdmin(directory, tenants, clock, rng)
         self._shards = ShardAdmin(shards, services)
-        self._loads = ShardLoads(shards, services)
+        self._loads = ShardLoads(shards, services, states)
+        self._deletion = TenantDeletion(directory, tenants, clock, rng)
+        self._states = ShardStateAdmin(directory, clock, rng)
+        self._moves = moves
         self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
         self._repairs = repairs
@@ -165,6 +175,79 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         finally:
             await messages.aclose()
 
+    async def RollbackOperation(
+        self, request: admin_pb2.RollbackOperationRequest, context: Any
+    ) -> admin_pb2.RollbackOperationResponse:
+        stored = await self._operations.rollback(request.operation, _options(request.options))
+        return admin_pb2.RollbackOperationResponse(operation=_operation(stored))
+
+    async def CompleteOperation(
+        self, request: admin_pb2.CompleteOperationRequest, context: Any
+    ) -> admin_pb2.CompleteOperationResponse:
+        stored = await self._operations.complete(request.operation, _options(request.options))
+        return admin_pb2.CompleteOperationResponse(operation=_operation(stored))
+
+    async def MoveTenant(self, request: admin_pb2.MoveTenantRequest, context: Any) -> admin_pb2.MoveTenantResponse:
+        slots = slots_wanted(request.slots) if request.HasField("slots") else None
+        planned = await self._moves.move(
+            request.tenant,
+            request.to,
+            slots,
+            request.bytes_per_second,
+            _options(request.options),
+            overflow=request.overflow,
+        )
+        return admin_pb2.MoveTenantResponse(operation=_begun(planned), plan=_plan(planned, request.bytes_per_second))
+
+    async def SplitTenant(self, request: admin_pb2.SplitTenantRequest, context: Any) -> admin_pb2.SplitTenantResponse:
+        options, rate = _options(request.options), request.bytes_per_second
+        planned = await self._moves.split(request.tenant, list(request.to), rate, options)
+        return admin_pb2.SplitTenantResponse(operation=_begun(planned), plan=_plan(planned, rate))
+
+    async def MergeTenant(self, request: admin_pb2.MergeTenantRequest, context: Any) -> admin_pb2.MergeTenantResponse:
+        options, rate = _options(request.options), request.bytes_per_second
+        planned = await self._moves.merge(request.tenant, request.to, rate, options)
+        return admin_pb2.MergeTenantResponse(operation=_begun(planned), plan=_plan(planned, rate))
+
+    async def IsolateTenant(
+        self, request: admin_pb2.IsolateTenantRequest, context: Any
+    ) -> admin_pb2.IsolateTenantResponse:
+        options, rate = _options(request.options), request.bytes_per_second
+        planned = await self._moves.isolate(request.tenant, request.to, rate, options)
+        return admin_pb2.IsolateTenantResponse(operation=_begun(planned), plan=_plan(planned, rate))
+
+    async def Rebalance(self, request: admin_pb2.RebalanceRequest, context: Any) -> admin_pb2.RebalanceResponse:
+        options, rate = _options(request.options), request.bytes_per_second
+        planned = await self._moves.rebalance(request.policy, rate, options)
+        return admin_pb2.RebalanceResponse(operation=_begun(planned), plan=_plan(planned, rate))
+
+    async def DrainShard(self, request: admin_pb2.DrainShardRequest, context: Any) -> admin_pb2.DrainShardResponse:
+        options, rate = _options(request.options), request.bytes_per_second
+        planned = await self._moves.drain(request.shard, rate, options)
+        return admin_pb2.DrainShardResponse(operation=_begun(planned), plan=_plan(planned, rate))
+
+    async def CordonShard(self, request: admin_pb2.CordonShardRequest, context: Any) -> admin_pb2.CordonShardResponse:
+        record, use = await self._states.cordon(request.shard, _options(request.options))
+        return admin_pb2.CordonShardResponse(shard=shard_used(record, use))
+
+    async def UncordonShard(
+        self, request: admin_pb2.UncordonShardRequest, context: Any
+    ) -> admin_pb2.UncordonShardResponse:
+        record, use = await self._states.uncordon(request.shard, _options(request.options))
+        return admin_pb2.UncordonShardResponse(shard=shard_used(record, use))
+
+    async def DeleteTenant(
+        self, request: admin_pb2.DeleteTenantRequest, context: Any
+    ) -> admin_pb2.DeleteTenantResponse:
+        stored, until_ms = await self._deletion.delete(request.tenant, _options(request.options))
+        return admin_pb2.DeleteTenantResponse(tenant=_shown(stored), kept_until_ms=until_ms)
+
+    async def UndeleteTenant(
+        self, request: admin_pb2.UndeleteTenantRequest, context: Any
+    ) -> admin_pb2.UndeleteTenantResponse:
+        stored = await self._deletion.undelete(request.tenant, _options(request.options))
+        return admin_pb2.UndeleteTenantResponse(tenant=_shown(stored))
+
     async def ListServices(
         self, request: admin_pb2.ListServicesRequest, context: Any
     ) -> admin_pb2.ListServicesResponse:
@@ -182,6 +265,14 @@ def _options(options: admin_pb2.ChangeOptions) -> ChangeOptions:
 
 def _shown(stored: StoredTenant) -> admin_pb2.Tenant:
     return tenant_to_proto(stored.tenant, stored.revision)
+
+
+def _begun(planned: Planned) -> admin_pb2.Operation | None:
+    return None if planned.stored is None else _operation(planned.stored)
+
+
+def _plan(planned: Planned, bytes_per_second: int) -> admin_pb2.MovePlan:
+    return plan_message(planned.plan, planned.revision, bytes_per_second)
 
 
 def _operation(stored: StoredOperation) -> admin_pb2.Operation:

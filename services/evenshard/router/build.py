@@ -14,14 +14,19 @@ from evenshard.hotkeys.marks import HotKey, Mark
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.router.admin_service import AdminService
 from evenshard.router.appending import Appender
+from evenshard.router.cluster_facts import ClusterFacts
 from evenshard.router.counter_service import ClusterCounterService
 from evenshard.router.counts import CountFeed
 from evenshard.router.forgetting import Forgetting
+from evenshard.router.groups_driver import GroupDriver
 from evenshard.router.handing_over import HandOver
 from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
+from evenshard.router.measuring import observe_router
+from evenshard.router.moves_admin import MoveAdmin
+from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.operations_driver import OperationDriver
 from evenshard.router.repairs_admin import RepairAdmin
@@ -36,10 +41,10 @@ from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
 from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.marks import MarkView
-from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.rpcs import ADMIN_SERVICE, COUNTER_SERVICE, DEBUG_SERVICE, INGEST_SERVICE
 
@@ -51,11 +56,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     services = ServiceView(ports.directory, ports.clock)
     await tenants.start()
     await services.start()
+    states = ShardStateView(ports.directory, ports.clock)
+    await states.start()
     pool = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="import")
     watch = KeyWatch(threading.Lock())
     shards = TenantShards(tenants, services, ports.peers)
     appender = Appender(ports.peers, services)
-    hand_over = HandOver(ports.directory, tenants, services, shards, ports.peers, ports.clock, ports.rng)
+    hand_over = HandOver(ports.directory, tenants, services, states, shards, ports.peers, ports.clock, ports.rng)
     marks = MarkView(ports.directory, ports.clock, lambda key, mark: _marked(watch, hand_over, key, mark))
     await marks.start()
     hand_over.started()
@@ -71,9 +78,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
-    observe_total(
-        "evenshard.router.counts.dropped", "{event}", "new events no counter was told of", lambda: feed.dropped_rows
-    )
     blocked = BlockedView(ports.directory, ports.clock)
     await blocked.start()
     operations = OperationView(ports.directory, ports.clock)
@@ -82,8 +86,21 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     await forgetting.start()
     repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
     ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
+    facts = ClusterFacts(ports.directory, tenants, services, shards)
+    moves = MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng)
+    groups = GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng)
     driver = OperationDriver(
-        ports.directory, operations, shards, forgetting, repairs, ended_repairs, marks, ports.clock, ports.rng
+        ports.directory,
+        operations,
+        shards,
+        forgetting,
+        repairs,
+        ended_repairs,
+        moves,
+        groups,
+        marks,
+        ports.clock,
+        ports.rng,
     )
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
@@ -99,6 +116,16 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
+    observe_router(
+        tenants,
+        operations,
+        marks,
+        ports.clock,
+        in_flight_bytes=lambda: ingest.bytes_in_flight,
+        counts_queued=lambda: feed.queued_rows,
+        counts_dropped=lambda: feed.dropped_rows,
+        is_leader=lambda: election.term is not None,
+    )
     repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
@@ -110,10 +137,13 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         shards,
         OperationAdmin(ports.directory, operations, blocked, importer, repair_admin, ports.clock, ports.rng),
         repair_admin,
+        MoveAdmin(ports.directory, tenants, operations, facts, ports.clock, ports.rng),
+        states,
         etcd=options.etcd,
     )
 
     reports = HotKeyReports(ports.directory, ports.peers, services)
+    debug = ClusterDebugService(options.name, ports.peers, services)
     counters = ClusterCounterService(ports.directory, ports.peers, services, reports)
 
     async def close() -> None:
@@ -125,6 +155,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         await hand_over.close()
         await feed.close()
         await marks.close()
+        await states.close()
         await tenants.close()
         await services.close()
         pool.shutdown(wait=True)
@@ -134,7 +165,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
             Servicer(INGEST_SERVICE, add_IngestServiceServicer_to_server, ingest),
             Servicer(ADMIN_SERVICE, add_AdminServiceServicer_to_server, admin),
             Servicer(COUNTER_SERVICE, add_CounterServiceServicer_to_server, counters),
-            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, ClusterDebugService(ports.peers, services)),
+            Servicer(
+                DEBUG_SERVICE,
+                add_DebugServiceServicer_to_server,
+                debug,
+            ),
         ],
         close,
     )

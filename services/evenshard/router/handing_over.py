@@ -28,6 +28,7 @@ from evenshard.ports.rng import Rng
 from evenshard.router.tenant_shards import TenantShards, first_failure
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.rpcs import KEEP_ORIGINALS, LEARN_EPOCH, RECORD_KEY, SEAL_KEY
 from evenshard.wire.sealing import keep_request, learn_epoch_request, record_request, seal_request, told_of
@@ -50,6 +51,7 @@ class HandOver:
         directory: Directory,
         tenants: TenantView,
         services: ServiceView,
+        states: ShardStateView,
         shards: TenantShards,
         peers: Peers,
         clock: Clock,
@@ -58,6 +60,7 @@ class HandOver:
         self._directory = directory
         self._tenants = tenants
         self._services = services
+        self._states = states
         self._shards = shards
         self._peers = peers
         self._clock = clock
@@ -172,7 +175,7 @@ class HandOver:
 
     async def _place(self, tenant: Tenant, revision: Revision) -> None:
         """Gives the tenant its overflow, unless somebody else does."""
-        writable = sorted(self._services.shards())
+        writable = self._states.writable(self._services.shards())
         placement = with_overflow(tenant.placement, tenant.name, writable)
         changed = replace(tenant, placement=placement, nonce=self._rng.token_hex(8))
         name = tenant_key(tenant.name)

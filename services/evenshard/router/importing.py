@@ -17,6 +17,7 @@ from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_events
 from evenshard.events.rejects import Decoded, TenantRows
+from evenshard.ids import Epoch, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.router.appending import Appender
 from evenshard.router.hot_keys import Flight, HotKeys
@@ -35,6 +36,8 @@ PLACEMENTS_TRIED_MAX = 4
 """The first, and three more where shards say that it is out of date."""
 RETRY_WAIT_MS = 20
 """Before placing anew; doubles with each try."""
+FENCED_RETRY_MS = 20.0
+"""How long the next placement is waited for before slots that are fenced are tried again."""
 SHARE_FOR_SHARDS = 0.8
 """Of the time the caller waits: the rest is for answering."""
 FETCHES_AT_ONCE = 16
@@ -66,6 +69,11 @@ class Importer:
         self._append_timeout_ms = append_timeout_ms
         self._in_flight: set[asyncio.Future[None]] = set()
         self._limits = ImportLimits()
+
+    @property
+    def directory_revision(self) -> int:
+        """What is known of tenants is of this revision of the directory."""
+        return self._tenants.revision
 
     async def settle(self, timeout_s: float) -> None:
         """Until every import that has begun is answered for, but not for long."""
@@ -179,17 +187,22 @@ class Importer:
         answers = await asyncio.gather(*(self._appender.append(request, timeout_s) for request in requests))
         stale: list[Part] = []
         sealed: list[Sealed] = []
+        fenced: list[Part] = []
         for part, result in (each for answer in answers for each in answer):
             match result.code:
                 case "STALE_EPOCH":
                     stale.append(part)
                 case "KEY_SEALED" if result.sealed:
                     sealed.append(Sealed(part, result.sealed))
+                case "SLOTS_FENCED":
+                    fenced.append(part)
                 case _:
                     self._settle(part, result, sent)
-        if stale or sealed:
+        if stale or sealed or fenced:
             await asyncio.gather(
-                self._append_anew(stale, sent, until_ms, tries), self._append_sealed(sealed, sent, until_ms, tries)
+                self._append_anew(stale, sent, until_ms, tries),
+                self._append_sealed(sealed, sent, until_ms, tries),
+                self._append_fenced(fenced, sent, until_ms, tries),
             )
 
     async def _append_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
@@ -204,6 +217,27 @@ class Importer:
         await self._clock.sleep(wait_ms)
         requests = await self._place_anew(stale, sent, until_ms)
         await self._append(requests, sent, until_ms, replace(tries, placements=tries.placements + 1))
+
+    async def _append_fenced(self, fenced: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
+        """Parts with rows of slots that go to another shard just now: held until they are there, or stay."""
+        if not fenced:
+            return
+        if self._clock.monotonic_ms() + FENCED_RETRY_MS >= until_ms:
+            for part in fenced:
+                sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: its slots are being moved")
+            return
+        names = list(dict.fromkeys((part.tenant, part.epoch) for part in fenced))
+        found = await asyncio.gather(*(self._after_fence(name, epoch) for name, epoch in names))
+        tenants = dict(zip(names, found, strict=True))
+        placed = [(part, tenant) for part in fenced if (tenant := tenants[part.tenant, part.epoch]) is not None]
+        for part in fenced:
+            if tenants[part.tenant, part.epoch] is None:
+                sent.tally.refused(part, "TENANT_NOT_FOUND", f"there is no tenant {part.tenant!r} any more")
+        await self._append(await self._in_thread(_stage_anew, placed), sent, until_ms, tries)
+
+    async def _after_fence(self, name: TenantId, epoch: Epoch) -> Tenant | None:
+        """The tenant with its next placement, as soon as that is seen here; as it is where that does not come soon."""
+        return await self._tenants.wait_epoch(name, Epoch(epoch + 1), FENCED_RETRY_MS / 1000) or self._tenants.get(name)
 
     async def _append_sealed(self, sealed: Sequence[Sealed], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
         """Parts with rows of keys that are sealed where they were sent: these wait for the hand-over, the rest does

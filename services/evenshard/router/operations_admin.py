@@ -1,8 +1,10 @@
 """What operators ask of operations: begin one, look, wait, cancel. Writes records; the elected router acts on them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from evenshard.directory.audit import Audited
 from evenshard.directory.changes import (
     REQUEST_TTL_S,
     check_request_id,
@@ -10,21 +12,35 @@ from evenshard.directory.changes import (
     tenant_not_found,
 )
 from evenshard.directory.deletion import DELETE_USERS, Block, DeletionRequest, Users, users_to_delete
+from evenshard.directory.groups import Group
 from evenshard.directory.keys import (
     BLOCKED,
     OPERATIONS,
     blocked_key,
+    group_key,
+    moving_key,
     operation_key,
     request_key,
     tenant_key,
     users_key,
 )
+from evenshard.directory.move_table import (
+    WISHES,
+    CancelAsked,
+    CompleteAsked,
+    MoveSignal,
+    RollbackAsked,
+    unfencing,
+)
 from evenshard.directory.operations import (
+    GROUP_KINDS,
     Cancelled,
     Operation,
     Paused,
     Resumed,
+    Signal,
     Verified,
+    act_of,
     after,
     check_room,
     not_found,
@@ -50,6 +66,10 @@ SETTLE_TIMEOUT_S: Final = 2.0
 """For imports that were under way when ids were blocked."""
 CHANGES_AT_ONCE: Final = 100
 """In one swap; etcd takes 128."""
+
+
+class _ChangedMeanwhileError(Exception):
+    """Of a record between reading and writing it."""
 
 
 class OperationAdmin:
@@ -133,13 +153,14 @@ class OperationAdmin:
         return [stored for stored in found if wanted is None or stored.operation.tenant == wanted]
 
     async def wait(self, name: str, timeout_ms: int) -> StoredOperation:
-        """As it is when it has ended, or the time is over. Raises ``OPERATION_NOT_FOUND``."""
+        """As it is when it has ended, or has switched and waits to be completed, or the time is over. Raises
+        ``OPERATION_NOT_FOUND``."""
         until_ms = self._clock.monotonic_ms() + SHARE_FOR_WAITING * current_call().remaining_s() * 1000
         if timeout_ms > 0:
             until_ms = min(until_ms, self._clock.monotonic_ms() + timeout_ms)
         stored = await self.show(name)
-        if not stored.operation.ended:
-            await self._operations.wait_for(name, lambda operation: operation.ended, self._left_s(until_ms))
+        if not _is_settled(stored.operation):
+            await self._operations.wait_for(name, _is_settled, self._left_s(until_ms))
             stored = await self.show(name)
         return stored
 
@@ -152,12 +173,17 @@ class OperationAdmin:
         for _ in range(TRIES_MAX):
             stored = await self.show(name)
             operation = stored.operation
-            if options.expected_revision and options.expected_revision != stored.revision:
-                raise EvenshardError(
-                    "OPERATION_CONFLICT",
-                    f"operation {name!r} is at revision {stored.revision}, not {options.expected_revision}",
-                )
+            self._check_revision(stored, options)
             if operation.state != "cancelled":
+                if operation.move is not None and operation.state != "planned":
+                    try:
+                        return await self._asked(stored, CancelAsked(), options)
+                    except _ChangedMeanwhileError:
+                        continue
+                if operation.kind in GROUP_KINDS and operation.state == "running":
+                    if not options.dry_run and not await self._cancel_group(operation.id):
+                        continue
+                    return await self.show(name)
                 if operation.state == "running" and not options.dry_run and await self._repairs.cancel(stored):
                     return await self.show(name)
                 if operation.state != "planned":
@@ -168,7 +194,13 @@ class OperationAdmin:
                 key = operation_key(operation.id)
                 result = await self._directory.swap(
                     [Unchanged(key, stored.revision)],
-                    [Put(key, wanted.to_json()), Delete(users_key(operation.id)), *await self._repairs.free(operation)],
+                    [
+                        Put(key, wanted.to_json()),
+                        Delete(users_key(operation.id)),
+                        *([Delete(moving_key(operation.tenant))] if operation.move is not None else []),
+                        *await self._repairs.free(operation),
+                        self._audited(operation, "cancel"),
+                    ],
                     timeout_s=budget_s(),
                 )
                 if not result.swapped:
@@ -189,30 +221,112 @@ class OperationAdmin:
         """A paused operation goes on; another stays as it is. Raises as ``cancel``."""
         return await self._changed(name, options, Resumed(), "resumed")
 
+    async def rollback(self, name: str, options: ChangeOptions) -> StoredOperation:
+        """Takes a move back that has switched. Raises as ``cancel``."""
+        return await self._wished(name, RollbackAsked(), options)
+
+    async def complete(self, name: str, options: ChangeOptions) -> StoredOperation:
+        """Ends a move that has switched: its sources drop what they still have. Raises as ``cancel``."""
+        return await self._wished(name, CompleteAsked(), options)
+
+    async def _wished(
+        self, name: str, signal: RollbackAsked | CompleteAsked, options: ChangeOptions
+    ) -> StoredOperation:
+        check_request_id(options.request_id)
+        for _ in range(TRIES_MAX):
+            stored = await self.show(name)
+            self._check_revision(stored, options)
+            reached = {RollbackAsked: "rolled_back", CompleteAsked: "complete"}[type(signal)]
+            if stored.operation.state == reached:
+                return stored
+            if stored.operation.move is None:
+                raise refused(stored.operation, act_of(signal))
+            try:
+                return await self._asked(stored, signal, options)
+            except _ChangedMeanwhileError:
+                await self._clock.sleep(self._rng.random() * RETRY_PAUSE_MS_MAX)
+        raise EvenshardError("OPERATION_CONFLICT", f"operation {name!r} kept changing: gave up after {TRIES_MAX}")
+
+    async def _asked(
+        self, stored: StoredOperation, signal: CancelAsked | RollbackAsked | CompleteAsked, options: ChangeOptions
+    ) -> StoredOperation:
+        """Writes a wish down; a fence that goes on comes to nothing by it."""
+        operation = stored.operation
+        assert operation.move is not None
+        if operation.move.wish == WISHES[type(signal)]:
+            return stored
+        if operation.state == "fenced" and isinstance(signal, CancelAsked) and not operation.move.back:
+            operation = self._after(operation, unfencing(operation.move))
+        wanted = self._after(operation, signal)
+        if options.dry_run:
+            return StoredOperation(wanted, stored.revision)
+        key = operation_key(wanted.id)
+        result = await self._directory.swap(
+            [Unchanged(key, stored.revision)],
+            [Put(key, wanted.to_json()), self._audited(stored.operation, WISHES[type(signal)])],
+            timeout_s=budget_s(),
+        )
+        if not result.swapped:
+            raise _ChangedMeanwhileError
+        changed = StoredOperation(wanted, result.revision)
+        self._operations.learn(changed)
+        return changed
+
+    def _after(self, operation: Operation, signal: Signal | MoveSignal) -> Operation:
+        return after(operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
+
+    async def _cancel_group(self, operation: OperationId) -> bool:
+        """False: it changed meanwhile."""
+        key = group_key(operation)
+        entry = await self._directory.get(key, timeout_s=budget_s())
+        if entry is None:
+            return False
+        group = replace(Group.from_json(entry.value), is_cancelled=True)
+        result = await self._directory.swap(
+            [Unchanged(key, entry.revision)], [Put(key, group.to_json())], timeout_s=budget_s()
+        )
+        return result.swapped
+
+    def _audited(self, operation: Operation, verb: str) -> Put:
+        call, before = current_call(), {"state": operation.state}
+        audited = Audited(self._clock.now_ms(), call.principal.name, verb, operation.id, before, {"asked": verb})
+        return audited.put(self._rng.token_hex(8))
+
+    def _check_revision(self, stored: StoredOperation, options: ChangeOptions) -> None:
+        if options.expected_revision and options.expected_revision != stored.revision:
+            raise EvenshardError(
+                "OPERATION_CONFLICT",
+                f"operation {stored.operation.id!r} is at revision {stored.revision}, not {options.expected_revision}",
+            )
+
     async def verify(self, name: str) -> tuple[StoredOperation, Verified | None]:
         """The operation, and what comparing its plan with what is there found; None: there is nothing to compare."""
         stored = await self.show(name)
+        if stored.operation.move is not None:
+            found = stored.operation.move.differences
+            return stored, None if found is None else Verified(found)
         return stored, await self._repairs.verify(stored)
 
     async def _changed(self, name: str, options: ChangeOptions, signal: Paused | Resumed, act: str) -> StoredOperation:
         check_request_id(options.request_id)
         for _ in range(TRIES_MAX):
             stored = await self.show(name)
-            if options.expected_revision and options.expected_revision != stored.revision:
-                raise EvenshardError(
-                    "OPERATION_CONFLICT",
-                    f"operation {name!r} is at revision {stored.revision}, not {options.expected_revision}",
-                )
+            self._check_revision(stored, options)
             if stored.operation.ended:
                 raise refused(stored.operation, act)
             if stored.operation.paused == isinstance(signal, Paused):
                 return stored
-            wanted = after(stored.operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
+            operation = stored.operation
+            if operation.state == "fenced" and operation.move is not None:  # the fence comes to nothing by it
+                operation = self._after(operation, unfencing(operation.move))
+            wanted = self._after(operation, signal)
             if options.dry_run:
                 return StoredOperation(wanted, stored.revision)
             key = operation_key(wanted.id)
             result = await self._directory.swap(
-                [Unchanged(key, stored.revision)], [Put(key, wanted.to_json())], timeout_s=budget_s()
+                [Unchanged(key, stored.revision)],
+                [Put(key, wanted.to_json()), self._audited(stored.operation, act)],
+                timeout_s=budget_s(),
             )
             if result.swapped:
                 changed = StoredOperation(wanted, result.revision)
@@ -290,3 +404,9 @@ class OperationAdmin:
 
     def _left_s(self, until_ms: float) -> float:
         return max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
+
+
+def _is_settled(operation: Operation) -> bool:
+    """Nothing more happens to it by itself."""
+    waits = operation.state == "switched" and operation.move is not None
+    return operation.ended or (waits and operation.move is not None and not operation.move.wish)

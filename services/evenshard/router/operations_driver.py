@@ -8,8 +8,20 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
+from evenshard.directory.audit import surplus_keys
 from evenshard.directory.deletion import Users
-from evenshard.directory.keys import MARKS, forgotten_key, marked_key, marks_of, operation_key, repair_key, users_key
+from evenshard.directory.keys import (
+    AUDIT,
+    MARKS,
+    forgotten_key,
+    group_key,
+    marked_key,
+    marks_of,
+    moving_key,
+    operation_key,
+    repair_key,
+    users_key,
+)
 from evenshard.directory.operations import (
     Effect,
     Failed,
@@ -19,18 +31,22 @@ from evenshard.directory.operations import (
     Purged,
     Signal,
     Started,
-    after,
     next_effect,
     prunable,
 )
 from evenshard.errors import EvenshardError
-from evenshard.ids import OperationId, ShardId
+from evenshard.ids import OperationId, ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.forgetting import Forgetting
+from evenshard.router.groups_driver import GroupDriver
+from evenshard.router.moves_driver import MoveDriver
+from evenshard.router.moving import moving_operation
+from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.repairs_driver import RepairDriver
 from evenshard.router.repairs_ended import EndedRepairs
+from evenshard.router.tenant_removal import TenantRemoval
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
@@ -67,6 +83,8 @@ class OperationDriver:
         forgetting: Forgetting,
         repairs: RepairDriver,
         ended_repairs: EndedRepairs,
+        moves: MoveDriver,
+        groups: GroupDriver,
         marks: MarkView,
         clock: Clock,
         rng: Rng,
@@ -77,9 +95,13 @@ class OperationDriver:
         self._forgetting = forgetting
         self._repairs = repairs
         self._ended_repairs = ended_repairs
+        self._moves = moves
+        self._groups = groups
         self._marks = marks
         self._clock = clock
         self._rng = rng
+        self._removal = TenantRemoval(directory, shards, clock)
+        self._writer = OperationWriter(directory, operations, clock, rng)
         self._hiding = asyncio.Semaphore(HIDING_AT_ONCE)
         self._purging = asyncio.Semaphore(PURGING_AT_ONCE)
         self._repairing = asyncio.Semaphore(REPAIRING_AT_ONCE)
@@ -127,7 +149,7 @@ class OperationDriver:
         """False: nothing came of it, try again later."""
         try:
             match effect:
-                case "start":
+                case "start" if stored.operation.move is None:
                     return await self._write(stored, Started(), term)
                 case "hide":
                     async with self._hiding:
@@ -138,10 +160,16 @@ class OperationDriver:
                 case "repair":
                     async with self._repairing:
                         return await self._repair(stored, term)
+                case "start" | "move":
+                    return await self._moves.carry_out(stored, term)
+                case "group":
+                    return await self._groups.carry_out(stored, term)
         except EvenshardError as error:
             if error.code != "TENANT_NOT_FOUND":
                 raise
             gone = _besides(stored.operation)
+            if stored.operation.move is not None:
+                gone.append(Delete(moving_key(stored.operation.tenant)))
             return await self._write(stored, Failed("its tenant does not exist any more"), term, gone)
         assert_never(effect)
 
@@ -197,6 +225,7 @@ class OperationDriver:
             PURGE,
             lambda epoch: purge_request(operation.tenant, epoch, operation.id),
             lambda: PURGE_TIMEOUT_S,
+            await self._move_shards(operation.tenant),
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:
@@ -220,6 +249,12 @@ class OperationDriver:
                 await self._note(stored, f"operation {going_on} is repairing one of them", (), (rows, rows), term)
                 return False
         return await self._write(stored, Purged(rows), term, [Delete(users_key(operation.id))])
+
+    async def _move_shards(self, tenant: TenantId) -> tuple[ShardId, ...]:
+        """Those that may hold rows of a tenant that is being moved, whoever owns its slots by now."""
+        name = await moving_operation(self._directory, tenant, DIRECTORY_TIMEOUT_S)
+        stored = None if name is None else await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
+        return stored.operation.move.shards if stored is not None and stored.operation.move is not None else ()
 
     async def _repair(self, stored: StoredOperation, term: Term) -> bool:
         advance = await self._repairs.carry_out(stored)
@@ -248,22 +283,15 @@ class OperationDriver:
         conditions: Sequence[Unchanged] = (),
     ) -> bool:
         """False: the record has changed, or this router leads no more."""
-        wanted: Operation = after(stored.operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
-        key = operation_key(wanted.id)
-        result = await self._directory.swap(
-            [term.condition, Unchanged(key, stored.revision), *conditions],
-            [Put(key, wanted.to_json()), *changes],
-            timeout_s=DIRECTORY_TIMEOUT_S,
-        )
-        if result.swapped:
-            self._operations.learn(StoredOperation(wanted, result.revision))
-        return result.swapped
+        return await self._writer.write(stored, signal, term, changes, conditions) is not None
 
     async def _prune_for_ever(self, term: Term) -> None:
         while True:
             try:
                 await self._prune(term)
                 await self._ended_repairs.remove_old(term)
+                await self._prune_audit(term)
+                await self._removal.remove_old(term)
             except EvenshardError as error:
                 logger().warning("old operations were not removed", code=error.code, message=error.message)
             await self._clock.sleep(PRUNE_EVERY_MS)
@@ -277,6 +305,13 @@ class OperationDriver:
             gone = [Delete(key), *_besides(operation)]
             await self._directory.swap(conditions, gone, timeout_s=DIRECTORY_TIMEOUT_S)
 
+    async def _prune_audit(self, term: Term) -> None:
+        snapshot = await self._directory.range(AUDIT, timeout_s=DIRECTORY_TIMEOUT_S)
+        old = surplus_keys(snapshot.entries)
+        for first in range(0, len(old), CHANGES_AT_ONCE):
+            gone = [Delete(key) for key in old[first : first + CHANGES_AT_ONCE]]
+            await self._directory.swap([term.condition], gone, timeout_s=DIRECTORY_TIMEOUT_S)
+
 
 def _troubles(failed: Iterable[tuple[ShardId, EvenshardError]]) -> str:
     return "; ".join(f"{shard}: {error.code}: {error.message}" for shard, error in sorted(failed))
@@ -284,7 +319,7 @@ def _troubles(failed: Iterable[tuple[ShardId, EvenshardError]]) -> str:
 
 def _besides(operation: Operation) -> list[Delete]:
     """What stands beside its record."""
-    return [Delete(users_key(operation.id)), Delete(repair_key(operation.id))]
+    return [Delete(users_key(operation.id)), Delete(repair_key(operation.id)), Delete(group_key(operation.id))]
 
 
 def _id_of_mark(key: str) -> str | None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evenshard.api.v1 import admin_pb2
+from evenshard.directory.begun import OperationBegun
 from evenshard.directory.changes import REQUEST_TTL_S, check_request_id, check_revision, tenant_not_found
-from evenshard.directory.keys import operation_key, repair_key, repairing_key, request_key, tenant_key
+from evenshard.directory.keys import moving_key, operation_key, repair_key, repairing_key, request_key, tenant_key
 from evenshard.directory.operations import Kind, Operation, Verified, check_room, not_found, operation_id
 from evenshard.directory.repair import (
     BEFORE_SWITCH,
     Repair,
-    RepairDone,
     RepairRequest,
     begun,
     hot_days,
@@ -28,6 +28,7 @@ from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
 from evenshard.router.key_marks import KeyMarks
+from evenshard.router.moving import check_not_moving
 from evenshard.router.repairs_compared import differences_of, marks_compared
 from evenshard.router.repairs_planning import Planning
 from evenshard.router.tenant_shards import TenantShards
@@ -71,7 +72,7 @@ class RepairAdmin:
         request = _request_of(asked)
         check_request_id(options.request_id)
         wanted = self._operation("repair", request.tenant)
-        done = RepairDone.of("repair", wanted.id, request.tenant, _digested(request))
+        done = OperationBegun.of("repair", wanted.id, request.tenant, _digested(request))
         for _ in range(TRIES_MAX):
             entry = await self._directory.get(tenant_key(request.tenant), timeout_s=budget_s())
             if options.request_id and not options.dry_run:
@@ -110,7 +111,7 @@ class RepairAdmin:
             undone = await self._shown(OperationId(name))
             tenant = undone.operation.tenant
             wanted = self._operation("repair-undo", tenant)
-            done = RepairDone.of("repair-undo", wanted.id, tenant, name)
+            done = OperationBegun.of("repair-undo", wanted.id, tenant, name)
             if options.request_id and not options.dry_run:
                 before = await self._directory.get(request_key(options.request_id), timeout_s=budget_s())
                 if before is not None:
@@ -224,7 +225,8 @@ class RepairAdmin:
         return found
 
     async def _check_free(self, tenant: TenantId, distinct_id: str) -> None:
-        """Raises ``OPERATION_CONFLICT`` where another repair of the id goes on."""
+        """Raises ``OPERATION_CONFLICT`` where another repair of the id goes on, or the tenant is being moved."""
+        await check_not_moving(self._directory, tenant, budget_s())
         other = await self._directory.get(repairing_key(tenant, distinct_id), timeout_s=budget_s())
         if other is not None:
             raise EvenshardError(
@@ -239,7 +241,7 @@ class RepairAdmin:
         operation: Operation,
         repair: Repair,
         tenant: Revision,
-        done: RepairDone,
+        done: OperationBegun,
         request_id: str,
         *,
         conditions: Sequence[Unchanged] = (),
@@ -251,6 +253,7 @@ class RepairAdmin:
             Unchanged(tenant_key(repair.tenant), tenant),
             Unchanged(key, NOT_THERE),
             Unchanged(lock, NOT_THERE),
+            Unchanged(moving_key(repair.tenant), NOT_THERE),
             *conditions,
         ]
         puts: list[Put | Delete] = [

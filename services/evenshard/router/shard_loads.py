@@ -5,12 +5,14 @@ from typing import Final
 
 from evenshard.api.v1 import admin_pb2, common_pb2, shard_pb2
 from evenshard.directory.service import ServiceRecord
+from evenshard.directory.shard_state import Use
 from evenshard.errors import EvenshardError
 from evenshard.hotkeys.diagnosis import skew
 from evenshard.ids import ShardId
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.call import current_call
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.wire.rpcs import GET_SHARD_LOAD
 
 ASK_TIMEOUT_S: Final = 2.0
@@ -31,7 +33,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
 class ShardLoads:
     """Of the shards that the directory lists."""
 
-    def __init__(self, shards: TenantShards, services: ServiceView) -> None:
+    def __init__(self, shards: TenantShards, services: ServiceView, states: ShardStateView) -> None:
+        self._states = states
         self._shards = shards
         self._services = services
 
@@ -41,13 +44,15 @@ class ShardLoads:
         timeout_s = max(0.05, min(ASK_TIMEOUT_S, 0.8 * current_call().remaining_s()))
         names = [ShardId(record.name) for record in records]
         answered, failed = await self._shards.ask(names, GET_SHARD_LOAD, shard_pb2.GetShardLoadRequest(), timeout_s)
-        return shards_response(records, {name: each.load for name, each in answered.items()}, failed)
+        uses = {name: self._states.use_of(name) for name in names}
+        return shards_response(records, {name: each.load for name, each in answered.items()}, failed, uses)
 
 
 def shards_response(
     records: Sequence[ServiceRecord],
     loads: Mapping[ShardId, common_pb2.ShardLoad],
     failed: Mapping[ShardId, EvenshardError],
+    uses: Mapping[ShardId, Use],
 ) -> admin_pb2.ListShardsResponse:
     """The answer; shares and skews are of those that answered."""
     total = sum(load.events_per_second for load in loads.values())
@@ -57,9 +62,9 @@ def shards_response(
     states = []
     for record in records:
         name = ShardId(record.name)
-        state = admin_pb2.ShardState(shard=name, address=record.address, state="down")
+        state = admin_pb2.ShardState(shard=name, address=record.address, state="down", labels=record.labels)
         if name in loads:
-            state.state = "active"
+            state.state = uses.get(name, "active")
             state.load.CopyFrom(loads[name])
             if whole:
                 state.share = MEASURES[load_of](loads[name]) / whole

@@ -8,7 +8,7 @@ from typing import Final, TypeVar, cast
 from evenshard.directory.changes import tenant_not_found
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
-from evenshard.ids import Epoch, ShardId
+from evenshard.ids import Epoch, Revision, ShardId
 from evenshard.ports.peers import Peers, Rpc
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
@@ -37,13 +37,15 @@ class TenantShards:
         rpc: Rpc[Request, Response],
         request_at: Callable[[Epoch], Request],
         timeout_s: Callable[[], float],
+        also: Iterable[ShardId] = (),
     ) -> Answers[Response]:
-        """Asks every shard that holds slots of tenant ``name`` until it has answered once, or failed; ``timeout_s`` is
-        asked before each try. Raises ``TENANT_NOT_FOUND``, ``DIRECTORY_UNAVAILABLE``."""
+        """Asks every shard that holds slots of tenant ``name``, and those of ``also``, until it has answered once, or
+        failed; ``timeout_s`` is asked before each try. Raises ``TENANT_NOT_FOUND``, ``DIRECTORY_UNAVAILABLE``."""
         tenant = await self.tenant(name, timeout_s())
         answers: dict[ShardId, Response] = {}
         for plans_left in reversed(range(PLANS_MAX)):
-            shards = [shard for shard in tenant.placement.shards if shard not in answers]
+            wanted = dict.fromkeys((*tenant.placement.shards, *also))
+            shards = [shard for shard in wanted if shard not in answers]
             answered, failed = await self.ask(shards, rpc, request_at(tenant.placement.epoch), timeout_s())
             answers |= answered
             if not failed or not plans_left or any(error.code != "STALE_EPOCH" for error in failed.values()):
@@ -54,6 +56,14 @@ class TenantShards:
     async def tenant(self, name: str, timeout_s: float) -> Tenant:
         """As last seen, or as the directory has it. Raises ``TENANT_NOT_FOUND``."""
         return self._tenants.get(tenant_id(name)) or await self._fetch(name, timeout_s)
+
+    async def refreshed(self, name: str, timeout_s: float) -> Tenant:
+        """As the directory has it now. Raises ``TENANT_NOT_FOUND``, ``DIRECTORY_UNAVAILABLE``."""
+        return await self._fetch(name, timeout_s)
+
+    def learn(self, tenant: Tenant, revision: Revision) -> None:
+        """Shows a tenant that this process has just written."""
+        self._tenants.learn(tenant, revision)
 
     async def ask(
         self, shards: Iterable[ShardId], rpc: Rpc[Request, Response], request: Request, timeout_s: float
@@ -79,16 +89,17 @@ class TenantShards:
 
     async def one(self, shard: ShardId, rpc: Rpc[Request, Response], request: Request, timeout_s: float) -> Response:
         """One shard's answer. Raises what it raises, and ``SHARD_UNAVAILABLE``."""
-        return await self._peers.call(self._address(shard), rpc, request, timeout_s=timeout_s)
+        return await self._peers.call(self.address(shard), rpc, request, timeout_s=timeout_s)
 
     def stream(
         self, shard: ShardId, rpc: Rpc[Request, Response], request: Request, timeout_s: float
     ) -> AsyncGenerator[Response, None]:
         """One shard's messages; to be closed."""
-        messages = self._peers.stream(self._address(shard), rpc, request, timeout_s=timeout_s)
+        messages = self._peers.stream(self.address(shard), rpc, request, timeout_s=timeout_s)
         return cast(AsyncGenerator[Response, None], messages)
 
-    def _address(self, shard: ShardId) -> str:
+    def address(self, shard: ShardId) -> str:
+        """Where a shard serves. Raises ``SHARD_UNAVAILABLE``."""
         record = self._services.get(shard)
         if record is None:
             raise EvenshardError("SHARD_UNAVAILABLE", f"{shard} is not listed in the directory")

@@ -41,9 +41,22 @@ class OperationView:
         """The oldest first."""
         return [StoredOperation(each, self._mirror.revision_of(each.id)) for each in self._mirror.all()]
 
+    def operations(self) -> list[Operation]:
+        """In no order; from any thread."""
+        return self._mirror.values()
+
     def get(self, operation: str) -> Operation | None:
         """As last seen."""
         return self._mirror.get(operation)
+
+    def stored(self, operation: str) -> StoredOperation | None:
+        """As last seen, with its revision."""
+        found = self._mirror.get(operation)
+        return None if found is None else StoredOperation(found, self._mirror.revision_of(operation))
+
+    def revision_of(self, operation: str) -> Revision:
+        """Of its last change, as last seen; 0: not known here."""
+        return self._mirror.revision_of(operation)
 
     def learn(self, stored: StoredOperation) -> None:
         """Shows what this process has just written, unless something newer is known."""

@@ -5,14 +5,19 @@ import os
 import socket
 from typing import Final
 
+from evenshard.api.v1 import shard_pb2
 from evenshard.directory.keys import service_key
-from evenshard.directory.service import Kind, ServiceRecord
+from evenshard.directory.service import Kind, ServiceRecord, labels_of
 from evenshard.errors import EvenshardError
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
+from evenshard.ports.peers import Peers
 from evenshard.runtime.logs import logger
 from evenshard.runtime.service import ServiceOptions
+from evenshard.wire.rpcs import GET_SHARD_LOAD
 
 UNREGISTER_TIMEOUT_S: Final = 3.0
+LIVE_TIMEOUT_S: Final = 1.0
+"""For a shard of the same name to say that it is there."""
 TELL_EVERY_S: Final = 0.5
 """A record is written again for another reason at most so often."""
 KEEPS_NOTHING: Final[frozenset[Kind]] = frozenset(["router", "gateway"])
@@ -26,6 +31,7 @@ class Registration:
     def __init__(self, directory: Directory, options: ServiceOptions) -> None:
         self.reason = ""
         self._note = ""
+        self._labels = labels_of(options.settings.shard_labels) if options.kind == "shard" else {}
         self._directory = directory
         self._options = options
         self._key = service_key(options.name)
@@ -57,8 +63,32 @@ class Registration:
                 options.restarts,
                 self.reason,
                 self._note,
+                self._labels,
             ).to_json()
             await self._directory.swap([], [Put(self._key, self._value, await self._granted())])
+
+    async def check_free(self, address: str, peers: Peers) -> None:
+        """Raises ``OPERATION_CONFLICT`` where another process serves as the shard of this name: two that think they
+        hold the same data would each take rows that the other never sees."""
+        if self._options.kind != "shard":
+            return
+        entry = await self._directory.get(self._key)
+        record = None if entry is None else ServiceRecord.from_json(entry.value)
+        if record is None or record.address in ("", address):
+            return
+        try:
+            answer = await peers.call(
+                record.address, GET_SHARD_LOAD, shard_pb2.GetShardLoadRequest(), timeout_s=LIVE_TIMEOUT_S
+            )
+        except EvenshardError:
+            return  # nobody is there, or somebody else
+        if answer.load.shard == record.name:
+            raise EvenshardError(
+                "OPERATION_CONFLICT",
+                f"{record.name} is served at {record.address} already, by process {record.pid} on {record.host}",
+                hint="give each shard a name of its own: --name",
+                details={"shard": record.name, "address": record.address},
+            )
 
     def waits(self, reason: str) -> None:
         """What is waited for before there is a directory to write it down in."""

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from evenshard.api.v1.debug_pb2_grpc import add_DebugServiceServicer_to_server
 from evenshard.api.v1.shard_pb2_grpc import add_ShardServiceServicer_to_server
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId
+from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.debug_service import DebugService
+from evenshard.runtime.fences import FenceProposals
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
-from evenshard.runtime.metrics import observe_load, observe_memory
 from evenshard.runtime.process_info import rss_bytes
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -23,9 +23,14 @@ from evenshard.shard.compacting import Compactor
 from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
-from evenshard.shard.heat import Heat, ShardHeat
+from evenshard.shard.heat import ShardHeat
+from evenshard.shard.measuring import observe_shard, recording_syncs
 from evenshard.shard.memory import MemoryView
+from evenshard.shard.move_follower import MoveFollower
+from evenshard.shard.move_source import MoveSource
+from evenshard.shard.moves import Moves
 from evenshard.shard.placements import Placements
+from evenshard.shard.preparing import number_users, to_prepare
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer, RepairGate
 from evenshard.shard.restored import RestoredView
@@ -76,8 +81,16 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     spans = ShardSpans(shard)
     on_progress = _Telling(ports.tell, ports.clock).replaying
     store = await asyncio.to_thread(
-        Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync, on_progress
+        Store.open, ports.disk, ports.clock, shard, stored, _report, recording_syncs(spans.on_sync), on_progress
     )
+    prepared = to_prepare(store.storage(), stored.column_cache_bytes)
+
+    def number(tenant: TenantId) -> None:
+        if tenant in prepared:
+            number_users(store, tenant, _report)
+
+    for tenant in prepared:
+        await asyncio.to_thread(number, tenant)
     ports.tell("")
     sequencer = Sequencer(
         store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
@@ -91,15 +104,19 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     compactor = Compactor(store, ports.clock, spans, options.settings.compact_mb_per_second * _MB)
     budget = MemoryBudget.of(options.settings.shard_memory_bytes)
     scans = ScanRoom(budget.scans, threads)
-    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0)
+    sorter = TailSorter(store, ports.clock, lambda: scans.scans > 0, number)
     purger = Purger(store, compactor)
     gate = RepairGate(store)
     repairer = Repairer(store, compactor, readers)
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
+    movers: list[MoveFollower | MoveSource] = []
+
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
+        for mover in movers:
+            await mover.close()
         await giver.close()
         await condition.close()
         await gate.close()
@@ -126,20 +143,26 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     sorter.start()
     purger.start()
     for stored_rows in store.storage():
-        sorter.appended(stored_rows.tenant)  # what was replayed is not sorted yet
+        sorter.replayed(stored_rows.tenant)  # it is not sorted yet
     condition.start()
     giver.start()
-    placements = Placements(tenants, gate.passed)
+    placements = Placements(tenants, gate.passed, store.epoch)
     room = FairShare(stored.append_queue_bytes)
     heat = ShardHeat(shard, ports.clock, options.settings.slow_query_ms)
     appends = Appends(
         shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
     )
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
-    observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
-    observe_load(lambda: _metrics_of(heat.now(), room.bytes))
+    observe_shard(store, sequencer, compactor, memory, heat)
     sealing = Sealing(shard, store, sequencer, placements, ports.directory)
+    proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
+    source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
+    follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
+    moves = Moves(shard, store, placements, compactor, source, follower)
+    movers += [follower, source]
+    source.start()
+    follower.start()
     service = ShardService(
         shard,
         store,
@@ -155,6 +178,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         heat,
         sealing,
         restored,
+        moves,
     )
     return Running(
         [
@@ -163,19 +187,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ],
         close,
     )
-
-
-def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
-    return {
-        "events": heat.events_per_second,
-        "queries": heat.queries_per_second,
-        "query.p99": heat.query_p99_ms,
-        "busy": heat.busy,
-        "pending": float(pending_bytes),
-        "cpu": heat.cpu,
-        "disk.read": heat.read_bytes_per_second,
-        "disk.written": heat.write_bytes_per_second,
-    }
 
 
 class _Telling:

@@ -22,7 +22,7 @@ from evenshard.runtime.logs import logger
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.threads import steps
 from evenshard.storage.choosing import KeyRows
-from evenshard.storage.ownership import Owned
+from evenshard.storage.ownership import Ownership
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.store import Store
 from evenshard.storage.store_repairs import FIELDS_READ
@@ -79,7 +79,7 @@ class Repairer:
         self._readers = readers
 
     async def look(
-        self, tenant: TenantId, owned: Owned, request: shard_pb2.LookAtKeyRequest
+        self, tenant: TenantId, owned: Ownership, request: shard_pb2.LookAtKeyRequest
     ) -> shard_pb2.LookAtKeyResponse:
         wanted = key_rows_of(request.rows)
         return await asyncio.get_running_loop().run_in_executor(
@@ -87,7 +87,7 @@ class Repairer:
         )
 
     async def read(
-        self, tenant: TenantId, owned: Owned, request: shard_pb2.ReadKeyRequest
+        self, tenant: TenantId, owned: Ownership, request: shard_pb2.ReadKeyRequest
     ) -> AsyncGenerator[shard_pb2.ReadKeyResponse, None]:
         wanted = key_rows_of(request.rows)
         messages = steps(self._readers, lambda: _messages(self._store, tenant, owned, wanted, request.layer))
@@ -167,7 +167,7 @@ def _pieces(record: pa.RecordBatch) -> Generator[MarkedRows, None, None]:
 
 
 def _messages(
-    store: Store, tenant: TenantId, owned: Owned, wanted: KeyRows, layer: str
+    store: Store, tenant: TenantId, owned: Ownership, wanted: KeyRows, layer: str
 ) -> Generator[shard_pb2.ReadKeyResponse, None, None]:
     opened = store.repairs.layer(tenant, layer, owned) if layer else store.snapshot(tenant, owned)
     with opened as snapshot:
@@ -200,7 +200,7 @@ class _Count:
 
 
 def _look(
-    store: Store, tenant: TenantId, owned: Owned, wanted: KeyRows, examples_max: int
+    store: Store, tenant: TenantId, owned: Ownership, wanted: KeyRows, examples_max: int
 ) -> shard_pb2.LookAtKeyResponse:
     kept, rewritten, left = _Count(), _Count(), _Count()
     with store.snapshot(tenant, owned) as snapshot:

@@ -12,7 +12,7 @@ from evenshard.queries.plan import ScanStats
 from evenshard.queries.rows_that_matter import rows_of_events
 from evenshard.shard.scans import Patience, matters
 from evenshard.shard.threads import steps
-from evenshard.storage.ownership import Owned
+from evenshard.storage.ownership import Ownership
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.store import Store
 from evenshard.storage.time_order import rows_in_time_order
@@ -23,7 +23,7 @@ async def stream_rows(
     store: Store,
     pool: ThreadPoolExecutor,
     wanted: RowsWanted,
-    owned: Owned,
+    owned: Ownership,
     restored: Restored,
     remaining_s: float,
 ) -> AsyncGenerator[shard_pb2.ScanRowsResponse, None]:
@@ -59,7 +59,7 @@ class _Shown:
 
 
 def _messages(
-    store: Store, wanted: RowsWanted, owned: Owned, restored: Restored | None, patience: Patience
+    store: Store, wanted: RowsWanted, owned: Ownership, restored: Restored | None, patience: Patience
 ) -> Generator[shard_pb2.ScanRowsResponse, None, None]:
     patience.check()
     tenant = TenantId(wanted.tenant)

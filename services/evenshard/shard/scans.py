@@ -20,7 +20,7 @@ from evenshard.queries.scans import Rows, columns_needed, rows_needed
 from evenshard.queries.split import Split
 from evenshard.queries.views import view_for
 from evenshard.storage.columns.scan import Wanted
-from evenshard.storage.ownership import Owned
+from evenshard.storage.ownership import Ownership
 from evenshard.storage.store import Store
 
 
@@ -46,7 +46,7 @@ async def scan(
     pool: ThreadPoolExecutor,
     tenant: TenantId,
     epoch: Epoch,
-    owned: Owned,
+    owned: Ownership,
     plan: bytes,
     split_at: Callable[[], Split | None],
     restored: Restored,
@@ -73,7 +73,7 @@ def _scan(
     store: Store,
     tenant: TenantId,
     epoch: Epoch,
-    owned: Owned,
+    owned: Ownership,
     plan: bytes,
     split_at: Callable[[], Split | None],
     restored: Restored,

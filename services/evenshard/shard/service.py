@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,7 @@ from evenshard.shard.appends import Appends
 from evenshard.shard.compacting import Compactor
 from evenshard.shard.heat import ShardHeat
 from evenshard.shard.memory import MemoryView, ShardMemory
+from evenshard.shard.moves import Moves
 from evenshard.shard.placements import Placements, owned_slots
 from evenshard.shard.purging import Purger
 from evenshard.shard.repairing import Repairer
@@ -82,6 +84,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         heat: ShardHeat,
         sealing: Sealing,
         restored: RestoredView,
+        moves: Moves,
     ) -> None:
         self._shard = shard
         self._store = store
@@ -97,6 +100,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self._heat = heat
         self._sealing = sealing
         self._restored = restored
+        self._moves = moves
 
     async def AppendEvents(
         self, request: shard_pb2.AppendEventsRequest, context: Any
@@ -113,13 +117,13 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         with tracer().start_as_current_span("shard.scan", attributes=self._scanned(request)) as span:
             epoch = Epoch(request.epoch)
             tenant = await self._placements.at(request.tenant, epoch)
-            restored = self._restored.of(tenant.name)
+            restored, owned = self._restored.of(tenant.name), owned_slots(tenant, self._shard)
+            self._store.moves.check_scan(tenant.name, owned)
             if request.known_tag:
                 tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch, restored)
                 if tag == request.known_tag:
                     span.set_attribute("evenshard.cache_hit", True)
                     return shard_pb2.ScanResponse(tag=tag, unchanged=True)
-            owned = owned_slots(tenant, self._shard)
             told, bytes_max = request.split_users, request.split_bytes_max
             split = partial(split_at, tenant.placement, self._shard, request.scan, told, bytes_max)
             with self._scans.scan(), self._heat.scanning(tenant.name, request.scan) as running:
@@ -137,7 +141,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                 )
                 running.rows = found.stats.rows_scanned
             stats = found.stats
-            span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
+            span.set_attributes(
+                {
+                    "evenshard.rows": stats.rows_scanned,
+                    "evenshard.bytes": stats.bytes_scanned,
+                    "evenshard.duplicates": stats.duplicates_skipped_log + stats.duplicates_skipped_segment,
+                    "evenshard.cache_hit": False,
+                }
+            )
             return scan_response(found, version, self._tags.of(version, restored))
 
     async def ScanRows(
@@ -152,6 +163,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         ):
             tenant = await self._placements.at(wanted.tenant, wanted.epoch)
             owned, restored = owned_slots(tenant, self._shard), self._restored.of(tenant.name)
+            self._store.moves.check_scan(tenant.name, owned)
             remaining_s = current_call().remaining_s()
             messages = stream_rows(self._store, self._readers, wanted, owned, restored, remaining_s)
             size = 0
@@ -253,12 +265,56 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def DropLayers(self, request: shard_pb2.DropLayersRequest, context: Any) -> shard_pb2.DropLayersResponse:
         return await self._repairer.drop((await self._at(request)).name, request)
 
+    async def FollowSlots(self, request: shard_pb2.FollowSlotsRequest, context: Any) -> shard_pb2.FollowSlotsResponse:
+        return await self._moves.follow(request)
+
+    async def CopyRuns(
+        self, request: shard_pb2.CopyRunsRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.CopyRunsResponse, None]:
+        async with aclosing(self._moves.source.copy(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def TailLog(
+        self, request: shard_pb2.TailLogRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.TailLogResponse, None]:
+        async with aclosing(self._moves.source.tail(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def CopyHeldKeys(
+        self, request: shard_pb2.CopyHeldKeysRequest, context: Any
+    ) -> AsyncGenerator[shard_pb2.CopyHeldKeysResponse, None]:
+        async with aclosing(self._moves.source.held(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def FenceSlots(self, request: shard_pb2.FenceSlotsRequest, context: Any) -> shard_pb2.FenceSlotsResponse:
+        return await self._moves.fence(request)
+
+    async def LiftFence(self, request: shard_pb2.LiftFenceRequest, context: Any) -> shard_pb2.LiftFenceResponse:
+        return await self._moves.lift(request)
+
+    async def GetDigest(self, request: shard_pb2.GetDigestRequest, context: Any) -> shard_pb2.GetDigestResponse:
+        return await self._moves.digest(request)
+
+    async def EndFollowing(
+        self, request: shard_pb2.EndFollowingRequest, context: Any
+    ) -> shard_pb2.EndFollowingResponse:
+        return await self._moves.end(request)
+
+    async def DropSlots(self, request: shard_pb2.DropSlotsRequest, context: Any) -> shard_pb2.DropSlotsResponse:
+        return await self._moves.drop(request)
+
     async def _at(self, request: _OfTenant) -> Tenant:
         """Raises ``STALE_EPOCH``, ``TENANT_NOT_FOUND``."""
         epoch = Epoch(request.epoch)
         tenant = await self._placements.at(request.tenant, epoch)
         await asyncio.to_thread(self._store.fence, tenant.name, epoch)
         return tenant
+
+    async def DropTenant(self, request: shard_pb2.DropTenantRequest, context: Any) -> shard_pb2.DropTenantResponse:
+        return await self._moves.drop_tenant(request)
 
     async def GetShardStorage(
         self, request: shard_pb2.GetShardStorageRequest, context: Any
@@ -270,8 +326,8 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.GetShardLoadRequest, context: Any
     ) -> shard_pb2.GetShardLoadResponse:
         stored = await asyncio.to_thread(self._store.storage, None)
-        pending = self._memory.room.bytes
-        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending))
+        pending, free = self._memory.room.bytes, await asyncio.to_thread(self._store.free_bytes)
+        return shard_pb2.GetShardLoadResponse(load=load_message(self._shard, self._heat.now(), stored, pending, free))
 
     async def SetShardCompaction(
         self, request: shard_pb2.SetShardCompactionRequest, context: Any

@@ -9,7 +9,7 @@ from evenshard.storage.tenant import TenantStorage
 
 
 def load_message(
-    shard: ShardId, heat: Heat, stored: Iterable[TenantStorage], pending_bytes: int
+    shard: ShardId, heat: Heat, stored: Iterable[TenantStorage], pending_bytes: int, disk_free_bytes: int | None
 ) -> common_pb2.ShardLoad:
     """``stored``: of all tenants."""
     tenants = [each for each in stored if each.log_rows or each.segment_rows]
@@ -29,6 +29,7 @@ def load_message(
         rows=sum(each.log_rows + each.segment_rows for each in tenants),
         bytes=sum(each.bytes for each in tenants),
         tenants=len(tenants),
+        disk_free_bytes=disk_free_bytes,
         keys=[
             common_pb2.KeyLoad(
                 tenant=each.tenant,

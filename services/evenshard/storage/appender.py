@@ -69,7 +69,8 @@ def _decide(state: State, group: _Group, number: int, append: Append) -> Appende
         raise replace(state.writer.broken)
     state.fence(append.tenant, append.epoch)
     rows = state.rows(append.tenant)
-    rows.held.check(append)
+    spread = rows.held.check(append)
+    rows.moves.check(append.tenant, append.batch, append.hashes.placement, spread)
     if append.batch.rows == 0:
         return Appended(np.zeros(0, np.bool_), rows.visible.end_position)
     pending = group.pending.setdefault(append.tenant, [])
@@ -84,14 +85,25 @@ def _decide(state: State, group: _Group, number: int, append: Append) -> Appende
         appended_ms=state.clock.now_ms(),
         bytes=len(append.payload) + ROW_BYTES * append.batch.rows,
         hot=append.hot,
+        spread=spread,
     )
     pending.append(block)
     group.blocks.append(block)
     group.numbers.append(number)
     bits = packed_bits(duplicates)
     hot_bits = b"" if append.hot is None else packed_bits(append.hot)
+    spread_bits = b"" if spread is None else packed_bits(spread)
     group.contents.append(
-        Content(append.tenant, append.epoch, block.rows, bits, append.payload, append.payload_checksum, hot_bits)
+        Content(
+            append.tenant,
+            append.epoch,
+            block.rows,
+            bits,
+            append.payload,
+            append.payload_checksum,
+            hot_bits,
+            spread_bits,
+        )
     )
     return None
 

@@ -30,10 +30,16 @@ from evenshard.storage.layers import (
     prepared_from_json,
     prepared_to_json,
 )
+from evenshard.storage.moving import record as move_record
+from evenshard.storage.moving.record import MoveRecord
+from evenshard.storage.moving.slots import mask_of, spans_of
+from evenshard.storage.ownership import NOTHING_FOREIGN, Foreign
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+"""6: rows may be here that another shard owns, which a version that knows none would show, and slots may be fenced."""
+FORMAT_LAYERS = 5
 """5: there may be layers, whose rows a version that knows none would show, hidden or not."""
 FORMAT_SEALED = 4
 """4: keys may be sealed, whose rows a version that knows none would take."""
@@ -75,6 +81,8 @@ class Catalog:
         self._quarantined: dict[str, Quarantined] = {}
         self._layers: dict[TenantId, dict[str, Layer]] = {}
         self._prepared: dict[TenantId, dict[str, Prepared]] = {}
+        self._moves: dict[TenantId, dict[str, MoveRecord]] = {}
+        self._foreign: dict[TenantId, Foreign] = {}
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
@@ -178,7 +186,7 @@ class Catalog:
         """Some files of originals become a layer's; durable at return."""
         named = [info for info in self.originals(tenant) if info.id in frozenset(segment_ids)]
         with self._transaction() as changes:
-            self._put_format(changes, FORMAT_VERSION)
+            self._put_format(changes, FORMAT_LAYERS)
             changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
             for info in named:
                 changes.replace(_original_key(info.id), to_json(replace(info, layer=layer.name)))
@@ -191,9 +199,52 @@ class Catalog:
             for info in added:
                 changes.add(_original_key(info.id), to_json(info))
 
+    def replace_keys(
+        self,
+        tenant: TenantId,
+        gone: Iterable[HeldKey],
+        held: HeldKey | None = None,
+        added: Iterable[SegmentInfo] = (),
+    ) -> None:
+        """Hot keys that are ``gone``, with their originals, and one that comes, with more; durable at return."""
+        with self._transaction() as changes:
+            self._put_format(changes, FORMAT_VERSION)
+            for each in gone:
+                changes.remove(_held_key(tenant, each.key))
+                for segment_id in each.segments:
+                    changes.remove(_original_key(segment_id))
+            if held is not None:
+                changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
+            for info in added:
+                changes.add(_original_key(info.id), to_json(info))
+
     def tenants(self) -> tuple[TenantId, ...]:
-        """Every tenant that has a mark, an epoch, a segment or a hot key, sorted."""
-        return tuple(sorted({*self._states, *self._segments, *self._held}))
+        """Every tenant that has a mark, an epoch, a segment, a hot key or a move, sorted."""
+        return tuple(sorted({*self._states, *self._segments, *self._held, *self._moves}))
+
+    def moves(self, tenant: TenantId) -> Mapping[str, MoveRecord]:
+        """By name; a snapshot: later changes make a new mapping."""
+        return self._moves.get(tenant, {})
+
+    def foreign(self, tenant: TenantId) -> Foreign:
+        """Slots of which rows may be here that the shard does not own."""
+        return self._foreign.get(tenant, NOTHING_FOREIGN)
+
+    def put_move(
+        self, tenant: TenantId, record: MoveRecord, foreign: Foreign | None = None, gone: Iterable[str] = ()
+    ) -> None:
+        """Durable at return, with the slots of which there may be foreign rows from now on (None: as before), and
+        without moves that are ``gone``."""
+        with self._transaction() as changes:
+            self._put_move(changes, tenant, record)
+            for name in gone:
+                changes.remove(_move_key(tenant, name))
+            if foreign is not None:
+                changes.put(_foreign_key(tenant), _foreign_value(foreign))
+
+    def _put_move(self, changes: Changes, tenant: TenantId, record: MoveRecord) -> None:
+        self._put_format(changes, FORMAT_VERSION)
+        changes.put(_move_key(tenant, record.name), move_record.to_json(record))
 
     def mark(self, tenant: TenantId) -> int:
         """Rows of log positions below it are indexed; 0 for an unknown tenant."""
@@ -233,7 +284,7 @@ class Catalog:
     def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
         """Durable at return."""
         with self._transaction() as changes:
-            self._put_format(changes, FORMAT_VERSION)
+            self._put_format(changes, FORMAT_LAYERS)
             changes.put(_prepared_key(tenant, prepared.operation), prepared_to_json(prepared))
 
     def forget_prepared(self, tenant: TenantId, operation: str) -> None:
@@ -254,9 +305,10 @@ class Catalog:
         deletion: Deletion,
         superseded: Iterable[int] = (),
         ended: Iterable[HeldKey] = (),
+        move: MoveRecord | None = None,
     ) -> None:
         """The next one, durable at return; those it makes superfluous go with it, and all that is known of hot keys
-        that have ``ended``."""
+        that have ``ended``. ``move``: the one by which it came, as it is with it."""
         state = self._state(tenant)
         if deletion.seq != state.deletions + 1:
             raise ValueError(f"deletion {deletion.seq} of {tenant} does not follow {state.deletions}")
@@ -270,6 +322,8 @@ class Catalog:
                 changes.remove(_held_key(tenant, held.key))
                 for segment_id in held.segments:
                     changes.remove(_original_key(segment_id))
+            if move is not None:
+                self._put_move(changes, tenant, move)
             changed = replace(state, deletions=deletion.seq, horizon_ms=horizon_ms)
             changes.put(_tenant_key(tenant), _state_value(changed))
 
@@ -300,10 +354,12 @@ class Catalog:
         ended: Iterable[Quarantined] = (),
         layers: Iterable[Layer] = (),
         layers_gone: Iterable[str] = (),
+        moves: Iterable[MoveRecord] = (),
+        foreign: Foreign | None = None,
     ) -> None:
         """In one transaction: ``added`` live, ``removed_ids`` not, the tenant's mark at ``mark``, and of ``changed``,
-        which stay live, what is known now; quarantines that ``ended``; new ``layers``, and those that are gone.
-        Durable at return.
+        which stay live, what is known now; quarantines that ``ended``; new ``layers``, and those that are gone;
+        ``moves`` as they are now; slots of which there may be ``foreign`` rows (None: as before). Durable at return.
 
         Raises ``ValueError``, changing nothing, for a falling mark, an unknown id removed or a known one added.
         """
@@ -317,15 +373,21 @@ class Catalog:
                 if info.tenant != tenant:
                     raise ValueError(f"segment {info.id} is of tenant {info.tenant}, not {tenant}")
                 changes.add(_segment_key(info.id), to_json(info))
+                if info.spread_rows:
+                    self._put_format(changes, FORMAT_VERSION)
             for info in changed:
                 changes.replace(_segment_key(info.id), to_json(info))
             changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
             self._put_ended(changes, ended)
             for layer in layers:
-                self._put_format(changes, FORMAT_VERSION)
+                self._put_format(changes, FORMAT_LAYERS)
                 changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
             for name in layers_gone:
                 changes.remove(_layer_key(tenant, name))
+            for record in moves:
+                self._put_move(changes, tenant, record)
+            if foreign is not None:
+                changes.put(_foreign_key(tenant), _foreign_value(foreign))
 
     def end_quarantine(self, ended: Iterable[Quarantined]) -> None:
         """Of known ones the state changes; durable at return."""
@@ -452,6 +514,8 @@ class Catalog:
                 self._quarantined[key] = quarantine.from_json(value)
             elif kind in ("layer", "prepared"):
                 self._adopt_layer(kind, name, value)
+            elif kind in ("move", "foreign"):
+                self._adopt_move(kind, name, value)
         self._held = held
         for info in sorted(originals, key=lambda info: info.id):
             self._originals.setdefault(info.tenant, {})[info.id] = info
@@ -480,6 +544,20 @@ class Catalog:
             prepared[own] = prepared_from_json(value)
         self._layers = {**self._layers, tenant: layers}
         self._prepared = {**self._prepared, tenant: prepared}
+
+    def _adopt_move(self, kind: str, key: str, value: bytes | None) -> None:
+        """Makes new mappings: others may be reading those there are."""
+        name, _, own = key.partition("/")
+        tenant = TenantId(name)
+        if kind == "foreign":
+            assert value is not None
+            self._foreign = {**self._foreign, tenant: _parse_foreign(value)}
+            return
+        moves = dict(self._moves.get(tenant, {}))
+        moves.pop(own, None)
+        if value is not None:
+            moves[own] = move_record.from_json(value)
+        self._moves = {**self._moves, tenant: moves}
 
     def _adopt_held(self, name: str, value: bytes | None) -> None:
         """Makes new mappings: others may be reading those there are."""
@@ -534,6 +612,8 @@ class Catalog:
                 self._quarantined[key] = quarantine.from_json(value)
             elif kind in ("layer", "prepared"):
                 self._adopt_layer(kind, name, value)
+            elif kind in ("move", "foreign"):
+                self._adopt_move(kind, name, value)
         if touched:
             self._segments = _by_tenant(infos.values())
 
@@ -556,6 +636,24 @@ def _layer_key(tenant: TenantId, name: str) -> str:
 
 def _prepared_key(tenant: TenantId, operation: str) -> str:
     return f"prepared/{tenant}/{operation}"
+
+
+def _move_key(tenant: TenantId, name: str) -> str:
+    return f"move/{tenant}/{name}"
+
+
+def _foreign_key(tenant: TenantId) -> str:
+    return f"foreign/{tenant}"
+
+
+def _foreign_value(foreign: Foreign) -> bytes:
+    record = {"home": spans_of(foreign.home), "overflow": spans_of(foreign.overflow)}
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _parse_foreign(value: bytes) -> Foreign:
+    record = json.loads(value)
+    return Foreign(mask_of(record["home"]), mask_of(record["overflow"]))
 
 
 def _held_key(tenant: TenantId, key: UserDay) -> str:

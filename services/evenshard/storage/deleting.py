@@ -10,6 +10,7 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import Deletion
 from evenshard.storage.hot_keys import HeldKey, UserDay
+from evenshard.storage.moving.record import MoveRecord
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.state import State
 from evenshard.storage.tenant import TenantRows
@@ -34,7 +35,7 @@ def hide_users(
             return rows.tail_rows_hidden_by(known)
     wanted = tuple(sorted({user for user in users if user}))
     deletion = Deletion(_next_seq(state, tenant), state.writer.next_row, operation, wanted)
-    return _take(state, rows, deletion, (), ends)
+    return take(state, rows, deletion, (), ends)
 
 
 def raise_horizon(state: State, tenant: TenantId, horizon_ms: int) -> int:
@@ -43,7 +44,7 @@ def raise_horizon(state: State, tenant: TenantId, horizon_ms: int) -> int:
     if horizon_ms > state.catalog.horizon_ms(tenant):
         rows = state.rows(tenant)
         deletion = Deletion(_next_seq(state, tenant), state.writer.next_row, "", horizon_ms=horizon_ms)
-        _take(state, rows, deletion, _superseded(rows))
+        take(state, rows, deletion, superseded(rows))
     return state.catalog.horizon_ms(tenant)
 
 
@@ -51,16 +52,23 @@ def _next_seq(state: State, tenant: TenantId) -> int:
     return state.catalog.last_deletion(tenant) + 1
 
 
-def _superseded(rows: TenantRows) -> list[int]:
+def superseded(rows: TenantRows) -> list[int]:
     """Horizons that a later one, known too, covers with all rows a replay has to judge: all below it are indexed."""
     horizons = [record for record in rows.visible.deletions.records if record.horizon_ms is not None]
     later = [record for record in horizons if record.position <= rows.visible.mark]
     return [record.seq for record in later[:-1]]
 
 
-def _take(
-    state: State, rows: TenantRows, deletion: Deletion, superseded: Sequence[int], ended: Sequence[HeldKey] = ()
+def take(
+    state: State,
+    rows: TenantRows,
+    deletion: Deletion,
+    gone_seqs: Sequence[int],
+    ended: Sequence[HeldKey] = (),
+    move: MoveRecord | None = None,
 ) -> int:
+    """Hides what a deletion hides of all rows there are, in place of those it makes superfluous; hot keys that have
+    ``ended`` go. ``move``: the one by which it came, as it is with it. Returns how many unindexed rows it hides."""
     hidden = rows.hidden_by(deletion)
     seq = deletion.seq
     files = {number for held in ended for number in held.segments}
@@ -69,14 +77,14 @@ def _take(
         state,
         rows.tenant,
         lambda: state.catalog.last_deletion(rows.tenant) == seq,
-        lambda: state.catalog.add_deletion(rows.tenant, deletion, superseded, ended),
+        lambda: state.catalog.add_deletion(rows.tenant, deletion, gone_seqs, ended, move),
     )
     if ended:
         rows.held.remove(ended)
         rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
     with state.visible_lock:
         rows.hide(hidden)
-        rows.forget_deletions(superseded)
+        rows.forget_deletions(gone_seqs)
     state.pins.remove(gone)
     return hidden.rows
 

@@ -104,12 +104,13 @@ def check(disk: Disk, clock: Clock, shard: ShardId, say: Say) -> Checked:
         deletions = Deletions(record for record in catalog.deletions(tenant) if not record.retired)
         has_lost = any(tenant in lost.tenants for lost in in_force)
         apart = _Identities()  # of layers no row need be an original, or have one, in its own range
-        for info in (each for each in sound if each.layer):
+        kept = [info for info in catalog.originals(tenant) if info.parquet not in known]
+        for info in (*(each for each in sound if each.layer), *kept):
             _check_segment(disk, info, apart, deletions, checked, say)
         _check_segments(disk, tenant, plain(sound), deletions, checked, say, apart, has_lost=has_lost)
     for tenant in catalog.tenants():
         sound = [info for info in catalog.originals(tenant) if info.parquet not in known]
-        if sound:  # no row of them is anybody's original here
+        if sound and tenant not in catalog.segments:  # they are nobody's originals
             _check_segments(disk, tenant, sound, Deletions(), checked, say, _Identities(), has_lost=True)
     return checked
 

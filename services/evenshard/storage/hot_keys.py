@@ -53,6 +53,8 @@ class HeldKey:
     """This shard is its home, or was; else it keeps originals."""
     pages: tuple[Page, ...] = ()
     """That are kept, as they came."""
+    brought_by: tuple[str, ...] = ()
+    """Names of the moves by which it came here; records without one lack it."""
 
     @property
     def key(self) -> UserDay:
@@ -84,7 +86,10 @@ class HeldKey:
 
 def to_json(held: HeldKey) -> bytes:
     """As the catalog stores it."""
-    return json.dumps(asdict(held), separators=(",", ":"), sort_keys=True).encode()
+    record = asdict(held)
+    if not held.brought_by:
+        del record["brought_by"]
+    return json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
 
 
 def from_json(data: bytes) -> HeldKey:
@@ -93,6 +98,7 @@ def from_json(data: bytes) -> HeldKey:
     record["pages"] = tuple(
         Page(page["hash_from"], page["hash_next"], tuple(page["segments"])) for page in record["pages"]
     )
+    record["brought_by"] = tuple(record.get("brought_by", ()))
     return HeldKey(**record)
 
 
@@ -110,6 +116,10 @@ class HeldKeys:
         """None: nothing is special about it here."""
         return self._held.get(key)
 
+    def all(self) -> list[HeldKey]:
+        """By key."""
+        return [self._held[key] for key in sorted(self._held)]
+
     def of_users(self, users: Iterable[str]) -> list[HeldKey]:
         """Those of some users."""
         chosen = frozenset(users)
@@ -125,19 +135,21 @@ class HeldKeys:
         for held in gone:
             del self._held[held.key]
 
-    def check(self, append: Append) -> None:
-        """Raises ``KEY_SEALED``, naming keys, for a batch with rows that another shard takes, or that this one takes
+    def check(self, append: Append) -> Bools | None:
+        """Which rows of a batch are spread: taken for the overflow, not for their home; None: none is.
+
+        Raises ``KEY_SEALED``, naming keys, for a batch with rows that another shard takes, or that this one takes
         otherwise; ``STALE_EPOCH`` for rows in slots that are not this shard's."""
         assert append.hashes is not None
         placement = append.hashes.placement
         at_home = append.owned[slots_of(placement)]
         if at_home.all() and (append.audits or not self._held):
-            return
+            return None
         record = append.batch.record
         times = record.column("time").to_numpy()
         special = ~at_home | self._watched.rows_of(self._tenant, placement, times)
         if not special.any():
-            return
+            return None
         keys = aggregate(record.column("distinct_id"), times, placement, special)
         known = [self._held.get(key) for key in _keys(keys.record)]
         rows = np.flatnonzero(special)
@@ -150,6 +162,9 @@ class HeldKeys:
             if append.overflow is None and any(self._held.get(key) is None for key in names):
                 raise _not_owned(self._tenant)
             raise KeySealedError(self._tenant, names[:NAMED_MAX])
+        spread = np.zeros(placement.size, np.bool_)
+        spread[rows] = np.array([held is not None for held in known], np.bool_)[numbers]
+        return spread if spread.any() else None
 
     def _taken(
         self,

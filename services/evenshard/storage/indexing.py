@@ -15,8 +15,10 @@ from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.plan import plan, ranges_of, storage_day
 from evenshard.storage.compaction.settle import as_it_is, checked
 from evenshard.storage.identity import IdentitySet
-from evenshard.storage.layers import Layer, plain
+from evenshard.storage.layers import COPIED, Layer, plain
 from evenshard.storage.log.writer import FOLDER, file_name
+from evenshard.storage.moving.joining import joined, ready_to_join
+from evenshard.storage.ownership import Foreign
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.value_keys import KEY_BYTES
 from evenshard.storage.settings import StorageSettings
@@ -54,6 +56,7 @@ def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None, 
     if rows is None:
         return NOTHING
     with rows.maintenance:
+        _join_copied(state, rows)
         with state.append_lock:
             identities = rows.seal()
             taken = rows.visible
@@ -82,13 +85,30 @@ def release(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> Comp
     return compact_tenant(state, tenant, pace, apart=True)
 
 
+def _join_copied(state: State, rows: TenantRows) -> None:
+    """Rows that came in moves become like any others, as soon as they may be. Under ``maintenance``."""
+    with state.append_lock:
+        visible = rows.visible
+        ready = ready_to_join(visible.layers, visible.mark, has_tail=bool(visible.blocks))
+        if not ready:
+            return
+        changed = joined(visible.segments, ready)
+        segments = catalog_committed(state, rows.tenant, (), (), visible.mark, changed, layers_gone=ready)
+        layers = state.catalog.layers(rows.tenant)
+        indexed = counting_identities(state.disk, segments, layers, state.cache)
+        with state.visible_lock:
+            rows.replace_segments(segments, indexed, layers)
+
+
 def is_unsettled(
     rows: TenantRows, segments: tuple[SegmentInfo, ...], day: int, unreadable: Container[int] = ()
 ) -> bool:
-    """Whether segments have to be merged although no rows came: a day is over, or late rows have become due. Looked
-    at once a day and after each change."""
+    """Whether segments have to be merged although no rows came: a day is over, late rows have become due, or rows came
+    in a move. Looked at once a day and after each change."""
     if rows.settled is not None and rows.settled[0] == day and rows.settled[1] is segments:
         return False
+    if not rows.visible.blocks and any(segment.layer.startswith(COPIED) for segment in segments):
+        return True
     if plan(ranges_of(plain(segments)), {}, day, spared=unreadable):
         return True
     rows.settled = day, segments
@@ -182,13 +202,25 @@ def catalog_committed(
     changed: Sequence[SegmentInfo] = (),
     layers: Sequence[Layer] = (),
     layers_gone: Sequence[str] = (),
+    foreign: Foreign | None = None,
 ) -> tuple[SegmentInfo, ...]:
     """The tenant's live segments after the commit; arguments as of ``Catalog.commit``."""
     try:
         with state.changing_catalog() as catalog:
             before = catalog.segments.get(tenant, ())
             try:
-                catalog.commit(tenant, added, removed, mark, changed, layers=layers, layers_gone=layers_gone)
+                moves = state.tenants[tenant].moves.records()  # what they have of the log is not read again
+                catalog.commit(
+                    tenant,
+                    added,
+                    removed,
+                    mark,
+                    changed,
+                    layers=layers,
+                    layers_gone=layers_gone,
+                    moves=moves,
+                    foreign=foreign,
+                )
             except sqlite3.Error as error:
                 committed = catalog.mark(tenant) == mark and catalog.segments.get(tenant, ()) != before
                 if not committed:
@@ -207,7 +239,7 @@ def remove_log_files(state: State) -> None:
     Appends do not wait for it."""
     with state.log_removal_lock:
         with state.append_lock:
-            numbers = state.log_files.removable(state.writer.number, state.catalog.mark)
+            numbers = state.log_files.removable(state.writer.number, state.needed_from)
         for number in numbers:
             try:
                 state.disk.unlink(file_name(number))

@@ -11,6 +11,11 @@ from typing import Final
 
 from evenshard.storage.segment.info import SegmentInfo
 
+COPIED: Final = "copied/"
+TRASH: Final = "trash/"
+"""What the names of layers begin with: of rows that came in a move, and are like any others as soon as they may be; and
+of rows that were dropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

@@ -26,7 +26,7 @@ def age_log(state: State, now_ms: int) -> list[TenantId]:
             rotate(state)
         old = state.log_files.begun_before(old_ms)
         keepers = state.log_files.keeping(old[-1], state.catalog.mark) if old else []
-        removable = bool(state.log_files.removable(state.writer.number, state.catalog.mark))
+        removable = bool(state.log_files.removable(state.writer.number, state.needed_from))
     if removable:
         remove_log_files(state)
     return keepers

@@ -78,6 +78,8 @@ def _waits_for(state: State, rows: TenantRows, visible: Visible, last: Deletion,
         return "segments to be rewritten"
     if keepers:
         return f"rows of {', '.join(keepers)} to be indexed, which keep log files"
+    if _waits_for_follower(rows, last):
+        return "the shard that follows this one to be told whom it hid"
     kept = state.pins.kept(rows.tenant)
     if kept:
         return f"a scan that still reads {kept[0]}, or that file to be removed"
@@ -109,6 +111,12 @@ def _tail_below(visible: Visible, last: Deletion) -> bool:
     """Whether rows that were stored before the deletion may not be indexed yet. Blocks do not say where they begin, so
     rows that came right after it may be indexed too; then the mark is above it."""
     return bool(visible.blocks) and visible.mark < last.position
+
+
+def _waits_for_follower(rows: TenantRows, last: Deletion) -> bool:
+    """Whether names, and the log, are still needed for a shard that follows this one."""
+    told = rows.moves.deletions_kept_after
+    return told is not None and told < last.seq
 
 
 def _hiding(visible: Visible, segment: SegmentInfo, last: Deletion) -> Hiding | None:
@@ -218,6 +226,8 @@ def _give_up_log(state: State, tenant: TenantId, last: Deletion, pace: Pace) -> 
         with state.append_lock:
             return keepers[0] not in _keepers(state, tenant, last)
     remove_log_files(state)
+    if state.needed_from(tenant) < last.position:  # a follower has not taken it yet
+        return False
     with state.append_lock:
         left = state.log_files.holding(tenant, below=last.position)
     if left:
@@ -233,6 +243,8 @@ def _forget(state: State, rows: TenantRows, last: Deletion) -> bool:
             in_log = bool(state.log_files.holding(rows.tenant, below=last.position))
         behind = any(segment.deletions_seen < last.seq for segment in visible.segments)
         if in_log or behind or _tail_below(visible, last) or state.pins.kept(rows.tenant):
+            return False
+        if _waits_for_follower(rows, last):
             return False
         if state.disk.list(SEGMENT_FOLDER):
             state.disk.sync_directory(SEGMENT_FOLDER)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import UInt64, hash_events
+from evenshard.events.hashing import EventHashes, UInt64, hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
@@ -25,9 +25,12 @@ from evenshard.storage.deletions import Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.layers import turning_points
 from evenshard.storage.log.files import LogFiles
-from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, unpacked_bits
+from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, FrameKind, unpacked_bits
+from evenshard.storage.log.frame import FORMAT_VERSION as LOG_VERSION
 from evenshard.storage.log.reader import Hole, LogFileReader, damaged
 from evenshard.storage.log.writer import FOLDER, LogWriter, create_log_file, file_name
+from evenshard.storage.moving.bits import copied_block, insert_decided
+from evenshard.storage.moving.note import Note, noted
 from evenshard.storage.progress import OnProgress, Replaying
 from evenshard.storage.quarantine import Quarantined, of_tenant, quarantined_segment
 from evenshard.storage.segment.cache import SegmentCache
@@ -108,11 +111,14 @@ def tenant_rows(
         end_position=mark,
         quarantined=of_tenant(catalog.quarantined, tenant),
         layers=layers,
+        foreign=catalog.foreign(tenant),
     )
     held = HeldKeys(tenant, catalog.held_keys(tenant))
     originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
     indexed = counting_identities(disk, segments, layers, cache)
-    return TenantRows(tenant, visible, indexed, settings.identity_hash_mask, held, originals)
+    return TenantRows(
+        tenant, visible, indexed, settings.identity_hash_mask, held, originals, catalog.moves(tenant).values()
+    )
 
 
 class Replay:
@@ -162,6 +168,8 @@ class Replay:
         self._next_row = 0
         self._open_hole: tuple[str, Hole] | None = None
         """One whose end the next file tells."""
+        self._version = 0
+        """Of the log file that is being read."""
         self.log_files = LogFiles()
         for info in self._catalog.all_segments:
             if any(each.file == info.parquet and each.is_in_force for each in self._known.values()):
@@ -191,6 +199,7 @@ class Replay:
             try:
                 reader = self._reader(file, number, last=may_be_torn, first=before is None)
                 self._join(before, number, reader)
+                self._version = reader.version
                 before = number
                 self.log_files.add(number)
                 for piece in reader.pieces(self._is_wanted):
@@ -399,25 +408,37 @@ class Replay:
             return
         if frame.first_row < mark:
             raise damaged(name, frame.offset, f"the catalog's mark {mark} lies within this frame")
+        payload: bytes | memoryview = bytes(frame.payload)  # its own bytes: the tail keeps no whole log file
+        note: Note | None = None
         try:
-            batch = EventBatch.from_ipc(bytes(frame.payload))  # its own bytes: the tail keeps no whole log file
-        except (pa.ArrowInvalid, StopIteration) as error:
+            if frame.kind is FrameKind.COPIED:
+                note, payload = noted(bytes(payload))
+            batch = EventBatch.from_ipc(payload)
+        except (pa.ArrowInvalid, StopIteration, ValueError, KeyError, TypeError) as error:
             self._unusable(name, frame, f"the event batch cannot be read: {error}")
             return
         if batch.rows != frame.rows:
             self._unusable(name, frame, f"{batch.rows} rows where {frame.rows} were written")
             return
-        self._replay_frame(name, frame, batch)
+        if note is not None:
+            self._replay_copied(frame, batch, note)
+        else:
+            self._replay_frame(name, frame, batch)
 
     def _unusable(self, name: str, frame: Frame, reason: str) -> None:
         self._hole(name, Hole(frame.offset, frame.end, frame.first_row, frame.end_row, frame.tenant, reason))
 
-    def _replay_frame(self, name: str, frame: Frame, batch: EventBatch) -> None:
+    def _rows_before(self, frame: Frame) -> TenantRows:
+        """A tenant's rows as they were when a frame came."""
         if frame.tenant not in self.tenants:
             self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
         rows = self.tenants[frame.tenant]
         self._apply_deletions(rows, before=frame)
         self._apply_layers(rows, before=frame)
+        return rows
+
+    def _replay_frame(self, name: str, frame: Frame, batch: EventBatch) -> None:
+        rows = self._rows_before(frame)
         hashes = hash_events(frame.tenant, batch)
         visible = rows.visible
         known = rows.known(batch, hashes)
@@ -425,6 +446,8 @@ class Replay:
             batch, hashes.identity, known, None, rows.active, visible.blocks, rows.next_ordinal
         )
         stored = unpacked_bits(frame.bits, frame.rows)
+        if not visible.foreign.is_nothing and not np.array_equal(duplicates, stored):
+            duplicates = self._without_later_originals(rows, batch, hashes, duplicates, stored)
         if not np.array_equal(duplicates, stored):
             self._check_bits(name, frame, batch, hashes.placement, duplicates, stored)
         block = Block(
@@ -436,6 +459,32 @@ class Replay:
             appended_ms=self._now_ms,
             bytes=len(frame.payload) + ROW_BYTES * batch.rows,
             hot=unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
+            spread=unpacked_bits(frame.spread_bits, frame.rows) if frame.spread_bits else None,
+            of_old=self._version < LOG_VERSION,
+        )
+        rows.publish([block])
+        if len(rows.visible.blocks) >= _BLOCKS_MAX:
+            rows.sort_once()
+
+    def _replay_copied(self, frame: Frame, batch: EventBatch, note: Note) -> None:
+        """Its bits were decided elsewhere; how far the source's log was taken with it is known again."""
+        rows = self._rows_before(frame)
+        hashes = hash_events(frame.tenant, batch)
+        duplicate = unpacked_bits(frame.bits, frame.rows)
+        insert_decided(rows.active, batch, hashes, duplicate, rows.next_ordinal)
+        record = rows.moves.get(note.move)
+        if record is not None and record.follow is not None:
+            rows.moves.put(replace(record, follow=record.follow.reached(note.position)))
+        block = copied_block(
+            batch,
+            hashes,
+            duplicate,
+            unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
+            unpacked_bits(frame.spread_bits, frame.rows) if frame.spread_bits else None,
+            first_ordinal=rows.next_ordinal,
+            appended_ms=self._now_ms,
+            size=len(frame.payload),
+            end_position=frame.end_row,
         )
         rows.publish([block])
         if len(rows.visible.blocks) >= _BLOCKS_MAX:
@@ -468,6 +517,21 @@ class Replay:
         rows.indexed = counting_identities(self._disk, visible.segments, visible.layers, self._cache, position)
         originals = self._catalog.counting_originals(rows.tenant, position)
         rows.originals = IndexedIdentities(self._disk, originals, self._cache)
+
+    def _without_later_originals(
+        self,
+        rows: TenantRows,
+        batch: EventBatch,
+        hashes: EventHashes,
+        duplicates: npt.NDArray[np.bool_],
+        stored: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """Rows that were stored here before their slots went elsewhere may be among the originals that are kept here
+        since a key was handed over there: those are no originals of them."""
+        if not rows.originals:
+            return duplicates
+        known = rows.originals.known(rows.tenant, batch, hashes, rows.visible.deletions)
+        return duplicates & ~(known & ~stored)
 
     def _check_bits(
         self,
@@ -524,7 +588,8 @@ class Replay:
         return self._writer(new, number + 1, FILE_HEADER_BYTES, self._next_row)
 
     def _end_is_sound(self, reader: LogFileReader) -> bool:
-        return reader.end_row == self._next_row and not reader.ends_in_hole and not reader.header_fault
+        sound = reader.end_row == self._next_row and not reader.ends_in_hole and not reader.header_fault
+        return sound and reader.version == LOG_VERSION  # what is written now must not stand in a file of an older one
 
     def _writer(self, file: File, number: int, offset: int, next_row: int) -> LogWriter:
         return LogWriter(

@@ -20,6 +20,7 @@ from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import compact
 from evenshard.storage.compaction.plan import Task, storage_day
+from evenshard.storage.compaction.settle import as_it_is
 from evenshard.storage.deletions import Deletions
 from evenshard.storage.hot_keys import HeldKey, KeySealedError, Page, UserDay
 from evenshard.storage.ownership import Owned
@@ -51,11 +52,12 @@ def seal(state: State, tenant: TenantId, key: UserDay, nonce: str, *, has_hot_ro
     for another mark, which has to end first."""
     rows = state.rows(tenant)
     held = rows.held.get(key)
-    if held is not None:
-        if held.nonce != nonce or not held.sealed:
-            raise KeySealedError(tenant, [key])
+    if held is not None and held.nonce != nonce:
+        raise KeySealedError(tenant, [key])
+    if held is not None and held.sealed:
         return
-    held = HeldKey(*key, nonce, has_hot_rows, sealed=True)
+    held = held or HeldKey(*key, nonce, has_hot_rows, sealed=True)
+    held = replace(held, sealed=True)  # it may have become the home of a key whose originals it keeps
     with state.changing_catalog() as catalog:
         catalog.hold_key(tenant, held)
     rows.held.put(held)
@@ -119,6 +121,12 @@ def keep(
         return ()
     if batch is None or not batch.rows:
         return ()
+    return written_originals(state, tenant, key, batch)
+
+
+def written_originals(state: State, tenant: TenantId, key: UserDay, batch: EventBatch) -> Sequence[SegmentInfo]:
+    """Files with the identities of a key that the catalog does not name yet; at least one row. Raises
+    ``PAYLOAD_INVALID`` where they are of another one."""
     distinct_id, day = key
     ids, times = batch.record.column("distinct_id"), batch.record.column("time").to_numpy()
     if not pc.all(pc.equal(ids, distinct_id)).as_py() or (times // DAY_MS != day).any():
@@ -152,6 +160,7 @@ def keep(
             shard=state.shard,
             deletions=deletions,
             tasks=[Task(day, day, MAIN_RUN, ())],
+            settle=as_it_is,  # what several shards told may be told twice
         ).added
     except BaseException as error:
         state.pins.discard(tenant, written)
@@ -175,7 +184,7 @@ def kept(
     has to end first."""
     rows = state.rows(tenant)
     held = rows.held.get(key)
-    if held is not None and (held.nonce != nonce or held.sealed):
+    if held is not None and held.nonce != nonce:  # one that is sealed may keep them too: it was, or will be, the home
         raise KeySealedError(tenant, [key])
     if held is not None and held.has(*page):
         return False

@@ -8,14 +8,24 @@ from types import TracebackType
 
 from evenshard.errors import EvenshardError
 from evenshard.events.held import Held
-from evenshard.events.scan import PLACEMENT_HASH, SHOWN_NEEDS, Parts, ScannedRows
+from evenshard.events.scan import SHOWN_NEEDS, Parts, ScannedRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.lookups import Lookups, SegmentHeld
 from evenshard.storage.columns.scan import ColumnScan, Wanted
 from evenshard.storage.deletions import Hiding
-from evenshard.storage.ownership import Owned, hash_bounds, owned_block, owned_rows, owns_any_of, owns_segment
+from evenshard.storage.ownership import (
+    Owned,
+    Ownership,
+    Shown,
+    fields_needed,
+    hash_bounds,
+    shown_block,
+    shown_rows,
+    shows_any_of,
+    shows_segment,
+)
 from evenshard.storage.quarantine import quarantined_segment, refusal
 from evenshard.storage.segment.cache import OnUnreadable
 from evenshard.storage.segment.info import SegmentInfo
@@ -37,7 +47,7 @@ class Snapshot:
         visible: Visible,
         release: Callable[[Visible], None],
         on_unreadable: OnUnreadable = lambda _info, _error: None,
-        owned: Owned | None = None,
+        owned: Ownership | Owned | None = None,
         columns: ColumnCache | None = None,
     ) -> None:
         self.tenant = tenant
@@ -49,7 +59,7 @@ class Snapshot:
         self._visible: Visible | None = visible
         self._release = release
         self._on_unreadable = on_unreadable
-        self._owned = owned
+        self._shown = Shown.of(tenant, owned, visible.foreign)
         self._columns = ColumnCache(0) if columns is None else columns
         self._lookups = Lookups(disk, self._columns, self._reading)
 
@@ -112,10 +122,16 @@ class Snapshot:
     def parts(self, wanted: Wanted) -> Parts:
         """The same rows as ``scan`` gives, each once, hot ones with ``SHOWN_NEEDS``, as parts that are read when they
         are asked for, while the snapshot is open. Raises ``DATA_DAMAGED``, ``QUERY_INVALID`` for too many users."""
+        self._refuse_quarantined(self._open(), wanted.start_ms, wanted.end_ms)
+        return self._column_scan().parts(wanted)
+
+    def number_users(self) -> None:
+        """Keeps whose all rows are for the scans that follow. Raises as ``parts``."""
+        self._column_scan().number_users()
+
+    def _column_scan(self) -> ColumnScan:
         visible = self._open()
-        self._refuse_quarantined(visible, wanted.start_ms, wanted.end_ms)
-        scan = ColumnScan(self._disk, self._columns, self.tenant, visible, self._owned, self._reading, self._lookups)
-        return scan.parts(wanted)
+        return ColumnScan(self._disk, self._columns, self.tenant, visible, self._shown, self._reading, self._lookups)
 
     def _refuse_quarantined(self, visible: Visible, start_ms: int, end_ms: int) -> None:
         for lost in visible.quarantined:
@@ -146,15 +162,15 @@ class Snapshot:
                 if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
                     hiding = None
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from self._scan_owned(segment, wanted, properties, start_ms, end_ms, hiding, groups)
+                yield from self._scan_shown(segment, wanted, properties, start_ms, end_ms, hiding, groups)
         for stored in visible.blocks:
-            block = stored if self._owned is None else owned_block(self._owned, stored)
+            block = stored if self._shown is None else shown_block(self._shown, stored)
             wanted = fields if block.hot is None else fields_if_hot
             scanned = scan_block(block, wanted, properties, start_ms, end_ms)
             if scanned is not None:
                 yield scanned
 
-    def _scan_owned(
+    def _scan_shown(
         self,
         segment: SegmentInfo,
         fields: Sequence[str],
@@ -164,16 +180,16 @@ class Snapshot:
         hiding: Hiding | None,
         groups: GroupMatters | None,
     ) -> Iterator[ScannedRows]:
-        owned = self._owned
-        if owned is None or owns_segment(owned, segment):
+        shown = self._shown
+        if shown is None or shows_segment(shown, segment):
             yield from self._scan_segment(segment, fields, properties, start_ms, end_ms, hiding, groups)
             return
-        if not owns_any_of(owned, segment):
+        if not shows_any_of(shown, segment):
             return
-        placed = tuple(dict.fromkeys((*fields, PLACEMENT_HASH)))
-        hashes = hash_bounds(owned)
+        placed = tuple(dict.fromkeys((*fields, *fields_needed(shown, segment))))
+        hashes = hash_bounds(shown, segment)
         for scanned in self._scan_segment(segment, placed, properties, start_ms, end_ms, hiding, groups, hashes):
-            kept = owned_rows(owned, scanned, fields)
+            kept = shown_rows(shown, scanned, fields)
             if kept is not None:
                 yield kept
 

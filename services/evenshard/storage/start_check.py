@@ -99,7 +99,7 @@ def _check_log(disk: Disk, shard: ShardId, numbers: list[int], catalog: Catalog,
     for number in numbers:
         found = check_file_header(_begin(disk, number), file_name(number), number, shard)
         if number == numbers[0] and not isinstance(found, Bad):
-            first_row = found
+            first_row = found.first_row
     if allow_missing:
         return
     known = {each.file for each in catalog.quarantined if each.offset == 0}

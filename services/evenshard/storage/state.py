@@ -96,6 +96,13 @@ class State:
                 self.tenants[tenant] = rows
         return rows
 
+    def needed_from(self, tenant: TenantId) -> int:
+        """Rows of the log at lower positions are indexed, and no follower waits for them. Under ``append_lock``."""
+        rows = self.tenants.get(tenant)
+        kept = None if rows is None else rows.moves.kept_from
+        mark = self.catalog.mark(tenant)
+        return mark if kept is None else min(mark, kept)
+
     def fence(self, tenant: TenantId, epoch: Epoch) -> None:
         """Refuses an epoch older than the highest seen with ``STALE_EPOCH``; a newer one is durable at return."""
         self.learn_epoch(tenant, epoch)

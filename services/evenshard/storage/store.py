@@ -20,7 +20,8 @@ from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unset
 from evenshard.storage.log.files import LogUsage
 from evenshard.storage.log_age import age_log
 from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
-from evenshard.storage.ownership import Owned
+from evenshard.storage.moving.store_moves import StoreMoves
+from evenshard.storage.ownership import Owned, Ownership
 from evenshard.storage.progress import OnProgress
 from evenshard.storage.purging import Purge, purge_status, purge_step
 from evenshard.storage.quarantine import Quarantined
@@ -44,6 +45,9 @@ class Store:
         self._state = state
         self._closed = False
         self.repairs = StoreRepairs(state)
+        self.moves = StoreMoves(
+            state, lambda tenant, key: self.snapshot(tenant, slot_of_user(key[0])), lambda: self._closed
+        )
 
     @staticmethod
     def open(
@@ -62,6 +66,10 @@ class Store:
         """
         found = recover(disk, clock, shard, settings, report, on_progress)
         return Store(State(disk, clock, shard, settings, report, on_sync, found))
+
+    def free_bytes(self) -> int:
+        """Of its disk."""
+        return self._state.disk.free_bytes()
 
     def append(self, group: Sequence[Append]) -> list[Appended | EvenshardError]:
         """Stores batches in this order with one write and one sync; at return they are durable and visible.
@@ -88,8 +96,9 @@ class Store:
         """The highest placement epoch seen; 0: none."""
         return self._state.catalog.epoch(tenant)
 
-    def snapshot(self, tenant: TenantId, owned: Owned | None = None) -> Snapshot:
-        """The tenant's rows as they are now, in the slots ``owned`` (bool[4096]; None: in all). To be closed."""
+    def snapshot(self, tenant: TenantId, owned: Ownership | Owned | None = None) -> Snapshot:
+        """The tenant's rows as they are now that are ``owned`` (bool[4096]: by the slots of their users, and all that
+        are spread; None: all). To be closed."""
         state = self._state
         with state.visible_lock:
             rows = state.tenants.get(tenant)
@@ -192,6 +201,7 @@ class Store:
             if self._closed:
                 raise EvenshardError("SHARD_UNAVAILABLE", "the shard is stopping")
             self._state.fence(tenant, epoch)
+            self._state.rows(tenant).moves.check_change(tenant)
             yield
 
     def purge_status(self, tenant: TenantId, operation: str = "") -> Purge:

@@ -12,7 +12,7 @@ from evenshard.storage import freeing, layer_files, repairing
 from evenshard.storage.choosing import KeyRows
 from evenshard.storage.indexing import Pace
 from evenshard.storage.layers import Change, Prepared, of_layer
-from evenshard.storage.ownership import Owned
+from evenshard.storage.ownership import Owned, Ownership
 from evenshard.storage.repairing import LayerTally
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.state import State
@@ -87,7 +87,7 @@ class StoreRepairs:
         return repairing.tally(self._state, tenant, layer)
 
     @contextmanager
-    def layer(self, tenant: TenantId, layer: str, owned: Owned | None = None) -> Iterator[Snapshot]:
+    def layer(self, tenant: TenantId, layer: str, owned: Ownership | Owned | None = None) -> Iterator[Snapshot]:
         """A snapshot of a layer's rows alone, seen or not; less what deletions hide."""
         state = self._state
         with state.visible_lock:

@@ -15,8 +15,11 @@ from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, RETIRED_DELETIONS_KEPT, Deletion, Deletions
 from evenshard.storage.hot_keys import HeldKeys
 from evenshard.storage.identity import IdentitySet
-from evenshard.storage.layers import Layer, copies_count, counting, plain, shown
+from evenshard.storage.layers import TRASH, Layer, copies_count, counting, plain, shown
 from evenshard.storage.memory import TailAccount
+from evenshard.storage.moving.moves import Moves
+from evenshard.storage.moving.record import MoveRecord
+from evenshard.storage.ownership import NOTHING_FOREIGN, Foreign
 from evenshard.storage.quarantine import Quarantined
 from evenshard.storage.segment.cache import SegmentCache
 from evenshard.storage.segment.identities import IndexedIdentities
@@ -29,7 +32,8 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class TenantStorage:
-    """What a tenant takes on a shard: rows that are hidden and not removed yet are counted too."""
+    """What a tenant takes on a shard: rows that are hidden and not removed yet are counted too; of what was dropped
+    with a move only files and bytes are, until it is removed."""
 
     tenant: TenantId
     log_rows: int
@@ -59,6 +63,8 @@ class Visible:
     """What is lost of the tenant's rows, or was for a time."""
     layers: Mapping[str, Layer] = field(default_factory=dict)
     """Of ``segments``; by name."""
+    foreign: Foreign = NOTHING_FOREIGN
+    """Whose rows may be here although the shard does not own them."""
 
     @property
     def shown(self) -> tuple[SegmentInfo, ...]:
@@ -136,6 +142,7 @@ class TenantRows:
         hash_mask: int,
         held: HeldKeys,
         originals: IndexedIdentities,
+        moves: Iterable[MoveRecord] = (),
     ) -> None:
         self.tenant = tenant
         self.indexed = indexed
@@ -161,6 +168,8 @@ class TenantRows:
         self._hash_mask = hash_mask
         self.sealed_layers: dict[str, SealedLayer] = {}
         """Layers whose duplicates are decided, and against what."""
+        self.moves = Moves(moves)
+        """Those that the shard knows of."""
         self.freed_layers: dict[str, SealedLayer] = {}
         """Layers of which it is known who else sent their rows."""
 
@@ -198,6 +207,7 @@ class TenantRows:
             self.visible, blocks=(*self.visible.blocks, *blocks), end_position=blocks[-1].end_position
         )
         self.next_ordinal = blocks[-1].first_ordinal + blocks[-1].rows
+        self.moves.came(blocks)
 
     def sort_once(self) -> bool:
         """Joins some blocks into a run, if it is time to. For recovery; the shard does the rest off the ack path."""
@@ -252,6 +262,7 @@ class TenantRows:
     def hide(self, hidden: Hidden) -> None:
         """``hidden_by`` comes true; nothing may have changed since."""
         self.active, self.sealed = hidden.active, hidden.sealed
+        self.moves.changed()
         self.visible = replace(self.visible, blocks=hidden.blocks, deletions=hidden.deletions)
 
     def note_purged(self, count: int) -> None:
@@ -301,11 +312,12 @@ class TenantRows:
     def storage(self) -> TenantStorage:
         """Figures of the visible rows."""
         segments, blocks = self.visible.segments, self.visible.blocks
+        held = [segment for segment in segments if not segment.layer.startswith(TRASH)]
         return TenantStorage(
             tenant=self.tenant,
             log_rows=self.visible.tail_rows,
-            segment_rows=sum(segment.rows for segment in segments),
-            duplicate_rows=sum(segment.duplicates for segment in segments)
+            segment_rows=sum(segment.rows for segment in held),
+            duplicate_rows=sum(segment.duplicates for segment in held)
             + sum(int(block.duplicates.sum()) for block in blocks),
             segments=len(segments),
             files=sum(len(segment.files) for segment in segments),

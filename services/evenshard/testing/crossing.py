@@ -37,10 +37,21 @@ THRESHOLD: Final = 100
 BATCH_ROWS_MAX: Final = 40
 AT_ONCE: Final = 3
 IN_FLIGHT: Final = AT_ONCE * BATCH_ROWS_MAX
-OF_DRIVERS: Final = frozenset(
-    rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.RECORD_KEY)
+OF_MOVES: Final = frozenset(
+    rpc.path
+    for rpc in (
+        rpcs.FOLLOW_SLOTS,
+        rpcs.FENCE_SLOTS,
+        rpcs.LIFT_FENCE,
+        rpcs.GET_DIGEST,
+        rpcs.END_FOLLOWING,
+        rpcs.DROP_SLOTS,
+    )
 )
-TO_SHARDS: Final = OF_DRIVERS | {rpcs.APPEND_EVENTS.path, rpcs.HIDE_USERS.path}
+OF_DRIVERS: Final = OF_MOVES | {
+    rpc.path for rpc in (rpcs.LEARN_EPOCH, rpcs.SEAL_KEY, rpcs.KEEP_ORIGINALS, rpcs.RECORD_KEY)
+}
+TO_SHARDS: Final = OF_DRIVERS | {rpc.path for rpc in (rpcs.APPEND_EVENTS, rpcs.HIDE_USERS)}
 
 
 @dataclass

@@ -93,6 +93,10 @@ class FakeCluster:
     """Dry runs too."""
     repairs: list[admin_pb2.RepairHotKeyRequest] = field(default_factory=list)
     """Dry runs too."""
+    moves: list[admin_pb2.MoveTenantRequest] = field(default_factory=list)
+    """Dry runs too."""
+    move_states: list[str] = field(default_factory=lambda: ["copying", "switched"])
+    """In which one begins, and those that it has whenever it is looked at."""
     verified: admin_pb2.OperationVerify = field(default_factory=lambda: admin_pb2.OperationVerify(equal=True))
     deletion_errors: list[EvenshardError] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
@@ -565,7 +569,10 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.DeleteUsersResponse(operation=operation)
 
     def GetOperation(self, request: Any, context: Any) -> Any:
-        return admin_pb2.GetOperationResponse(operation=self._operation(request.operation, context))
+        operation = self._operation(request.operation, context)
+        if operation.kind == "move" and len(self.cluster.move_states) > 1:
+            operation.state = self.cluster.move_states.pop(1)
+        return admin_pb2.GetOperationResponse(operation=operation)
 
     def ListOperations(self, request: Any, context: Any) -> Any:
         found = [each for each in self.cluster.operations.values() if request.tenant in ("", each.tenant)]
@@ -589,6 +596,74 @@ class _Admin(admin_pb2_grpc.AdminServiceServicer):
         if not request.options.dry_run:
             operation.state = "cancelled"
         return admin_pb2.CancelOperationResponse(operation=operation)
+
+    def MoveTenant(self, request: Any, context: Any) -> Any:
+        """To ``shard-9`` nobody can go."""
+        self._found(request.tenant, context)
+        self.cluster.moves.append(request)
+        if request.to == "shard-9":
+            refuse(context, EvenshardError("SHARD_NOT_FOUND", "there is no shard 'shard-9'"))
+        moved = admin_pb2.PlannedMove(
+            tenant=request.tenant,
+            first=0,
+            last=2047,
+            source="shard-0",
+            target=request.to,
+            rows=7,
+            bytes=900,
+            reason="x",
+        )
+        plan = admin_pb2.MovePlan(
+            plan_id="p",
+            directory_revision=5,
+            moves=[moved],
+            skew_before=2.0,
+            skew_after=1.0,
+            expected_hold_ms=100,
+            expected_seconds=0.5,
+            loads=[
+                admin_pb2.PlannedLoad(shard="shard-0", rows_before=7),
+                admin_pb2.PlannedLoad(shard="s", rows_after=7),
+            ],
+        )
+        if request.options.dry_run:
+            return admin_pb2.MoveTenantResponse(plan=plan)
+        operation = admin_pb2.Operation(
+            operation=f"op-{len(self.cluster.operations)}",
+            kind="move",
+            tenant=request.tenant,
+            state=self.cluster.move_states[0],
+            rows_done=3,
+            rows_total=7,
+            bytes_total=900,
+            requested_by="development",
+        )
+        self.cluster.operations[operation.operation] = operation
+        return admin_pb2.MoveTenantResponse(operation=operation, plan=plan)
+
+    def RollbackOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.RollbackOperationResponse(operation=self._ended(request, "rolled_back", context))
+
+    def CompleteOperation(self, request: Any, context: Any) -> Any:
+        return admin_pb2.CompleteOperationResponse(operation=self._ended(request, "complete", context))
+
+    def _ended(self, request: Any, state: str, context: Any) -> Any:
+        operation = self._operation(request.operation, context)
+        if operation.state != "switched":
+            refuse(context, EvenshardError("OPERATION_STATE", f"it is {operation.state}"))
+        if not request.options.dry_run:
+            operation.state = state
+        return operation
+
+    def CordonShard(self, request: Any, context: Any) -> Any:
+        shard = admin_pb2.ShardState(shard=request.shard, address="127.0.0.1:1", state="cordoned")
+        return admin_pb2.CordonShardResponse(shard=shard)
+
+    def DeleteTenant(self, request: Any, context: Any) -> Any:
+        tenant = self._found(request.tenant, context)
+        if not request.options.dry_run:
+            del self.cluster.tenants[request.tenant]
+        return admin_pb2.DeleteTenantResponse(tenant=tenant, kept_until_ms=1_767_225_600_000)
 
     def RepairHotKey(self, request: Any, context: Any) -> Any:
         """The key ``hot`` is one; of ``many`` there is another repair."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evenshard.api.v1 import admin_pb2, shard_pb2
+from evenshard.directory.moves import Move
 from evenshard.directory.operations import Operation, Verified
 from evenshard.ids import Epoch, OperationId, Revision, ShardId, TenantId
 
@@ -16,7 +17,7 @@ def operation_to_proto(
     found = None
     if verified is not None:
         found = admin_pb2.OperationVerify(equal=not verified.differences, differences=verified.differences)
-    return admin_pb2.Operation(
+    told = admin_pb2.Operation(
         operation=operation.id,
         kind=operation.kind,
         tenant=operation.tenant,
@@ -33,6 +34,19 @@ def operation_to_proto(
         changed_ms=operation.changed_ms,
         revision=revision,
     )
+    if operation.move is not None:
+        _add_move(told, operation.move)
+    return told
+
+
+def _add_move(told: admin_pb2.Operation, move: Move) -> None:
+    told.bytes_done, told.lag_rows = move.bytes_done, move.lag_rows
+    if move.eta_seconds is not None:
+        told.eta_seconds = move.eta_seconds
+    if move.fenced_ms is not None:
+        told.fenced_ms = move.fenced_ms
+    if move.differences is not None:
+        told.verify.CopyFrom(admin_pb2.OperationVerify(equal=not move.differences, differences=move.differences))
 
 
 def hide_request(

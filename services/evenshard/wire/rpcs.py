@@ -90,6 +90,24 @@ RESUME_OPERATION = Rpc(
 VERIFY_OPERATION = Rpc(
     f"/{ADMIN_SERVICE}/VerifyOperation", admin_pb2.VerifyOperationRequest, admin_pb2.VerifyOperationResponse
 )
+MOVE_TENANT = Rpc(f"/{ADMIN_SERVICE}/MoveTenant", admin_pb2.MoveTenantRequest, admin_pb2.MoveTenantResponse)
+SPLIT_TENANT = Rpc(f"/{ADMIN_SERVICE}/SplitTenant", admin_pb2.SplitTenantRequest, admin_pb2.SplitTenantResponse)
+MERGE_TENANT = Rpc(f"/{ADMIN_SERVICE}/MergeTenant", admin_pb2.MergeTenantRequest, admin_pb2.MergeTenantResponse)
+ISOLATE_TENANT = Rpc(f"/{ADMIN_SERVICE}/IsolateTenant", admin_pb2.IsolateTenantRequest, admin_pb2.IsolateTenantResponse)
+REBALANCE = Rpc(f"/{ADMIN_SERVICE}/Rebalance", admin_pb2.RebalanceRequest, admin_pb2.RebalanceResponse)
+CORDON_SHARD = Rpc(f"/{ADMIN_SERVICE}/CordonShard", admin_pb2.CordonShardRequest, admin_pb2.CordonShardResponse)
+UNCORDON_SHARD = Rpc(f"/{ADMIN_SERVICE}/UncordonShard", admin_pb2.UncordonShardRequest, admin_pb2.UncordonShardResponse)
+DRAIN_SHARD = Rpc(f"/{ADMIN_SERVICE}/DrainShard", admin_pb2.DrainShardRequest, admin_pb2.DrainShardResponse)
+ROLLBACK_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/RollbackOperation", admin_pb2.RollbackOperationRequest, admin_pb2.RollbackOperationResponse
+)
+COMPLETE_OPERATION = Rpc(
+    f"/{ADMIN_SERVICE}/CompleteOperation", admin_pb2.CompleteOperationRequest, admin_pb2.CompleteOperationResponse
+)
+DELETE_TENANT = Rpc(f"/{ADMIN_SERVICE}/DeleteTenant", admin_pb2.DeleteTenantRequest, admin_pb2.DeleteTenantResponse)
+UNDELETE_TENANT = Rpc(
+    f"/{ADMIN_SERVICE}/UndeleteTenant", admin_pb2.UndeleteTenantRequest, admin_pb2.UndeleteTenantResponse
+)
 LIST_SERVICES = Rpc(f"/{ADMIN_SERVICE}/ListServices", admin_pb2.ListServicesRequest, admin_pb2.ListServicesResponse)
 
 APPEND_EVENTS = Rpc(f"/{SHARD_SERVICE}/AppendEvents", shard_pb2.AppendEventsRequest, shard_pb2.AppendEventsResponse)
@@ -130,6 +148,19 @@ SETTLE_REPAIRS = Rpc(
 )
 TALLY_LAYERS = Rpc(f"/{SHARD_SERVICE}/TallyLayers", shard_pb2.TallyLayersRequest, shard_pb2.TallyLayersResponse)
 DROP_LAYERS = Rpc(f"/{SHARD_SERVICE}/DropLayers", shard_pb2.DropLayersRequest, shard_pb2.DropLayersResponse)
+FOLLOW_SLOTS = Rpc(f"/{SHARD_SERVICE}/FollowSlots", shard_pb2.FollowSlotsRequest, shard_pb2.FollowSlotsResponse)
+COPY_RUNS = Rpc(f"/{SHARD_SERVICE}/CopyRuns", shard_pb2.CopyRunsRequest, shard_pb2.CopyRunsResponse)
+"""A server stream."""
+TAIL_LOG = Rpc(f"/{SHARD_SERVICE}/TailLog", shard_pb2.TailLogRequest, shard_pb2.TailLogResponse)
+"""A server stream."""
+COPY_HELD_KEYS = Rpc(f"/{SHARD_SERVICE}/CopyHeldKeys", shard_pb2.CopyHeldKeysRequest, shard_pb2.CopyHeldKeysResponse)
+"""A server stream."""
+FENCE_SLOTS = Rpc(f"/{SHARD_SERVICE}/FenceSlots", shard_pb2.FenceSlotsRequest, shard_pb2.FenceSlotsResponse)
+LIFT_FENCE = Rpc(f"/{SHARD_SERVICE}/LiftFence", shard_pb2.LiftFenceRequest, shard_pb2.LiftFenceResponse)
+GET_DIGEST = Rpc(f"/{SHARD_SERVICE}/GetDigest", shard_pb2.GetDigestRequest, shard_pb2.GetDigestResponse)
+END_FOLLOWING = Rpc(f"/{SHARD_SERVICE}/EndFollowing", shard_pb2.EndFollowingRequest, shard_pb2.EndFollowingResponse)
+DROP_SLOTS = Rpc(f"/{SHARD_SERVICE}/DropSlots", shard_pb2.DropSlotsRequest, shard_pb2.DropSlotsResponse)
+DROP_TENANT = Rpc(f"/{SHARD_SERVICE}/DropTenant", shard_pb2.DropTenantRequest, shard_pb2.DropTenantResponse)
 GET_SHARD_STORAGE = Rpc(
     f"/{SHARD_SERVICE}/GetShardStorage",
     shard_pb2.GetShardStorageRequest,
@@ -152,3 +183,5 @@ LIST_SLOW_QUERIES = Rpc(
     debug_pb2.ListSlowQueriesRequest,
     debug_pb2.ListSlowQueriesResponse,
 )
+LIST_TRACES = Rpc(f"/{DEBUG_SERVICE}/ListTraces", debug_pb2.ListTracesRequest, debug_pb2.ListTracesResponse)
+KEEP_TRACES = Rpc(f"/{DEBUG_SERVICE}/KeepTraces", debug_pb2.KeepTracesRequest, debug_pb2.KeepTracesResponse)

@@ -71,10 +71,13 @@ def keep_request(
 
 def originals_of(request: shard_pb2.KeepOriginalsRequest) -> EventBatch | None:
     """None: none are sent. Raises ``PAYLOAD_INVALID``."""
-    if not request.arrow_ipc:
-        return None
+    return originals_from(request.arrow_ipc) if request.arrow_ipc else None
+
+
+def originals_from(ipc: bytes) -> EventBatch:
+    """Identities alone. Raises ``PAYLOAD_INVALID``."""
     try:
-        batch = EventBatch.from_ipc(request.arrow_ipc)
+        batch = EventBatch.from_ipc(ipc)
         batch.record.validate()
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise EvenshardError("PAYLOAD_INVALID", f"originals cannot be read: {error}") from error

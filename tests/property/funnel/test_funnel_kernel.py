@@ -2,6 +2,7 @@
 
 import numpy as np
 from evenshard.queries.funnel_kernel import STEPS_MAX, best_attempts
+from evenshard.queries.funnel_plain_kernel import follow
 from evenshard.testing.funnel_reference import Ask, Event, attempts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +70,38 @@ def test_attempts_equal_the_naive_ones(
 ) -> None:
     users, steps = case
     assert kernel_attempts(users, steps, window, entries) == naive_attempts(users, steps, window, entries)
+
+
+@st.composite
+def streams_apart(draw: st.DrawFn) -> tuple[list[list[tuple[int, int]]], int]:
+    """Each event matches one step."""
+    steps = draw(st.sampled_from([2, 3, 6, STEPS_MAX]))
+    row = st.tuples(
+        st.integers(0, draw(st.sampled_from([0, 2, 5, 90]))), st.integers(0, steps - 1).map(lambda at: 1 << at)
+    )
+    rows = st.lists(row, max_size=draw(st.sampled_from([14, 80]))).map(
+        lambda some: sorted(some, key=lambda one: one[0])
+    )
+    return draw(st.lists(rows, max_size=4)), steps
+
+
+@settings(max_examples=300, deadline=None, print_blob=True)
+@given(streams_apart(), st.integers(1, 12), st.sampled_from([[0, 99], [3, 6], [0, 2, 4, 7], [5, 5]]))
+def test_rows_found_by_the_numbers_of_steps_are_the_naive_ones(
+    case: tuple[list[list[tuple[int, int]]], int], window: int, entries: list[int]
+) -> None:
+    users, steps = case
+    starts = np.append(0, np.cumsum([len(rows) for rows in users])).astype(np.int64)
+    times = np.array([time for rows in users for time, _ in rows], np.int64)
+    numbers = np.array([mask.bit_length() for rows in users for _, mask in rows], np.uint8)
+    levels, filled, latest = np.full(len(users), -1, np.int8), np.full(len(times), -1, np.int32), np.empty(33, np.int64)
+    funnel = (starts, times, numbers, steps, window, np.array(entries, np.int64))
+    total = follow(*funnel, latest, levels, np.zeros(0, np.int64), filled)
+    found, at = [], 0
+    for start, level in zip(starts.tolist(), levels.tolist(), strict=False):
+        found.append((filled[at : at + level] - start).tolist())
+        at += level
+    assert (found, total) == (naive_attempts(users, steps, window, entries), at)
 
 
 @settings(max_examples=300, deadline=None, print_blob=True)

@@ -58,7 +58,10 @@ segmentations = st.fixed_dictionaries(
     {
         "events": st.sampled_from([[], ["view"], ["view", "buy"], ["nothing"]]),
         "by": st.sampled_from([[], ["n"], ["n"], ["$event"], ["$distinct_id"], ["n", "long name"], ["nothing"]]),
-        "measure": st.sampled_from(["total", "unique", "average"]),
+        "measured": st.sampled_from(
+            [{"measure": name} for name in ("total", "unique", "average")]
+            + [{"measure": name, "property": "n"} for name in ("sum", "max", "avg", "p90")]
+        ),
         "unit": st.sampled_from(["hour", "day", "week"]),
         "where": st.sampled_from(["", 'n == "other"', '$distinct_id != "ann"']),
         "limit": st.integers(1, 3),
@@ -192,8 +195,10 @@ def test_parts_answer_as_rows_do(
     question: dict[str, Any], names: list[str], window_hours: int, first: str, last: str,
 ) -> None:  # fmt: skip
     first, last = min(first, last), max(first, last)
+    measured = {**question, **question["measured"]}
+    del measured["measured"]
     segmented = answer.plan_segmentation(
-        segmentation_query(from_date=first, to_date=last, **question), ZoneInfo("Europe/Berlin"), dedupe=True
+        segmentation_query(from_date=first, to_date=last, **measured), ZoneInfo("Europe/Berlin"), dedupe=True
     )
     kept = segmented.keeping([("n",), ("sother",)]) if question["by"] == ["n"] else segmented
     funnel = funnel_answer.plan_funnel(

@@ -89,7 +89,7 @@ def test_the_table_is_the_one_of_the_docs() -> None:
 
 def test_what_has_hidden_something_cannot_be_cancelled_and_what_has_ended_stays() -> None:
     assert {state for state, signal in TRANSITIONS if signal is Cancelled} == {"planned"}
-    assert set(ENDED) == {"complete", "cancelled", "failed"}
+    assert set(ENDED) == {"complete", "cancelled", "rolled_back", "failed"}
 
 
 def test_an_operation_without_troubles_goes_from_effect_to_effect() -> None:
@@ -139,7 +139,7 @@ def test_records_come_back_as_they_were_written(operation: Operation) -> None:
 
 
 def test_a_record_of_a_newer_release_is_refused() -> None:
-    for change in ({"version": 3}, {"kind": "move"}):
+    for change in ({"version": 4}, {"kind": "fold"}):
         data = json.dumps(json.loads(PLANNED.to_json()) | change).encode()
         with pytest.raises(EvenshardError, match="FORMAT_TOO_NEW"):
             Operation.from_json(data)

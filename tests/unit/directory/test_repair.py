@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from evenshard.directory.begun import OperationBegun
 from evenshard.directory.repair import (
     ACTIONS,
     BEFORE_SWITCH,
@@ -13,7 +14,6 @@ from evenshard.directory.repair import (
     UNDOING,
     Counted,
     Repair,
-    RepairDone,
     begun,
     day_of,
     day_text,
@@ -145,9 +145,12 @@ def test_what_was_deleted_goes_when_nobody_can_undo_it_any_more() -> None:
 
 
 def test_a_request_is_known_again_by_what_was_asked() -> None:
-    done = RepairDone.of("repair", NAME, ACME, ["null"])
-    assert RepairDone.of("repair", UNDO, ACME, ["null"]).check_same("r", done.to_json()) == NAME
-    for other in (RepairDone.of("repair", UNDO, ACME, ["0"]), RepairDone.of("repair-undo", UNDO, ACME, ["null"])):
+    done = OperationBegun.of("repair", NAME, ACME, ["null"])
+    assert OperationBegun.of("repair", UNDO, ACME, ["null"]).check_same("r", done.to_json()) == NAME
+    for other in (
+        OperationBegun.of("repair", UNDO, ACME, ["0"]),
+        OperationBegun.of("repair-undo", UNDO, ACME, ["null"]),
+    ):
         assert code_of(lambda: other.check_same("r", done.to_json())) == "OPERATION_CONFLICT"  # noqa: B023
 
 

@@ -18,6 +18,8 @@ from evenshard.ids import Epoch
 from evenshard.ports.directory import Delete, Put
 from evenshard.router import admin_status
 from evenshard.router.admin_service import AdminService
+from evenshard.router.cluster_facts import ClusterFacts
+from evenshard.router.moves_admin import MoveAdmin
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.tenant_shards import TenantShards
@@ -28,6 +30,7 @@ from evenshard.runtime.operations import OperationView
 from evenshard.runtime.process_info import this_host
 from evenshard.runtime.service import Servicer
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
 from evenshard.testing.directory import MemoryDirectory
 from evenshard.testing.peers import MemoryPeers
@@ -117,6 +120,15 @@ class World:
             shards,
             operation_admin,
             repairs,
+            MoveAdmin(
+                self.directory,
+                self.tenants,
+                operations,
+                ClusterFacts(self.directory, self.tenants, self.services, shards),
+                clock,
+                SeededRng(seed),
+            ),
+            ShardStateView(self.directory, clock),
             ["http://etcd:2379"],
         )
         self.shards = {"shard-0": Shard(), "shard-1": Shard()}

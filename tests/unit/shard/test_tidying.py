@@ -5,7 +5,7 @@ import queue
 from typing import Any
 
 from evenshard.ids import TenantId
-from evenshard.shard.tidying import LOOK_EVERY_MS, WAIT_EVERY_MS, WAIT_MS_MAX, TailSorter
+from evenshard.shard.tidying import LOOK_EVERY_MS, START_REST_MS, WAIT_EVERY_MS, WAIT_MS_MAX, TailSorter
 from evenshard.testing.clock import ManualClock
 
 DEADLINE_S = 5
@@ -43,3 +43,24 @@ async def test_a_run_waits_while_queries_are_answered_though_not_for_ever() -> N
     assert [await store.next(), await store.next()] == ["acme", "acme"]
     await sorter.close()
     assert (store.left, store.began.empty()) == (0, True)
+
+
+async def test_users_are_numbered_once_what_was_replayed_is_sorted_and_after_no_other_append() -> None:
+    clock, numbered = ManualClock(), queue.Queue[tuple[TenantId, int]]()
+    store: Any = Sorting(2)
+    sorter = TailSorter(store, clock, lambda: False, lambda tenant: numbered.put((tenant, store.left)))
+    sorter.replayed(TenantId("acme"))
+    sorter.start()
+    for _ in range(START_REST_MS // LOOK_EVERY_MS - 1):
+        await clock.advance(LOOK_EVERY_MS)
+    assert store.left == 2
+    await clock.advance(LOOK_EVERY_MS)
+    assert await asyncio.to_thread(numbered.get, timeout=DEADLINE_S) == ("acme", 0)
+    store.left = 2
+    while not store.began.empty():
+        store.began.get()
+    sorter.appended(TenantId("acme"))
+    await clock.advance(LOOK_EVERY_MS)
+    assert [await store.next(), await store.next()] == ["acme", "acme"]
+    await sorter.close()
+    assert (store.left, numbered.empty()) == (0, True)

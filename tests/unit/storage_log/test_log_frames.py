@@ -168,7 +168,7 @@ def test_another_shards_file_is_damage() -> None:
 
 def test_a_newer_format_is_refused() -> None:
     header = bytearray(encode_file_header(FileHeader(SHARD, 7, 0)))
-    header[8] = 2
+    header[8] = 3
     header[-8:] = checksum(bytes(header[:-8])).to_bytes(8, "little")
     with pytest.raises(EvenshardError) as error:
         read(bytes(header))

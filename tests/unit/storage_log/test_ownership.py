@@ -60,7 +60,7 @@ def test_rows_of_other_slots_are_not_shown(where: str, seed: int, monkeypatch: p
 
 def test_a_shard_without_a_slot_of_the_tenant_answers_no_scan() -> None:
     tenant = Tenant(ACME, TenantSettings(), even_placement([ShardId("shard-1"), ShardId("shard-2")]), "n")
-    assert owned_slots(tenant, ShardId("shard-1")).sum() == SLOT_COUNT // 2
+    assert owned_slots(tenant, ShardId("shard-1")).home.sum() == SLOT_COUNT // 2
     with pytest.raises(EvenshardError) as caught:
         owned_slots(tenant, SHARD)
     assert caught.value.code == "STALE_EPOCH"

@@ -224,7 +224,7 @@ def test_a_seal_is_for_one_mark() -> None:
     with pytest.raises(KeySealedError):
         store.seal_key(ACME, EPOCH, KEY, "another", has_hot_rows=True)
     with pytest.raises(KeySealedError):
-        store.keep_originals(ACME, EPOCH, KEY, "n", (0, 0), None, has_hot_rows=True)
+        store.keep_originals(ACME, EPOCH, KEY, "another", (0, 0), None, has_hot_rows=True)
     store.learn_epoch(ACME, Epoch(3))
     with pytest.raises(EvenshardError, match="STALE_EPOCH"):
         store.seal_key(ACME, EPOCH, ("x", DAY), "n", has_hot_rows=True)

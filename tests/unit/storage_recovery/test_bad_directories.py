@@ -15,7 +15,6 @@ from evenshard.runtime.disk import LocalDisk
 from evenshard.storage.append import Appended
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.catalog_rows import FILE
-from evenshard.storage.log import frame
 from evenshard.storage.log.frame import FILE_HEADER_BYTES, FileHeader, encode_file_header
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
@@ -95,11 +94,7 @@ def of_a_newer_format(root: Path) -> None:
 def with_a_newer_log(root: Path) -> None:
     path = root / THIRD_LOG
     data = path.read_bytes()
-    version, frame.FORMAT_VERSION = frame.FORMAT_VERSION, 99
-    try:
-        header = encode_file_header(FileHeader(SHARD, 3, 2))
-    finally:
-        frame.FORMAT_VERSION = version
+    header = encode_file_header(FileHeader(SHARD, 3, 2, version=99))
     path.write_bytes(header + data[FILE_HEADER_BYTES:])
 
 

@@ -152,8 +152,8 @@ def test_a_newer_format_is_refused_by_name() -> None:
     disk = MemoryDisk()
     catalog = Catalog.open(disk, SHARD)
     with catalog._transaction() as changes:
-        changes.put("meta/format", b"6")
-    with pytest.raises(EvenshardError, match="format 6") as caught:
+        changes.put("meta/format", b"7")
+    with pytest.raises(EvenshardError, match="format 7") as caught:
         Catalog.open(disk, SHARD)
     assert caught.value.code == "FORMAT_TOO_NEW"
 

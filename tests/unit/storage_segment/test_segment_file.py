@@ -72,6 +72,7 @@ def test_what_is_written_is_read_in_segment_order() -> None:
         bytes=0,
         files=("segments/0000000005.parquet", "segments/0000000005.filter"),
         footer_checksum=0,
+        spread_rows=0,
     )
     assert info.bytes == sum(disk.open(name).size() for name in info.files)
 

@@ -565,3 +565,269 @@ class VerifyOperationResponse(_message.Message):
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: Operation
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class PlannedMove(_message.Message):
+    __slots__ = ("tenant", "first", "last", "source", "target", "overflow", "rows", "bytes", "reason")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    first: int
+    last: int
+    source: str
+    target: str
+    overflow: bool
+    rows: int
+    bytes: int
+    reason: str
+    def __init__(self, tenant: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., overflow: _Optional[bool] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PlannedLoad(_message.Message):
+    __slots__ = ("shard", "rows_before", "rows_after")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ROWS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    rows_before: int
+    rows_after: int
+    def __init__(self, shard: _Optional[str] = ..., rows_before: _Optional[int] = ..., rows_after: _Optional[int] = ...) -> None: ...
+
+class MovePlan(_message.Message):
+    __slots__ = ("plan_id", "directory_revision", "moves", "skew_before", "skew_after", "expected_hold_ms", "expected_seconds", "loads")
+    PLAN_ID_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    SKEW_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    SKEW_AFTER_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_HOLD_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LOADS_FIELD_NUMBER: _ClassVar[int]
+    plan_id: str
+    directory_revision: int
+    moves: _containers.RepeatedCompositeFieldContainer[PlannedMove]
+    skew_before: float
+    skew_after: float
+    expected_hold_ms: float
+    expected_seconds: float
+    loads: _containers.RepeatedCompositeFieldContainer[PlannedLoad]
+    def __init__(self, plan_id: _Optional[str] = ..., directory_revision: _Optional[int] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., skew_before: _Optional[float] = ..., skew_after: _Optional[float] = ..., expected_hold_ms: _Optional[float] = ..., expected_seconds: _Optional[float] = ..., loads: _Optional[_Iterable[_Union[PlannedLoad, _Mapping]]] = ...) -> None: ...
+
+class WantedSlots(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
+class MoveTenantRequest(_message.Message):
+    __slots__ = ("tenant", "to", "slots", "overflow", "bytes_per_second", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    to: str
+    slots: WantedSlots
+    overflow: bool
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., to: _Optional[str] = ..., slots: _Optional[_Union[WantedSlots, _Mapping]] = ..., overflow: _Optional[bool] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class MoveTenantResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class SplitTenantRequest(_message.Message):
+    __slots__ = ("tenant", "to", "bytes_per_second", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    to: _containers.RepeatedScalarFieldContainer[str]
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., to: _Optional[_Iterable[str]] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class SplitTenantResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class MergeTenantRequest(_message.Message):
+    __slots__ = ("tenant", "to", "bytes_per_second", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    to: str
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., to: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class MergeTenantResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class IsolateTenantRequest(_message.Message):
+    __slots__ = ("tenant", "to", "bytes_per_second", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    to: str
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., to: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class IsolateTenantResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class RebalanceRequest(_message.Message):
+    __slots__ = ("policy", "bytes_per_second", "options")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, policy: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class RebalanceResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class DrainShardRequest(_message.Message):
+    __slots__ = ("shard", "bytes_per_second", "options")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    bytes_per_second: int
+    options: ChangeOptions
+    def __init__(self, shard: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class DrainShardResponse(_message.Message):
+    __slots__ = ("operation", "plan")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    plan: MovePlan
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., plan: _Optional[_Union[MovePlan, _Mapping]] = ...) -> None: ...
+
+class CordonShardRequest(_message.Message):
+    __slots__ = ("shard", "options")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    options: ChangeOptions
+    def __init__(self, shard: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class CordonShardResponse(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: ShardState
+    def __init__(self, shard: _Optional[_Union[ShardState, _Mapping]] = ...) -> None: ...
+
+class UncordonShardRequest(_message.Message):
+    __slots__ = ("shard", "options")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    options: ChangeOptions
+    def __init__(self, shard: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class UncordonShardResponse(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: ShardState
+    def __init__(self, shard: _Optional[_Union[ShardState, _Mapping]] = ...) -> None: ...
+
+class RollbackOperationRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class RollbackOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class CompleteOperationRequest(_message.Message):
+    __slots__ = ("operation", "options")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    options: ChangeOptions
+    def __init__(self, operation: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class CompleteOperationResponse(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class DeleteTenantRequest(_message.Message):
+    __slots__ = ("tenant", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class DeleteTenantResponse(_message.Message):
+    __slots__ = ("tenant", "kept_until_ms")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    KEPT_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    kept_until_ms: int
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ..., kept_until_ms: _Optional[int] = ...) -> None: ...
+
+class UndeleteTenantRequest(_message.Message):
+    __slots__ = ("tenant", "options")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    options: ChangeOptions
+    def __init__(self, tenant: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+
+class UndeleteTenantResponse(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...

@@ -140,6 +140,66 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.FromString,
                 _registered_method=True)
+        self.MoveTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/MoveTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.MoveTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.MoveTenantResponse.FromString,
+                _registered_method=True)
+        self.SplitTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/SplitTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.SplitTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.SplitTenantResponse.FromString,
+                _registered_method=True)
+        self.MergeTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/MergeTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.MergeTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.MergeTenantResponse.FromString,
+                _registered_method=True)
+        self.IsolateTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/IsolateTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.IsolateTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.IsolateTenantResponse.FromString,
+                _registered_method=True)
+        self.Rebalance = channel.unary_unary(
+                '/evenshard.v1.AdminService/Rebalance',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+                _registered_method=True)
+        self.CordonShard = channel.unary_unary(
+                '/evenshard.v1.AdminService/CordonShard',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.CordonShardRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.CordonShardResponse.FromString,
+                _registered_method=True)
+        self.UncordonShard = channel.unary_unary(
+                '/evenshard.v1.AdminService/UncordonShard',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.UncordonShardRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.UncordonShardResponse.FromString,
+                _registered_method=True)
+        self.DrainShard = channel.unary_unary(
+                '/evenshard.v1.AdminService/DrainShard',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.DrainShardRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.DrainShardResponse.FromString,
+                _registered_method=True)
+        self.RollbackOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/RollbackOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.RollbackOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.RollbackOperationResponse.FromString,
+                _registered_method=True)
+        self.CompleteOperation = channel.unary_unary(
+                '/evenshard.v1.AdminService/CompleteOperation',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.CompleteOperationRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.CompleteOperationResponse.FromString,
+                _registered_method=True)
+        self.DeleteTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/DeleteTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.DeleteTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.DeleteTenantResponse.FromString,
+                _registered_method=True)
+        self.UndeleteTenant = channel.unary_unary(
+                '/evenshard.v1.AdminService/UndeleteTenant',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.UndeleteTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.UndeleteTenantResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/evenshard.v1.AdminService/ListServices',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
@@ -298,6 +358,90 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveTenant(self, request, context):
+        """Moves slots of a tenant to a shard. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SplitTenant(self, request, context):
+        """Spreads a tenant evenly over its shards and others. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeTenant(self, request, context):
+        """Brings a tenant from several shards to one. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IsolateTenant(self, request, context):
+        """Gives a tenant a shard of its own, and cordons that. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebalance(self, request, context):
+        """Moves slots of several tenants so that shards are even. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CordonShard(self, request, context):
+        """Nothing new is placed on the shard any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonShard(self, request, context):
+        """The shard may be used for everything again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainShard(self, request, context):
+        """Moves everything away from a shard, and places nothing new there. A long operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackOperation(self, request, context):
+        """Takes a move back that has switched: the slots are where they were.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteOperation(self, request, context):
+        """Ends a move that has switched: what its sources still have is dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTenant(self, request, context):
+        """Takes a tenant out of use; for seven days it can be had back, then all of it is removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteTenant(self, request, context):
+        """Brings a deleted tenant back, as it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServices(self, request, context):
         """Every process of the cluster, with its health now.
         """
@@ -412,6 +556,66 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.VerifyOperation,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.SerializeToString,
+            ),
+            'MoveTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.MoveTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.MoveTenantResponse.SerializeToString,
+            ),
+            'SplitTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SplitTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.SplitTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.SplitTenantResponse.SerializeToString,
+            ),
+            'MergeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.MergeTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.MergeTenantResponse.SerializeToString,
+            ),
+            'IsolateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.IsolateTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.IsolateTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.IsolateTenantResponse.SerializeToString,
+            ),
+            'Rebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebalance,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.RebalanceRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.RebalanceResponse.SerializeToString,
+            ),
+            'CordonShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonShard,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.CordonShardRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.CordonShardResponse.SerializeToString,
+            ),
+            'UncordonShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonShard,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.UncordonShardRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.UncordonShardResponse.SerializeToString,
+            ),
+            'DrainShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainShard,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.DrainShardRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.DrainShardResponse.SerializeToString,
+            ),
+            'RollbackOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.RollbackOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.RollbackOperationResponse.SerializeToString,
+            ),
+            'CompleteOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteOperation,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.CompleteOperationRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.CompleteOperationResponse.SerializeToString,
+            ),
+            'DeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.DeleteTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'UndeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteTenant,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.UndeleteTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.UndeleteTenantResponse.SerializeToString,
             ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
@@ -987,6 +1191,330 @@ class AdminService:
             '/evenshard.v1.AdminService/VerifyOperation',
             evenshard_dot_v1_dot_admin__pb2.VerifyOperationRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.VerifyOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/MoveTenant',
+            evenshard_dot_v1_dot_admin__pb2.MoveTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.MoveTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SplitTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/SplitTenant',
+            evenshard_dot_v1_dot_admin__pb2.SplitTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.SplitTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/MergeTenant',
+            evenshard_dot_v1_dot_admin__pb2.MergeTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.MergeTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IsolateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/IsolateTenant',
+            evenshard_dot_v1_dot_admin__pb2.IsolateTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.IsolateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/Rebalance',
+            evenshard_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/CordonShard',
+            evenshard_dot_v1_dot_admin__pb2.CordonShardRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.CordonShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/UncordonShard',
+            evenshard_dot_v1_dot_admin__pb2.UncordonShardRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.UncordonShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/DrainShard',
+            evenshard_dot_v1_dot_admin__pb2.DrainShardRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.DrainShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/RollbackOperation',
+            evenshard_dot_v1_dot_admin__pb2.RollbackOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.RollbackOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/CompleteOperation',
+            evenshard_dot_v1_dot_admin__pb2.CompleteOperationRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.CompleteOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/DeleteTenant',
+            evenshard_dot_v1_dot_admin__pb2.DeleteTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/UndeleteTenant',
+            evenshard_dot_v1_dot_admin__pb2.UndeleteTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.UndeleteTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

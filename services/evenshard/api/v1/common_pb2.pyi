@@ -111,7 +111,7 @@ class KeyLoad(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., distinct_id: _Optional[str] = ..., events_per_second: _Optional[float] = ..., busy: _Optional[float] = ...) -> None: ...
 
 class ShardLoad(_message.Message):
-    __slots__ = ("shard", "window_ms", "events_per_second", "queries_per_second", "query_p99_ms", "busy", "pending_bytes", "backlog_rows", "queries_running", "cpu", "read_bytes_per_second", "write_bytes_per_second", "rows", "bytes", "tenants", "keys")
+    __slots__ = ("shard", "window_ms", "events_per_second", "queries_per_second", "query_p99_ms", "busy", "pending_bytes", "backlog_rows", "queries_running", "cpu", "read_bytes_per_second", "write_bytes_per_second", "rows", "bytes", "tenants", "keys", "disk_free_bytes")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,7 @@ class ShardLoad(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     shard: str
     window_ms: float
     events_per_second: float
@@ -144,7 +145,8 @@ class ShardLoad(_message.Message):
     bytes: int
     tenants: int
     keys: _containers.RepeatedCompositeFieldContainer[KeyLoad]
-    def __init__(self, shard: _Optional[str] = ..., window_ms: _Optional[float] = ..., events_per_second: _Optional[float] = ..., queries_per_second: _Optional[float] = ..., query_p99_ms: _Optional[float] = ..., busy: _Optional[float] = ..., pending_bytes: _Optional[int] = ..., backlog_rows: _Optional[int] = ..., queries_running: _Optional[int] = ..., cpu: _Optional[float] = ..., read_bytes_per_second: _Optional[float] = ..., write_bytes_per_second: _Optional[float] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[KeyLoad, _Mapping]]] = ...) -> None: ...
+    disk_free_bytes: int
+    def __init__(self, shard: _Optional[str] = ..., window_ms: _Optional[float] = ..., events_per_second: _Optional[float] = ..., queries_per_second: _Optional[float] = ..., query_p99_ms: _Optional[float] = ..., busy: _Optional[float] = ..., pending_bytes: _Optional[int] = ..., backlog_rows: _Optional[int] = ..., queries_running: _Optional[int] = ..., cpu: _Optional[float] = ..., read_bytes_per_second: _Optional[float] = ..., write_bytes_per_second: _Optional[float] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[KeyLoad, _Mapping]]] = ..., disk_free_bytes: _Optional[int] = ...) -> None: ...
 
 class CompactionState(_message.Message):
     __slots__ = ("shard", "paused", "paused_tenants", "failing_tenants", "backlog_rows", "log_files", "log_kept_by")

@@ -1,11 +1,21 @@
 from evenshard.api.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class FollowPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLLOW_PHASE_UNSPECIFIED: _ClassVar[FollowPhase]
+    FOLLOW_PHASE_COPYING: _ClassVar[FollowPhase]
+    FOLLOW_PHASE_CATCHING_UP: _ClassVar[FollowPhase]
+FOLLOW_PHASE_UNSPECIFIED: FollowPhase
+FOLLOW_PHASE_COPYING: FollowPhase
+FOLLOW_PHASE_CATCHING_UP: FollowPhase
 
 class AppendEventsRequest(_message.Message):
     __slots__ = ("batches",)
@@ -542,3 +552,297 @@ class DropLayersRequest(_message.Message):
 class DropLayersResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class SlotSpan(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
+class MovedSlots(_message.Message):
+    __slots__ = ("tenant", "operation", "revision", "slots", "overflow")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    operation: str
+    revision: int
+    slots: _containers.RepeatedCompositeFieldContainer[SlotSpan]
+    overflow: bool
+    def __init__(self, tenant: _Optional[str] = ..., operation: _Optional[str] = ..., revision: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotSpan, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
+
+class FollowSlotsRequest(_message.Message):
+    __slots__ = ("moved", "epoch", "source", "source_address", "bytes_per_second", "from_position")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    FROM_POSITION_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    epoch: int
+    source: str
+    source_address: str
+    bytes_per_second: int
+    from_position: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., from_position: _Optional[int] = ...) -> None: ...
+
+class FollowSlotsResponse(_message.Message):
+    __slots__ = ("phase", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "position", "error_code", "error")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_DONE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LAG_ROWS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    phase: FollowPhase
+    rows_done: int
+    rows_total: int
+    bytes_done: int
+    bytes_total: int
+    lag_rows: int
+    position: int
+    error_code: str
+    error: str
+    def __init__(self, phase: _Optional[_Union[FollowPhase, str]] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., position: _Optional[int] = ..., error_code: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class CopyRunsRequest(_message.Message):
+    __slots__ = ("moved", "first_day", "position", "deletions_seen")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_DAY_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DELETIONS_SEEN_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    first_day: int
+    position: int
+    deletions_seen: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., first_day: _Optional[int] = ..., position: _Optional[int] = ..., deletions_seen: _Optional[int] = ...) -> None: ...
+
+class CopyRunsResponse(_message.Message):
+    __slots__ = ("strip", "segment", "data", "rows", "end")
+    STRIP_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    strip: CopiedStrip
+    segment: CopiedSegment
+    data: bytes
+    rows: CopiedRows
+    end: CopiedEnd
+    def __init__(self, strip: _Optional[_Union[CopiedStrip, _Mapping]] = ..., segment: _Optional[_Union[CopiedSegment, _Mapping]] = ..., data: _Optional[bytes] = ..., rows: _Optional[_Union[CopiedRows, _Mapping]] = ..., end: _Optional[_Union[CopiedEnd, _Mapping]] = ...) -> None: ...
+
+class CopiedStrip(_message.Message):
+    __slots__ = ("first_day", "last_day", "is_last", "position", "tail_first", "rows_total", "bytes_total", "deletions_seen")
+    FIRST_DAY_FIELD_NUMBER: _ClassVar[int]
+    LAST_DAY_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIRST_FIELD_NUMBER: _ClassVar[int]
+    ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DELETIONS_SEEN_FIELD_NUMBER: _ClassVar[int]
+    first_day: int
+    last_day: int
+    is_last: bool
+    position: int
+    tail_first: bool
+    rows_total: int
+    bytes_total: int
+    deletions_seen: int
+    def __init__(self, first_day: _Optional[int] = ..., last_day: _Optional[int] = ..., is_last: _Optional[bool] = ..., position: _Optional[int] = ..., tail_first: _Optional[bool] = ..., rows_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., deletions_seen: _Optional[int] = ...) -> None: ...
+
+class CopiedSegment(_message.Message):
+    __slots__ = ("info", "file_bytes")
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    info: bytes
+    file_bytes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, info: _Optional[bytes] = ..., file_bytes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CopiedRows(_message.Message):
+    __slots__ = ("arrow_ipc",)
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    arrow_ipc: bytes
+    def __init__(self, arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class CopiedEnd(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...
+
+class TailLogRequest(_message.Message):
+    __slots__ = ("moved", "position", "deletions_seen", "wait_ms")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DELETIONS_SEEN_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    position: int
+    deletions_seen: int
+    wait_ms: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., position: _Optional[int] = ..., deletions_seen: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class TailLogResponse(_message.Message):
+    __slots__ = ("position", "rows", "deletion", "end_position", "held_version")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DELETION_FIELD_NUMBER: _ClassVar[int]
+    END_POSITION_FIELD_NUMBER: _ClassVar[int]
+    HELD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    rows: CopiedRows
+    deletion: CopiedDeletion
+    end_position: int
+    held_version: int
+    def __init__(self, position: _Optional[int] = ..., rows: _Optional[_Union[CopiedRows, _Mapping]] = ..., deletion: _Optional[_Union[CopiedDeletion, _Mapping]] = ..., end_position: _Optional[int] = ..., held_version: _Optional[int] = ...) -> None: ...
+
+class CopiedDeletion(_message.Message):
+    __slots__ = ("seq", "operation", "users", "horizon_ms")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_MS_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    operation: str
+    users: _containers.RepeatedScalarFieldContainer[str]
+    horizon_ms: int
+    def __init__(self, seq: _Optional[int] = ..., operation: _Optional[str] = ..., users: _Optional[_Iterable[str]] = ..., horizon_ms: _Optional[int] = ...) -> None: ...
+
+class CopyHeldKeysRequest(_message.Message):
+    __slots__ = ("moved", "known")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    known: _containers.RepeatedCompositeFieldContainer[HeldKeyName]
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., known: _Optional[_Iterable[_Union[HeldKeyName, _Mapping]]] = ...) -> None: ...
+
+class HeldKeyName(_message.Message):
+    __slots__ = ("key", "nonce", "sealed")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    key: KeyOfDay
+    nonce: str
+    sealed: bool
+    def __init__(self, key: _Optional[_Union[KeyOfDay, _Mapping]] = ..., nonce: _Optional[str] = ..., sealed: _Optional[bool] = ...) -> None: ...
+
+class CopyHeldKeysResponse(_message.Message):
+    __slots__ = ("name", "has_hot_rows", "arrow_ipc")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HAS_HOT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    name: HeldKeyName
+    has_hot_rows: bool
+    arrow_ipc: bytes
+    def __init__(self, name: _Optional[_Union[HeldKeyName, _Mapping]] = ..., has_hot_rows: _Optional[bool] = ..., arrow_ipc: _Optional[bytes] = ...) -> None: ...
+
+class FenceSlotsRequest(_message.Message):
+    __slots__ = ("moved", "epoch")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    epoch: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class FenceSlotsResponse(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    def __init__(self, position: _Optional[int] = ...) -> None: ...
+
+class LiftFenceRequest(_message.Message):
+    __slots__ = ("moved",)
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ...) -> None: ...
+
+class LiftFenceResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetDigestRequest(_message.Message):
+    __slots__ = ("moved", "position", "with_cells")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    WITH_CELLS_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    position: int
+    with_cells: bool
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., position: _Optional[int] = ..., with_cells: _Optional[bool] = ...) -> None: ...
+
+class DigestCell(_message.Message):
+    __slots__ = ("slot", "day", "rows", "digest", "digest_high")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HIGH_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    day: int
+    rows: int
+    digest: int
+    digest_high: int
+    def __init__(self, slot: _Optional[int] = ..., day: _Optional[int] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., digest_high: _Optional[int] = ...) -> None: ...
+
+class GetDigestResponse(_message.Message):
+    __slots__ = ("ready", "rows", "digest", "digest_high", "state_digest", "log_position", "cells")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HIGH_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LOG_POSITION_FIELD_NUMBER: _ClassVar[int]
+    CELLS_FIELD_NUMBER: _ClassVar[int]
+    ready: bool
+    rows: int
+    digest: int
+    digest_high: int
+    state_digest: int
+    log_position: int
+    cells: _containers.RepeatedCompositeFieldContainer[DigestCell]
+    def __init__(self, ready: _Optional[bool] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., digest_high: _Optional[int] = ..., state_digest: _Optional[int] = ..., log_position: _Optional[int] = ..., cells: _Optional[_Iterable[_Union[DigestCell, _Mapping]]] = ...) -> None: ...
+
+class EndFollowingRequest(_message.Message):
+    __slots__ = ("moved",)
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ...) -> None: ...
+
+class EndFollowingResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DropSlotsRequest(_message.Message):
+    __slots__ = ("moved", "epoch")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    epoch: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class DropSlotsResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...
+
+class DropTenantRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class DropTenantResponse(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    def __init__(self, rows: _Optional[int] = ...) -> None: ...

@@ -135,6 +135,56 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
                 _registered_method=True)
+        self.FollowSlots = channel.unary_unary(
+                '/evenshard.v1.ShardService/FollowSlots',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.FollowSlotsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.FollowSlotsResponse.FromString,
+                _registered_method=True)
+        self.CopyRuns = channel.unary_stream(
+                '/evenshard.v1.ShardService/CopyRuns',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.CopyRunsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.CopyRunsResponse.FromString,
+                _registered_method=True)
+        self.TailLog = channel.unary_stream(
+                '/evenshard.v1.ShardService/TailLog',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.TailLogRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.TailLogResponse.FromString,
+                _registered_method=True)
+        self.CopyHeldKeys = channel.unary_stream(
+                '/evenshard.v1.ShardService/CopyHeldKeys',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysResponse.FromString,
+                _registered_method=True)
+        self.FenceSlots = channel.unary_unary(
+                '/evenshard.v1.ShardService/FenceSlots',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.FenceSlotsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.FenceSlotsResponse.FromString,
+                _registered_method=True)
+        self.LiftFence = channel.unary_unary(
+                '/evenshard.v1.ShardService/LiftFence',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.LiftFenceRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.LiftFenceResponse.FromString,
+                _registered_method=True)
+        self.GetDigest = channel.unary_unary(
+                '/evenshard.v1.ShardService/GetDigest',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.FromString,
+                _registered_method=True)
+        self.EndFollowing = channel.unary_unary(
+                '/evenshard.v1.ShardService/EndFollowing',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.EndFollowingRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.EndFollowingResponse.FromString,
+                _registered_method=True)
+        self.DropSlots = channel.unary_unary(
+                '/evenshard.v1.ShardService/DropSlots',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.FromString,
+                _registered_method=True)
+        self.DropTenant = channel.unary_unary(
+                '/evenshard.v1.ShardService/DropTenant',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.FromString,
+                _registered_method=True)
         self.GetShardStorage = channel.unary_unary(
                 '/evenshard.v1.ShardService/GetShardStorage',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetShardStorageRequest.SerializeToString,
@@ -293,6 +343,79 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowSlots(self, request, context):
+        """Begins, or goes on, to follow a source for some slots; answers at once how far it is. Durable: it goes on after a
+        restart. Where the source followed this shard before, the revision has to be a higher one than it began with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyRuns(self, request, context):
+        """Asked by a follower of its source: all rows of the slots on the next days, as they are stored, at one position of
+        the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailLog(self, request, context):
+        """Asked by a follower of its source: what came to the slots from a position of the log on, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyHeldKeys(self, request, context):
+        """Asked by a follower of its source: what is known of hot keys of the slots.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FenceSlots(self, request, context):
+        """On the source: from the position answered on, appends to and scans of the slots are refused (SLOTS_FENCED). Durable
+        when it answers. Once more it answers the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftFence(self, request, context):
+        """Ends a fence; durable when it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDigest(self, request, context):
+        """What a shard holds of the slots, as numbers to compare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndFollowing(self, request, context):
+        """The shard does not follow any more, and keeps nothing for who follows it; what it holds stays, unseen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropSlots(self, request, context):
+        """Rows of slots that this shard does not own, by the tenant's record as it is now, go into a trash emptied later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropTenant(self, request, context):
+        """All rows of a tenant that the directory does not know any more go for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShardStorage(self, request, context):
         """What tenants occupy on this shard.
         """
@@ -409,6 +532,56 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.DropLayers,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.SerializeToString,
+            ),
+            'FollowSlots': grpc.unary_unary_rpc_method_handler(
+                    servicer.FollowSlots,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.FollowSlotsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.FollowSlotsResponse.SerializeToString,
+            ),
+            'CopyRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyRuns,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.CopyRunsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.CopyRunsResponse.SerializeToString,
+            ),
+            'TailLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailLog,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.TailLogRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.TailLogResponse.SerializeToString,
+            ),
+            'CopyHeldKeys': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyHeldKeys,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysResponse.SerializeToString,
+            ),
+            'FenceSlots': grpc.unary_unary_rpc_method_handler(
+                    servicer.FenceSlots,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.FenceSlotsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.FenceSlotsResponse.SerializeToString,
+            ),
+            'LiftFence': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftFence,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.LiftFenceRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.LiftFenceResponse.SerializeToString,
+            ),
+            'GetDigest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDigest,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.SerializeToString,
+            ),
+            'EndFollowing': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndFollowing,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.EndFollowingRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.EndFollowingResponse.SerializeToString,
+            ),
+            'DropSlots': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropSlots,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.SerializeToString,
+            ),
+            'DropTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropTenant,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.SerializeToString,
             ),
             'GetShardStorage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStorage,
@@ -962,6 +1135,276 @@ class ShardService:
             '/evenshard.v1.ShardService/DropLayers',
             evenshard_dot_v1_dot_shard__pb2.DropLayersRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.DropLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowSlots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/FollowSlots',
+            evenshard_dot_v1_dot_shard__pb2.FollowSlotsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.FollowSlotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.ShardService/CopyRuns',
+            evenshard_dot_v1_dot_shard__pb2.CopyRunsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.CopyRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.ShardService/TailLog',
+            evenshard_dot_v1_dot_shard__pb2.TailLogRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.TailLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyHeldKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/evenshard.v1.ShardService/CopyHeldKeys',
+            evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.CopyHeldKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FenceSlots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/FenceSlots',
+            evenshard_dot_v1_dot_shard__pb2.FenceSlotsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.FenceSlotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftFence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/LiftFence',
+            evenshard_dot_v1_dot_shard__pb2.LiftFenceRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.LiftFenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDigest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/GetDigest',
+            evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndFollowing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/EndFollowing',
+            evenshard_dot_v1_dot_shard__pb2.EndFollowingRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.EndFollowingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropSlots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/DropSlots',
+            evenshard_dot_v1_dot_shard__pb2.DropSlotsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.DropSlotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/DropTenant',
+            evenshard_dot_v1_dot_shard__pb2.DropTenantRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.DropTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

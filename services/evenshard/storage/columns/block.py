@@ -14,7 +14,7 @@ from evenshard.events.scan import Bools
 from evenshard.ids import TenantId
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.deletions import Int64
-from evenshard.storage.ownership import Owned
+from evenshard.storage.ownership import Shown, block_spread, left_out_of
 from evenshard.storage.segment.reader import none_set
 from evenshard.storage.tail.block import Block
 
@@ -70,8 +70,8 @@ def coded_column(cache: ColumnCache, scan: int, key: Hashable, name: str, column
     return coded
 
 
-def foreign_rows(owned: Owned | None, block: Block, facts: BlockFacts) -> Bools | None:
-    """Rows in slots that are not owned; None: none is."""
-    if owned is None or owned[facts.slots].all():
+def foreign_rows(shown: Shown | None, block: Block, facts: BlockFacts) -> Bools | None:
+    """Rows that are not shown; None: all are."""
+    if shown is None or (block_spread(block) is None and shown.home[facts.slots].all()):
         return None
-    return ~owned[slots_of(block.placement)]
+    return left_out_of(shown, block)

@@ -6,12 +6,13 @@ Rows that are hot come by themselves, as parts without users, for they may be sh
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.batch import property_of
-from evenshard.events.hashing import SLOT_SHIFT, slots_of
+from evenshard.events.batch import FIELD_NAMES, property_of
+from evenshard.events.hashing import SLOT_SHIFT, UInt64
 from evenshard.events.held import Held
 from evenshard.events.scan import (
     DUPLICATE,
@@ -32,13 +33,15 @@ from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.lookups import Lookups, Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
-from evenshard.storage.columns.users import Source, users_of
-from evenshard.storage.deletions import Hiding
-from evenshard.storage.ownership import Owned
+from evenshard.storage.columns.users import Source, Users, users_of
+from evenshard.storage.deletions import Hiding, Int64
+from evenshard.storage.ownership import Identities, Shown
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scanned_columns
 from evenshard.storage.tenant import Visible
+
+_EVER_MS: Final = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Wanted:
 
 
 class ColumnScan:
-    """One scan of a tenant's visible rows in ``owned`` slots (None: all)."""
+    """One scan of a tenant's visible rows that are ``shown`` (None: all)."""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class ColumnScan:
         cache: ColumnCache,
         tenant: TenantId,
         visible: Visible,
-        owned: Owned | None,
+        shown: Shown | None,
         reading: Reading,
         lookups: Lookups,
     ) -> None:
@@ -78,7 +81,7 @@ class ColumnScan:
         self._cache = cache
         self._tenant = tenant
         self._visible = visible
-        self._owned = owned
+        self._shown = shown
         self._reading = reading
         self._lookups = lookups
         self._scan = cache.begin()
@@ -91,11 +94,19 @@ class ColumnScan:
         sources: list[_SegmentSource | _BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
         if not wanted.users:
             return Parts([part for source in sources for part in source.parts(None)], passed_over=self._passed_over)
-        seq = self._visible.deletions.last_seq
-        asked = [Source(source.key, source.own_runs) for source in sources]
-        users = users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
+        users = self._users(sources)
         parts = [part for source in sources for part in source.parts(users.runs[source.key])]
         return Parts(parts, users.people, self._passed_over)
+
+    def number_users(self) -> None:
+        """Finds out whose all rows are, and keeps that for the scans that follow. Raises as ``parts``."""
+        everything = Wanted((), (), *_EVER_MS, users=True)
+        self._users([*self._of_segments(everything), *self._of_tail(everything)])
+
+    def _users(self, sources: Sequence["_SegmentSource | _BlockSource"]) -> Users:
+        seq = self._visible.deletions.last_seq
+        asked = [Source(source.key, source.own_runs) for source in sources]
+        return users_of(self._cache, self._scan, self._tenant, asked, self._live(), seq)
 
     def _live(self) -> Callable[[Hashable], bool]:
         segments = {info.id for info in self._visible.segments}
@@ -132,18 +143,19 @@ class ColumnScan:
         for part in segment.parts:
             if part.time_max < wanted.start_ms or part.time_min >= wanted.end_ms:
                 continue
-            slots = slice(part.hash_min >> SLOT_SHIFT, (part.hash_max >> SLOT_SHIFT) + 1)
-            if self._owned is None or self._owned[slots].all():
+            first, last = part.hash_min >> SLOT_SHIFT, part.hash_max >> SLOT_SHIFT
+            if self._shown is None or self._shown.all_of(info, first, last):
                 yield _SegmentSource(segment, part, wanted, hiding, None, self._reading)
-            elif self._owned[slots].any():
-                yield _SegmentSource(segment, part, wanted, hiding, self._owned, self._reading)
+            elif not self._shown.none_of(info, first, last):
+                yield _SegmentSource(segment, part, wanted, hiding, self._shown, self._reading)
 
     def _of_tail(self, wanted: Wanted) -> Iterator["_BlockSource"]:
         for block in self._visible.blocks:
             facts = facts_of(self._cache, self._scan, self._tenant, block)
-            seen = self._owned is None or self._owned[facts.slots].any()
+            spread = self._shown is None or block.spread is not None or block.of_old
+            seen = spread or self._shown is None or self._shown.home[facts.slots].any()
             if seen and facts.time_max >= wanted.start_ms and facts.time_min < wanted.end_ms:
-                yield _BlockSource(self._cache, self._scan, self._tenant, block, facts, wanted, self._owned)
+                yield _BlockSource(self._cache, self._scan, self._tenant, block, facts, wanted, self._shown)
 
 
 class _SegmentSource:
@@ -155,7 +167,7 @@ class _SegmentSource:
         part: Groups,
         wanted: Wanted,
         hiding: Hiding | None,
-        owned: Owned | None,
+        shown: Shown | None,
         reading: Reading,
     ) -> None:
         self.key: Hashable = ("segment", segment.info.id, part.first)
@@ -163,7 +175,7 @@ class _SegmentSource:
         self._part = part
         self._wanted = wanted
         self._hiding = hiding
-        self._owned = owned
+        self._shown = shown
         self._reading = reading
 
     def held(self, of_segment: SegmentHeld) -> SegmentHeld:
@@ -207,12 +219,23 @@ class _SegmentSource:
         segment, part = self._segment, self._part
         if self._hiding is not None:
             left_out = _either(left_out, segment.hidden(part, self._hiding))
-        if self._owned is not None:
-            left_out = _either(left_out, ~self._owned[slots_of(segment.placement(part))])
+        if self._shown is not None:
+            left_out = _either(left_out, ~self._shown_rows(self._shown))
         if part.time_min < self._wanted.start_ms or part.time_max >= self._wanted.end_ms:
             times = segment.times(part)
             left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
         return None if left_out is None else ~left_out
+
+    def _shown_rows(self, shown: Shown) -> Bools:
+        segment, part = self._segment, self._part
+        placement = segment.placement(part)
+
+        def identities(rows: Int64) -> UInt64:
+            columns = segment.columns(part, FIELD_NAMES)
+            record = pa.RecordBatch.from_arrays([columns[name] for name in FIELD_NAMES], names=FIELD_NAMES)
+            return Identities(shown.tenant, record, placement)(rows)
+
+        return shown.rows(placement, segment.spread(part), identities)
 
 
 class _BlockSource:
@@ -226,7 +249,7 @@ class _BlockSource:
         block: Block,
         facts: BlockFacts,
         wanted: Wanted,
-        owned: Owned | None,
+        shown: Shown | None,
     ) -> None:
         self.key = block_key(tenant, block)
         self._cache = cache
@@ -234,7 +257,7 @@ class _BlockSource:
         self._block = block
         self._facts = facts
         self._wanted = wanted
-        self._owned = owned
+        self._shown = shown
 
     def own_runs(self) -> OwnRuns:
         record = self._block.batch.record
@@ -277,7 +300,7 @@ class _BlockSource:
 
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)
-        left_out = _either(left_out, foreign_rows(self._owned, self._block, self._facts))
+        left_out = _either(left_out, foreign_rows(self._shown, self._block, self._facts))
         if self._facts.time_min < self._wanted.start_ms or self._facts.time_max >= self._wanted.end_ms:
             times = self._block.batch.record.column("time").to_numpy()
             left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))

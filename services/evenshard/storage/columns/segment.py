@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.hashing import UInt64
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
+from evenshard.events.scan import HOT, PLACEMENT_HASH, SPREAD, Bools
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.deletions import Hiding, Int64
 from evenshard.storage.segment.info import SegmentInfo
-from evenshard.storage.segment.reader import SegmentReader, none_set
+from evenshard.storage.segment.reader import SegmentReader
 
 PART_ROWS_MAX = 256 * 1024
 PART_BYTES_MAX = 64 << 20
@@ -60,7 +60,7 @@ class SegmentColumns:
 
     def columns(self, part: Groups, names: Sequence[str]) -> dict[str, pa.Array]:
         """Whole columns of a part, by name."""
-        stored = [name for name in dict.fromkeys(names) if name != DUPLICATE or self.info.has_duplicates]
+        stored = [name for name in dict.fromkeys(names) if self.reader.stores(name)]
         found: dict[str, pa.Array] = {}
         missing: list[str] = []
         for name in stored:
@@ -75,13 +75,14 @@ class SegmentColumns:
                 found[name] = column
                 key = (self.info.id, part.first, name)
                 self._cache.put(key, column, column.get_total_buffer_size(), self._scan)
-        if len(stored) < len(names) and DUPLICATE in names:
-            found[DUPLICATE] = none_set(part.rows)
+        for name in names:
+            if name not in found:
+                found[name] = self.reader.absent(name, part.rows)
         return found
 
     def bytes_of(self, part: Groups, names: Sequence[str]) -> int:
         """What these columns take on disk."""
-        stored = [name for name in names if name != DUPLICATE or self.info.has_duplicates]
+        stored = [name for name in names if self.reader.stores(name)]
         return sum(self.reader.bytes_of(group, stored) for group in range(part.first, part.end))
 
     def times(self, part: Groups) -> Int64:
@@ -118,6 +119,10 @@ class SegmentColumns:
                 True
             )
         return hidden if hidden.any() else None
+
+    def spread(self, part: Groups) -> pa.BooleanArray | None:
+        """Which rows are spread, null where it is not known; None: none is."""
+        return None if self.info.spread_rows == 0 else self.columns(part, [SPREAD])[SPREAD]
 
     def placement(self, part: Groups) -> UInt64:
         """The placement hash of each row."""

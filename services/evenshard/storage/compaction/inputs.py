@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.scan import PLACEMENT_HASH
+from evenshard.events.scan import PLACEMENT_HASH, SPREAD
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.compaction.windows import Weights
 from evenshard.storage.deletions import Hiding
@@ -44,7 +44,15 @@ class SegmentInput:
 
     @property
     def schema(self) -> pa.Schema:
-        return self._reader.schema.append(pa.field(IDENTITY_HASH, pa.uint64()))
+        schema = self._reader.schema
+        if self._has_old_rows:
+            schema = schema.append(pa.field(SPREAD, pa.bool_()))
+        return schema.append(pa.field(IDENTITY_HASH, pa.uint64()))
+
+    @property
+    def _has_old_rows(self) -> bool:
+        """It is not known which of its rows are spread, and no column says so."""
+        return self._reader.info.spread_rows is None and SPREAD not in self._reader.columns
 
     def weights(self) -> Weights:
         groups = self._reader.row_groups
@@ -67,7 +75,11 @@ class SegmentInput:
         return None if hidden.all() else self._identified(table.filter(pa.array(~hidden)))
 
     def _identified(self, table: pa.Table | None) -> pa.Table | None:
-        return None if table is None else with_identities(self._reader.info.tenant, table)
+        if table is None:
+            return None
+        if self._has_old_rows:
+            table = table.append_column(SPREAD, pa.nulls(table.num_rows, pa.bool_()))
+        return with_identities(self._reader.info.tenant, table)
 
     def times(self) -> Int64:
         return self._reader.times()

@@ -9,12 +9,13 @@ from evenshard.errors import EvenshardError
 from evenshard.events.batch import PROPERTY_COLUMNS_MAX, REST, property_of
 from evenshard.events.hashing import string_buffers
 from evenshard.events.properties import fold_into_rest, most_frequent
-from evenshard.events.scan import DUPLICATE
+from evenshard.events.scan import DUPLICATE, SPREAD
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.weave import number_users, originals_alike, second_original, weave
 from evenshard.storage.rows import take_rows, take_strings
 from evenshard.storage.segment.format import IDENTITY_HASH, column_rank, repeats
 from evenshard.storage.segment.order import Int64, in_order, only_chunk, order_of, sort_keys
+from evenshard.storage.segment.reader import none_set
 
 _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
@@ -82,6 +83,9 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     present = set(table.column_names)
     columns = []
     for field in schema:
+        if field.name == SPREAD and field.name not in present:  # where there is no such column none is
+            columns.append(pa.chunked_array([none_set(table.num_rows)]))
+            continue
         if field.name not in present:
             columns.append(pa.chunked_array([_nulls(table.num_rows, field.type)]))
             continue

@@ -39,6 +39,17 @@ class LogFiles:
         """When the first rows came into a file; None: there are none."""
         return self._begun_ms.get(number)
 
+    @property
+    def numbers(self) -> list[int]:
+        """All there are, in order."""
+        return sorted(self._ends)
+
+    @property
+    def first_position(self) -> int | None:
+        """Of the oldest file with rows, that of its first row; None: there are none."""
+        starts = [min(self._starts[number].values()) for number in sorted(self._starts)[:1]]
+        return starts[0] if starts else None
+
     def begun_before(self, limit_ms: int) -> list[int]:
         """The files with rows that came at ``limit_ms`` or earlier, in order."""
         return sorted(number for number, begun_ms in self._begun_ms.items() if begun_ms <= limit_ms)

@@ -16,7 +16,8 @@ from evenshard.events.hashing import xxh64
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.kernels import kernel, view
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: frames may have spread bits, and may be copied; of those of version 1 nobody noted which rows were spread."""
 SHARD_NAME_BYTES_MAX = 64
 
 _FILE_MAGIC = b"EVSHLOG\n"
@@ -29,6 +30,8 @@ _NAME_BYTES = struct.Struct("<H")
 _NAME_BYTES_AT = 10
 _HAS_HOT_BITS = 1
 """Flag of a frame: hot bits follow the duplicate bits."""
+_HAS_SPREAD_BITS = 2
+"""Flag of a frame: spread bits follow those."""
 _CHECKSUM_OF_NOTHING = 0xEF46DB3751D8E999
 _CHECKSUM = struct.Struct("<Q")
 FRAME_HEADER_BYTES = _FRAME_HEADER.size + 8
@@ -43,6 +46,9 @@ class FrameKind(IntEnum):
     EVENTS = 1
     END = 2
     """The marker of a clean stop."""
+    COPIED = 3
+    """Events of another shard, with their bits as they were decided there, and a note of how far its log was followed
+    with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class FileHeader:
     shard: ShardId
     number: int
     first_row: int
+    version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,9 @@ class Content:
     payload_checksum: int
     hot_bits: bytes = b""
     """Packed like ``bits``; empty: no event is hot."""
+    spread_bits: bytes = b""
+    """Packed like ``bits``; empty: no event is spread."""
+    kind: FrameKind = FrameKind.EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ class Frame:
     end: int
     hot_bits: memoryview = _NO_BITS
     """Empty: no event is hot."""
+    spread_bits: memoryview = _NO_BITS
+    """Empty: no event is spread."""
 
     @property
     def end_row(self) -> int:
@@ -125,7 +137,7 @@ def encode_file_header(header: FileHeader) -> bytes:
     name = header.shard.encode()
     if len(name) > SHARD_NAME_BYTES_MAX:
         raise ValueError(f"a shard's name has at most {SHARD_NAME_BYTES_MAX} bytes: {header.shard!r}")
-    body = _FILE_HEADER.pack(_FILE_MAGIC, FORMAT_VERSION, 0, header.number, header.first_row, name)
+    body = _FILE_HEADER.pack(_FILE_MAGIC, header.version, 0, header.number, header.first_row, name)
     return body + _CHECKSUM.pack(checksum(body))
 
 
@@ -148,7 +160,7 @@ def parse_file_header(data: bytes | memoryview) -> FileHeader | TooNew | Bad:
         return Bad("the file header's checksum is wrong")
     if version > FORMAT_VERSION:
         return TooNew(version)
-    return FileHeader(ShardId(name.rstrip(b"\0").decode()), number, first_row)
+    return FileHeader(ShardId(name.rstrip(b"\0").decode()), number, first_row, version)
 
 
 def encode_frame(
@@ -157,15 +169,12 @@ def encode_frame(
     """The buffers of a frame, to be written one after another at ``offset``; ``None`` encodes the end marker. The
     payload is one of them as it is, not copied."""
     if content is None:
-        content = Content(TenantId(""), Epoch(0), 0, b"", b"", checksum(b""))
-        kind = FrameKind.END
-    else:
-        kind = FrameKind.EVENTS
+        content = Content(TenantId(""), Epoch(0), 0, b"", b"", checksum(b""), kind=FrameKind.END)
     name = content.tenant.encode()
     header = _FRAME_HEADER.pack(
         FRAME_MAGIC,
-        kind,
-        _HAS_HOT_BITS if content.hot_bits else 0,
+        content.kind,
+        (_HAS_HOT_BITS if content.hot_bits else 0) | (_HAS_SPREAD_BITS if content.spread_bits else 0),
         len(name),
         content.rows,
         file_number,
@@ -174,7 +183,7 @@ def encode_frame(
         content.epoch,
         synced_bytes,
         len(content.payload),
-        _joined_checksum(checksum(content.bits + content.hot_bits), content.payload_checksum),
+        _joined_checksum(checksum(content.bits + content.hot_bits + content.spread_bits), content.payload_checksum),
     )
     head = b"".join(
         (
@@ -186,6 +195,8 @@ def encode_frame(
             _padding(len(content.bits)),
             content.hot_bits,
             _padding(len(content.hot_bits)),
+            content.spread_bits,
+            _padding(len(content.spread_bits)),
         )
     )
     return [head, content.payload, _padding(len(content.payload))]
@@ -219,20 +230,23 @@ def parse_frame(
         return Bad("a frame of another place stands here", tearable=False)
     if kind not in iter(FrameKind):
         return Bad(f"a frame of unknown kind {kind} stands here", tearable=False)
-    if flags & ~_HAS_HOT_BITS:
+    if flags & ~(_HAS_HOT_BITS | _HAS_SPREAD_BITS):
         return Bad(f"a frame with unknown flags {flags} stands here", tearable=False)
     bits_at = name_at + _aligned(name_bytes)
     bits_bytes = (rows + 7) // 8
     hot_at = bits_at + _aligned(bits_bytes)
     hot_bytes = bits_bytes if flags & _HAS_HOT_BITS else 0
-    payload_at = hot_at + _aligned(hot_bytes)
+    spread_at = hot_at + _aligned(hot_bytes)
+    spread_bytes = bits_bytes if flags & _HAS_SPREAD_BITS else 0
+    payload_at = spread_at + _aligned(spread_bytes)
     end = payload_at + _aligned(payload_bytes)
     bits, hot_bits = data[bits_at : bits_at + bits_bytes], data[hot_at : hot_at + hot_bytes]
+    spread_bits = data[spread_at : spread_at + spread_bytes]
     payload = data[payload_at : payload_at + payload_bytes]
     if not header_only:
         if end > len(data):
             return Bad("a frame is cut short")
-        if _joined_checksum(checksum(bytes(bits) + hot_bits), checksum(payload)) != both:
+        if _joined_checksum(checksum(bytes(bits) + hot_bits + spread_bits), checksum(payload)) != both:
             return Bad("a frame's checksum is wrong")
     return Frame(
         FrameKind(kind),
@@ -246,6 +260,7 @@ def parse_frame(
         offset,
         end + base,
         hot_bits,
+        spread_bits,
     )
 
 

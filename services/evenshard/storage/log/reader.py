@@ -13,9 +13,11 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.storage.log.frame import (
     FILE_HEADER_BYTES,
+    FORMAT_VERSION,
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     Bad,
+    FileHeader,
     Frame,
     FrameKind,
     TooNew,
@@ -80,8 +82,8 @@ def is_torn_creation(data: bytes) -> bool:
     return len(data) <= FILE_HEADER_BYTES and isinstance(parse_file_header(data), Bad)
 
 
-def check_file_header(data: bytes, name: str, number: int, shard: ShardId) -> int | Bad:
-    """The position of the first row of a log file that begins with ``data``; ``Bad``: its header cannot be read.
+def check_file_header(data: bytes, name: str, number: int, shard: ShardId) -> FileHeader | Bad:
+    """The header of a log file that begins with ``data``; ``Bad``: it cannot be read.
 
     Raises ``FORMAT_TOO_NEW``, and ``DATA_DAMAGED`` where it is another shard's or another file's.
     """
@@ -98,7 +100,7 @@ def check_file_header(data: bytes, name: str, number: int, shard: ShardId) -> in
             f"it is file {header.number} of {header.shard}, not file {number} of {shard}",
             "files of several shards or copies are mixed here: copy one whole directory, with nothing else in it",
         )
-    return header.first_row
+    return header
 
 
 class LogFileReader:
@@ -134,10 +136,13 @@ class LogFileReader:
         self.header_fault = ""
         """Why the file header cannot be read; empty: it can. Frames do not need it."""
         found = check_file_header(source.read(0, FILE_HEADER_BYTES), name, number, shard)
+        self.version = FORMAT_VERSION
+        """Of the file; where that cannot be read, the newest."""
         if isinstance(found, Bad):
             self.header_fault = found.reason
-            found = self._guessed_first_row(expected_row)
-        self.first_row = found
+            self.first_row = self._guessed_first_row(expected_row)
+        else:
+            self.first_row, self.version = found.first_row, found.version
         self.end_offset = FILE_HEADER_BYTES
         self.end_row: int | None = self.first_row
         """None: how many rows were lost at the end is not known."""
@@ -145,9 +150,12 @@ class LogFileReader:
         self.ends_in_hole = False
         self.torn = ""
 
-    def pieces(self, wanted: Callable[[Frame], bool] = lambda _: True) -> Iterator[Frame | Hole]:
-        """Frames with events, and holes, in order. Of frames that are not ``wanted`` only the header is read."""
-        offset, row = FILE_HEADER_BYTES, self.first_row
+    def pieces(
+        self, wanted: Callable[[Frame], bool] = lambda _: True, start: tuple[int, int] | None = None
+    ) -> Iterator[Frame | Hole]:
+        """Frames with events, and holes, in order. Of frames that are not ``wanted`` only the header is read.
+        ``start``: the offset of a frame, and its first row; None: the first."""
+        offset, row = (FILE_HEADER_BYTES, self.first_row) if start is None else start
         while offset < self._size:
             found = self._frame(offset, row, wanted)
             if isinstance(found, Bad):

@@ -1,6 +1,7 @@
 """The Parquet file of a segment.
 
-Columns: those of an event batch, then ``placement_hash``, ``duplicate``, ``hot``; rows in segment order. Plain Parquet,
+Columns: those of an event batch, then ``placement_hash``, ``duplicate``, ``hot``, and ``spread`` where a row is, or may
+be; rows in segment order. Plain Parquet,
 so that any reader opens it: zstd, page checksums, dictionaries where values repeat. The key/value metadata say what it
 is. The footer is verified against the catalog's checksum before a Parquet reader sees it: a damaged one may crash it.
 It holds the checksums of all blocks before it, which are verified likewise (``stream.py``).
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELD_NAMES, property_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD
 from evenshard.ports.disk import File
 from evenshard.storage.segment.checksum import checksum_of
 
@@ -118,4 +119,4 @@ def column_rank(name: str) -> tuple[int, str]:
         return FIELD_NAMES.index(name), ""
     if property_of(name) is not None:
         return len(FIELD_NAMES), name
-    return len(FIELD_NAMES) + 1 + ("rest", PLACEMENT_HASH, DUPLICATE, HOT, IDENTITY_HASH).index(name), ""
+    return len(FIELD_NAMES) + 1 + ("rest", PLACEMENT_HASH, DUPLICATE, HOT, SPREAD, IDENTITY_HASH).index(name), ""

@@ -197,9 +197,11 @@ def stored_identities(reader: SegmentReader) -> UInt64:
     return np.concatenate([identity_of(reader.info.tenant, pa.Table.from_batches([record])) for record in groups])
 
 
-def stored_values(reader: SegmentReader) -> ValueKeys:
-    """The values of a segment's columns."""
+def stored_values(reader: SegmentReader, salt: int | None = None) -> ValueKeys:
+    """The values of a segment's columns; ``salt``: that of a filter that is there, a copied one has another's."""
     keys = ValueKeys(reader.info.id)
+    if salt is not None:
+        keys.salt = salt
     for group in range(len(reader.row_groups)):
         table = pa.Table.from_batches([reader.read_group(group, reader.columns)])
         keys.add(with_own_dictionaries(table))
@@ -215,7 +217,9 @@ def values_are_whole(disk: Disk, reader: SegmentReader) -> bool:
         if not has_values(file.read(0, PREFIX_BYTES)):
             return True
         trailer = read_trailer(file, name)
-        return trailer is not None and not lacks_any(file, trailer, stored_values(reader).finish()[0], name)
+        return trailer is not None and not lacks_any(
+            file, trailer, stored_values(reader, trailer.salt).finish()[0], name
+        )
     finally:
         file.close()
 

@@ -56,6 +56,8 @@ class SegmentInfo:
     """The layer all its rows are of; empty: none. Records without one lack it."""
     origin: str = ""
     """Of a layer that is being brought: which piece of it this is."""
+    spread_rows: int | None = None
+    """Rows that were taken for the overflow. None: it is not known of all, some were stored before that was noted."""
 
     @property
     def parquet(self) -> str:
@@ -89,6 +91,8 @@ def to_json(info: SegmentInfo) -> bytes:
     for name in ("layer", "origin"):
         if not record[name]:
             del record[name]
+    if info.spread_rows is None:
+        del record["spread_rows"]
     return json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
 
 
@@ -96,7 +100,7 @@ def from_json(data: bytes) -> SegmentInfo:
     """What ``to_json`` wrote; raises ``KeyError`` or ``ValueError`` for anything else."""
     record = json.loads(data)
     record["files"] = tuple(record["files"])
-    record = {"deletions_seen": 0, "layer": "", "origin": "", **record}
+    record = {"deletions_seen": 0, "layer": "", "origin": "", "spread_rows": None, **record}
     return SegmentInfo(**{field.name: record[field.name] for field in fields(SegmentInfo)})
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evenshard.events.batch import REST, property_of
-from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH, ScannedRows
+from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH, SPREAD, ScannedRows
 from evenshard.ports.disk import Disk, File
 from evenshard.storage.deletions import Bools, Hiding, Int64
 from evenshard.storage.segment.format import KEY_BLOCKS, TRAILER_BYTES, damaged, verified_metadata
@@ -105,12 +105,13 @@ class SegmentReader:
                 continue
             cut = groups.time_min[group] < start_ms or groups.time_max[group] >= end_ms
             needed = names if not cut or "time" in names else [*names, "time"]
-            stored = [name for name in needed if name != DUPLICATE or self.info.has_duplicates]
+            stored = [name for name in needed if self.stores(name)]
             with self._parquet() as parquet:
                 table = self._read(parquet, [int(group)], stored)
                 hidden = None if hiding is None else self._hidden(parquet, int(group), hiding, table)
-            if DUPLICATE not in stored:
-                table = table.append_column(DUPLICATE, none_set(int(groups.rows[group])))
+            for name in needed:
+                if name not in stored:
+                    table = table.append_column(name, self.absent(name, int(groups.rows[group])))
             if cut:
                 times = table.column("time")
                 inside = pc.and_(pc.greater_equal(times, start_ms), pc.less(times, end_ms))
@@ -235,6 +236,18 @@ class SegmentReader:
             names.append(REST)
         names.append(DUPLICATE)
         return names
+
+    def stores(self, name: str) -> bool:
+        """Whether a column is read: ``duplicate`` and ``spread`` need not be there."""
+        if name == DUPLICATE:
+            return self.info.has_duplicates
+        return name != SPREAD or SPREAD in self._number
+
+    def absent(self, name: str, rows: int) -> pa.BooleanArray:
+        """A column that need not be read, of so many rows."""
+        if name == SPREAD and self.info.spread_rows is None:
+            return pa.nulls(rows, pa.bool_())
+        return none_set(rows)
 
     def bytes_of(self, group: int, names: Sequence[str]) -> int:
         """What columns of a row group take on disk."""

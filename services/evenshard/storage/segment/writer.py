@@ -21,7 +21,7 @@ from evenshard.events.hashing import (
     identity_hashes,
     string_buffers,
 )
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.segment.checksum import checksum_of
@@ -71,6 +71,9 @@ class _Totals:
     rows: int = 0
     duplicates: int = 0
     hot_rows: int = 0
+    spread_rows: int = 0
+    unknown_rows: int = 0
+    """Of which it is not known whether they are spread."""
     min_time_ms: int = np.iinfo(np.int64).max
     max_time_ms: int = np.iinfo(np.int64).min
     first_hash: int = 0
@@ -87,6 +90,10 @@ class _Totals:
         self.rows += table.num_rows
         self.duplicates += only_chunk(table.column(DUPLICATE)).true_count
         self.hot_rows += only_chunk(table.column(HOT)).true_count
+        if SPREAD in table.column_names:
+            spread = only_chunk(table.column(SPREAD))
+            self.spread_rows += spread.true_count
+            self.unknown_rows += spread.null_count
         self.min_time_ms = min(self.min_time_ms, int(times.min()))
         self.max_time_ms = max(self.max_time_ms, int(times.max()))
 
@@ -183,6 +190,7 @@ class SegmentWriter:
             files=self._names,
             footer_checksum=checksum_of(footer),
             deletions_seen=place.deletions_seen,
+            spread_rows=None if totals.unknown_rows else totals.spread_rows,
         )
 
     def _open_writer(self, table: pa.Table) -> pq.ParquetWriter:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from evenshard.events.batch import EventBatch
 from evenshard.events.hashing import UInt64
@@ -37,6 +38,10 @@ class Block:
     """One a row; None: none is hot."""
     hidden: npt.NDArray[np.bool_] | None = None
     """One a row: a deletion hides it; None: none is hidden."""
+    spread: npt.NDArray[np.bool_] | None = None
+    """One a row: it was taken for the overflow; None: none was."""
+    of_old: bool = False
+    """It is not known which rows were spread: nobody noted it then."""
 
     @property
     def rows(self) -> int:
@@ -71,6 +76,15 @@ def hot_of(blocks: Sequence[Block]) -> npt.NDArray[np.bool_] | None:
     if all(block.hot is None for block in blocks):
         return None
     return np.concatenate([np.zeros(block.rows, np.bool_) if block.hot is None else block.hot for block in blocks])
+
+
+def spread_of(blocks: Sequence[Block]) -> pa.Array | None:
+    """The spread bits of blocks one after the other, null where they are not known; None: none is set."""
+    if all(block.spread is None and not block.of_old for block in blocks):
+        return None
+    bits = [np.zeros(block.rows, np.bool_) if block.spread is None else block.spread for block in blocks]
+    unknown = np.concatenate([np.full(block.rows, block.of_old) for block in blocks])
+    return pa.array(np.concatenate(bits), mask=unknown)
 
 
 def block_of_ordinals(blocks: Sequence[Block], ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from evenshard.events.batch import REST, EventBatch, property_of, schema_of
 from evenshard.events.hashing import UInt64
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD
 from evenshard.kernels import kernel, view
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
 from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.order import order_of, sort_keys
-from evenshard.storage.tail.block import Block, hot_of
+from evenshard.storage.tail.block import Block, hot_of, spread_of
 
 RUN_ROWS_MAX = 256 * 1024
 LOOSE_BLOCKS_MAX = 64
@@ -34,6 +34,7 @@ class _Group:
     def __init__(self) -> None:
         self.rows = 0
         self._cells = 0
+        self._of_old: bool | None = None
         self._columns: frozenset[str] = frozenset()
 
     def take(self, block: Block) -> bool:
@@ -41,8 +42,9 @@ class _Group:
         names = frozenset(block.batch.record.schema.names)
         rows, cells = self.rows + block.rows, self._cells + block.rows * len(names)
         columns = self._columns | names
-        if self.rows and (rows > RUN_ROWS_MAX or rows * len(columns) > 2 * cells):
+        if self.rows and (rows > RUN_ROWS_MAX or rows * len(columns) > 2 * cells or block.of_old != self._of_old):
             return False
+        self._of_old = block.of_old
         self.rows, self._cells, self._columns = rows, cells, columns
         return True
 
@@ -68,7 +70,8 @@ def next_run(blocks: Sequence[Block]) -> range | None:
 
 def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Table]:
     """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
-    ``duplicate``, ``hot`` and ``identity_hash``, for compaction. Rows of a run come in its order."""
+    ``duplicate``, ``hot``, ``identity_hash``, and ``spread`` where any is set, for compaction. Rows of a run come in
+    its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
@@ -87,6 +90,9 @@ def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
     table = table.append_column(DUPLICATE, pa.array(duplicates))
     hot = hot_of(blocks)
     table = table.append_column(HOT, pa.array(np.zeros(duplicates.size, np.bool_) if hot is None else hot))
+    spread = spread_of(blocks)
+    if spread is not None:
+        table = table.append_column(SPREAD, spread)
     table = table.append_column(IDENTITY_HASH, pa.array(identities_of(blocks, identities)))
     if all(block.hidden is None for block in blocks):
         return table
@@ -121,7 +127,7 @@ def sorted_run(blocks: Sequence[Block]) -> Block:
     row_of_ordinal = np.empty(order.size, np.int32)
     row_of_ordinal[ordinals[order]] = np.arange(order.size, dtype=np.int32)
     sorted_batch = EventBatch(take_rows(batch.record, order))
-    hot = hot_of(blocks)
+    hot, spread = hot_of(blocks), spread_of(blocks)
     return Block(
         batch=sorted_batch,
         placement=placement[order],
@@ -132,6 +138,8 @@ def sorted_run(blocks: Sequence[Block]) -> Block:
         bytes=int(sorted_batch.record.nbytes) + 13 * order.size,
         row_of_ordinal=row_of_ordinal,
         hot=None if hot is None else hot[order],
+        spread=None if spread is None else spread.fill_null(False).to_numpy(zero_copy_only=False)[order],
+        of_old=blocks[0].of_old,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import REST, property_of
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, ScannedRows
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD, ScannedRows
 from evenshard.storage.tail.block import Block
 
 
@@ -34,6 +34,10 @@ def scan_block(
     if HOT in fields:
         names.append(HOT)
         arrays.append(pa.array(np.zeros(block.rows, np.bool_) if block.hot is None else block.hot))
+    if SPREAD in fields:
+        names.append(SPREAD)
+        bits = np.zeros(block.rows, np.bool_) if block.spread is None else block.spread
+        arrays.append(pa.array(bits, mask=np.full(block.rows, block.of_old)))
     scanned = pa.RecordBatch.from_arrays([*arrays, pa.array(block.duplicates)], names=[*names, DUPLICATE])
     if rows < block.rows:
         scanned = scanned.filter(pa.array(inside))

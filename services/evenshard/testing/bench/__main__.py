@@ -21,8 +21,10 @@ from evenshard.testing.bench.ingest import (
     ingest_ndjson_dirty,
     reimport_cluster,
 )
+from evenshard.testing.bench.move import move
 from evenshard.testing.bench.options import Options
 from evenshard.testing.bench.peers.process import PeerError
+from evenshard.testing.bench.plan import plan
 from evenshard.testing.bench.recovery import recovery
 from evenshard.testing.bench.retention import retention, retention_cold
 from evenshard.testing.bench.rows import ingest_rows
@@ -47,6 +49,8 @@ BENCHMARKS: Final[dict[str, Callable[[Options], list[Figure]]]] = {
     "ingest_rows": ingest_rows,
     "ingest_sustained": ingest_sustained,
     "late_duplicates": late_duplicates,
+    "move": move,
+    "plan": plan,
     "query_under_ingest": query_under_ingest,
     "recovery": recovery,
     "reimport": reimport,

@@ -1,0 +1,207 @@
+"""Drives what moves slots of several tenants: begins a few moves at a time, and completes those that have switched.
+
+Each tenant's move is an operation of its own; what comes to a shard that is drained meanwhile is moved too.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from evenshard.directory.balancing import drain_plan
+from evenshard.directory.groups import AT_ONCE, Group
+from evenshard.directory.keys import group_key, moving_key, operation_key
+from evenshard.directory.move_table import CancelAsked, CompleteAsked, MoveSignal
+from evenshard.directory.moves import placement_moved
+from evenshard.directory.operations import (
+    Cancelled,
+    Done,
+    Dropped,
+    Failed,
+    Noted,
+    Operation,
+    Signal,
+    Started,
+    operation_id,
+)
+from evenshard.directory.planning import PlannedMove, legs_of
+from evenshard.errors import EvenshardError
+from evenshard.ids import OperationId, Revision, TenantId
+from evenshard.ports.clock import Clock
+from evenshard.ports.directory import Directory, Put, Unchanged
+from evenshard.ports.rng import Rng
+from evenshard.router.cluster_facts import ClusterFacts, Facts
+from evenshard.router.moves_admin import moving
+from evenshard.router.operation_writing import DIRECTORY_TIMEOUT_S, OperationWriter
+from evenshard.runtime.election import Term
+from evenshard.runtime.operations import OperationView, StoredOperation
+
+LOOK_EVERY_MS: Final = 500.0
+_REFUSALS: Final = frozenset(
+    ["SHARD_NOT_FOUND", "SHARD_NOT_ELIGIBLE", "PLACEMENT_UNSATISFIABLE", "OPERATION_CONFLICT", "PLAN_STALE"]
+)
+
+
+class GroupDriver:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        operations: OperationView,
+        facts: ClusterFacts,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self._directory = directory
+        self._operations = operations
+        self._facts = facts
+        self._clock = clock
+        self._rng = rng
+        self._writer = OperationWriter(directory, operations, clock, rng)
+
+    async def carry_out(self, stored: StoredOperation, term: Term) -> bool:
+        """One round. False: nothing came of it, try again later."""
+        if stored.operation.state == "planned":
+            return await self._writer.write(stored, Started(), term) is not None
+        key = group_key(stored.operation.id)
+        entry = await self._directory.get(key, timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            return await self._writer.write(stored, Failed("nobody knows any more what it moves"), term) is not None
+        before = Group.from_json(entry.value)
+        group = await self._looked_after(before, term)
+        try:
+            if group.is_cancelled:
+                return await self._cancelled(stored, group, entry.revision, term)
+            if group.next_tenant is not None and len(group.running) < AT_ONCE:
+                return await self._begun(stored, group, entry.revision, term)
+            if not group.running and group.shard is not None:
+                group = await self._planned_anew(group)
+        except EvenshardError as error:
+            if error.code not in _REFUSALS:
+                raise
+            await self._note(stored, before, group, entry.revision, term, f"{error.code}: {error.message}")
+            return False
+        if not group.running and not group.pending:
+            return await self._write(stored, group, entry.revision, Done(group.rows_done), term)
+        await self._note(stored, before, group, entry.revision, term, "")
+        await self._clock.sleep(LOOK_EVERY_MS)
+        return True
+
+    async def _looked_after(self, group: Group, term: Term) -> Group:
+        """What has ended is taken off; what has switched is completed."""
+        for name in group.running:
+            stored = await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
+            running = tuple(each for each in group.running if each != name)
+            if stored is None:
+                group = replace(group, running=running).troubled(f"operation {name} is gone")
+                continue
+            operation = stored.operation
+            assert operation.move is not None
+            if operation.ended:
+                group = replace(group, running=running)
+                if operation.state == "complete":
+                    group = replace(group, rows_done=group.rows_done + operation.rows_done)
+                else:
+                    group = group.troubled(f"{operation.id}, of {operation.tenant}: {operation.state}")
+            elif operation.state == "switched" and not operation.move.wish:
+                await self._asked(stored, CompleteAsked(), term)
+            elif group.is_cancelled and operation.state in ("copying", "catching_up") and not operation.move.wish:
+                await self._asked(stored, CancelAsked(), term)
+            elif group.is_cancelled and operation.state == "planned":
+                await self._asked(stored, Cancelled(), term)
+        return group
+
+    async def _asked(self, stored: StoredOperation, signal: Signal | MoveSignal, term: Term) -> None:
+        await self._writer.write(stored, signal, term)
+
+    async def _begun(self, stored: StoredOperation, group: Group, revision: Revision, term: Term) -> bool:
+        """The next tenant's move, if it may be moved now; else the others come first."""
+        name = group.next_tenant
+        assert name is not None
+        moves = group.of(name)
+        try:
+            facts = await self._facts.of_tenant(name, DIRECTORY_TIMEOUT_S)
+        except EvenshardError as error:
+            if error.code != "TENANT_NOT_FOUND":
+                raise
+            return await self._write(stored, group.without(name), revision, None, term)
+        moving_now = await self._directory.get(moving_key(name), timeout_s=DIRECTORY_TIMEOUT_S)
+        if moving_now is not None:
+            other = moving_now.value.decode()
+            await self._write(stored, group.later(name), revision, None, term, f"waits for operation {other}")
+            await self._clock.sleep(LOOK_EVERY_MS)
+            return True
+        try:
+            self._check(moves, facts)
+        except EvenshardError as error:
+            if error.code not in _REFUSALS:
+                raise
+            # It was planned for other shards than there are now: a drain plans it anew, a rebalancing leaves it.
+            told = group.without(name).troubled(f"{name}: {error.code}: {error.message}")
+            return await self._write(stored, told, revision, None, term)
+        child = self._child(stored.operation, name, moves, group.bytes_per_second)
+        begun = replace(group.without(name), running=(*group.running, child.id))
+        conditions = facts.conditions(name, (move.target for move in moves))
+        conditions += [Unchanged(moving_key(name), Revision(0)), Unchanged(operation_key(child.id), Revision(0))]
+        changes = [Put(operation_key(child.id), child.to_json()), Put(moving_key(name), child.id.encode())]
+        signal = Noted("", (), group.rows_done, stored.operation.rows_total)
+        key = group_key(stored.operation.id)
+        written = await self._writer.write(
+            stored,
+            signal,
+            term,
+            [Put(key, begun.to_json()), *changes],
+            [Unchanged(key, revision), *conditions],
+        )
+        return written is not None
+
+    def _check(self, moves: tuple[PlannedMove, ...], facts: Facts) -> None:
+        (tenant,) = facts.tenants.values()
+        placement_moved(tenant.placement, legs_of(moves))
+        for target in {move.target for move in moves}:
+            facts.shards.check_target(target, tenant, sum(move.bytes for move in moves if move.target == target))
+
+    def _child(
+        self, group: Operation, tenant: TenantId, moves: tuple[PlannedMove, ...], bytes_per_second: int
+    ) -> Operation:
+        now_ms = self._clock.now_ms()
+        name = operation_id(now_ms, self._rng.token_hex(8))
+        operation = Operation(name, "move", tenant, 0, group.requested_by, now_ms, now_ms, self._rng.token_hex(8))
+        return moving(operation, moves, bytes_per_second, OperationId(group.id))
+
+    async def _planned_anew(self, group: Group) -> Group:
+        """What the drained shard still has."""
+        assert group.shard is not None
+        facts = await self._facts.of_all(DIRECTORY_TIMEOUT_S)
+        held = [tenant for tenant in facts.tenants.values() if group.shard in tenant.placement.shards]
+        if not held:
+            return group
+        return replace(group, pending=drain_plan(group.shard, held, facts.shards).moves[:1000])
+
+    async def _cancelled(self, stored: StoredOperation, group: Group, revision: Revision, term: Term) -> bool:
+        if not group.running:
+            return await self._write(stored, group, revision, Dropped(), term)
+        await self._write(stored, group, revision, None, term, "what has begun is being ended")
+        await self._clock.sleep(LOOK_EVERY_MS)
+        return True
+
+    async def _note(
+        self, stored: StoredOperation, before: Group, group: Group, revision: Revision, term: Term, error: str
+    ) -> None:
+        """Where it is news."""
+        told = error or "; ".join(group.troubles)
+        if group != before or told != stored.operation.error:
+            await self._write(stored, group, revision, None, term, told)
+
+    async def _write(
+        self,
+        stored: StoredOperation,
+        group: Group,
+        revision: Revision,
+        signal: Signal | None,
+        term: Term,
+        error: str = "",
+    ) -> bool:
+        key = group_key(stored.operation.id)
+        told = signal or Noted(error, (), group.rows_done, stored.operation.rows_total)
+        written = await self._writer.write(stored, told, term, [Put(key, group.to_json())], [Unchanged(key, revision)])
+        return written is not None

@@ -1,0 +1,84 @@
+"""What moving slots asks of shards: protobuf ↔ ours."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from evenshard.api.v1 import shard_pb2
+from evenshard.directory.moves import Leg
+from evenshard.ids import Epoch, Revision, TenantId
+
+DIFFERENCES_TOLD_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A leg, as shards know it."""
+
+    tenant: TenantId
+    name: str
+    """Of the leg."""
+    revision: Revision
+    """Of the operation's last change."""
+    leg: Leg
+
+    def message(self) -> shard_pb2.MovedSlots:
+        return shard_pb2.MovedSlots(
+            tenant=self.tenant,
+            operation=self.name,
+            revision=self.revision,
+            slots=[shard_pb2.SlotSpan(first=first, last=last) for first, last in self.leg.slots],
+            overflow=self.leg.overflow,
+        )
+
+
+def follow_request(
+    moved: Moved, epoch: Epoch, source: str, address: str, bytes_per_second: int, from_position: int = 0
+) -> shard_pb2.FollowSlotsRequest:
+    return shard_pb2.FollowSlotsRequest(
+        moved=moved.message(),
+        epoch=epoch,
+        source=source,
+        source_address=address,
+        bytes_per_second=bytes_per_second,
+        from_position=from_position,
+    )
+
+
+def digest_request(moved: Moved, position: int, *, with_cells: bool = False) -> shard_pb2.GetDigestRequest:
+    return shard_pb2.GetDigestRequest(moved=moved.message(), position=position, with_cells=with_cells)
+
+
+def are_equal(one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse) -> bool:
+    """Whether both hold the same."""
+    return _numbers(one) == _numbers(other)
+
+
+def digest_differences(
+    leg: Leg, one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse
+) -> tuple[str, ...]:
+    """Where source and target differ, for people; the first of them."""
+    if are_equal(one, other):
+        return ()
+    told = []
+    if one.state_digest != other.state_digest:
+        told.append(f"{leg.source} and {leg.target}: what is known of hot keys, or the horizon, is not the same")
+    there, here = _cells(one.cells), _cells(other.cells)
+    for slot, day in sorted(there.keys() | here.keys()):
+        before, after = there.get((slot, day)), here.get((slot, day))
+        if before != after:
+            rows = [0 if each is None else each[0] for each in (before, after)]
+            what = "not the same" if rows[0] == rows[1] else f"{rows[0]:,} and {rows[1]:,}"
+            told.append(f"{leg.source} and {leg.target}: rows of slot {slot} on day {day} are {what}")
+    if not told:
+        told.append(f"{leg.source} and {leg.target}: {one.rows:,} and {other.rows:,} rows, and not the same")
+    more = len(told) - DIFFERENCES_TOLD_MAX
+    return tuple(told[:DIFFERENCES_TOLD_MAX] + ([f"and {more:,} more"] if more > 0 else []))
+
+
+def _numbers(digest: shard_pb2.GetDigestResponse) -> tuple[int, ...]:
+    return digest.rows, digest.digest, digest.digest_high, digest.state_digest
+
+
+def _cells(cells: Iterable[shard_pb2.DigestCell]) -> dict[tuple[int, int], tuple[int, int, int]]:
+    return {(cell.slot, cell.day): (cell.rows, cell.digest, cell.digest_high) for cell in cells}

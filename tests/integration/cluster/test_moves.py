@@ -1,0 +1,283 @@
+"""Slots move between real shards in one process, while events come in and are asked for."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from evenshard.api.v1 import admin_pb2
+from evenshard.directory.placement import even_placement
+from evenshard.errors import EvenshardError
+from evenshard.ids import ShardId
+from evenshard.testing.cluster import ROUTER, MemoryCluster
+from evenshard.testing.crossing import Crossing, chancy_cluster
+from evenshard.testing.reference import Row, ndjson_of
+from evenshard.wire import rpcs
+
+START_MS = 1_767_225_600_000
+DAY_MS = 86_400_000
+A, B, C = (ShardId(f"shard-{number}") for number in range(3))
+
+
+class Traffic:
+    """Imports batch after batch, every third event again, and asks what there is, until it is told to stop."""
+
+    def __init__(self, cluster: MemoryCluster, tenant: str, routers: Sequence[str] = (ROUTER,)) -> None:
+        self.cluster = cluster
+        self.tenant = tenant
+        self.routers = routers
+        self.rows: list[Row] = []
+        self.acked = 0
+        self.longest_ms = 0.0
+        self._stop = False
+
+    def _row(self, number: int) -> Row:
+        return {
+            "event": ("view", "buy")[number % 2],
+            "distinct_id": f"u{number % 97}" if number % 11 else "",
+            "time": START_MS + number * 1_009 % (5 * DAY_MS),
+            "insert_id": f"i{number}",
+            "properties": {"number": number},
+        }
+
+    async def send(self, count: int) -> None:
+        first = len(self.rows)
+        new = [self._row(number) for number in range(first, first + count)]
+        self.rows += new
+        batch = [*new, *self.rows[: first : max(1, first // 20)]] if first else new
+        began_ms = self.cluster.clock.monotonic_ms()
+        router = self.routers[first % len(self.routers)]
+        answer = await self.cluster.import_events(self.tenant, router=router, ndjson=ndjson_of(batch))
+        self.longest_ms = max(self.longest_ms, self.cluster.clock.monotonic_ms() - began_ms)
+        assert not answer.errors, answer.errors[0]
+        assert (answer.accepted, answer.duplicates) == (len(batch), len(batch) - count)
+        self.acked = len(self.rows)
+
+    async def imports(self) -> None:
+        while not self._stop:
+            await self.send(20)
+
+    async def asks(self) -> None:
+        while not self._stop:
+            acked = self.acked
+            answer = await self.cluster.segmentation(self.tenant, "2026-01-01", "2026-01-05", unit="day")
+            found = answer.series[0].overall.int64_value if answer.series else 0
+            assert acked <= found <= len(self.rows)
+
+    async def during(self, work: Any) -> Any:
+        """What ``work`` gives, with traffic from its begin to its end."""
+        self._stop = False
+        running = [asyncio.create_task(self.imports()), asyncio.create_task(self.asks())]
+        try:
+            result = await work
+            assert not any(task.done() for task in running), [task.exception() for task in running if task.done()]
+            return result
+        finally:
+            self._stop = True
+            await asyncio.gather(*running)
+
+    async def check(self) -> None:
+        """Each event once, as it was sent."""
+        payload = await self.cluster.export(self.tenant, START_MS, START_MS + 6 * DAY_MS)
+        found = Counter(orjson.loads(line)["properties"]["$insert_id"] for line in payload.splitlines())
+        assert found == Counter(row["insert_id"] for row in self.rows)
+
+
+async def began(cluster: MemoryCluster, rpc: Any, request: Any) -> str:
+    return str((await cluster.call(ROUTER, rpc, request)).operation.operation)
+
+
+async def shown(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
+    answer = await cluster.call(ROUTER, rpcs.GET_OPERATION, admin_pb2.GetOperationRequest(operation=operation))
+    found: admin_pb2.Operation = answer.operation
+    return found
+
+
+async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 20.0) -> admin_pb2.Operation:
+    async def met() -> bool:
+        found = await shown(cluster, operation)
+        if found.paused:
+            raise AssertionError(str(found))
+        return found.state in states
+
+    try:
+        await cluster.until(met, timeout_s)
+    except TimeoutError as error:
+        raise AssertionError(str(await shown(cluster, operation))) from error
+    return await shown(cluster, operation)
+
+
+async def complete(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
+    await cluster.call(ROUTER, rpcs.COMPLETE_OPERATION, admin_pb2.CompleteOperationRequest(operation=operation))
+    return await until(cluster, operation, "complete")
+
+
+async def rows_of(cluster: MemoryCluster, tenant: str) -> dict[str, int]:
+    found = {}
+    for shard in cluster.shard_names:
+        answer = await cluster.call(shard, rpcs.GET_SHARD_STORAGE, rpcs.GET_SHARD_STORAGE.request(tenant=tenant))
+        found[str(shard)] = sum(each.log_rows + each.segment_rows for each in answer.tenants)
+    return found
+
+
+async def holds_nothing(cluster: MemoryCluster, tenant: str, *shards: ShardId) -> bool:
+    stored = await rows_of(cluster, tenant)
+    return not any(stored[shard] for shard in shards)
+
+
+async def test_a_tenant_moves_under_traffic_and_its_sources_forget() -> None:
+    async with MemoryCluster(shards=3, routers=2, seed=1) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A, B]))
+        traffic = Traffic(cluster, "acme", [ROUTER, "router-1"])
+        await traffic.send(2_000)
+        await cluster.compact(tenant)
+        await traffic.send(500)
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=C))
+        switched = await traffic.during(until(cluster, operation, "switched"))
+        assert (switched.verify.equal, switched.error) == (True, "")
+        assert (await cluster.tenant("acme")).placement.shards == (C,)
+        await traffic.during(asyncio.sleep(0.3))
+        await traffic.check()
+        await traffic.during(complete(cluster, operation))
+        await traffic.check()
+        await cluster.until(lambda: holds_nothing(cluster, "acme", A, B))
+        assert (await rows_of(cluster, "acme"))[C] >= len(traffic.rows)
+        await cluster.crash(C)
+        await cluster.start(C)
+        await traffic.check()
+
+
+async def test_a_rollback_brings_everything_back() -> None:
+    async with MemoryCluster(shards=3, seed=2) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(1_000)
+        await cluster.compact(tenant)
+        operation = await began(cluster, rpcs.SPLIT_TENANT, admin_pb2.SplitTenantRequest(tenant="acme", to=[B, C]))
+        await traffic.during(until(cluster, operation, "switched"))
+        assert set((await cluster.tenant("acme")).placement.shards) == {A, B, C}
+        await traffic.send(300)
+        await traffic.check()
+        back = admin_pb2.RollbackOperationRequest(operation=operation)
+        await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, back)
+        await traffic.during(until(cluster, operation, "rolled_back"))
+        assert (await cluster.tenant("acme")).placement.shards == (A,)
+        await traffic.check()
+        await cluster.until(lambda: holds_nothing(cluster, "acme", B, C))
+        again = await began(cluster, rpcs.SPLIT_TENANT, admin_pb2.SplitTenantRequest(tenant="acme", to=[C]))
+        await traffic.during(until(cluster, again, "switched"))
+        await traffic.check()
+
+
+async def test_a_drained_shard_is_empty() -> None:
+    async with MemoryCluster(shards=3, seed=3) as cluster:
+        traffics = []
+        for number in range(3):
+            await cluster.create_tenant(f"t{number}", placement=even_placement([A, B]))
+            traffics.append(Traffic(cluster, f"t{number}"))
+            await traffics[-1].send(200)
+        operation = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
+        await traffics[0].during(until(cluster, operation, "complete", timeout_s=40))
+        for number, traffic in enumerate(traffics):
+            assert A not in (await cluster.tenant(f"t{number}")).placement.shards
+            await traffic.check()
+            await cluster.until(lambda number=number: holds_nothing(cluster, f"t{number}", A))  # type: ignore[misc]
+        with pytest.raises(EvenshardError, match="SHARD_NOT_ELIGIBLE"):
+            await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="t1", to=A))
+
+
+async def test_a_directory_that_was_set_back_is_refused_and_nothing_changes() -> None:
+    async with MemoryCluster(shards=2, seed=4) as cluster:
+        before = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(100)
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
+        await until(cluster, operation, "switched")
+        await traffic.send(100)
+        after = await cluster.tenant("acme")
+        await cluster.put_tenant(before)
+        await cluster.until(lambda: set_back(cluster))
+        row = traffic._row(10_000)
+        answer = await cluster.import_events("acme", ndjson=ndjson_of([row]))
+        assert [error.code for error in answer.errors] == ["SHARD_UNAVAILABLE"]
+        assert "DIRECTORY_UNSUITABLE" in answer.errors[0].message
+        await cluster.put_tenant(after)
+        await cluster.until(lambda: answers(cluster))
+        await traffic.check()
+
+
+async def set_back(cluster: MemoryCluster) -> bool:
+    try:
+        await cluster.export("acme", START_MS, START_MS + DAY_MS)
+    except EvenshardError as error:
+        return error.code == "DIRECTORY_UNSUITABLE"
+    return False
+
+
+async def answers(cluster: MemoryCluster) -> bool:
+    try:
+        await cluster.export("acme", START_MS, START_MS + DAY_MS)
+    except EvenshardError:
+        return False
+    return True
+
+
+async def moved(cluster: MemoryCluster, tenant: str, to: ShardId, *, overflow: bool = False) -> None:
+    """There, and complete."""
+    request = admin_pb2.MoveTenantRequest(tenant=tenant, to=to, overflow=overflow)
+    operation = await began(cluster, rpcs.MOVE_TENANT, request)
+    found = await until(cluster, operation, "switched")
+    assert found.verify.equal
+    await complete(cluster, operation)
+
+
+@pytest.mark.parametrize("mode", ["rewrite", "salt"])
+async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_again_is_known(mode: Any) -> None:
+    async with chancy_cluster(6, shards=4, routers=1) as cluster:
+        added = ShardId("shard-3")
+        await cluster.call(ROUTER, rpcs.CORDON_SHARD, admin_pb2.CordonShardRequest(shard=added))
+        crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
+        await crossing.create()
+        await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
+        await crossing.send_all(2)
+        await crossing.cross()
+        await crossing.until_active()
+        before = await crossing.answers()
+        assert added not in (await cluster.tenant(crossing.tenant)).placement.overflow_shards
+        await cluster.call(ROUTER, rpcs.UNCORDON_SHARD, admin_pb2.UncordonShardRequest(shard=added))
+        await moved(cluster, crossing.tenant, C)
+        assert await crossing.answers() == before
+        await moved(cluster, crossing.tenant, added, overflow=True)
+        placement = (await cluster.tenant(crossing.tenant)).placement
+        assert ({piece.shard for piece in placement.slots}, placement.overflow_shards) == ({C}, {added})
+        assert await crossing.answers() == before
+        assert await crossing.send_all(1) == len(crossing.rows)
+        assert await crossing.answers() == before
+        await crossing.check()
+
+
+async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_they_were() -> None:
+    async with MemoryCluster(shards=3, seed=7) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A, B]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(600)
+        await cluster.compact(tenant)
+        await traffic.send(200)
+        users = [f"u{number}" for number in range(0, 97, 3)]
+        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=users)
+        await cluster.call(ROUTER, rpcs.DELETE_USERS, request)
+        settings = replace((await cluster.tenant("acme")).settings, dedupe=False)
+        await cluster.change_settings("acme", settings)
+        span = (START_MS, START_MS + 6 * DAY_MS)
+        before = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
+        await moved(cluster, "acme", C)
+        after = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
+        assert after == before
+        await cluster.change_settings("acme", replace(settings, dedupe=True))
+        gone = [row for row in traffic.rows if row["distinct_id"] in set(users)]
+        answer = await cluster.import_events("acme", ndjson=ndjson_of(traffic.rows))
+        assert (answer.accepted, answer.duplicates) == (len(traffic.rows), len(traffic.rows) - len(gone))
+        await traffic.check()
