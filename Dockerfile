@@ -33,7 +33,7 @@ ENV PATH=/opt/evenshard/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE
 # A number, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 WORKDIR /
-EXPOSE 7400 7401 7402 7403
+EXPOSE 7400 7401 7402 7403 9464
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["evenshard"]
 CMD ["--help"]

@@ -91,6 +91,9 @@ CODES: Mapping[str, CodeRule] = {
     ),
     "HOT_KEY_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "give a key that is hot, and UTC dates on which it is"),
     "OPERATION_NOT_FOUND": CodeRule("refused", "NOT_FOUND", _REF, "see those there are: evenshard admin operations"),
+    "TRACE_NOT_FOUND": CodeRule(
+        "refused", "NOT_FOUND", _REF, "the slowest and the failed of the last hour are remembered: evenshard traces"
+    ),
     "OPERATION_CONFLICT": CodeRule("refused", "ABORTED", _REF, "somebody changed it meanwhile: look again, then retry"),
     "OPERATION_STATE": CodeRule("refused", "FAILED_PRECONDITION", _REF, ""),
     "PLAN_STALE": CodeRule("refused", "ABORTED", _REF, "plan again"),

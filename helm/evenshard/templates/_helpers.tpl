@@ -97,7 +97,7 @@ capabilities:
 {{- define "evenshard.env" -}}
 - name: ETCD_ENDPOINTS
   value: {{ include "evenshard.etcdEndpoints" . | quote }}
-{{- $settings := dict "etcd_crash_safe" true "etcd_wait_seconds" 120 "record_seconds" 60 -}}
+{{- $settings := dict "etcd_crash_safe" true "etcd_wait_seconds" 120 "record_seconds" 60 "trace_sample_percent" 5 -}}
 {{- range $name, $value := .Values.settings -}}
 {{- $_ := set $settings $name $value -}}
 {{- end -}}
@@ -112,7 +112,7 @@ capabilities:
 {{- range $name := keys $settings | sortAlpha }}
 {{- $value := get $settings $name }}
 - name: EVENSHARD_{{ upper $name }}
-  value: {{ if kindIs "float64" $value }}{{ int64 $value | quote }}{{ else }}{{ toString $value | quote }}{{ end }}
+  value: {{ if kindIs "float64" $value }}{{ eq $value (floor $value) | ternary (int64 $value | toString) (toString $value) | quote }}{{ else }}{{ toString $value | quote }}{{ end }}
 {{- end }}
 {{- if .Values.telemetry.otlpEndpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
@@ -211,6 +211,9 @@ securityContext:
     {{- if $keeps }}
     - --data-dir=/var/lib/evenshard/data
     {{- end }}
+    {{- if $root.Values.metrics.enabled }}
+    - --metrics-listen=0.0.0.0:{{ $root.Values.metrics.port }}
+    {{- end }}
   env:
     {{- if $keeps }}
     - name: POD_INDEX
@@ -222,6 +225,10 @@ securityContext:
   ports:
     - name: grpc
       containerPort: {{ $port }}
+    {{- if $root.Values.metrics.enabled }}
+    - name: metrics
+      containerPort: {{ $root.Values.metrics.port }}
+    {{- end }}
   securityContext:
     {{- include "evenshard.containerSecurityContext" $root | nindent 4 }}
   {{- include "evenshard.probes" (list $port $values) | nindent 2 }}

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "admin": "evenshard.cli.admin_command",
     "top": "evenshard.cli.top_command",
     "slow-queries": "evenshard.cli.slow_queries_command",
+    "traces": "evenshard.cli.traces_command",
     "report": "evenshard.cli.report_command",
     "config": "evenshard.cli.config",
     "fsck": "evenshard.cli.fsck_command",

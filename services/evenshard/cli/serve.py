@@ -34,6 +34,7 @@ def command(
     data_dir: Annotated[Path | None, typer.Option(help="Where it keeps its files.")] = None,
     restarts: Annotated[int, typer.Option(min=0, help="How often it was restarted.")] = 0,
     advertise: Annotated[str, typer.Option(help="host:port others reach it at; none: where it listens.")] = "",
+    metrics_listen: Annotated[str, typer.Option(help="host:port where it tells its metrics to Prometheus.")] = "",
 ) -> None:
     """Runs one service process."""
     from evenshard.runtime.processor import check_processor
@@ -55,7 +56,9 @@ def command(
         return running
 
     endpoints = tuple(each for one in etcd for each in one.split(",") if each)
-    options = ServiceOptions(kind.value, name, listen, endpoints, data_dir, restarts, load_settings(), advertise)
+    options = ServiceOptions(
+        kind.value, name, listen, endpoints, data_dir, restarts, load_settings(), advertise, metrics_listen
+    )
     finish(ExitStatus(run_process(options, build)))
 
 

@@ -40,6 +40,14 @@ def command(
             help="Append a JSON line for every span to F. Commands add their own where EVENSHARD_TRACE_FILE names it.",
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help="Tell metrics to Prometheus: the first router at this port's /metrics, the others at the next ones.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: evenshard config.")
     ] = None,
@@ -54,7 +62,7 @@ def command(
         environment["EVENSHARD_TRACE_FILE"] = str(check_trace_file(trace_file))
     endpoints = tuple(each for each in os.environ.get("ETCD_ENDPOINTS", "").split(",") if each)
     size = ClusterSize(shards=shards, routers=routers, gateways=gateways, counters=counters)
-    plan = plan_cluster(size, base_port, data_dir.resolve(), endpoints, environment)
+    plan = plan_cluster(size, base_port, data_dir.resolve(), endpoints, environment, metrics_port)
     try:
         check_ports(plan.ports())
     except EvenshardError as error:
@@ -164,7 +172,9 @@ def _run(plan: "ClusterPlan", on_ready: Callable[[], None]) -> bool:
 
 
 def _print_ready(plan: "ClusterPlan", started_s: float, *, as_json: bool) -> None:
-    document = {
+    from evenshard.runtime.cluster_plan import HOST
+
+    document: dict[str, Any] = {
         "status": "ready",
         "routers": [each.address for each in plan.of_kind("router")],
         "gateways": [each.address for each in plan.of_kind("gateway")],
@@ -174,6 +184,9 @@ def _print_ready(plan: "ClusterPlan", started_s: float, *, as_json: bool) -> Non
         "data_dir": str(plan.data_dir),
         "seconds": round(time.monotonic() - started_s, 3),
     }
+    metrics = {each.name: f"{HOST}:{each.metrics_port}" for each in plan.processes if each.metrics_port is not None}
+    if metrics:
+        document["metrics"] = metrics
     print_result(document, as_json=as_json, human=_ready_line)
 
 

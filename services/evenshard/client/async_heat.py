@@ -6,7 +6,13 @@ from typing import Any
 
 from evenshard.api.v1 import admin_pb2, counter_pb2, debug_pb2
 from evenshard.client.async_calls import AsyncCalls
-from evenshard.client.heat import COUNTED_KEYS_MIN, shards_document, slow_queries_document, top_document
+from evenshard.client.heat import (
+    COUNTED_KEYS_MIN,
+    shards_document,
+    slow_queries_document,
+    top_document,
+    traces_document,
+)
 from evenshard.directory.report_record import ReportRecord
 from evenshard.errors import EvenshardError
 from evenshard.wire import rpcs
@@ -29,6 +35,16 @@ class AsyncHeat(AsyncCalls):
         request = debug_pb2.ListSlowQueriesRequest(by=by, limit=limit, tenant=tenant or "", each=each)
         answer = await self._call(self._router, rpcs.LIST_SLOW_QUERIES, request)
         return slow_queries_document(answer, each=each)
+
+    async def traces(
+        self, trace_id: str | None = None, *, limit: int = 10, failed: bool = False, background: bool = False
+    ) -> dict[str, Any]:
+        """The slowest traces of the last hour, the slowest first, or the newest that ``failed``; with ``background``
+        also what nobody waited for. Or one, by its id."""
+        request = debug_pb2.ListTracesRequest(
+            trace_ids=[trace_id] if trace_id else [], limit=limit, failed=failed, background=background
+        )
+        return traces_document(await self._call(self._router, rpcs.LIST_TRACES, request))
 
     async def top(self, *, limit: int = 20, tenant: str | None = None) -> dict[str, Any]:
         """The keys with most events, every shard, and what is wrong: which key or which shard is hot, and why."""

@@ -93,6 +93,7 @@ class Client:
     storage = _waiting(AsyncClient.storage)
     shards = _waiting(AsyncClient.shards)
     slow_queries = _waiting(AsyncClient.slow_queries)
+    traces = _waiting(AsyncClient.traces)
     top = _waiting(AsyncClient.top)
     hot_key_report = _waiting(AsyncClient.hot_key_report)
     claim_report = _waiting(AsyncClient.claim_report)

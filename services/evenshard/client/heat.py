@@ -7,6 +7,7 @@ from typing import Any, Final
 from evenshard.api.v1 import admin_pb2, common_pb2, counter_pb2, debug_pb2
 from evenshard.hotkeys.diagnosis import KeyLoad, ShardLoad, diagnose
 from evenshard.wire.slow_queries import group_document, slow_query_document
+from evenshard.wire.traces import trace_document_of
 
 COUNTED_KEYS_MIN: Final = 100
 """So many are asked for, however few are shown: what is hot now need not be what was counted most."""
@@ -59,6 +60,11 @@ def slow_queries_document(answer: debug_pb2.ListSlowQueriesResponse, *, each: bo
         "gateways": [group_document(each, "gateway") for each in answer.gateways],
         "missing": list(answer.missing),
     }
+
+
+def traces_document(answer: debug_pb2.ListTracesResponse) -> dict[str, Any]:
+    """Traces with all their spans, and who did not answer."""
+    return {"traces": [trace_document_of(each) for each in answer.traces], "missing": list(answer.missing)}
 
 
 def top_document(

@@ -16,9 +16,8 @@ def start_client_span(name: str, tenant: str) -> trace.Span:
     span = tracer().start_span(name, kind=trace.SpanKind.CLIENT, attributes={"evenshard.tenant": tenant})
     if span.get_span_context().is_valid:
         return span
-    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)  # the cluster may record its part
-    context = trace.SpanContext(
-        int.from_bytes(secrets.token_bytes(16)), int.from_bytes(secrets.token_bytes(8)), False, sampled
+    context = trace.SpanContext(  # not sampled: the cluster chooses by itself
+        int.from_bytes(secrets.token_bytes(16)), int.from_bytes(secrets.token_bytes(8)), False
     )
     return trace.NonRecordingSpan(context)
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from evenshard.api.v1 import counter_pb2, counter_pb2_grpc
 from evenshard.counter.snapshots import Snapshots
 from evenshard.directory.tenant import tenant_id
@@ -12,6 +14,7 @@ from evenshard.errors import EvenshardError
 from evenshard.hotkeys.counting import Counts, KeyCount
 from evenshard.ports.clock import Clock
 from evenshard.runtime.hot_key_reports import HotKeyReports
+from evenshard.runtime.metrics import count, is_measuring
 from evenshard.runtime.telemetry import links_to, tracer
 from evenshard.wire.counting import count_response, hot_keys_response, keys_of, names_of
 from evenshard.wire.hot_key_report import report_response, report_wanted
@@ -80,6 +83,8 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
     def _count(self, request: counter_pb2.CountEventsRequest) -> counter_pb2.CountEventsResponse:
         tenant, keys = tenant_id(request.tenant), keys_of(request)
         counts = self._counts.add(tenant, keys, self._clock.now_ms())
+        if is_measuring():
+            count("evenshard.counter.events", int(np.sum(keys.column("count").to_numpy())))
         if self._snapshots is not None:
             self._snapshots.counted()
         return count_response(keys, counts, request.count_min)

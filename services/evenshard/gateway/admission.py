@@ -86,6 +86,11 @@ class Admission:
                 if not shared or error.code != "DEADLINE_EXCEEDED" or self._clock.monotonic_ms() >= deadline.at_ms:
                     raise
 
+    def load(self) -> tuple[int, int]:
+        """Queries that run, and that wait. From any thread."""
+        tenants = list(self._tenants.values())
+        return sum(each.running for each in tenants), sum(len(each.queue) for each in tenants)
+
     def paid(self, tenant: str, scan_bytes: int) -> None:
         """Notes what a query of the tenant has read."""
         per_second = self._limits.scan_bytes_per_second

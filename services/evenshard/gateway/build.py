@@ -5,6 +5,7 @@ from evenshard.gateway.admission import Admission, QueryLimits
 from evenshard.gateway.cohorts import Cohorts, ScanCohorts
 from evenshard.gateway.export import Exporter
 from evenshard.gateway.known import Known
+from evenshard.gateway.measuring import observe_gateway
 from evenshard.gateway.reunion import Reunion
 from evenshard.gateway.scatter import Scatter
 from evenshard.gateway.service import QueryService
@@ -33,11 +34,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     limits = QueryLimits(
         settings.tenant_queries_max, settings.tenant_queries_waiting_max, settings.tenant_scan_bytes_per_second
     )
+    admission = Admission(ports.clock, limits)
+    observe_gateway(known, admission)
     slow = SlowQueries(settings.slow_query_ms)
     slowness = Slowness(options.name, ports.clock, slow)
-    service = QueryService(
-        ports.clock, scatter, Exporter(ports.peers, scatter), Admission(ports.clock, limits), cohorts, slowness
-    )
+    service = QueryService(ports.clock, scatter, Exporter(ports.peers, scatter), admission, cohorts, slowness)
 
     async def close() -> None:
         await view.close()

@@ -138,6 +138,11 @@ class Scatter:
         self._cohorts = cohorts
         self._reunion = reunion
 
+    @property
+    def directory_revision(self) -> int:
+        """What is known of tenants is of this revision of the directory."""
+        return self._tenants.revision
+
     async def tenant(self, name: str, deadline: Deadline, *, refresh: bool = False) -> Tenant:
         """The tenant's record; with ``refresh``, or where it is not known here, the directory is asked.
 

@@ -13,6 +13,7 @@ from evenshard.gateway.cohorts import Cohorts
 from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.flows import answer_flows
 from evenshard.gateway.funnel import answer_funnel
+from evenshard.gateway.measuring import count_answer
 from evenshard.gateway.retention import answer_retention
 from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Spent, Terms
 from evenshard.gateway.segmentation import answer_segmentation
@@ -130,7 +131,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             answered, spent = await self._admitted(kind, request, terms, lambda: asked.begun(work()))
             asked.rows = spent.rows
             account = self._account(answered, spent, started_ms)
-            note_answered(span, account)
+            note_answered(span, account, self._scatter.directory_revision)
+            count_answer(account)
         return answered, account
 
     async def _admitted(self, kind: str, request: Any, terms: Terms, work: Callable[[], Awaitable[_Result]]) -> _Result:

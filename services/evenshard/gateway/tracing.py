@@ -17,7 +17,7 @@ def query_span(tenant: str, kind: str) -> Iterator[trace.Span]:
         yield span
 
 
-def answered(span: trace.Span, account: Account) -> None:
+def answered(span: trace.Span, account: Account, directory_revision: int) -> None:
     """Notes what an answer came from."""
     span.set_attributes(
         {
@@ -26,5 +26,6 @@ def answered(span: trace.Span, account: Account) -> None:
             "evenshard.bytes": account.stats.bytes_scanned,
             "evenshard.duplicates": account.stats.duplicates_skipped_log + account.stats.duplicates_skipped_segment,
             "evenshard.cache_hit": account.from_cache,
+            "evenshard.directory_revision": directory_revision,
         }
     )

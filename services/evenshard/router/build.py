@@ -24,6 +24,7 @@ from evenshard.router.hot_keys import HotKeys, rule_of
 from evenshard.router.importing import Importer
 from evenshard.router.lookups import CounterLookups
 from evenshard.router.marking import MarkWriter
+from evenshard.router.measuring import observe_router
 from evenshard.router.moves_admin import MoveAdmin
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.router.operations_admin import OperationAdmin
@@ -40,7 +41,6 @@ from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.election import Election, Term
 from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.marks import MarkView
-from evenshard.runtime.metrics import observe_total
 from evenshard.runtime.operations import OperationView
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.services import ServiceView
@@ -78,9 +78,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         lambda name: rule_of(tenants.get(name)),
     )
     feed.start()
-    observe_total(
-        "evenshard.router.counts.dropped", "{event}", "new events no counter was told of", lambda: feed.dropped_rows
-    )
     blocked = BlockedView(ports.directory, ports.clock)
     await blocked.start()
     operations = OperationView(ports.directory, ports.clock)
@@ -119,6 +116,16 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         tenants, appender, hot_keys, sealed, blocked, ports.clock, pool, settings.shard_append_timeout_ms
     )
     ingest = IngestService(importer, pool, settings.router_inflight_bytes)
+    observe_router(
+        tenants,
+        operations,
+        marks,
+        ports.clock,
+        in_flight_bytes=lambda: ingest.bytes_in_flight,
+        counts_queued=lambda: feed.queued_rows,
+        counts_dropped=lambda: feed.dropped_rows,
+        is_leader=lambda: election.term is not None,
+    )
     repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
@@ -136,6 +143,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     )
 
     reports = HotKeyReports(ports.directory, ports.peers, services)
+    debug = ClusterDebugService(options.name, ports.peers, services)
     counters = ClusterCounterService(ports.directory, ports.peers, services, reports)
 
     async def close() -> None:
@@ -157,7 +165,11 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
             Servicer(INGEST_SERVICE, add_IngestServiceServicer_to_server, ingest),
             Servicer(ADMIN_SERVICE, add_AdminServiceServicer_to_server, admin),
             Servicer(COUNTER_SERVICE, add_CounterServiceServicer_to_server, counters),
-            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, ClusterDebugService(ports.peers, services)),
+            Servicer(
+                DEBUG_SERVICE,
+                add_DebugServiceServicer_to_server,
+                debug,
+            ),
         ],
         close,
     )

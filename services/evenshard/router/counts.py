@@ -26,7 +26,7 @@ from evenshard.ports.peers import Peers
 from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
-from evenshard.runtime.telemetry import LINKS_MAX, is_exporting, trace_parent
+from evenshard.runtime.telemetry import LINKS_MAX, is_recording, trace_parent
 from evenshard.wire.counting import count_request, counts_of_response
 from evenshard.wire.rpcs import COUNT_EVENTS
 
@@ -80,6 +80,11 @@ class CountFeed:
         self.dropped_rows = 0
         """Since the start: rows the counters were not told of."""
 
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait to be told."""
+        return self._rows
+
     def start(self) -> None:
         self._task = asyncio.create_task(until_ended(self._run, self._clock, "count feed"), name="count feed")
 
@@ -89,7 +94,7 @@ class CountFeed:
             self._drop(rows.times.size, "the queue is full")
             self._watch.tell([rows], (), self._rule_of(rows.tenant).count_min)
             return
-        self._queue.append(_New(rows, trace_parent() if is_exporting() else ""))
+        self._queue.append(_New(rows, trace_parent() if is_recording() else ""))
         self._rows += rows.times.size
         self._filled.set()
 

@@ -70,6 +70,11 @@ class Importer:
         self._in_flight: set[asyncio.Future[None]] = set()
         self._limits = ImportLimits()
 
+    @property
+    def directory_revision(self) -> int:
+        """What is known of tenants is of this revision of the directory."""
+        return self._tenants.revision
+
     async def settle(self, timeout_s: float) -> None:
         """Until every import that has begun is answered for, but not for long."""
         if self._in_flight:

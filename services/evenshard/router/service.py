@@ -9,6 +9,7 @@ from typing import Any
 from evenshard.api.v1 import ingest_pb2, ingest_pb2_grpc
 from evenshard.errors import EvenshardError
 from evenshard.router.importing import Importer
+from evenshard.router.measuring import count_import
 from evenshard.router.payload import PAYLOAD_BYTES_MAX
 from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import TENANTS_NAMED_MAX, tracer
@@ -25,7 +26,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._importer = importer
         self._pool = pool
         self._bytes_in_flight_max = bytes_in_flight_max
-        self._bytes_in_flight = 0
+        self.bytes_in_flight = 0
+        """Payloads that are being handled."""
 
     async def ImportEvents(
         self, request: ingest_pb2.ImportEventsRequest, context: Any
@@ -37,6 +39,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             with self._admitted(asked):
                 result = await self._importer.run(asked, call.remaining_s())
                 span.set_attributes(_counts(request.tenant, result))
+                span.set_attribute("evenshard.directory_revision", self._importer.directory_revision)
+                count_import(result)
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._pool, import_response, result, call.trace_id)
 
@@ -46,13 +50,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         size = len(asked.payload)
         if asked.compressor != "none":
             size = min(EXPANSION * size, PAYLOAD_BYTES_MAX)
-        if self._bytes_in_flight and self._bytes_in_flight + size > self._bytes_in_flight_max:
-            raise EvenshardError("OVERLOADED", f"{self._bytes_in_flight:,} bytes of imports are in flight already")
-        self._bytes_in_flight += size
+        if self.bytes_in_flight and self.bytes_in_flight + size > self._bytes_in_flight_max:
+            raise EvenshardError("OVERLOADED", f"{self.bytes_in_flight:,} bytes of imports are in flight already")
+        self.bytes_in_flight += size
         try:
             yield
         finally:
-            self._bytes_in_flight -= size
+            self.bytes_in_flight -= size
 
 
 def _counts(tenant: str, result: ImportResult) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""``DebugService`` of a router: the slow queries of the whole cluster."""
+"""``DebugService`` of a router: the slow queries and the traces of the whole cluster."""
 
 import asyncio
 from typing import Any, Final
@@ -7,8 +7,10 @@ from evenshard.api.v1 import debug_pb2, debug_pb2_grpc
 from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.ports.peers import Peers
+from evenshard.router.cluster_traces import ClusterTraces
 from evenshard.runtime.call import current_call
 from evenshard.runtime.services import ServiceView
+from evenshard.runtime.traces import keep, own_traces
 from evenshard.wire.rpcs import LIST_SLOW_QUERIES
 from evenshard.wire.slow_queries import by_of, groups_of, limit_of, slow_query_of
 
@@ -19,9 +21,18 @@ CALLS_AT_ONCE: Final = 64
 class ClusterDebugService(debug_pb2_grpc.DebugServiceServicer):
     """Asks every shard and gateway that the directory lists; who does not answer is named."""
 
-    def __init__(self, peers: Peers, services: ServiceView) -> None:
+    def __init__(self, name: str, peers: Peers, services: ServiceView) -> None:
         self._peers = peers
         self._services = services
+        self._traces = ClusterTraces(name, peers, services)
+
+    async def ListTraces(self, request: debug_pb2.ListTracesRequest, context: Any) -> debug_pb2.ListTracesResponse:
+        if request.own:
+            return own_traces(request)
+        return await self._traces.find(request, current_call().remaining_s())
+
+    async def KeepTraces(self, request: debug_pb2.KeepTracesRequest, context: Any) -> debug_pb2.KeepTracesResponse:
+        return keep(request)
 
     async def ListSlowQueries(
         self, request: debug_pb2.ListSlowQueriesRequest, context: Any

@@ -36,6 +36,8 @@ class PlannedProcess:
     data_dir: Path | None = None
     peer_port: int | None = None
     """Of etcd: where its members meet."""
+    metrics_port: int | None = None
+    """Where it tells its metrics; None: nowhere."""
 
     @property
     def address(self) -> str:
@@ -65,7 +67,8 @@ class ClusterPlan:
     def ports(self) -> dict[int, str]:
         """Every port needed and who needs it."""
         needed = {each.port: each.name for each in self.processes}
-        return needed | {each.peer_port: each.name for each in self.processes if each.peer_port is not None}
+        metrics = {each.metrics_port: each.name for each in self.processes if each.metrics_port is not None}
+        return needed | metrics | {each.peer_port: each.name for each in self.processes if each.peer_port is not None}
 
 
 def plan_cluster(
@@ -74,9 +77,11 @@ def plan_cluster(
     data_dir: Path,
     etcd_endpoints: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
+    metrics_port: int | None = None,
 ) -> ClusterPlan:
     """The first router on ``base_port``, the first gateway on the next one, then one port after the other. Without
-    ``etcd_endpoints`` an etcd of its own. Raises ``USAGE`` where ports run out."""
+    ``etcd_endpoints`` an etcd of its own. In the same order services tell their metrics from ``metrics_port`` on.
+    Raises ``USAGE`` where ports run out."""
     names: list[tuple[Kind, int]] = [("router", 0), ("gateway", 0)]
     names += [("router", number) for number in range(1, size.routers)]
     names += [("gateway", number) for number in range(1, size.gateways)]
@@ -87,7 +92,10 @@ def plan_cluster(
     for kind, number in names:
         name = f"{kind}-{number}"
         keeps_files = kind in ("shard", "counter")
-        processes.append(PlannedProcess(name, kind, port, data_dir / name if keeps_files else None))
+        told_at = None if metrics_port is None else metrics_port + port - base_port
+        processes.append(
+            PlannedProcess(name, kind, port, data_dir / name if keeps_files else None, metrics_port=told_at)
+        )
         port += 1
     if not etcd_endpoints:
         processes.append(PlannedProcess(ETCD_NAME, "etcd", port, data_dir / "etcd", peer_port=port + 1))
@@ -95,6 +103,16 @@ def plan_cluster(
         port += 2
     if port - 1 > PORT_MAX:
         raise EvenshardError("USAGE", f"--base-port {base_port}: ports up to {port - 1} would be needed")
+    if metrics_port is not None and metrics_port + len(names) - 1 > PORT_MAX:
+        raise EvenshardError(
+            "USAGE", f"--metrics-port {metrics_port}: ports up to {metrics_port + len(names) - 1} would be needed"
+        )
+    if metrics_port is not None and metrics_port < port and base_port < metrics_port + len(names):
+        raise EvenshardError(
+            "USAGE",
+            f"--metrics-port {metrics_port}: {base_port} to {port - 1} are for the services themselves",
+            hint=f"choose another: --metrics-port {port if port + len(names) <= PORT_MAX else 'PORT'}",
+        )
     return ClusterPlan(data_dir, processes, etcd_endpoints, environment or {})
 
 
@@ -102,6 +120,8 @@ def service_command(plan: ClusterPlan, process: PlannedProcess, restarts: int) -
     """The command line of a service."""
     command = [*plan.service_program, "serve", process.kind]
     command += ["--name", process.name, "--listen", process.address, "--restarts", str(restarts)]
+    if process.metrics_port is not None:
+        command += ["--metrics-listen", f"{HOST}:{process.metrics_port}"]
     for endpoint in plan.etcd_endpoints:
         command += ["--etcd", endpoint]
     if process.data_dir is not None:

@@ -1,9 +1,10 @@
-"""``DebugService`` of one process: its own slow queries. A counter answers none, and has none."""
+"""``DebugService`` of one process: its own slow queries and traces. A counter answers no queries."""
 
 from typing import Any, Literal
 
 from evenshard.api.v1 import debug_pb2, debug_pb2_grpc
 from evenshard.hotkeys.slow_queries import SlowQueries
+from evenshard.runtime.traces import keep, own_traces
 from evenshard.wire.slow_queries import groups_of, limit_of, slow_query_message
 
 
@@ -24,3 +25,9 @@ class DebugService(debug_pb2_grpc.DebugServiceServicer):
             gateways=groups if self._kind == "gateway" else [],
             queries=map(slow_query_message, queries) if request.each else [],
         )
+
+    async def ListTraces(self, request: debug_pb2.ListTracesRequest, context: Any) -> debug_pb2.ListTracesResponse:
+        return own_traces(request)
+
+    async def KeepTraces(self, request: debug_pb2.KeepTracesRequest, context: Any) -> debug_pb2.KeepTracesResponse:
+        return keep(request)

@@ -13,7 +13,9 @@ from opentelemetry import trace
 
 from evenshard.errors import CODES, EvenshardError
 from evenshard.runtime.call import DEFAULT_TIMEOUT_S, DEVELOPMENT, Call, enter_call
+from evenshard.runtime.call_spans import UNTRACED, grpc_status_of, outcome_of, server_attributes
 from evenshard.runtime.logs import logger
+from evenshard.runtime.metrics import record_call
 from evenshard.runtime.telemetry import extract_context, trace_id_of, tracer
 from evenshard.wire.rpcs import IMPORT_EVENTS
 from evenshard.wire.status import to_status, trailing_metadata
@@ -81,23 +83,36 @@ async def _surrounded(path: str, metadata: Any, context: Any, default_timeout_s:
     left_s = context.time_remaining()
     no_deadline = left_s is None or left_s > NO_DEADLINE_S
     left_s = default_timeout_s if no_deadline else min(left_s, TIMEOUT_S_MAX)
-    span = tracer().start_span(path[1:], context=extract_context(metadata), kind=trace.SpanKind.SERVER)
+    began_s = time.monotonic()
+    span: trace.Span = trace.INVALID_SPAN
+    if path not in UNTRACED:
+        span = tracer().start_span(
+            path[1:], extract_context(metadata), trace.SpanKind.SERVER, attributes=server_attributes(path)
+        )
     otel_context.attach(trace.set_span_in_context(span))
     call = Call(DEVELOPMENT, trace_id_of(span), time.monotonic() + left_s)
     enter_call(call)
+    code = ""
     try:
         yield call
     except Exception as raised:  # noqa: BLE001 - answered and logged, whatever it is
         error = _as_error(path, raised)
         error.trace_id = error.trace_id or call.trace_id
-        span.set_status(trace.StatusCode.ERROR, error.code)
+        code = error.code
         _log(path, error, raised)
         status = to_status(error)
         await context.abort(
             getattr(grpc.StatusCode, CODES[error.code].grpc_status), status.message, trailing_metadata(error)
         )
+    except BaseException as broken_off:
+        code = outcome_of(broken_off)
+        raise
     finally:
+        if code:
+            span.set_status(trace.StatusCode.ERROR, code)
+            span.set_attribute("error.type", code)
         span.end()
+        record_call("server", path, code, grpc_status_of(code), time.monotonic() - began_s)
 
 
 def _as_error(path: str, raised: Exception) -> EvenshardError:

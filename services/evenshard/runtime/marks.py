@@ -1,6 +1,7 @@
 """Every mark of the directory, as its watch tells: whoever asks is told of each as it comes."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from evenshard.directory.keys import MARKS, mark_key, marked_key
 from evenshard.hotkeys.marks import HotKey, Mark
@@ -24,6 +25,10 @@ class MarkView:
 
     async def close(self) -> None:
         await self._mirror.close()
+
+    def states(self) -> Mapping[str, int]:
+        """How many marks are in each state. From any thread."""
+        return Counter(mark.state for mark in self._mirror.values())
 
     async def wait_revision(self, revision: Revision, timeout_s: float) -> bool:
         """Until all up to ``revision``, at which some mark changed, was told. False: not within ``timeout_s``."""

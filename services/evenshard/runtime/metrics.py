@@ -1,109 +1,206 @@
-"""Metrics of this process, sent to the OTLP collector the environment names; none where it names none."""
+"""Metrics of this process: told to Prometheus where ``metrics_listen`` says, sent to the OTLP collector the environment
+names. Where neither is, nothing is measured, and measuring costs nothing.
 
+What is known anyway is *observed*: read when somebody asks. What happens is *recorded* or *counted* as it does. All of
+it is named in ``metric_table``.
+"""
+
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from evenshard import kernels
+from evenshard.errors import EvenshardError
+from evenshard.runtime.metric_table import METRICS, SECONDS
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
     from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader
 
 OTLP_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 SEND_EVERY_MS: Final = 10_000
 FLUSH_TIMEOUT_S: Final = 3.0
+_METER: Final = "evenshard"
 
-_provider: "MeterProvider | None" = None
+Attributes = Mapping[str, str]
+Reading = Callable[[], float | Iterable[tuple[float, Attributes]] | None]
+"""One number, None where there is none now, or one for each set of attributes."""
 
 
-def start_metrics(service_name: str) -> None:
-    """``evenshard.kernels.compiled``: kernels this process compiled because the cache did not hold them. It stands
-    still once the service is ready."""
-    global _provider
-    if not any(os.environ.get(name) for name in OTLP_VARIABLES):
+@dataclass(slots=True)
+class _Measuring:
+    provider: "MeterProvider"
+    meter: "Meter"
+    histograms: dict[str, Any]
+    counters: dict[str, Any]
+    close_endpoint: Callable[[], None]
+    calls: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
+    """Attributes of calls, made once."""
+
+
+_measuring: _Measuring | None = None
+
+
+def start_metrics(service_name: str, listen: str = "") -> None:
+    """From now on metrics are told to whoever asks ``listen`` (``host:port``; empty: nobody), and sent to the
+    collector. Raises ``PORT_IN_USE``, ``USAGE``."""
+    global _measuring
+    has_collector = any(os.environ.get(name) for name in OTLP_VARIABLES)
+    if not listen and not has_collector:
         return
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-    from opentelemetry.metrics import CallbackOptions, Observation
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-    def compiled(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(kernels.compiled())]
+    readers: list[MetricReader] = []
+    close_endpoint: Callable[[], None] = _nothing
+    if listen:
+        reader, close_endpoint = _endpoint(listen)
+        readers.append(reader)
+    if has_collector:
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    exporter: Any = OTLPMetricExporter()
-    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=SEND_EVERY_MS)
-    _provider = MeterProvider([reader], Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
-    _provider.get_meter("evenshard").create_observable_counter(
-        "evenshard.kernels.compiled", [compiled], unit="{kernel}", description="kernels compiled by this process"
+        exporter: Any = OTLPMetricExporter()
+        readers.append(PeriodicExportingMetricReader(exporter, export_interval_millis=SEND_EVERY_MS))
+    provider = MeterProvider(readers, Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
+    meter = provider.get_meter(_METER)
+    _measuring = _Measuring(provider, meter, {}, {}, close_endpoint)
+
+
+def _endpoint(listen: str) -> "tuple[MetricReader, Callable[[], None]]":
+    """What Prometheus asks."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise EvenshardError("USAGE", f"metrics_listen: {listen!r} is not host:port")
+    registry = CollectorRegistry()
+    reader = PrometheusMetricReader(
+        disable_target_info=True,
+        scope_info_enabled=False,
+        resource_attribute_filter=lambda name: name == "service.name",
+        registry=registry,
     )
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        raise EvenshardError(
+            "PORT_IN_USE",
+            f"cannot listen at {listen} for metrics: {error.strerror}",
+            hint="stop what listens there, or choose another: metrics_listen",
+        ) from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(FLUSH_TIMEOUT_S)
+
+    return reader, close
 
 
-def observe_total(name: str, unit: str, description: str, read: Callable[[], int]) -> None:
-    """A number that only grows while the process lives; nothing where no metrics are sent."""
-    if _provider is None:
+def is_measuring() -> bool:
+    """Whether anybody is told: what is read only for that need not be otherwise."""
+    return _measuring is not None
+
+
+def observe(name: str, read: Reading) -> None:
+    """From now on ``read`` is asked for the metric whenever it is told; in a thread of its own, so it must be safe
+    there. Nothing where nobody is told."""
+    if _measuring is None:
         return
     from opentelemetry.metrics import CallbackOptions, Observation
+
+    metric = METRICS[name]
 
     def observed(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(read())]
+        found = read()
+        match found:
+            case None:
+                return []
+            case int() | float():
+                return [Observation(found)]
+            case _:
+                return [Observation(value, dict(attributes)) for value, attributes in found]
 
-    _provider.get_meter("evenshard").create_observable_counter(name, [observed], unit=unit, description=description)
-
-
-def observe_memory(parts: Callable[[], Iterable[tuple[str, int]]]) -> None:
-    """``evenshard.shard.memory``: bytes of each part, as an attribute; nothing where no metrics are sent."""
-    if _provider is None:
-        return
-    from opentelemetry.metrics import CallbackOptions, Observation
-
-    def observed(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(size, {"evenshard.part": part}) for part, size in parts()]
-
-    _provider.get_meter("evenshard").create_observable_gauge(
-        "evenshard.shard.memory", [observed], unit="By", description="memory held by the parts of a shard"
+    make = (
+        _measuring.meter.create_observable_counter
+        if metric.form == "total"
+        else _measuring.meter.create_observable_gauge
     )
+    make(name, [observed], unit=metric.unit, description=metric.description)
 
 
-LOAD_UNITS: Final = {
-    "events": "{event}/s",
-    "queries": "{query}/s",
-    "query.p99": "ms",
-    "busy": "1",
-    "pending": "By",
-    "cpu": "{core}",
-    "disk.read": "By/s",
-    "disk.written": "By/s",
-}
-
-
-def observe_load(load: Callable[[], Mapping[str, float | None]]) -> None:
-    """``evenshard.shard.load.events`` and so on, one for each of ``LOAD_UNITS``: what a shard had to do in the last
-    seconds; nothing where no metrics are sent."""
-    if _provider is None:
+def record(name: str, value: float, attributes: Attributes | None = None) -> None:
+    """One more value of a histogram. From any thread."""
+    if _measuring is None:
         return
-    from opentelemetry.metrics import CallbackOptions, Observation
-
-    def observer(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def observed(options: CallbackOptions) -> Iterable[Observation]:
-            value = load()[name]
-            return [] if value is None else [Observation(value)]
-
-        return observed
-
-    for name, unit in LOAD_UNITS.items():
-        _provider.get_meter("evenshard").create_observable_gauge(
-            f"evenshard.shard.load.{name}", [observer(name)], unit=unit, description="of the last 30 s"
+    histogram = _measuring.histograms.get(name)
+    if histogram is None:
+        metric = METRICS[name]
+        histogram = _measuring.histograms[name] = _measuring.meter.create_histogram(
+            name,
+            unit=metric.unit,
+            description=metric.description,
+            explicit_bucket_boundaries_advisory=metric.bounds or SECONDS,
         )
+    histogram.record(value, attributes)
+
+
+def count(name: str, value: int, attributes: Attributes | None = None) -> None:
+    """So much more of a total. From any thread."""
+    if _measuring is None or not value:
+        return
+    counter = _measuring.counters.get(name)
+    if counter is None:
+        metric = METRICS[name]
+        counter = _measuring.counters[name] = _measuring.meter.create_counter(
+            name, unit=metric.unit, description=metric.description
+        )
+    counter.add(value, attributes)
+
+
+def record_call(side: str, path: str, code: str, grpc_status: str, seconds: float) -> None:
+    """A call that ended: ``side`` is server or client, ``code`` ours of how it failed (empty: it did not)."""
+    if _measuring is None:
+        return
+    key = side, path, code
+    attributes = _measuring.calls.get(key)
+    if attributes is None:
+        attributes = {"rpc.system.name": "grpc", "rpc.method": path[1:], "rpc.response.status_code": grpc_status}
+        if code:
+            attributes["error.type"] = code
+        _measuring.calls[key] = attributes
+    record(f"rpc.{side}.call.duration", seconds, attributes)
+
+
+@contextlib.contextmanager
+def timed(name: str, clock_s: Callable[[], float]) -> Iterator[None]:
+    """Records how long the block takes, and with what it fails."""
+    began_s, attributes = clock_s(), None
+    try:
+        yield
+    except Exception as error:
+        attributes = {"error.type": error.code if isinstance(error, EvenshardError) else "INTERNAL"}
+        raise
+    finally:
+        record(name, clock_s() - began_s, attributes)
 
 
 def stop_metrics() -> None:
     """Sends the last values, for a short while; a collector that does not answer holds up nobody."""
-    global _provider
-    if _provider is None:
+    global _measuring
+    if _measuring is None:
         return
-    stopped, _provider = _provider, None
-    flushing = threading.Thread(target=stopped.shutdown, name="metric flush", daemon=True)
+    stopped, _measuring = _measuring, None
+    stopped.close_endpoint()
+    flushing = threading.Thread(target=stopped.provider.shutdown, name="metric flush", daemon=True)
     flushing.start()
     flushing.join(FLUSH_TIMEOUT_S)
+
+
+def _nothing() -> None:
+    """There is no endpoint to close."""

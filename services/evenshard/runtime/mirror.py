@@ -5,7 +5,7 @@ While the directory is away it keeps serving what it knows, and says since when 
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Revision
@@ -15,6 +15,8 @@ from evenshard.runtime.logs import logger
 
 Record = TypeVar("Record")
 
+_following: "list[Mirror[Any]]" = []
+"""Those of this process that were started and not closed."""
 START_TIMEOUT_S = 30.0
 BACKOFF_MS_MIN = 50.0
 BACKOFF_MS_MAX = 2_000.0
@@ -65,6 +67,7 @@ class Mirror(Generic[Record]):
         await self._load(self._clock.monotonic_ms() + timeout_s * 1000)
         self._task = asyncio.create_task(self._follow(), name=f"mirror {self._prefix}")
         self._task.add_done_callback(self._ended)
+        _following.append(self)
 
     async def close(self) -> None:
         """Ends the watch."""
@@ -72,10 +75,24 @@ class Mirror(Generic[Record]):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            _following.remove(self)
 
     def get(self, name: str) -> Record | None:
         """As last seen; costs a dict lookup."""
         return self._records.get(name)
+
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self._records)
+
+    def values(self) -> list[Record]:
+        """Every record, in no order; from any thread."""
+        return list(self._records.values())
+
+    def lag_s(self) -> float:
+        """How long the watch has been broken; 0: it stands."""
+        since_ms = self._stale_since_ms
+        return 0.0 if since_ms is None else max(0.0, self._clock.monotonic_ms() - since_ms) / 1000
 
     def all(self) -> list[Record]:
         """Every record, by name."""
@@ -226,3 +243,8 @@ class Mirror(Generic[Record]):
         self._version += 1
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def directory_lag_s() -> float:
+    """Of the mirrors of this process the longest time a watch has been broken; 0: all stand. From any thread."""
+    return max((mirror.lag_s() for mirror in list(_following)), default=0.0)

@@ -41,6 +41,10 @@ class OperationView:
         """The oldest first."""
         return [StoredOperation(each, self._mirror.revision_of(each.id)) for each in self._mirror.all()]
 
+    def operations(self) -> list[Operation]:
+        """In no order; from any thread."""
+        return self._mirror.values()
+
     def get(self, operation: str) -> Operation | None:
         """As last seen."""
         return self._mirror.get(operation)

@@ -8,7 +8,7 @@ import grpc.aio
 
 from evenshard.errors import EvenshardError
 from evenshard.ports.peers import Request, Response, Rpc
-from evenshard.runtime.telemetry import outgoing_metadata
+from evenshard.runtime.call_spans import ClientCall
 from evenshard.wire.status import from_rpc_error
 
 MESSAGE_BYTES_MAX: Final = 64 << 20
@@ -59,15 +59,16 @@ class GrpcPeers:
         if method is None:
             method = link.methods[rpc.path] = link.channel.unary_unary(rpc.path, *_codecs(rpc))
         link.calls += 1
-        try:
-            answer: Response = await method(
-                request, timeout=max(timeout_s, TIMEOUT_MIN_S), metadata=outgoing_metadata()
-            )
-            return answer
-        except grpc.aio.AioRpcError as failed:
-            raise from_rpc_error(failed, address) from failed
-        finally:
-            link.calls -= 1
+        with ClientCall(address, rpc.path) as traced:
+            try:
+                answer: Response = await method(
+                    request, timeout=max(timeout_s, TIMEOUT_MIN_S), metadata=traced.metadata
+                )
+                return answer
+            except grpc.aio.AioRpcError as failed:
+                raise from_rpc_error(failed, address) from failed
+            finally:
+                link.calls -= 1
 
     async def stream(
         self, address: str, rpc: Rpc[Request, Response], request: Request, *, timeout_s: float
@@ -77,15 +78,16 @@ class GrpcPeers:
         if method is None:
             method = link.methods[rpc.path] = link.channel.unary_stream(rpc.path, *_codecs(rpc))
         link.calls += 1
-        call = method(request, timeout=max(timeout_s, TIMEOUT_MIN_S), metadata=outgoing_metadata())
-        try:
-            async for answer in call:
-                yield answer
-        except grpc.aio.AioRpcError as failed:
-            raise from_rpc_error(failed, address) from failed
-        finally:
-            call.cancel()  # nothing happens where it has ended
-            link.calls -= 1
+        with ClientCall(address, rpc.path) as traced:
+            call = method(request, timeout=max(timeout_s, TIMEOUT_MIN_S), metadata=traced.metadata)
+            try:
+                async for answer in call:
+                    yield answer
+            except grpc.aio.AioRpcError as failed:
+                raise from_rpc_error(failed, address) from failed
+            finally:
+                call.cancel()  # nothing happens where it has ended
+                link.calls -= 1
 
     async def close(self) -> None:
         """Ends all calls and connections."""

@@ -22,11 +22,13 @@ from evenshard.runtime.memory import keep_buffers, stay_small
 from evenshard.runtime.metrics import start_metrics, stop_metrics
 from evenshard.runtime.peers import GrpcPeers
 from evenshard.runtime.priority import share_interpreter
+from evenshard.runtime.process_metrics import observe_process
 from evenshard.runtime.registration import Registration
 from evenshard.runtime.rng import SystemRng
 from evenshard.runtime.server import Server
 from evenshard.runtime.service import Build, Ports, ServiceOptions
 from evenshard.runtime.telemetry import start_telemetry, stop_telemetry
+from evenshard.runtime.traces import KeepElsewhere
 from evenshard.wire.error_document import error_document
 
 DRAIN_TIMEOUT_S: Final = 10.0
@@ -41,8 +43,14 @@ def run_process(options: ServiceOptions, build: Build) -> int:
         stay_small()
     start_logs(options.name)
     try:
-        start_telemetry(options.name, options.settings.trace_file)
-        start_metrics(options.name)
+        settings = options.settings
+        start_telemetry(
+            options.name,
+            settings.trace_file,
+            sampled_percent=settings.trace_sample_percent,
+            slow_ms=settings.slow_trace_ms,
+        )
+        start_metrics(options.name, options.metrics_listen or settings.metrics_listen)
         asyncio.run(_until_signal(options, build))
         return ExitStatus.WHOLE
     except EvenshardError as failed:
@@ -107,6 +115,10 @@ async def _serving(options: ServiceOptions, build: Build) -> AsyncIterator[None]
         await registration.check_free(address, peers)
         registration.begin(address)
         ports = Ports(SystemClock(), SystemRng(), directory, peers, disk, registration.tell, registration.say)
+        keeping = KeepElsewhere(peers, ports.clock)
+        keeping.start()
+        observe_process(options.data_dir, lambda: server.serves, lambda: keeping.untold_spans)
+        stack.push_async_callback(keeping.close)
         running = await build(ports, options)
 
         async def close() -> None:

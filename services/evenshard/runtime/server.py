@@ -80,6 +80,8 @@ class Server:
         self._server.add_generic_rpc_handlers((self._starting,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
+        self.serves = False
+        """Whether it takes calls."""
 
     async def start(self) -> None:
         """Raises ``PORT_IN_USE``. Health answers ``SERVING`` from now on."""
@@ -104,12 +106,13 @@ class Server:
         self._names += [each.full_name for each in servicers]
         reflected = ReflectionServicer([*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME])
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, late)
-        self._starting.over = True
+        self._starting.over = self.serves = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_s: float) -> None:
         """Health answers ``NOT_SERVING``, no call is taken any more; returns when those in flight have ended, or have
         been cancelled after ``grace_s``."""
+        self.serves = False
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.stop(grace_s)
 

@@ -44,6 +44,8 @@ class ServiceOptions:
     settings: Settings
     advertise: str = ""
     """``host:port`` others reach it at; empty: where it listens."""
+    metrics_listen: str = ""
+    """``host:port`` where it tells its metrics; empty: as the settings say."""
 
 
 @dataclass(frozen=True, slots=True)

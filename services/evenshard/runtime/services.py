@@ -6,13 +6,14 @@ from evenshard.ids import Revision, ShardId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory
 from evenshard.runtime.mirror import RANGE_TIMEOUT_S, START_TIMEOUT_S, Mirror
+from evenshard.runtime.peer_names import note_peer
 
 
 class ServiceView:
     """A mirror of all ``ServiceRecord``s. A dead service stays listed until it comes back or is stopped cleanly."""
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
-        self._mirror = Mirror(directory, clock, SERVICES, ServiceRecord.from_json)
+        self._mirror = Mirror(directory, clock, SERVICES, ServiceRecord.from_json, _note)
         self.get = self._mirror.get
         """``get(name) -> ServiceRecord | None``: as last seen."""
 
@@ -48,3 +49,8 @@ class ServiceView:
     async def fetch(self, name: str, *, timeout_s: float = RANGE_TIMEOUT_S) -> ServiceRecord | None:
         """Asks the directory now; the mirror shows the answer from then on."""
         return await self._mirror.fetch(name, timeout_s=timeout_s)
+
+
+def _note(name: str, record: ServiceRecord | None) -> None:
+    if record is not None and record.address:
+        note_peer(record.address, name)

@@ -96,6 +96,21 @@ class Settings(BaseSettings):
         "1,000 of each process",
         ge=0,
     )
+    slow_trace_ms: int = setting(
+        500,
+        "ms",
+        "traces that take longer in a process are sent to the collector and the trace file, whatever is sampled; the "
+        "slowest are kept for evenshard traces in any case",
+        ge=0,
+    )
+    trace_sample_percent: float = setting(
+        100.0,
+        "%",
+        "traces sent to the collector and the trace file besides the slow and the failed ones, and those that their "
+        "caller has chosen",
+        ge=0,
+        le=100,
+    )
     count_queue_rows: int = setting(
         1_000_000, "rows", "acknowledged rows a router keeps for the counters; beyond, counts are dropped", ge=1
     )
@@ -137,6 +152,12 @@ class Settings(BaseSettings):
     )
     etcd_cert_file: str = setting("", "path", "PEM of a service's certificate for etcd; empty: none")
     etcd_key_file: str = setting("", "path", "PEM of that certificate's key")
+    metrics_listen: str = setting(
+        "",
+        "host:port",
+        "where a service tells its metrics to Prometheus, as /metrics; empty: nowhere. Of several services on one "
+        "machine each needs its own: up --metrics-port",
+    )
     trace_file: str = setting(
         "",
         "path",

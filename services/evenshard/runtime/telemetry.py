@@ -1,13 +1,13 @@
-"""Traces: W3C trace context taken from every call that comes in and put on every call that goes out; spans sent to a
-collector (OTLP) or a file, in the background, where one of them is configured.
+"""Traces: W3C trace context taken from every call that comes in and put on every call that goes out; spans recorded in
+every process, and those of slow, failed and sampled traces sent to a collector (OTLP) or a file where one is named.
 
-Where none is, spans have ids all the same, so that every answer, error and log line can name its trace, and cost
-little more than that.
+Where none is, the slowest and the failed are remembered all the same: ``evenshard traces`` asks every process for them.
 """
 
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,13 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-if TYPE_CHECKING:  # the SDK is slow to import: clients that send no spans do without
-    from opentelemetry.sdk.trace import TracerProvider
+from evenshard.runtime.spans import PIECE_SPANS_MAX, SPANS_LOST, Piece, RecordedSpan, RecordingTracer, is_fault
+from evenshard.runtime.trace_buffer import TraceBuffer
+
+if TYPE_CHECKING:  # the SDK is slow to import: who sends no spans does without
     from opentelemetry.sdk.trace.export import SpanExporter
+
+    from evenshard.runtime.span_export import SpanExport
 
 TRACER_NAME: Final = "evenshard"
 OTLP_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -27,49 +31,100 @@ LINKS_MAX: Final = 32
 """Of a span that serves many."""
 TENANTS_NAMED_MAX: Final = 32
 """In the attribute of a span that is about several."""
-QUEUE_SPANS_MAX: Final = 8192
-"""Spans that wait to be sent; beyond, they are dropped."""
-SEND_SPANS_MAX: Final = 512
-SEND_EVERY_MS: Final = 500
 FLUSH_TIMEOUT_S: Final = 3.0
+SLOW_TRACE_MS_DEFAULT: Final = 500.0
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
+class Recorder:
+    """What becomes of the spans of this process. Safe for threads."""
+
+    def __init__(self, service: str, export: "SpanExport | None", slow_ms: float) -> None:
+        self.service = service
+        self.export = export
+        self._buffer = TraceBuffer(slow_ms)
+        self._lock = threading.Lock()
+
+    def ended(self, span: RecordedSpan) -> None:
+        """A span has ended; with a root its piece of the trace is complete."""
+        piece = span.piece
+        if len(piece.spans) < PIECE_SPANS_MAX or span is piece.root:
+            piece.spans.append(span)
+        else:
+            piece.lost += 1
+        piece.failed |= is_fault(span.error)
+        if span is piece.root:
+            if piece.lost:
+                span.set_attribute(SPANS_LOST, piece.lost)
+            with self._lock:
+                found = self._buffer.ended(piece, _now_ms())
+            self._send(found)
+        if self.export is not None and (span.context.trace_flags.sampled or (piece.kept and span is not piece.root)):
+            self.export.send([span])
+
+    def _send(self, pieces: Sequence[Piece]) -> None:
+        """Those that are sampled went as they ended."""
+        if self.export is not None:
+            for piece in pieces:
+                if not piece.root.context.trace_flags.sampled:
+                    self.export.send(piece.spans)
+
+    def keep(self, parents: Sequence[int]) -> None:
+        """See ``TraceBuffer.keep``."""
+        with self._lock:
+            found = self._buffer.keep(parents, _now_ms())
+        self._send(found)
+
+    def take_hints(self) -> dict[str, list[int]]:
+        """See ``TraceBuffer.take_hints``."""
+        with self._lock:
+            return self._buffer.take_hints()
+
+    def slowest(self, count: int, *, calls_only: bool) -> list[Piece]:
+        """See ``TraceBuffer.slowest``."""
+        with self._lock:
+            return self._buffer.slowest(count, _now_ms(), calls_only=calls_only)
+
+    def failed(self, count: int) -> list[Piece]:
+        """See ``TraceBuffer.failed``."""
+        with self._lock:
+            return self._buffer.failed(count, _now_ms())
+
+    def of(self, trace_ids: Sequence[int], spans_max: int) -> list[Piece]:
+        """See ``TraceBuffer.of``."""
+        with self._lock:
+            return self._buffer.of(trace_ids, spans_max, _now_ms())
+
+
 @dataclass(frozen=True, slots=True)
 class _Telemetry:
-    provider: "TracerProvider"
+    recorder: Recorder
     tracer: trace.Tracer
-    exporters: "Sequence[SpanExporter]"
 
 
 _telemetry: _Telemetry | None = None
 
 
-def start_telemetry(service_name: str, trace_file: str = "") -> None:
-    """From now on spans are sent to the OTLP collector the environment names, and appended to ``trace_file`` (empty:
-    none). Raises ``USAGE`` where that cannot be written."""
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-
+def start_telemetry(
+    service_name: str,
+    trace_file: str = "",
+    *,
+    sampled_percent: float = 100.0,
+    slow_ms: float = SLOW_TRACE_MS_DEFAULT,
+) -> None:
+    """From now on spans are recorded; those of ``sampled_percent`` of all traces, of roots that took longer than
+    ``slow_ms`` and of what failed are sent to the OTLP collector the environment names, and appended to ``trace_file``
+    (empty: none). Raises ``USAGE`` where that cannot be written."""
     global _telemetry
+    export = None
     exporters = _exporters(service_name, trace_file)
     if exporters:
-        provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
-    else:
-        provider = TracerProvider(resource=Resource.get_empty(), sampler=ALWAYS_OFF, shutdown_on_exit=False)
-    for exporter in exporters:
-        provider.add_span_processor(
-            BatchSpanProcessor(
-                exporter,
-                max_queue_size=QUEUE_SPANS_MAX,
-                schedule_delay_millis=SEND_EVERY_MS,
-                max_export_batch_size=SEND_SPANS_MAX,
-            )
-        )
-    _telemetry = _Telemetry(provider, provider.get_tracer(TRACER_NAME), exporters)
+        from evenshard.runtime.span_export import SpanExport
+
+        export = SpanExport(service_name, exporters)
+    recorder = Recorder(service_name, export, slow_ms)
+    _telemetry = _Telemetry(recorder, RecordingTracer(recorder.ended, sampled_percent / 100 if export else 0.0))
 
 
 def _exporters(service_name: str, trace_file: str) -> "list[SpanExporter]":
@@ -96,19 +151,30 @@ def stop_telemetry() -> None:
     if _telemetry is None:
         return
     stopped, _telemetry = _telemetry, None
-    flushing = threading.Thread(target=stopped.provider.shutdown, name="span flush", daemon=True)
+    if stopped.recorder.export is None:
+        return
+    flushing = threading.Thread(target=stopped.recorder.export.close, name="span flush", daemon=True)
     flushing.start()
     flushing.join(FLUSH_TIMEOUT_S)
 
 
-def is_exporting() -> bool:
-    """Whether spans go anywhere: what is noted only for them need not be otherwise."""
-    return _telemetry is not None and bool(_telemetry.exporters)
+def is_recording() -> bool:
+    """Whether spans are remembered here: what is noted only for them need not be otherwise."""
+    return _telemetry is not None
+
+
+def recorder() -> Recorder | None:
+    """Of this process; None before ``start_telemetry``."""
+    return _telemetry.recorder if _telemetry is not None else None
 
 
 def tracer() -> trace.Tracer:
     """Ours once started, else that of the program we are part of."""
     return _telemetry.tracer if _telemetry is not None else trace.get_tracer(TRACER_NAME)
+
+
+def _now_ms() -> float:
+    return 1000 * time.monotonic()
 
 
 def extract_context(metadata: Iterable[tuple[str, Any]]) -> otel_context.Context:

@@ -35,6 +35,10 @@ class TenantView:
         """By name."""
         return self._mirror.all()
 
+    def count(self) -> int:
+        """How many there are."""
+        return self._mirror.count()
+
     def revision_of(self, name: str) -> Revision:
         """The directory revision of the tenant's last change; 0: not known here."""
         return self._mirror.revision_of(name)

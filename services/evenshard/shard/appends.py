@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import FIELDS, EventBatch
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
+from evenshard.runtime.metrics import count, is_measuring
 from evenshard.shard.backpressure import DELAY_MS_MAX, append_delay_ms
 from evenshard.shard.heat import ShardHeat
 from evenshard.shard.placements import Placements
@@ -88,6 +90,9 @@ class Appends:
         self._on_stored(batch.tenant)
         self._heat.appended(append)
         self._spans.appended(batch.tenant, appended.sync)
+        if is_measuring():
+            count("evenshard.shard.events", append.batch.rows)
+            count("evenshard.shard.duplicates", int(np.count_nonzero(appended.duplicates)))
         return BatchAppended("", "", appended.duplicates, appended.position)
 
     async def _hold_back(self, tenant: TenantId) -> None:

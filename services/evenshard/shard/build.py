@@ -14,7 +14,6 @@ from evenshard.runtime.debug_service import DebugService
 from evenshard.runtime.fences import FenceProposals
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
-from evenshard.runtime.metrics import observe_load, observe_memory
 from evenshard.runtime.process_info import rss_bytes
 from evenshard.runtime.service import Ports, Running, ServiceOptions, Servicer
 from evenshard.runtime.settings import Settings
@@ -24,7 +23,8 @@ from evenshard.shard.compacting import Compactor
 from evenshard.shard.condition import Condition
 from evenshard.shard.epochs import EpochKeeper
 from evenshard.shard.giving_back import MemoryGiver
-from evenshard.shard.heat import Heat, ShardHeat
+from evenshard.shard.heat import ShardHeat
+from evenshard.shard.measuring import observe_shard, recording_syncs
 from evenshard.shard.memory import MemoryView
 from evenshard.shard.move_follower import MoveFollower
 from evenshard.shard.move_source import MoveSource
@@ -81,7 +81,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     spans = ShardSpans(shard)
     on_progress = _Telling(ports.tell, ports.clock).replaying
     store = await asyncio.to_thread(
-        Store.open, ports.disk, ports.clock, shard, stored, _report, spans.on_sync, on_progress
+        Store.open, ports.disk, ports.clock, shard, stored, _report, recording_syncs(spans.on_sync), on_progress
     )
     prepared = to_prepare(store.storage(), stored.column_cache_bytes)
 
@@ -153,9 +153,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         shard, placements, sequencer, writers, ports.clock, room, store.backlog, sorter.appended, spans, heat
     )
     memory = MemoryView(shard, options.settings.shard_memory_bytes, budget, store, room, compactor, scans)
-    observe_memory(lambda: [(part.part, part.bytes) for part in memory.now().parts])
     tags = Tags(store, new_incarnation(ports.rng))
-    observe_load(lambda: _metrics_of(heat.now(), room.bytes))
+    observe_shard(store, sequencer, compactor, memory, heat)
     sealing = Sealing(shard, store, sequencer, placements, ports.directory)
     proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
     source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
@@ -188,19 +187,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ],
         close,
     )
-
-
-def _metrics_of(heat: Heat, pending_bytes: int) -> dict[str, float | None]:
-    return {
-        "events": heat.events_per_second,
-        "queries": heat.queries_per_second,
-        "query.p99": heat.query_p99_ms,
-        "busy": heat.busy,
-        "pending": float(pending_bytes),
-        "cpu": heat.cpu,
-        "disk.read": heat.read_bytes_per_second,
-        "disk.written": heat.write_bytes_per_second,
-    }
 
 
 class _Telling:

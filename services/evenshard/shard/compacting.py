@@ -18,6 +18,7 @@ from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.logs import logger
 from evenshard.runtime.memory import give_back
+from evenshard.runtime.metrics import count, timed
 from evenshard.runtime.priority import yield_to_others
 from evenshard.shard.pacing import Pace
 from evenshard.shard.tracing import ShardSpans
@@ -88,7 +89,9 @@ class Compactor:
             in_haste = urgent or self._is_urgent(tenant)
             pool = self._urgent if in_haste else self._calm
             pace = self._while_open(_as_fast_as_it_can if in_haste else self._pace.written)
-            done = await self._alone(pool, lambda: self._compact(tenant, day, pace, apart=apart))
+            with timed("evenshard.shard.compaction.duration", self._now_s):
+                done = await self._alone(pool, lambda: self._compact(tenant, day, pace, apart=apart))
+            count("evenshard.shard.compaction.rows", done.rows)
             span.set_attributes({"evenshard.rows": done.rows, "evenshard.duplicates": done.duplicates_marked})
             logger().info("compacted", tenant=tenant, rows=done.rows, segments=done.segments_written)
             return done
@@ -124,6 +127,9 @@ class Compactor:
             pace(size_bytes)
 
         return written
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ms() / 1000
 
     @property
     def at_work(self) -> bool:

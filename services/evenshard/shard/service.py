@@ -141,7 +141,14 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                 )
                 running.rows = found.stats.rows_scanned
             stats = found.stats
-            span.set_attributes({"evenshard.rows": stats.rows_scanned, "evenshard.bytes": stats.bytes_scanned})
+            span.set_attributes(
+                {
+                    "evenshard.rows": stats.rows_scanned,
+                    "evenshard.bytes": stats.bytes_scanned,
+                    "evenshard.duplicates": stats.duplicates_skipped_log + stats.duplicates_skipped_segment,
+                    "evenshard.cache_hit": False,
+                }
+            )
             return scan_response(found, version, self._tags.of(version, restored))
 
     async def ScanRows(

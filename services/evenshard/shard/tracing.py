@@ -11,7 +11,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from evenshard.ids import ShardId, TenantId
-from evenshard.runtime.telemetry import LINKS_MAX, TENANTS_NAMED_MAX, is_exporting, tracer
+from evenshard.runtime.telemetry import LINKS_MAX, TENANTS_NAMED_MAX, is_recording, tracer
 from evenshard.storage.append import Synced
 from evenshard.wire.shards import BatchAppended, BatchToAppend
 
@@ -30,7 +30,7 @@ class ShardSpans:
 
     def on_sync(self, synced: Synced) -> object:
         """Makes the span of a sync that has just ended; returns what ``appended`` needs of it."""
-        if not is_exporting():
+        if not is_recording():
             return None
         end_ns = time.time_ns()
         span = tracer().start_span(

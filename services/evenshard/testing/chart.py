@@ -1,6 +1,7 @@
 """The Helm chart without a cluster: its rendered manifests, and what is made from it and committed beside it.
 
-``python -m evenshard.testing.chart``: writes the golden manifests of every file in ``ci/``, and the schema of settings.
+``python -m evenshard.testing.chart``: writes the golden manifests of every file in ``ci/``, the schema of settings, and
+the dashboard.
 """
 
 import json
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from evenshard.runtime.settings import Settings
+from evenshard.testing.dashboard import dashboard_text
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 CHART: Final = REPOSITORY / "helm" / "evenshard"
 GOLDEN: Final = CHART / "ci" / "golden"
+DASHBOARD: Final = CHART / "dashboards" / "evenshard.json"
 SCHEMA: Final = CHART / "values.schema.json"
 RELEASE: Final = "evenshard"
 NAMESPACE: Final = "analytics"
-_BY_CHART: Final = frozenset(["etcd_ca_file", "etcd_cert_file", "etcd_key_file", "trace_file"])
+_BY_CHART: Final = frozenset(["etcd_ca_file", "etcd_cert_file", "etcd_key_file", "trace_file", "metrics_listen"])
 """Settings the chart makes itself, or has no place for: files that nobody mounted."""
-_BOUNDS: Final = {"ge": "minimum", "min_length": "minLength"}
+_BOUNDS: Final = {"ge": "minimum", "le": "maximum", "min_length": "minLength"}
 _TYPES: Final[dict[Any, str]] = {int: "integer", bool: "boolean", str: "string", float: "number"}
 
 
@@ -127,6 +130,8 @@ def schema_text() -> str:
 def main() -> None:
     """Writes what is committed."""
     SCHEMA.write_text(schema_text(), encoding="utf-8")
+    DASHBOARD.parent.mkdir(exist_ok=True)
+    DASHBOARD.write_text(dashboard_text(), encoding="utf-8")
     GOLDEN.mkdir(exist_ok=True)
     for path in ci_files():
         golden = GOLDEN / path.name.replace("-values", "")

@@ -65,6 +65,8 @@ class ClusterProcess:
     ready_timeout_s: float = READY_TIMEOUT_S
     gateways: int = 1
     settings: Sequence[str] = ()
+    has_metrics: bool = False
+    """Whether its services tell their metrics."""
     base_port: int = field(default_factory=free_base_port)
     account: Account = field(default_factory=Account)
     ready: dict[str, Any] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class ClusterProcess:
         command = [*self.account.evenshard, "up", "--json", "--data-dir", str(self.data_dir)]
         command += ["--shards", str(self.shards), "--routers", str(self.routers), "--gateways", str(self.gateways)]
         command += ["--base-port", str(self.base_port)]
+        if self.has_metrics:
+            command += ["--metrics-port", str(self.base_port + PORTS_NEEDED // 2)]
         for setting in self.settings:
             command += ["--set", setting]
         with self._up_log_file.open("ab") as stderr:

@@ -11,8 +11,13 @@ _HEIGHTS: Final = "▁▂▃▄▅▆▇█"
 _SHADES: Final = " ░▒▓█"
 
 
-def bar(share: float | None, width: int = BAR_WIDTH) -> str:
-    """A bar for a share of 1, of eighths of a character; what is more than nothing is seen."""
+def bar(share: float | None, width: int = BAR_WIDTH, begins: float = 0.0) -> str:
+    """A bar for a share of 1, of eighths of a character; what is more than nothing is seen. ``begins``: a share of the
+    width that is left free before it."""
+    if begins:
+        before = min(int(begins * width), width - 1)
+        room = width - before
+        return " " * before + bar(min(1.0, (share or 0) * width / room) if share is not None else None, room)
     eighths = round(min(max(share or 0, 0), 1) * width * 8)
     eighths = max(eighths, 1 if share and share > 0 else 0)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()

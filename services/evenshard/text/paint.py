@@ -88,8 +88,9 @@ def _part(painted: Sequence[_Painted], widths: dict[int, int], rows: int, look: 
 
 def _cell(painted: _Painted, row: int, width: int, look: Look) -> str:
     match painted.cells[row]:
-        case Bar(share=share):
-            return _styled_left(bar(share, min(width, BAR_WIDTH)), width, _BAR, look)
+        case Bar(share=share, begins=begins):
+            room = min(width, BAR_WIDTH)
+            return _styled_left(bar(share, room, begins), width, _BAR, look)
         case Spark(values=values):
             return _styled_left(sparkline(values, width), width, _BAR, look)
         case Heat(share=share) if look.color and share is not None:

@@ -10,6 +10,8 @@ class Bar:
     """A share of the longest bar, 0 to 1."""
 
     share: float | None
+    begins: float = 0.0
+    """Where, as a share of the room; it ends where the room does."""
 
 
 @dataclass(frozen=True, slots=True)

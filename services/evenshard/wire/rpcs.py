@@ -183,3 +183,5 @@ LIST_SLOW_QUERIES = Rpc(
     debug_pb2.ListSlowQueriesRequest,
     debug_pb2.ListSlowQueriesResponse,
 )
+LIST_TRACES = Rpc(f"/{DEBUG_SERVICE}/ListTraces", debug_pb2.ListTracesRequest, debug_pb2.ListTracesResponse)
+KEEP_TRACES = Rpc(f"/{DEBUG_SERVICE}/KeepTraces", debug_pb2.KeepTracesRequest, debug_pb2.KeepTracesResponse)

@@ -131,6 +131,14 @@ SLOW = {
     "shard": MAYBE_TEXT, "tenant": MAYBE_TEXT, "kind": MAYBE_TEXT, "event": MAYBE_TEXT, "count": int, "p99_ms": float,
     "max_ms": float, "wait_p99_ms": float, "run_p99_ms": float, "rows": int,
 }  # fmt: skip
+SPAN = {
+    "trace_id": str, "span_id": str, "parent_span_id": MAYBE_TEXT, "name": str, "service": str, "start_unix_ns": int,
+    "end_unix_ns": int, "status": str, "attributes": Map((str, int, float, bool)),
+    "links": list,
+}  # fmt: skip
+TRACES = {
+    "traces": [{"trace_id": str, "root": str, "duration_ms": float, "spans": [SPAN]}],
+}  # fmt: skip
 HOT_KEY = {
     "distinct_id": str, "date": str, "mode": str, "threshold": int, "kept": int, "rewritten": int, "events": Map(int),
     "stands_out": [{"property": str, "value": str, "share": float, "share_elsewhere": float}], "likely_cause": str,
@@ -534,6 +542,34 @@ def test_a_hot_key_and_a_hot_shard_are_told_apart(call: Call) -> None:
     call("slow-queries", "--by", "user", shape=ERROR, status=2, code="USAGE")
 
 
+def test_traces_are_told_without_a_collector(call: Call, tmp_path: Path) -> None:
+    call("admin", "create-tenant", "traced", shape=TENANT)
+    lines = tmp_path / "lines.ndjson"
+    lines.write_text(json.dumps({"event": "e", "properties": {"distinct_id": "u", "time": TIME_MS}}) + "\n")
+    trace_id = call("import", str(lines), "--tenant", "traced", shape=dict)["trace_id"]
+    (found,) = call("traces", trace_id, shape=TRACES)["traces"]
+    assert (found["trace_id"], {span["trace_id"] for span in found["spans"]}) == (trace_id, {trace_id})
+    assert found["root"] == "evenshard.v1.IngestService/ImportEvents"
+    by_name = {span["name"]: span for span in found["spans"]}
+    assert (by_name["router.import"]["service"], by_name["shard.append"]["attributes"]["evenshard.rows"]) == (
+        "router-0", 1,
+    )  # fmt: skip
+    assert by_name["router.import"]["attributes"]["evenshard.directory_revision"] > 0
+    (again,) = call("traces", trace_id, "--linked", shape=dict)["traces"]
+    assert [span["name"] for span in again["linked"]] == ["shard.log.sync"]
+    slowest = call("traces", "--slowest", "2", shape=TRACES)["traces"]
+    assert len(slowest) == 2
+    assert slowest[0]["duration_ms"] >= slowest[1]["duration_ms"] > 0
+    path = tmp_path / "spans.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(span) + b"\n" for span in found["spans"]))
+    assert call("traces", trace_id, "--file", str(path), shape=TRACES) == {"traces": [found]}
+    path.write_bytes(path.read_bytes() + b"{\n")
+    assert call("traces", "--file", str(path), shape=dict, status=1) == {"traces": [found], "lines_unreadable": 1}
+    call("traces", "f" * 32, shape=ERROR, status=4, code="TRACE_NOT_FOUND")
+    call("traces", "nonsense", shape=WRONG, status=2, code="QUERY_INVALID")
+    call("traces", "--file", str(tmp_path / "absent"), shape=ERROR, status=2, code="USAGE")
+
+
 def test_a_report_of_hot_keys_is_mailed_and_posted_once(call: Call, tmp_path: Path) -> None:
     with MailServer() as mail, WebhookServer(answers=[503]) as webhook:
         sinks = {
@@ -643,4 +679,4 @@ def test_the_tour_runs_and_shows_what_is_committed(
 
 def test_every_command_is_among_these() -> None:
     walked = {"up", "status", "import", "query", "export", "admin", "config", "version", "fsck", "cohort", "cohorts"}
-    assert set(COMMANDS) - HIDDEN == walked | {"top", "slow-queries", "report"}
+    assert set(COMMANDS) - HIDDEN == walked | {"top", "slow-queries", "report", "traces"}

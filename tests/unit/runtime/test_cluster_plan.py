@@ -51,6 +51,23 @@ def test_an_etcd_given_is_used_and_none_started() -> None:
     ]
 
 
+def test_metrics_are_told_at_ports_of_their_own_in_the_same_order() -> None:
+    size = ClusterSize(shards=1, routers=1, gateways=1, counters=1)
+    plan = plan_cluster(size, 7400, DATA, metrics_port=9464)
+    assert {port: name for port, name in plan.ports().items() if port > 9000} == {
+        9464: "router-0", 9465: "gateway-0", 9466: "counter-0", 9467: "shard-0",
+    }  # fmt: skip
+    command = service_command(plan, plan.of_kind("counter")[0], restarts=0)
+    assert command[command.index("--metrics-listen") + 1] == "127.0.0.1:9466"
+    untold = plan_cluster(size, 7400, DATA)
+    assert "--metrics-listen" not in service_command(untold, untold.of_kind("counter")[0], restarts=0)
+    for taken in (7397, 7400, 7405, 65_533):
+        with pytest.raises(EvenshardError, match=f"--metrics-port {taken}"):
+            plan_cluster(size, 7400, DATA, metrics_port=taken)
+    assert plan_cluster(size, 7400, DATA, metrics_port=7396).ports().keys() >= {7396, 7399, 7400}
+    assert plan_cluster(size, 7400, DATA, metrics_port=7406).ports().keys() >= {7406, 7409}
+
+
 def test_the_last_port_is_65535() -> None:
     size = ClusterSize(1, 1, 1, 1)
     own = plan_cluster(size, 65_530, DATA).own_etcd

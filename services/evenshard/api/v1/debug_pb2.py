@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65venshard/v1/debug.proto\x12\x0c\x65venshard.v1\"Q\n\x16ListSlowQueriesRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04\x65\x61\x63h\x18\x04 \x01(\x08\"\xa7\x01\n\tSlowQuery\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x01\x12\x0e\n\x06run_ms\x18\x08 \x01(\x01\x12\x10\n\x08trace_id\x18\t \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\n \x01(\x08\"\xee\x01\n\x0eSlowQueryGroup\x12\x12\n\x05place\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06tenant\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04kind\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x65vent\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x0e\n\x06p99_ms\x18\x06 \x01(\x01\x12\x0e\n\x06max_ms\x18\x07 \x01(\x01\x12\x13\n\x0bwait_p99_ms\x18\x08 \x01(\x01\x12\x12\n\nrun_p99_ms\x18\t \x01(\x01\x12\x0c\n\x04rows\x18\n \x01(\x03\x42\x08\n\x06_placeB\t\n\x07_tenantB\x07\n\x05_kindB\x08\n\x06_event\"\xb2\x01\n\x17ListSlowQueriesResponse\x12,\n\x06shards\x18\x01 \x03(\x0b\x32\x1c.evenshard.v1.SlowQueryGroup\x12.\n\x08gateways\x18\x02 \x03(\x0b\x32\x1c.evenshard.v1.SlowQueryGroup\x12(\n\x07queries\x18\x03 \x03(\x0b\x32\x17.evenshard.v1.SlowQuery\x12\x0f\n\x07missing\x18\x04 \x03(\t2n\n\x0c\x44\x65\x62ugService\x12^\n\x0fListSlowQueries\x12$.evenshard.v1.ListSlowQueriesRequest\x1a%.evenshard.v1.ListSlowQueriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65venshard/v1/debug.proto\x12\x0c\x65venshard.v1\"Q\n\x16ListSlowQueriesRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04\x65\x61\x63h\x18\x04 \x01(\x08\"\xa7\x01\n\tSlowQuery\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05place\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\r\n\x05\x65vent\x18\x05 \x01(\t\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x01\x12\x0e\n\x06run_ms\x18\x08 \x01(\x01\x12\x10\n\x08trace_id\x18\t \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\n \x01(\x08\"\xee\x01\n\x0eSlowQueryGroup\x12\x12\n\x05place\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06tenant\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04kind\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x65vent\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x0e\n\x06p99_ms\x18\x06 \x01(\x01\x12\x0e\n\x06max_ms\x18\x07 \x01(\x01\x12\x13\n\x0bwait_p99_ms\x18\x08 \x01(\x01\x12\x12\n\nrun_p99_ms\x18\t \x01(\x01\x12\x0c\n\x04rows\x18\n \x01(\x03\x42\x08\n\x06_placeB\t\n\x07_tenantB\x07\n\x05_kindB\x08\n\x06_event\"\xb2\x01\n\x17ListSlowQueriesResponse\x12,\n\x06shards\x18\x01 \x03(\x0b\x32\x1c.evenshard.v1.SlowQueryGroup\x12.\n\x08gateways\x18\x02 \x03(\x0b\x32\x1c.evenshard.v1.SlowQueryGroup\x12(\n\x07queries\x18\x03 \x03(\x0b\x32\x17.evenshard.v1.SlowQuery\x12\x0f\n\x07missing\x18\x04 \x03(\t\"f\n\x11ListTracesRequest\x12\x11\n\ttrace_ids\x18\x01 \x03(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x08\x12\x12\n\nbackground\x18\x04 \x01(\x08\x12\x0b\n\x03own\x18\x05 \x01(\x08\"t\n\x0e\x41ttributeValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"-\n\x08SpanLink\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\t\"\xcc\x02\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x15\n\rstart_unix_ns\x18\x06 \x01(\x03\x12\x13\n\x0b\x65nd_unix_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x36\n\nattributes\x18\t \x03(\x0b\x32\".evenshard.v1.Span.AttributesEntry\x12%\n\x05links\x18\n \x03(\x0b\x32\x16.evenshard.v1.SpanLink\x1aO\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.evenshard.v1.AttributeValue:\x02\x38\x01\"\x83\x01\n\x05Trace\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x01\x12!\n\x05spans\x18\x04 \x03(\x0b\x32\x12.evenshard.v1.Span\x12\"\n\x06linked\x18\x05 \x03(\x0b\x32\x12.evenshard.v1.Span\"J\n\x12ListTracesResponse\x12#\n\x06traces\x18\x01 \x03(\x0b\x32\x13.evenshard.v1.Trace\x12\x0f\n\x07missing\x18\x02 \x03(\t\"%\n\x11KeepTracesRequest\x12\x10\n\x08span_ids\x18\x01 \x03(\x06\"\x14\n\x12KeepTracesResponse2\x90\x02\n\x0c\x44\x65\x62ugService\x12^\n\x0fListSlowQueries\x12$.evenshard.v1.ListSlowQueriesRequest\x1a%.evenshard.v1.ListSlowQueriesResponse\x12O\n\nListTraces\x12\x1f.evenshard.v1.ListTracesRequest\x1a .evenshard.v1.ListTracesResponse\x12O\n\nKeepTraces\x12\x1f.evenshard.v1.KeepTracesRequest\x1a .evenshard.v1.KeepTracesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'evenshard.v1.debug_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SPAN_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_LISTSLOWQUERIESREQUEST']._serialized_start=42
   _globals['_LISTSLOWQUERIESREQUEST']._serialized_end=123
   _globals['_SLOWQUERY']._serialized_start=126
@@ -39,6 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SLOWQUERYGROUP']._serialized_end=534
   _globals['_LISTSLOWQUERIESRESPONSE']._serialized_start=537
   _globals['_LISTSLOWQUERIESRESPONSE']._serialized_end=715
-  _globals['_DEBUGSERVICE']._serialized_start=717
-  _globals['_DEBUGSERVICE']._serialized_end=827
+  _globals['_LISTTRACESREQUEST']._serialized_start=717
+  _globals['_LISTTRACESREQUEST']._serialized_end=819
+  _globals['_ATTRIBUTEVALUE']._serialized_start=821
+  _globals['_ATTRIBUTEVALUE']._serialized_end=937
+  _globals['_SPANLINK']._serialized_start=939
+  _globals['_SPANLINK']._serialized_end=984
+  _globals['_SPAN']._serialized_start=987
+  _globals['_SPAN']._serialized_end=1319
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=1240
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=1319
+  _globals['_TRACE']._serialized_start=1322
+  _globals['_TRACE']._serialized_end=1453
+  _globals['_LISTTRACESRESPONSE']._serialized_start=1455
+  _globals['_LISTTRACESRESPONSE']._serialized_end=1529
+  _globals['_KEEPTRACESREQUEST']._serialized_start=1531
+  _globals['_KEEPTRACESREQUEST']._serialized_end=1568
+  _globals['_KEEPTRACESRESPONSE']._serialized_start=1570
+  _globals['_KEEPTRACESRESPONSE']._serialized_end=1590
+  _globals['_DEBUGSERVICE']._serialized_start=1593
+  _globals['_DEBUGSERVICE']._serialized_end=1865
 # @@protoc_insertion_point(module_scope)

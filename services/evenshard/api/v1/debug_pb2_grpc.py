@@ -40,6 +40,16 @@ class DebugServiceStub:
                 request_serializer=evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesResponse.FromString,
                 _registered_method=True)
+        self.ListTraces = channel.unary_unary(
+                '/evenshard.v1.DebugService/ListTraces',
+                request_serializer=evenshard_dot_v1_dot_debug__pb2.ListTracesRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_debug__pb2.ListTracesResponse.FromString,
+                _registered_method=True)
+        self.KeepTraces = channel.unary_unary(
+                '/evenshard.v1.DebugService/KeepTraces',
+                request_serializer=evenshard_dot_v1_dot_debug__pb2.KeepTracesRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_debug__pb2.KeepTracesResponse.FromString,
+                _registered_method=True)
 
 
 class DebugServiceServicer:
@@ -53,6 +63,20 @@ class DebugServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTraces(self, request, context):
+        """Traces that processes remember: the slowest of the last hour, the newest that failed, or certain ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepTraces(self, request, context):
+        """Among services: whoever called has kept some traces, and what was done for them here is to be kept too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DebugServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_DebugServiceServicer_to_server(servicer, server):
                     servicer.ListSlowQueries,
                     request_deserializer=evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesResponse.SerializeToString,
+            ),
+            'ListTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTraces,
+                    request_deserializer=evenshard_dot_v1_dot_debug__pb2.ListTracesRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_debug__pb2.ListTracesResponse.SerializeToString,
+            ),
+            'KeepTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepTraces,
+                    request_deserializer=evenshard_dot_v1_dot_debug__pb2.KeepTracesRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_debug__pb2.KeepTracesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class DebugService:
             '/evenshard.v1.DebugService/ListSlowQueries',
             evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesRequest.SerializeToString,
             evenshard_dot_v1_dot_debug__pb2.ListSlowQueriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.DebugService/ListTraces',
+            evenshard_dot_v1_dot_debug__pb2.ListTracesRequest.SerializeToString,
+            evenshard_dot_v1_dot_debug__pb2.ListTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.DebugService/KeepTraces',
+            evenshard_dot_v1_dot_debug__pb2.KeepTracesRequest.SerializeToString,
+            evenshard_dot_v1_dot_debug__pb2.KeepTracesResponse.FromString,
             options,
             channel_credentials,
             insecure,
