@@ -294,6 +294,8 @@ class MovedCluster:
             self.sure(lambda: self.stores[source].moves.lift(moved, pull.operation, self.revision))
             return
         position = self.sure(lambda: pull.agree(at))
+        if self.random.random() < 0.5:  # what came now would be lost with the switch
+            self.append()
         self.revision, self.epoch = self.revision + 1, self.epoch + 1
         (self.overflow if moved.overflow else self.home)[moved.mask] = move.target
         for store in self.stores:
