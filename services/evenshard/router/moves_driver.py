@@ -54,11 +54,11 @@ NOTE_EVERY_MS: Final = 1_000.0
 SHIPPING_LOOKED_AT_MS: Final = 500.0
 SHIPPING_NOTED_EVERY_MS: Final = 5_000.0
 """The same of what is shipped back, while nobody wants it."""
-LAG_ROWS_MAX: Final = 20_000
+LAG_ROWS_MAX: Final = 4_000
 """A follower that is behind by more is not waited for by a fence; where it stays behind, doubles every
 ``LAG_DOUBLES_MS``, up to ``LAG_DOUBLINGS_MAX`` times: so fast an import would else put a move off for ever."""
-LAG_DOUBLES_MS: Final = 5_000.0
-LAG_DOUBLINGS_MAX: Final = 6
+LAG_DOUBLES_MS: Final = 2_000.0
+LAG_DOUBLINGS_MAX: Final = 8
 SEEN_MAX: Final = 10_000
 HELD_BACK_MS: Final = 2_000.0
 """After a fence that came to nothing; doubles with each, up to ``HELD_BACK_MS_MAX``."""
