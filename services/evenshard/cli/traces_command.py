@@ -1,5 +1,6 @@
 """``evenshard traces``: the slowest traces of the cluster, or one of them, as waterfalls; no collector is needed."""
 
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,8 @@ from evenshard.errors import EvenshardError, ExitStatus
 
 LINE_BYTES_MAX: Final = 1 << 20
 """Of a trace file: a longer line is no span of ours."""
+SPANS_MAX: Final = 1_000_000
+"""Of a trace file that are looked at: the last ones."""
 
 
 def command(
@@ -78,7 +81,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
 
     from evenshard.wire.traces import is_span_document
 
-    spans: list[dict[str, Any]] = []
+    spans: deque[dict[str, Any]] = deque(maxlen=SPANS_MAX)
     unreadable = 0
     try:
         with path.open("rb") as lines:
@@ -93,4 +96,4 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
                     unreadable += 1
     except OSError as error:
         raise EvenshardError("USAGE", f"--file {path}: {error.strerror}", hint="name a file of spans") from error
-    return spans, unreadable
+    return list(spans), unreadable

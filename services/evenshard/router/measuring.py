@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
-from evenshard.directory.operations import STATES, Kind, Operation
+from evenshard.directory.operations import KINDS, STATES, Operation
 from evenshard.hotkeys.marks import State as MarkState
 from evenshard.ports.clock import Clock
 from evenshard.runtime.marks import MarkView
@@ -56,17 +56,19 @@ def count_import(result: ImportResult) -> None:
 
 def operations_by_state(operations: Iterable[Operation]) -> list[tuple[float, Mapping[str, str]]]:
     """So many of each kind in each state; those there are none of too, so that a rise is seen from its begin."""
-    found = Counter((each.kind, each.state) for each in operations)
+    found: Counter[tuple[str, str]] = Counter((each.kind, each.state) for each in operations)
     return [
         (found[kind, state], {"evenshard.kind": kind, "evenshard.state": state})
-        for kind in get_args(Kind)
+        for kind in sorted(KINDS)
         for state in STATES
     ]
 
 
 def idle_s(operations: Iterable[Operation], now_ms: int) -> float:
-    """The longest time since one changed that has not ended and is not paused."""
-    since = (each.changed_ms for each in operations if not each.ended and not each.paused)
+    """The longest time since one changed that has something to do: neither ended nor paused, nor switched, which waits
+    for somebody to complete it or take it back."""
+    waits = ("switched",)
+    since = (each.changed_ms for each in operations if not (each.ended or each.paused or each.state in waits))
     return max((max(0.0, (now_ms - changed_ms) / 1000) for changed_ms in since), default=0.0)
 
 

@@ -73,7 +73,8 @@ METRICS: Final[Mapping[str, Metric]] = {
         "gauge", "{operation}", "operations on record", _ROUTER, ("evenshard.kind", "evenshard.state")
     ),
     "evenshard.operations.idle": Metric(
-        "gauge", "s", "the longest time an operation that runs has not come on; those that are paused apart", _ROUTER
+        "gauge", "s", "the longest time an operation has not come on; paused and switched ones, which wait for "
+        "somebody, apart", _ROUTER,
     ),
     # Gateways.
     "evenshard.query.rows": Metric("total", "{row}", "rows that shards read for queries", _GATEWAY),

@@ -10,10 +10,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from evenshard.errors import EvenshardError
-from evenshard.runtime.metric_table import METRICS, SECONDS
+from evenshard.runtime.histograms import Histograms, Key, Series, ToldToPrometheus, key_of
+from evenshard.runtime.metric_table import METRICS
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
@@ -34,11 +35,12 @@ Reading = Callable[[], float | Iterable[tuple[float, Attributes]] | None]
 class _Measuring:
     provider: "MeterProvider"
     meter: "Meter"
-    histograms: dict[str, Any]
-    counters: dict[str, Any]
+    histograms: Histograms
     close_endpoint: Callable[[], None]
-    calls: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
-    """Attributes of calls, made once."""
+    totals: dict[str, dict[Key, int]] = field(default_factory=dict)
+    calls: dict[tuple[str, str, str], Series] = field(default_factory=dict)
+    """By side, method and code: the same ones end all the time."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 _measuring: _Measuring | None = None
@@ -54,23 +56,22 @@ def start_metrics(service_name: str, listen: str = "") -> None:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
+    histograms = Histograms()
     readers: list[MetricReader] = []
     close_endpoint: Callable[[], None] = _nothing
     if listen:
-        reader, close_endpoint = _endpoint(listen)
+        reader, close_endpoint = _endpoint(listen, ToldToPrometheus(histograms, service_name))
         readers.append(reader)
     if has_collector:
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+        from evenshard.runtime.metric_export import sending_reader
 
-        exporter: Any = OTLPMetricExporter()
-        readers.append(PeriodicExportingMetricReader(exporter, export_interval_millis=SEND_EVERY_MS))
+        readers.append(sending_reader(histograms, SEND_EVERY_MS))
     provider = MeterProvider(readers, Resource.create({SERVICE_NAME: service_name}), shutdown_on_exit=False)
     meter = provider.get_meter(_METER)
-    _measuring = _Measuring(provider, meter, {}, {}, close_endpoint)
+    _measuring = _Measuring(provider, meter, histograms, close_endpoint)
 
 
-def _endpoint(listen: str) -> "tuple[MetricReader, Callable[[], None]]":
+def _endpoint(listen: str, histograms: ToldToPrometheus) -> "tuple[MetricReader, Callable[[], None]]":
     """What Prometheus asks."""
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from prometheus_client import CollectorRegistry, start_http_server
@@ -79,6 +80,7 @@ def _endpoint(listen: str) -> "tuple[MetricReader, Callable[[], None]]":
     if not host or not port.isdigit() or int(port) > 65_535:
         raise EvenshardError("USAGE", f"metrics_listen: {listen!r} is not host:port")
     registry = CollectorRegistry()
+    registry.register(histograms)
     reader = PrometheusMetricReader(
         disable_target_info=True,
         scope_info_enabled=False,
@@ -136,45 +138,40 @@ def observe(name: str, read: Reading) -> None:
 
 def record(name: str, value: float, attributes: Attributes | None = None) -> None:
     """One more value of a histogram. From any thread."""
-    if _measuring is None:
-        return
-    histogram = _measuring.histograms.get(name)
-    if histogram is None:
-        metric = METRICS[name]
-        histogram = _measuring.histograms[name] = _measuring.meter.create_histogram(
-            name,
-            unit=metric.unit,
-            description=metric.description,
-            explicit_bucket_boundaries_advisory=metric.bounds or SECONDS,
-        )
-    histogram.record(value, attributes)
+    if _measuring is not None:
+        _measuring.histograms.series(name, key_of(attributes)).add(value)
 
 
 def count(name: str, value: int, attributes: Attributes | None = None) -> None:
     """So much more of a total. From any thread."""
-    if _measuring is None or not value:
+    measuring = _measuring
+    if measuring is None or not value:
         return
-    counter = _measuring.counters.get(name)
-    if counter is None:
-        metric = METRICS[name]
-        counter = _measuring.counters[name] = _measuring.meter.create_counter(
-            name, unit=metric.unit, description=metric.description
-        )
-    counter.add(value, attributes)
+    key = key_of(attributes)
+    with measuring.lock:
+        total = measuring.totals.get(name)
+        is_new = total is None
+        if total is None:
+            total = measuring.totals[name] = {}
+        total[key] = total.get(key, 0) + value
+    if is_new:
+        counted = total
+        observe(name, lambda: [(number, dict(each)) for each, number in list(counted.items())])
 
 
 def record_call(side: str, path: str, code: str, grpc_status: str, seconds: float) -> None:
     """A call that ended: ``side`` is server or client, ``code`` ours of how it failed (empty: it did not)."""
-    if _measuring is None:
+    measuring = _measuring
+    if measuring is None:
         return
-    key = side, path, code
-    attributes = _measuring.calls.get(key)
-    if attributes is None:
+    series = measuring.calls.get((side, path, code))
+    if series is None:
         attributes = {"rpc.system.name": "grpc", "rpc.method": path[1:], "rpc.response.status_code": grpc_status}
         if code:
             attributes["error.type"] = code
-        _measuring.calls[key] = attributes
-    record(f"rpc.{side}.call.duration", seconds, attributes)
+        series = measuring.histograms.series(f"rpc.{side}.call.duration", key_of(attributes))
+        measuring.calls[side, path, code] = series
+    series.add(seconds)
 
 
 @contextlib.contextmanager

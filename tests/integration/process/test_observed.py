@@ -24,7 +24,7 @@ from evenshard.testing.processes import ClusterProcess
 from evenshard.testing.promql import Sample, evaluate, samples_of
 
 pytest.importorskip("opentelemetry.exporter.prometheus", reason="NO METRICS TESTED: scripts/setup.sh")
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 TENANT = "observed"
 TIME_MS = 1_767_225_600_000  # 2026-01-01
@@ -95,6 +95,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             even = [each for address in shards for each in told(address)]
             import_lines(client, "one", OF_ONE_USER, users=1)
             skewed = [each for address in shards for each in told(address)]
+            _keep_record(even=even, skewed=skewed)
             client.segmentation(**DAYS)
             client.segmentation(**DAYS)
             client.compact(TENANT, wait=True)
@@ -135,6 +136,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             time.sleep(0.1)
         found.sent_on = _spans(sent_on)
         yield found
+
+
+def _keep_record(**pages: Page) -> None:
+    """Writes what shards told of their load to ``RECORD_METRICS_TO``, for tests without a cluster."""
+    folder = os.environ.get("RECORD_METRICS_TO")
+    for name, page in pages.items() if folder else ():
+        lines = [f"{_series(each)} {each.value!r}\n" for each in page if each.name.startswith("evenshard_shard_load_")]
+        (Path(str(folder)) / f"{name}.prom").write_text("".join(lines))
 
 
 def _spans(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Metrics, dashboard, alerts, codes and runbook are held together: whatever one of them names is in the others."""
 
+import functools
 import json
 import os
 import re
@@ -30,6 +31,8 @@ EVERYTHING: Final[dict[str, Any]] = {
     "metrics": {"serviceMonitor": {"enabled": True}, "dashboard": {"enabled": True}},
     "etcd": {"serviceMonitor": {"enabled": True}},
 }
+COLLECTED: Final[dict[str, Any]] = {"prometheusRule": {"enabled": True}}
+"""Through a collector: nothing says which release series are of."""
 BOOK: Final = (REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
 WANTED: Final = {
     "ShardSkew",
@@ -42,8 +45,18 @@ WANTED: Final = {
 }
 
 
+@functools.cache
+def _rendered(values: str) -> list[dict[str, Any]]:
+    return documents(render(json.loads(values)))
+
+
+def rendered(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every object; each set of values is rendered once."""
+    return _rendered(json.dumps(values))
+
+
 def rules_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    (found,) = of_kind(documents(render(values)), "PrometheusRule").values()
+    (found,) = of_kind(rendered(values), "PrometheusRule").values()
     return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
 
 
@@ -143,7 +156,7 @@ def test_series_of_another_release_are_not_taken_for_ours() -> None:
         ):
             if selector:
                 assert 'namespace="analytics", job="evenshard-metrics"' in selector, rule["alert"]
-    collected = rules_of({"prometheusRule": {"enabled": True}})
+    collected = rules_of(COLLECTED)
     assert not any('job="' in rule["expr"] for rule in collected)
     assert {rule["alert"] for rule in collected} == {rule["alert"] for rule in rules_of(EVERYTHING)} - {
         "ServiceDown", "EtcdAway",
@@ -151,13 +164,13 @@ def test_series_of_another_release_are_not_taken_for_ours() -> None:
 
 
 def test_nothing_of_this_is_installed_unless_it_is_asked_for() -> None:
-    objects = documents(render({}))
+    objects = rendered({})
     assert {"PrometheusRule", "ServiceMonitor"} & {each["kind"] for each in objects} == set()
     assert "evenshard-dashboard" not in of_kind(objects, "ConfigMap")
 
 
 def test_whoever_monitors_finds_the_port_of_every_service() -> None:
-    objects = documents(render(EVERYTHING))
+    objects = rendered(EVERYTHING)
     (monitor,) = [
         each for each in of_kind(objects, "ServiceMonitor").values() if "etcd" not in each["metadata"]["name"]
     ]
@@ -179,7 +192,7 @@ def test_whoever_monitors_finds_the_port_of_every_service() -> None:
                 assert f"--metrics-listen=0.0.0.0:{port['port']}" in container["args"]
                 found.append(name)
     assert sorted(found) == sorted(each.owner for each in staying(objects) if each.name != "etcd")
-    off = documents(render({"metrics": {"enabled": False}}))
+    off = rendered({"metrics": {"enabled": False}})
     assert not any("--metrics-listen" in " ".join(each.spec.get("args", ())) for each in staying(off))
     assert "evenshard-metrics" not in of_kind(off, "Service")
 
@@ -190,7 +203,7 @@ def test_the_dashboard_is_the_committed_one_and_is_installed() -> None:
     assert [each["id"] for each in made["panels"]] == list(range(1, len(made["panels"]) + 1))
     places = [tuple(each["gridPos"].values()) for each in made["panels"]]
     assert len(set(places)) == len(places)
-    (config,) = [each for each in documents(render(EVERYTHING)) if each["kind"] == "ConfigMap" and "data" in each
+    (config,) = [each for each in rendered(EVERYTHING) if each["kind"] == "ConfigMap" and "data" in each
                  and "evenshard.json" in each["data"]]  # fmt: skip
     assert json.loads(config["data"]["evenshard.json"]) == made
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -202,7 +215,7 @@ def test_prometheus_takes_the_rules_and_the_dashboards_expressions(tmp_path: Pat
     file = tmp_path / "rules.yaml"
     shown = [each.replace("$__rate_interval", "5m").replace("$namespace", "x") for each in expressions()]
     records = [{"record": f"panel:{number}", "expr": each} for number, each in enumerate(shown)]
-    for values in (EVERYTHING, {"prometheusRule": {"enabled": True}}):
+    for values in (EVERYTHING, COLLECTED):
         groups = [{"name": "alerts", "rules": rules_of(values)}, {"name": "panels", "rules": records}]
         file.write_text(json.dumps({"groups": groups}))
         done = subprocess.run([PROMTOOL, "check", "rules", str(file)], capture_output=True, text=True, timeout=60)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from evenshard.errors import EvenshardError
+from evenshard.runtime import histograms as histograms_module
 from evenshard.runtime import metrics
+from evenshard.runtime.histograms import Histograms
 from evenshard.runtime.metric_table import METRICS, prometheus_name
 from evenshard.runtime.metrics import (
     count,
@@ -138,3 +140,32 @@ def test_the_endpoint_ends_with_the_process(listen: str) -> None:
     stop_metrics()
     with pytest.raises(OSError, match="refused"):
         told(listen)
+
+
+def test_what_a_collector_is_sent_has_the_histograms_beside_what_is_read() -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader, histograms = InMemoryMetricReader(), Histograms()
+    counter = MeterProvider([reader], shutdown_on_exit=False).get_meter("evenshard").create_counter("read")
+    counter.add(1)
+    for value in (1.0, 2.0, 3.0, 1_000.0):
+        histograms.series("evenshard.shard.group.batches", ()).add(value)
+    data = reader.get_metrics_data()
+    assert data is not None
+    ((scope,),) = ([each for of in histograms.added_to(data).resource_metrics for each in of.scope_metrics],)
+    assert [metric.name for metric in scope.metrics] == ["read", "evenshard.shard.group.batches"]
+    (point,) = scope.metrics[1].data.data_points
+    assert (point.count, point.sum, list(point.bucket_counts)) == (4, 1_006.0, [1, 1, 1, 0, 0, 0, 0, 0, 0, 1])
+    assert list(point.explicit_bounds) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]
+
+
+def test_of_a_metric_with_too_many_series_the_last_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histograms_module, "SERIES_MAX", 2)
+    made = Histograms()
+    for code in ("A", "B", "C", "D", "A"):
+        made.series("evenshard.shard.compaction.duration", (("error.type", code),)).add(1.0)
+    ((_, found),) = made.all()
+    assert [(dict(key), sum(series.counts)) for key, series in found] == [
+        ({"error.type": "A"}, 2), ({"error.type": "B"}, 1), ({"otel.metric.overflow": "true"}, 2),
+    ]  # fmt: skip
