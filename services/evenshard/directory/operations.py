@@ -109,6 +109,8 @@ class Done:
     """All of it is done."""
 
     rows: int
+    error: str = ""
+    """What was left undone; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +266,9 @@ def after(operation: Operation, signal: Signal | MoveSignal, now_ms: int, nonce:
             return replace(changed, shards_left=(), error="")
         case Paused() | Resumed():
             return replace(changed, paused=isinstance(signal, Paused))
-        case Done(rows):
+        case Done(rows, error):
             total = max(rows, changed.rows_total)
-            return replace(changed, rows_done=total, rows_total=total, shards_left=(), error="")
+            return replace(changed, rows_done=total, rows_total=total, shards_left=(), error=error)
         case Hidden(rows):
             return replace(changed, hidden_ms=now_ms, rows_total=max(rows, 0), shards_left=(), error="")
         case Noted(error, shards_left, rows_done, rows_total):

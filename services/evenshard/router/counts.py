@@ -9,7 +9,7 @@ touched by that, only counts are too low. The ``KeyWatch`` hears what counters a
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,6 +32,8 @@ from evenshard.wire.rpcs import COUNT_EVENTS
 
 GATHER_MS = 50
 """Waits so long for more to send at once."""
+JOINED_ROWS = 16_384
+"""Small imports are told of together, up to about so many rows: beyond, joining them costs more than a call."""
 CALL_TIMEOUT_S = 2.0
 PAUSE_MS = 1000
 """After a failure; meanwhile the queue fills, then drops."""
@@ -142,7 +144,8 @@ class CountFeed:
             rows = [news.rows for news in together]
             async with self.talking:
                 told: list[tuple[HotKey, int]] = []
-                whole &= await self._count(tenant, together, count_min, told)
+                for some in _joined(together):
+                    whole &= await self._count(tenant, some, count_min, told)
                 await loop.run_in_executor(self._pool, self._watch.tell, rows, told, count_min)
         return whole
 
@@ -186,12 +189,16 @@ class CountFeed:
 
     def _shares(self, tenant: TenantId, rows: Sequence[Rows], counters: int, turn: int) -> list[pa.RecordBatch]:
         """The counted keys of a tenant, dealt out to so many counters."""
-        record, hashes = to_be_counted(
-            pa.concat_arrays([some.distinct_ids for some in rows]),
-            np.concatenate([some.times for some in rows]),
-            np.concatenate([some.hashes for some in rows]),
-            np.concatenate([some.counted for some in rows]),
-        )
+        if len(rows) == 1:
+            (one,) = rows
+            record, hashes = to_be_counted(one.distinct_ids, one.times, one.hashes, one.counted)
+        else:
+            record, hashes = to_be_counted(
+                pa.concat_arrays([some.distinct_ids for some in rows]),
+                np.concatenate([some.times for some in rows]),
+                np.concatenate([some.hashes for some in rows]),
+                np.concatenate([some.counted for some in rows]),
+            )
         if counters == 1:
             return [record]
         turns = np.where(self._watch.marked(tenant, record, hashes), np.uint64(turn % counters), np.uint64(0))
@@ -204,3 +211,16 @@ class CountFeed:
         if now_ms >= self._silent_until_ms:
             self._silent_until_ms = now_ms + LOG_EVERY_MS
             logger().warning("counts dropped", rows=rows, rows_since_start=self.dropped_rows, reason=reason)
+
+
+def _joined(together: Sequence[_New]) -> Iterator[list[_New]]:
+    """All of them, in their order, small ones together."""
+    joined: list[_New] = []
+    rows = 0
+    for news in together:
+        if joined and rows + news.rows.times.size > JOINED_ROWS:
+            yield joined
+            joined, rows = [], 0
+        joined.append(news)
+        rows += news.rows.times.size
+    yield joined

@@ -81,8 +81,10 @@ class GroupDriver:
             await self._note(stored, before, group, entry.revision, term, f"{error.code}: {error.message}")
             return False
         if not group.running and not group.pending:
-            return await self._write(stored, group, entry.revision, Done(group.rows_done), term)
-        await self._note(stored, before, group, entry.revision, term, "")
+            return await self._write(
+                stored, group, entry.revision, Done(group.rows_done, "; ".join(group.troubles)), term
+            )
+        await self._note(stored, before, group, entry.revision, term, self._waits_for(group))
         await self._clock.sleep(LOOK_EVERY_MS)
         return True
 
@@ -109,6 +111,11 @@ class GroupDriver:
             elif group.is_cancelled and operation.state == "planned":
                 await self._asked(stored, Cancelled(), term)
         return group
+
+    def _waits_for(self, group: Group) -> str:
+        """What its moves wait for."""
+        running = [self._operations.get(name) for name in group.running]
+        return "; ".join(f"{each.tenant}: {each.error}" for each in running if each is not None and each.error)
 
     async def _asked(self, stored: StoredOperation, signal: Signal | MoveSignal, term: Term) -> None:
         await self._writer.write(stored, signal, term)

@@ -21,6 +21,8 @@ START_TIMEOUT_S = 30.0
 BACKOFF_MS_MIN = 50.0
 BACKOFF_MS_MAX = 2_000.0
 RANGE_TIMEOUT_S = 5.0
+RELIST_EVERY_MS = 600_000.0
+"""A watch tells everything; should it ever not, what is shown is wrong for no longer."""
 
 
 class Mirror(Generic[Record]):
@@ -49,6 +51,7 @@ class Mirror(Generic[Record]):
         self._changed = asyncio.Event()
         self._version = 0
         self._task: asyncio.Task[None] | None = None
+        self._relisting: asyncio.Task[None] | None = None
         self._stale_since_ms: float | None = None
 
     @property
@@ -67,14 +70,17 @@ class Mirror(Generic[Record]):
         await self._load(self._clock.monotonic_ms() + timeout_s * 1000)
         self._task = asyncio.create_task(self._follow(), name=f"mirror {self._prefix}")
         self._task.add_done_callback(self._ended)
+        self._relisting = asyncio.create_task(self._relist(), name=f"listing {self._prefix}")
         _following.append(self)
 
     async def close(self) -> None:
         """Ends the watch."""
+        tasks = [task for task in (self._task, self._relisting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+            self._task = self._relisting = None
             _following.remove(self)
 
     def get(self, name: str) -> Record | None:
@@ -198,6 +204,18 @@ class Mirror(Generic[Record]):
             await self._clock.sleep(backoff_ms)
             backoff_ms = min(BACKOFF_MS_MAX, 2 * backoff_ms)
 
+    async def _relist(self) -> None:
+        """Now and then, for as long as the mirror lives."""
+        while True:
+            await self._clock.sleep(RELIST_EVERY_MS)
+            try:
+                snapshot = await self._directory.range(self._prefix, timeout_s=RANGE_TIMEOUT_S)
+            except EvenshardError as error:
+                logger().warning("directory not listed again", prefix=self._prefix, code=error.code)
+                continue
+            if snapshot.revision >= self._revision:
+                self._apply(Changes(snapshot.entries, (), snapshot.revision, reload=True))
+
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """Only a defect ends the task before ``close``; it must not do so in silence."""
         if not task.cancelled():
@@ -216,7 +234,7 @@ class Mirror(Generic[Record]):
         for name in gone:
             if self.revision_of(name) <= changes.revision:
                 self._forget(name)
-        self._revision = changes.revision
+        self._revision = changes.revision if changes.reload else max(self._revision, changes.revision)
         if changes.entries or gone:
             self._announce()
 

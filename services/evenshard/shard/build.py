@@ -89,8 +89,6 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         if tenant in prepared:
             number_users(store, tenant, _report)
 
-    for tenant in prepared:
-        await asyncio.to_thread(number, tenant)
     ports.tell("")
     sequencer = Sequencer(
         store.append, queue_bytes_max=stored.append_queue_bytes, group_bytes_max=stored.append_group_bytes
@@ -136,6 +134,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     try:
         await tenants.start()
         await restored.start()
+        for tenant in prepared:
+            await asyncio.to_thread(number, tenant)
     except BaseException:
         await close()
         raise

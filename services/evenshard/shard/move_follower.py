@@ -260,7 +260,9 @@ class MoveFollower:
                 joined = EventBatch(concat([piece.record for piece in pieces])) if pieces else None
                 await asyncio.to_thread(moves.take_held, tenant, record.name, told, joined)
             pieces = []
-        await asyncio.to_thread(moves.end_held, tenant, record.name, there)
+        known_as = self._tenants.get(tenant)
+        home = None if known_as is None else ownership(known_as.placement, self._shard).home
+        await asyncio.to_thread(moves.end_held, tenant, record.name, there, home)
 
     async def _beside(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._copying, work)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_events
 from evenshard.events.marked_rows import MarkedRows
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD, Bools
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Limits, compact
 from evenshard.storage.compaction.inputs import SegmentInput
@@ -120,9 +120,10 @@ def written(state: State, rows: TenantRows, brought: MarkedRows) -> tuple[Segmen
         (PLACEMENT_HASH, hashes.placement),
         (DUPLICATE, brought.duplicate),
         (HOT, brought.hot),
+        (SPREAD, pa.nulls(brought.rows, pa.bool_())),  # for which of the two they came is not told
         (IDENTITY_HASH, hashes.identity),
     ):
-        table = table.append_column(name, pa.array(values))
+        table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values))
     return compact(
         state.disk,
         lambda: next_segment_id(state, rows),

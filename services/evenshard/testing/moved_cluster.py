@@ -268,7 +268,14 @@ class MovedCluster:
         )
 
     def _pull(self, moved: MovedSlots, operation: str, source: int, target: int) -> Pull:
-        return Pull(lambda: self.stores[source], lambda: self.stores[target], moved, operation, self.revision)
+        return Pull(
+            lambda: self.stores[source],
+            lambda: self.stores[target],
+            moved,
+            operation,
+            self.revision,
+            lambda: self.home == target,
+        )
 
     def _hand_over(self, move: Move) -> None:
         """Fenced, compared, switched; or it is called off. Once switched it is rolled back, or completed."""
@@ -287,6 +294,8 @@ class MovedCluster:
             self.sure(lambda: self.stores[source].moves.lift(moved, pull.operation, self.revision))
             return
         position = self.sure(lambda: pull.agree(at))
+        if self.random.random() < 0.5:  # what came now would be lost with the switch
+            self.append()
         self.revision, self.epoch = self.revision + 1, self.epoch + 1
         (self.overflow if moved.overflow else self.home)[moved.mask] = move.target
         for store in self.stores:

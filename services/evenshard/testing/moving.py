@@ -11,6 +11,7 @@ from evenshard.storage.moving.record import Follow, Kept
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.taking import TailRows
 from evenshard.storage.moving.telling import NOTHING_SEEN, SegmentTold, StripTold
+from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
 
 
@@ -23,6 +24,8 @@ class Pull:
     moved: MovedSlots
     operation: str
     revision: int = 1
+    home: Callable[[], Owned | None] = lambda: None
+    """Slots that the follower owns."""
 
     @property
     def name(self) -> str:
@@ -108,7 +111,7 @@ class Pull:
             if told.name not in known:
                 self.target().moves.take_held(tenant, self.name, told, _joined(pieces))
             pieces = []
-        self.target().moves.end_held(tenant, self.name, there)
+        self.target().moves.end_held(tenant, self.name, there, self.home())
 
     def agree(self, fenced_at: int) -> int:
         """Catches up to a fence; both hold the same then. Returns where the follower's own log ended."""

@@ -15,7 +15,7 @@ from evenshard.testing.processes import ClusterProcess
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 TENANT, START_MS, DAY_MS = "acme", 1_767_225_600_000, 86_400_000
-ROWS = 20_000
+ROWS = 5_000
 WAIT_S = 30.0
 
 

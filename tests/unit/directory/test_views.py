@@ -12,7 +12,7 @@ from evenshard.directory.tenant import Tenant, TenantSettings, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, Revision, ShardId
 from evenshard.ports.directory import Changes, Delete, Entry, Put
-from evenshard.runtime.mirror import Mirror
+from evenshard.runtime.mirror import RELIST_EVERY_MS, Mirror
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.tenants import TenantView
 from evenshard.testing.clock import ManualClock
@@ -91,6 +91,24 @@ async def test_view_reloads_after_a_compaction(cluster: Cluster) -> None:
     cluster.directory.resume_watches()
     await settle()
     assert cluster.view.all() == [tenant("b"), tenant("c")]
+    await cluster.view.close()
+
+
+async def test_what_a_watch_fails_to_tell_is_seen_when_everything_is_listed_again(cluster: Cluster) -> None:
+    await put(cluster.directory, tenant("a"), tenant("b"))
+    await cluster.view.start()
+    cluster.directory.pause_watches()
+    await put(cluster.directory, tenant("a", 2))
+    await cluster.directory.swap([], [Delete(tenant_key(tenant_id("b")))])
+    await cluster.clock.advance(RELIST_EVERY_MS - 1)
+    assert cluster.view.all() == [tenant("a"), tenant("b")]
+    await cluster.clock.advance(1)
+    assert cluster.view.all() == [tenant("a", 2)]
+    cluster.directory.resume_watches()  # what was told late changes nothing
+    await settle()
+    await put(cluster.directory, tenant("c"))
+    await settle()
+    assert cluster.view.all() == [tenant("a", 2), tenant("c")]
     await cluster.view.close()
 
 

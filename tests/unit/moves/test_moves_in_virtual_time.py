@@ -191,3 +191,29 @@ def test_draining_moves_everything_and_completes() -> None:
         assert not any(world.shards[A].disk.rows(name) for name in names)
 
     lived(story)
+
+
+def test_a_drain_that_is_cancelled_ends_what_has_not_switched_and_begins_nothing_more() -> None:
+    async def story(world: MovingWorld) -> None:
+        names = [await world.create(f"t{number}", [A]) for number in range(6)]
+        for name in names:
+            await world.send("router-0", name, 30)
+        moves = world.routers["router-0"].moves
+        planned = await world.asked(lambda: moves.drain(A, 0, options()))
+        assert not isinstance(planned, EvenshardError), planned
+        assert planned.stored is not None
+        drain = planned.stored.operation.id
+        other = await world.asked(lambda: moves.rebalance("even", 0, options()))
+        assert isinstance(other, EvenshardError)
+        assert other.code == "OPERATION_CONFLICT"
+        await world.clock.sleep(1_500)
+        await wished(world, drain, "cancel")
+        await until(world, drain, "cancelled")
+        assert not (await world.directory.range(MOVING)).entries
+        left = [name for name in names if (await world.tenant(name)).placement.shards == (A,)]
+        assert left
+        refused = await world.asked(lambda: moves.move(left[0], A, None, 0, options(), overflow=False))
+        assert isinstance(refused, EvenshardError)
+        assert (refused.code, "draining" in refused.message) == ("SHARD_NOT_ELIGIBLE", True)
+
+    lived(story)

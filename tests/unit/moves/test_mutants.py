@@ -9,7 +9,7 @@ from evenshard.directory.keys import operation_key, tenant_key
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, ShardId, TenantId
 from evenshard.ports.directory import Put
-from evenshard.router.moves_driver import MoveDriver
+from evenshard.router.move_switching import MoveSwitching
 from evenshard.testing.moves_model.nodes import Node
 from evenshard.testing.moves_model.world import MovingWorld, options
 from evenshard.wire.rpcs import LIFT_FENCE
@@ -161,7 +161,7 @@ def test_comparing_before_the_fence_is_caught(monkeypatch: pytest.MonkeyPatch) -
         return (), 0
 
     lived(story)
-    monkeypatch.setattr(MoveDriver, "_reached", soon)
-    monkeypatch.setattr(MoveDriver, "_compared", equal)
+    monkeypatch.setattr(MoveSwitching, "_reached", soon)
+    monkeypatch.setattr(MoveSwitching, "_compared", equal)
     with pytest.raises(AssertionError, match="lost"):
         lived(story)

@@ -20,6 +20,7 @@ from evenshard.ids import TenantId
 from evenshard.storage.hot_keys import HeldKey, Page, UserDay
 from evenshard.storage.moving.known import following
 from evenshard.storage.moving.slots import MovedSlots
+from evenshard.storage.ownership import Owned
 from evenshard.storage.sealing import written_originals
 from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
@@ -163,13 +164,16 @@ def take(state: State, rows: TenantRows, name: str, told: HeldTold, identities: 
     state.pins.discard(rows.tenant, unused)
 
 
-def end_others(state: State, rows: TenantRows, name: str, there: Collection[HeldName]) -> None:
+def end_others(state: State, rows: TenantRows, name: str, there: Collection[HeldName], home: Owned | None) -> None:
     """Keys that the source does not know: their marks are gone, and this shard may not have been told. A home knows all
-    of its users; a shard of the overflow all whose rows come there, but for what this one has sealed just now. Under
-    ``append_lock``."""
+    of its users; a shard of the overflow all whose rows come there, but for what this one, as the ``home`` of some
+    slots (None: it may be of any), has sealed just now. Under ``append_lock``."""
     record = following(rows, name)
     moved, keys = record.moved(rows.tenant), {(each.key, each.nonce) for each in there}
-    asked = [each for each in rows.held.all() if (not each.sealed if moved.overflow else moved.mask[_slot(each)])]
+    if moved.overflow:
+        asked = [each for each in rows.held.all() if not each.sealed or (home is not None and not home[_slot(each)])]
+    else:
+        asked = [each for each in rows.held.all() if moved.mask[_slot(each)]]
     gone = [each for each in asked if (each.key, each.nonce) not in keys]
     if gone:
         _replace(state, rows, gone)

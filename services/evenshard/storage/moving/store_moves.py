@@ -21,7 +21,7 @@ from evenshard.storage.moving.strips import StripTaking
 from evenshard.storage.moving.tailing import Place, Tailed
 from evenshard.storage.moving.taking import TailRows
 from evenshard.storage.moving.telling import StripTold, Told
-from evenshard.storage.ownership import Ownership
+from evenshard.storage.ownership import Owned, Ownership
 from evenshard.storage.state import State
 from evenshard.storage.tenant import TenantRows
 
@@ -180,10 +180,10 @@ class StoreMoves:
             rows = self._state.rows(tenant)
         hot_keys.take(self._state, rows, name, told, identities)
 
-    def end_held(self, tenant: TenantId, name: str, there: Collection[HeldName]) -> None:
-        """Of a follower: hot keys that the source has no more go."""
+    def end_held(self, tenant: TenantId, name: str, there: Collection[HeldName], home: Owned | None) -> None:
+        """Of a follower: hot keys that the source does not have go. ``home``: slots that this shard owns."""
         with self._changing(tenant) as rows:
-            hot_keys.end_others(self._state, rows, name, there)
+            hot_keys.end_others(self._state, rows, name, there, home)
 
     def count(self, moved: MovedSlots, operation: str, revision: int) -> bool:
         """Begins, or goes on, to count what is here of the slots; True: all of it has been."""
