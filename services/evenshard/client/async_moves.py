@@ -40,6 +40,7 @@ class AsyncMoves(AsyncCalls):
         overflow: bool = False,
         **how: Any,
     ) -> dict[str, Any]:
+        """What ``move_tenant`` would do; nothing is begun."""
         return plan_document((await self._move(tenant, to, slots, how, overflow=overflow, dry_run=True)).plan)
 
     async def split_tenant(self, /, tenant: str, to: str | Sequence[str], **how: Any) -> dict[str, Any]:
@@ -47,6 +48,7 @@ class AsyncMoves(AsyncCalls):
         return _operation(await self._split(tenant, to, how))
 
     async def plan_split(self, /, tenant: str, to: str | Sequence[str], **how: Any) -> dict[str, Any]:
+        """What ``split_tenant`` would do; nothing is begun."""
         return plan_document((await self._split(tenant, to, how, dry_run=True)).plan)
 
     async def merge_tenant(self, /, tenant: str, to: str, **how: Any) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class AsyncMoves(AsyncCalls):
         return _operation(await self._merge(tenant, to, how))
 
     async def plan_merge(self, /, tenant: str, to: str, **how: Any) -> dict[str, Any]:
+        """What ``merge_tenant`` would do; nothing is begun."""
         return plan_document((await self._merge(tenant, to, how, dry_run=True)).plan)
 
     async def isolate_tenant(self, /, tenant: str, to: str | None = None, **how: Any) -> dict[str, Any]:
@@ -61,6 +64,7 @@ class AsyncMoves(AsyncCalls):
         return _operation(await self._isolate(tenant, to, how))
 
     async def plan_isolate(self, /, tenant: str, to: str | None = None, **how: Any) -> dict[str, Any]:
+        """What ``isolate_tenant`` would do; nothing is begun."""
         return plan_document((await self._isolate(tenant, to, how, dry_run=True)).plan)
 
     async def drain_shard(self, /, shard: str, **how: Any) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class AsyncMoves(AsyncCalls):
         return _operation(await self._drain(shard, how))
 
     async def plan_drain(self, /, shard: str, **how: Any) -> dict[str, Any]:
+        """What ``drain_shard`` would do; nothing is begun."""
         return plan_document((await self._drain(shard, how, dry_run=True)).plan)
 
     async def rebalance(self, /, policy: str = "even", **how: Any) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class AsyncMoves(AsyncCalls):
         return _operation(await self._rebalance(policy, how))
 
     async def plan_rebalance(self, /, policy: str = "even", **how: Any) -> dict[str, Any]:
+        """What ``rebalance`` would do; nothing is begun."""
         return plan_document((await self._rebalance(policy, how, dry_run=True)).plan)
 
     async def cordon_shard(self, shard: str, *, request_id: str | None = None, dry_run: bool = False) -> dict[str, Any]:

@@ -117,9 +117,6 @@ def test_trends_are_asked_warm_and_cold_and_half_of_the_events_are_in_the_tail(t
     assert (warm.detail["tail_rows"], warm.detail["segment_rows"], warm.detail["copies"]) == (50_000, 50_000, 2_000)
 
 
-SLOW = (pytest.mark.slow, pytest.mark.timeout(900))
-
-
 @pytest.fixture
 def without_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """New processes are begun for trends alone: here it is answers that matter, of every form and every peer, and a
@@ -133,9 +130,8 @@ def without_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PeerProcess, "restart", lambda peer: None)
 
 
-@pytest.mark.parametrize(
-    "suite", [FUNNEL, pytest.param(RETENTION, marks=SLOW), pytest.param(FLOWS, marks=SLOW)], ids=lambda each: each.name
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", [FUNNEL, RETENTION, FLOWS], ids=lambda each: each.name)
 @pytest.mark.usefixtures("without_restarts")
 def test_what_follows_users_is_compared_with_every_peer(tmp_path: Path, suite: Suite) -> None:
     """Where the peers are not installed, evenshard's own figure is given, without a ratio."""

@@ -60,6 +60,7 @@ def impatient(cluster: ClusterProcess) -> tuple[str, str, bool] | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_flooding_client_finishes_by_waiting_and_no_event_of_its_neighbour_is_refused(
     cluster: ClusterProcess,
 ) -> None:
@@ -79,7 +80,8 @@ def test_a_flooding_client_finishes_by_waiting_and_no_event_of_its_neighbour_is_
         took_s = time.monotonic() - began_s
         assert flood.result() == (events, 0, 0)
         assert ("LIMIT_EXCEEDED", NOISY, True) in told
-        assert told <= {("LIMIT_EXCEEDED", NOISY, True), None}
+        slow = ("DEADLINE_EXCEEDED", "", False)  # on a busy machine a call takes longer than the impatient wait
+        assert told <= {("LIMIT_EXCEEDED", NOISY, True), slow, None}
         assert took_s >= (events - limit - 2_000) / limit
         assert total(quiet) == sent
         with connect(cluster, NOISY) as noisy:

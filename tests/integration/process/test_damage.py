@@ -138,12 +138,13 @@ def tree(root: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "code", "file"),
     [
-        pytest.param(of_a_newer_format, "FORMAT_TOO_NEW", FILE, marks=pytest.mark.slow),
-        pytest.param(of_another_shard, "DATA_DAMAGED", FILE, marks=pytest.mark.slow),
-        pytest.param(without_a_catalog, "DATA_DAMAGED", FILE, marks=pytest.mark.slow),
+        (of_a_newer_format, "FORMAT_TOO_NEW", FILE),
+        (of_another_shard, "DATA_DAMAGED", FILE),
+        (without_a_catalog, "DATA_DAMAGED", FILE),
         (half_copied_among_foreign_files, "DATA_DAMAGED", "segments/0000000001.parquet"),
     ],
 )

@@ -50,6 +50,7 @@ def _left(temporary: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_demo_answers_and_leaves_nothing(temporary: Path) -> None:
     demo = _start(temporary)
     said, errors = demo.communicate(timeout=TIMEOUT_S)

@@ -49,6 +49,7 @@ def connected(cluster: ClusterProcess) -> evenshard.Client:
     return evenshard.connect(cluster.router, cluster.gateway, tenant=TENANT, timeout=WAIT_S)
 
 
+@pytest.mark.slow
 def test_a_tenant_moves_there_and_back_under_load(tmp_path: Path) -> None:
     with ClusterProcess(tmp_path / "data", shards=3) as cluster, connected(cluster) as client:
         client.create_tenant(TENANT)

@@ -41,6 +41,7 @@ def account() -> Iterator[Account]:
         yield Account(program, environment, uid, Path("/"))
 
 
+@pytest.mark.slow
 def test_no_kernel_is_compiled_though_the_cache_is_read_only_and_there_is_no_home(account: Account) -> None:
     event = {"event": "view", "properties": {"distinct_id": "u", "time": 1_767_225_600_000, "$insert_id": "1"}}
     with account.folder("data") as folder, ClusterProcess(folder / "data", shards=1, account=account) as cluster:

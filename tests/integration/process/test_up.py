@@ -103,6 +103,7 @@ def test_ctrl_c_in_a_terminal_reaches_everybody_and_all_drain_cleanly(start_up: 
         assert [line["event"] for line in up.log(name)] == ["ready", "draining", "stopped"]
 
 
+@pytest.mark.slow
 def test_a_child_that_drains_by_itself_is_started_again_and_said_plainly(start_up: Start) -> None:
     up = start_up("--shards", "1").wait_ready()
     os.kill(up.pid("gateway-0"), signal.SIGTERM)
@@ -205,6 +206,7 @@ def test_a_taken_port_is_named_before_anything_starts(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_data_directory_belongs_to_one_cluster(start_up: Start) -> None:
     first = start_up("--shards", "1").wait_ready()
     second = start_up("--shards", "1", base_port=first.base_port + 100)
@@ -233,6 +235,7 @@ def test_wrong_flags_are_refused_with_exit_status_2(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_children_end_with_a_killed_supervisor(start_up: Start) -> None:
     up = start_up("--shards", "1").wait_ready()
     pids = group_members(up.process.pid) - {up.process.pid}
@@ -259,6 +262,7 @@ def test_calls_in_flight_end_before_the_service_does(start_up: Start) -> None:
     eventually(lambda: "shard-0 ended (status 0)" in up.errors.read_text())
 
 
+@pytest.mark.slow
 def test_a_frozen_child_does_not_hold_up_the_drain(start_up: Start) -> None:
     up = start_up("--shards", "1").wait_ready()
     os.kill(up.pid("shard-0"), signal.SIGSTOP)

@@ -96,6 +96,7 @@ def load(cluster: ClusterProcess, first: int) -> None:
         assert client.import_events(events).accepted == ROWS
 
 
+@pytest.mark.slow
 def test_a_follower_holds_what_its_source_does(cluster: ClusterProcess, tmp_path: Path) -> None:
     del tmp_path
     shards = Shards(cluster)
