@@ -376,10 +376,13 @@ class MovingWorld:
             await self._goes_on(Operation.from_json(entry.value).id, until_ms)
 
     async def _goes_on(self, name: OperationId, until_ms: float) -> None:
-        """A move that nobody has paused ends, or has switched and waits to be completed."""
+        """A move that nobody has paused ends, or has switched and waits to be completed; what is a part of an operation
+        waits for that one while it is paused."""
         while True:
             now = await self.operation(name)
-            waits = now.move is not None and now.state == "switched" and not now.move.wish and now.move.group is None
+            waits = False
+            if now.move is not None and now.state == "switched" and not now.move.wish:
+                waits = now.move.group is None or (await self.operation(now.move.group)).paused
             if now.ended or waits or now.paused or now.kind in GROUP_KINDS:
                 return
             assert self.clock.monotonic_ms() < until_ms, f"seed {self.seed}: {now}"
