@@ -519,7 +519,8 @@ def test_a_hot_key_and_a_hot_shard_are_told_apart(call: Call) -> None:
         return next(shard for shard, piece in shards.items() if piece["first"] <= slot <= piece["last"])
 
     users = [f"u{number}" for number in range(3_000)]
-    import_now("heat", ["runaway"] * 20_000 + users)
+    warm = [f"warm{number}" for number in range(4) for _ in range(1_500)]
+    import_now("heat", ["runaway"] * 20_000 + warm + users)
     top = call("top", "--once", "--limit", "5", shape=TOP)
     [one] = top["diagnosis"]
     assert (one["kind"], one["subject"], one["tenant"], one["shard"]) == (
