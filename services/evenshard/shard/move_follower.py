@@ -136,14 +136,22 @@ class MoveFollower:
             await self._compactor.beside(lambda pace: clear(tenant, record.name, pace, spread=spread))
             return
         if not follow.is_copied:
-            while self._store.backlog(tenant) >= BUSY_BACKLOG:
-                await self._clock.sleep(BUSY_WAIT_MS)
+            await self._room(tenant, record.name, BUSY_BACKLOG)
             await self._strip(tenant, record, follow)
             now = self._record(tenant, record.name)
             if now is None or now.follow is None or not now.follow.strips_taken:
                 return
             follow = now.follow
         await self._tail(tenant, record, follow, TAIL_WAIT_MS if follow.is_copied else 0)
+
+    async def _room(self, tenant: TenantId, name: str, backlog_max: float) -> None:
+        """Waits while so much is unindexed, and says so meanwhile."""
+        key = tenant, name
+        while self._store.backlog(tenant) >= backlog_max:
+            self._errors[key] = EvenshardError("OVERLOADED", f"waits for compaction of {tenant} on {self._shard}")
+            await self._clock.sleep(BUSY_WAIT_MS)
+            if self._store.backlog(tenant) < backlog_max:
+                self._errors.pop(key, None)
 
     async def _strip(self, tenant: TenantId, record: MoveRecord, follow: Follow) -> None:
         """The next days, unless the log comes first."""
@@ -193,8 +201,10 @@ class MoveFollower:
                 answers = self._peers.stream(follow.address, TAIL_LOG, request, timeout_s=TAIL_TIMEOUT_S)
                 async for answer in answers:
                     await queue.put(answer)
-            finally:
+            except Exception:
                 await queue.put(None)
+                raise
+            await queue.put(None)  # not where it is cancelled: nobody makes room any more
 
         reader = asyncio.create_task(read(), name="reading a log")
         key = tenant, record.name
@@ -206,9 +216,8 @@ class MoveFollower:
                     messages.append(queue.get_nowait())
                 ended = messages[-1] is None
                 told = [each for each in messages if each is not None]
-                while told and self._store.backlog(tenant) >= FULL_BACKLOG:
-                    await self._clock.sleep(BUSY_WAIT_MS)
                 if told:
+                    await self._room(tenant, record.name, FULL_BACKLOG)
                     await asyncio.to_thread(self._take_tail, tenant, record.name, told)
                     self._log_ends[key] = told[-1].end_position
                     copied = self._record(tenant, record.name)

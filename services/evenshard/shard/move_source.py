@@ -7,6 +7,7 @@ operation's record comes first decides. It stays fenced until it knows.
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -15,11 +16,12 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.propose_back import ProposeBack
+from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.placements import ownership
 from evenshard.shard.threads import steps
-from evenshard.storage.moving.record import Kept, MoveRecord
+from evenshard.storage.moving.record import Kept, MoveRecord, move_name
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.tailing import Place, Tailed
 from evenshard.storage.store import Store
@@ -65,7 +67,8 @@ class MoveSource:
         for tenant, record in self._store.moves.records():
             if record.fenced_at is not None:
                 self.watch(tenant, record)
-        self._silent = asyncio.create_task(self._look_for_silent(), name="silent followers")
+        silent = until_ended(self._look_for_silent, self._clock, "silent followers")
+        self._silent = asyncio.create_task(silent, name="silent followers")
 
     async def close(self) -> None:
         tasks = [*self._watching.values(), *self._counting.values()]
@@ -78,7 +81,9 @@ class MoveSource:
         """It was fenced: if nothing follows, it proposes to go back."""
         key = tenant, record.name
         if key not in self._watching:
-            task = asyncio.create_task(self._watch(record.moved(tenant), record.operation), name=f"fence {record.name}")
+            watch = partial(self._watch, record.moved(tenant), record.operation)
+            name = f"fence {record.name}"
+            task = asyncio.create_task(until_ended(watch, self._clock, name), name=name)
             self._watching[key] = task
             task.add_done_callback(lambda _: self._watching.pop(key, None))
 
@@ -88,20 +93,14 @@ class MoveSource:
         moves = self._store.moves
 
         def messages() -> Generator[shard_pb2.CopyRunsResponse, None, None]:
-            rows = 0
             first, position, seen = request.first_day, request.position, request.deletions_seen
             for told in moves.tell_strip(moved, message.operation, message.revision, first, position, seen):
-                answer = told_message(told)
-                rows += 1
-                yield answer
-            yield shard_pb2.CopyRunsResponse(end=shard_pb2.CopiedEnd(rows=rows))
+                yield told_message(told)
+            yield shard_pb2.CopyRunsResponse(end=shard_pb2.CopiedEnd())
 
-        answers = steps(self._readers, messages)
-        try:
+        async with aclosing(steps(self._readers, messages)) as answers:
             async for answer in answers:
                 yield answer
-        finally:
-            await answers.aclose()
 
     async def tail(self, request: shard_pb2.TailLogRequest) -> AsyncGenerator[shard_pb2.TailLogResponse, None]:
         moved, message = moved_of(request.moved), request.moved
@@ -116,14 +115,11 @@ class MoveSource:
             def passes(told: Kept = told, place: Place | None = place) -> Generator[_Tailed, None, None]:
                 yield from moves.tell_tail(moved, message.operation, message.revision, taken, told, place)
 
-            found = steps(self._readers, passes)
-            try:
+            async with aclosing(steps(self._readers, passes)) as found:
                 async for tailed, after in found:
                     seen = told.deletions_seen if tailed.deletion is None else tailed.deletion.seq
                     told, place = Kept(tailed.position, seen), after or place
                     yield tailed_message(tailed, moves.log_end(), version)
-            finally:
-                await found.aclose()
             while moves.log_end() <= told.position and moves.last_deletion(moved.tenant) == deletions:
                 if self._clock.monotonic_ms() >= until_ms:
                     return
@@ -140,16 +136,13 @@ class MoveSource:
             for told in self._store.moves.tell_held(moved, known):
                 yield held_message(told)
 
-        answers = steps(self._readers, messages)
-        try:
+        async with aclosing(steps(self._readers, messages)) as answers:
             async for answer in answers:
                 yield answer
-        finally:
-            await answers.aclose()
 
     async def count(self, moved: MovedSlots, operation: str, revision: int) -> bool:
         """Whether all has been counted; goes on with it."""
-        key = moved.tenant, operation + ("+overflow" if moved.overflow else "")
+        key = moved.tenant, move_name(operation, overflow=moved.overflow)
         task = self._counting.get(key)
         if task is None or task.done():
             if task is not None and not task.cancelled() and task.exception() is not None:
@@ -164,8 +157,7 @@ class MoveSource:
         return task.result()
 
     def _heard(self, tenant: TenantId, message: shard_pb2.MovedSlots) -> None:
-        name = message.operation + ("+overflow" if message.overflow else "")
-        self._asked_ms[tenant, name] = self._clock.monotonic_ms()
+        self._asked_ms[tenant, move_name(message.operation, overflow=message.overflow)] = self._clock.monotonic_ms()
 
     async def _watch(self, moved: MovedSlots, operation: str) -> None:
         moves = self._store.moves

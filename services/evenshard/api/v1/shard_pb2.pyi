@@ -674,10 +674,8 @@ class CopiedRows(_message.Message):
     def __init__(self, arrow_ipc: _Optional[bytes] = ...) -> None: ...
 
 class CopiedEnd(_message.Message):
-    __slots__ = ("rows",)
-    ROWS_FIELD_NUMBER: _ClassVar[int]
-    rows: int
-    def __init__(self, rows: _Optional[int] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class TailLogRequest(_message.Message):
     __slots__ = ("moved", "position", "deletions_seen", "wait_ms")

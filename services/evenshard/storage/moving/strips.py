@@ -140,7 +140,7 @@ class StripTaking:
             self._file.close()
             self._file = None
             self._left.pop(0)
-        while self._left and not self._left[0]:
+        if self._left and not self._left[0]:
             raise ValueError("a file of a segment is empty")
         if self._left:
             number = len(self._segment.file_bytes) - len(self._left)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenshard.events.hashing import SLOT_SHIFT, hash_events, hash_of
+from evenshard.events.hashing import SLOT_SHIFT, EventHashes, hash_events, hash_of
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.storage import deleting
 from evenshard.storage.deletions import Deletion
@@ -49,8 +49,10 @@ def take_rows(state: State, rows: TenantRows, name: str, told: Sequence[TailRows
             if new is None:
                 continue
             follow = replace(follow, rows_done=follow.rows_done + new.rows)
-            content, block = _prepared(state, rows, new, Note(name, each.position), ordinal, spread=record.overflow)
-            insert_decided(rows.active, new.batch, hash_events(rows.tenant, new.batch), new.duplicate, ordinal)
+            hashes = hash_events(rows.tenant, new.batch)
+            note = Note(name, each.position)
+            content, block = _prepared(state, rows, new, hashes, note, ordinal, spread=record.overflow)
+            insert_decided(rows.active, new.batch, hashes, new.duplicate, ordinal)
             contents.append(content)
             blocks.append(block)
             ordinal += block.rows
@@ -122,14 +124,21 @@ def _new(follow: Follow, told: TailRows) -> MarkedRows | None:
 
 
 def _prepared(
-    state: State, rows: TenantRows, marked: MarkedRows, note: Note, ordinal: int, *, spread: bool
+    state: State,
+    rows: TenantRows,
+    marked: MarkedRows,
+    hashes: EventHashes,
+    note: Note,
+    ordinal: int,
+    *,
+    spread: bool,
 ) -> tuple[Content, Block]:
     payload = with_note(note, marked.batch.to_ipc())
     hot = marked.hot if marked.hot.any() else None
     bits = np.ones(marked.rows, np.bool_) if spread else None
     block = copied_block(
         marked.batch,
-        hash_events(rows.tenant, marked.batch),
+        hashes,
         marked.duplicate,
         hot,
         bits,
