@@ -78,10 +78,9 @@ NOT_MISSED = {
     "segment.writer:SegmentWriter.finish:sync:2": "a damaged filter is made again from its segment where it is needed",
     "fsck_repair:write_filter:sync:1": "a damaged filter is made again from its segment where it is needed",
     "fsck_repair:write_filter:sync_directory:1": "the filter that was there before is as damaged as it was",
-    "layer_files:split:sync_directory:1": "repairs are no scenario here: the model of layers cuts the power anywhere",
+    "splitting:split_segment:sync_directory:1": "repairs are no scenario here: the model of layers cuts power anywhere",
     "moving.strips:StripTaking._next_file:sync:1": "moves are none here either: their model cuts the power anywhere",
     "moving.strips:StripTaking.commit:sync_directory:1": "the same",
-    "moving.dropping:_drop_of:sync_directory:1": "the same",
 }
 CHECKSUMS = {
     "append:Append.prepared": 1,

@@ -12,18 +12,14 @@ from evenshard.events.marked_rows import MarkedRows
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD, Bools
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.compact import Limits, compact
-from evenshard.storage.compaction.inputs import SegmentInput
-from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
-from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.compaction.settle import as_it_is
-from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id
 from evenshard.storage.layers import Layer, of_layer, waiting_layer
-from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_ROWS_MAX
-from evenshard.storage.segment.info import FOLDER, SegmentInfo
+from evenshard.storage.segment.format import IDENTITY_HASH
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, without_identities
+from evenshard.storage.splitting import split_segment
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tenant import TenantRows, counting_identities
 
@@ -67,49 +63,15 @@ def bring(state: State, tenant: TenantId, layer: str, origin: str, brought: Mark
 
 
 def split(state: State, rows: TenantRows, segment: SegmentInfo, layer: str, wanted: Chosen, pace: Pace) -> None:
-    """Writes a segment anew as two: the rows that are wanted, and the others. Under ``maintenance``."""
-    visible = rows.visible
-    hiding = visible.deletions.hiding(segment.deletions_seen)
+    """The rows of a segment that are wanted join a layer. Under ``maintenance``."""
     reader = SegmentReader(state.disk, segment)
     groups = range(len(reader.row_groups))
     if not any(wanted.key_rows(reader.read_group(group, wanted.columns)).any() for group in groups):
         return
-    source = SegmentInput(reader, hiding)
-    place = SegmentPlace(
-        segment.tenant,
-        segment.first_day,
-        segment.last_day,
-        segment.run,
-        segment.written_day,
-        state.shard,
-        visible.deletions.last_seq,
-    )
-    with discarding(state, rows):
-        others, taken = (
-            RunWriter(state.disk, lambda: next_segment_id(state, rows), place, SEGMENT_ROWS_MAX) for _ in range(2)
-        )
-        schema = merged_schema([(source.schema, segment.rows)])
-        rows_max = max(1, min(WINDOW_ROWS, WINDOW_BYTES // row_bytes(schema)))
-        for first, last in cut_windows([source.weights()], rows_max, WINDOW_BYTES):
-            part = source.slice(first, last)
-            if part is None:
-                continue
-            merged = without_identities(merge_sorted([part], schema))  # they are not in the order of the rows
-            (record,) = merged.combine_chunks().to_batches()
-            mask = wanted.rows(record)
-            taken.append(merged.filter(pa.array(mask)))
-            others.append(merged.filter(pa.array(~mask)))
-            pace(0)
-        apart = [replace(each, layer=layer) for each in taken.finish()]
-        if not apart:
-            others.discard()
-            return
-        kept = [replace(each, layer=segment.layer, origin=segment.origin) for each in others.finish()]
-        state.disk.sync_directory(FOLDER)
-    if sum(each.rows for each in (*kept, *apart)) + source.hidden != segment.rows:
-        raise AssertionError("a repair wrote another number of rows than it read and left out")
-    pace(sum(each.bytes for each in (*kept, *apart)))
-    commit(state, rows, [*kept, *apart], [segment])
+    halves = split_segment(state, rows, reader, wanted.rows, pace)
+    if halves is not None:
+        apart = [replace(each, layer=layer) for each in halves.apart]
+        commit(state, rows, [*halves.others, *apart], [segment])
 
 
 def written(state: State, rows: TenantRows, brought: MarkedRows) -> tuple[SegmentInfo, ...]:

@@ -9,28 +9,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.scan import PLACEMENT_HASH, SPREAD, Bools
-from evenshard.storage.compaction.inputs import SegmentInput
-from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
-from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import storage_day
-from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
-from evenshard.storage.indexing import Pace, catalog_committed, discarding, next_segment_id, release
+from evenshard.storage.indexing import Pace, catalog_committed, release
 from evenshard.storage.layers import TRASH, Layer, of_layer
 from evenshard.storage.moving.hot_keys import Opens, keep_as_originals
 from evenshard.storage.moving.known import without_moved
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.telling import told_segments
 from evenshard.storage.ownership import block_spread
-from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
-from evenshard.storage.segment.info import FOLDER, SegmentInfo
+from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
-from evenshard.storage.segment.writer import SegmentPlace, without_identities
+from evenshard.storage.splitting import split_segment
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tenant import TenantRows, counting_identities
 
@@ -137,42 +131,12 @@ def _drop_of(
     stored = [name for name in dict.fromkeys(fields) if reader.stores(name)]
     if not any(meant(reader.read_group(group, stored)).any() for group in range(len(reader.row_groups))):
         return 0
-    hiding = rows.visible.deletions.hiding(segment.deletions_seen)
-    source = SegmentInput(reader, hiding)
-    place = SegmentPlace(
-        segment.tenant,
-        segment.first_day,
-        segment.last_day,
-        segment.run,
-        segment.written_day,
-        state.shard,
-        rows.visible.deletions.last_seq,
-    )
-    gone = 0
-    with discarding(state, rows):
-        stays, goes = (
-            RunWriter(state.disk, lambda: next_segment_id(state, rows), place, SEGMENT_ROWS_MAX) for _ in range(2)
-        )
-        schema = merged_schema([(source.schema, segment.rows)])
-        rows_max = max(1, min(WINDOW_ROWS, WINDOW_BYTES // row_bytes(schema)))
-        for first, last in cut_windows([source.weights()], rows_max, WINDOW_BYTES):
-            part = source.slice(first, last)
-            if part is None:
-                continue
-            merged = without_identities(merge_sorted([part], schema))  # they are not in the order of the rows
-            (record,) = merged.combine_chunks().to_batches()
-            mask = meant(record)
-            gone += int(np.count_nonzero(mask))
-            if layer:
-                goes.append(merged.filter(pa.array(mask)))
-            stays.append(merged.filter(pa.array(~mask)))
-            pace(0)
-        dropped = [replace(each, layer=layer) for each in goes.finish()]
-        kept = [replace(each, layer=segment.layer, origin=segment.origin) for each in stays.finish()]
-        state.disk.sync_directory(FOLDER)
-    pace(sum(each.bytes for each in (*kept, *dropped)))
-    _commit(state, rows, [*kept, *dropped], [segment], trash=layer)
-    return gone
+    halves = split_segment(state, rows, reader, meant, pace, keeps_apart=bool(layer))
+    if halves is None:
+        return 0
+    dropped = [replace(each, layer=layer) for each in halves.apart]
+    _commit(state, rows, [*halves.others, *dropped], [segment], trash=layer)
+    return halves.apart_rows
 
 
 def _rows(moved: MovedSlots, record: pa.RecordBatch) -> Bools:
