@@ -84,24 +84,8 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     await operations.start()
     forgetting = Forgetting(ports.directory, services, ports.peers, ports.clock, watch, feed, marker, pool)
     await forgetting.start()
-    repairs = RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng)
-    ended_repairs = EndedRepairs(ports.directory, operations, shards, ports.clock)
     facts = ClusterFacts(ports.directory, tenants, services, shards)
-    moves = MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng)
-    groups = GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng)
-    driver = OperationDriver(
-        ports.directory,
-        operations,
-        shards,
-        forgetting,
-        repairs,
-        ended_repairs,
-        moves,
-        groups,
-        marks,
-        ports.clock,
-        ports.rng,
-    )
+    driver = _driver(ports, operations, shards, facts, forgetting, marks)
     retention = RetentionKeeper(tenants, shards, ports.clock)
     election = Election(
         ports.directory, ports.clock, ports.rng, LEADER, options.name, lambda term: _lead(driver, retention, term)
@@ -126,7 +110,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         counts_dropped=lambda: feed.dropped_rows,
         is_leader=lambda: election.term is not None,
     )
-    repair_admin = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
+    repairs = RepairAdmin(ports.directory, operations, shards, ports.clock, ports.rng)
     admin = AdminService(
         ports.directory,
         tenants,
@@ -135,29 +119,22 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
         ports.clock,
         ports.rng,
         shards,
-        OperationAdmin(ports.directory, operations, blocked, importer, repair_admin, ports.clock, ports.rng),
-        repair_admin,
+        OperationAdmin(ports.directory, operations, blocked, importer, repairs, ports.clock, ports.rng),
+        repairs,
         MoveAdmin(ports.directory, tenants, operations, facts, ports.clock, ports.rng),
         states,
         etcd=options.etcd,
     )
-
     reports = HotKeyReports(ports.directory, ports.peers, services)
     debug = ClusterDebugService(options.name, ports.peers, services)
     counters = ClusterCounterService(ports.directory, ports.peers, services, reports)
 
     async def close() -> None:
-        await election.close()
-        await forgetting.close()
-        await operations.close()
-        await blocked.close()
-        await marker.close()
-        await hand_over.close()
-        await feed.close()
-        await marks.close()
-        await states.close()
-        await tenants.close()
-        await services.close()
+        parts = (
+            election, forgetting, operations, blocked, marker, hand_over, feed, marks, states, tenants, services
+        )  # fmt: skip
+        for part in parts:  # who acts comes before what it knows
+            await part.close()
         pool.shutdown(wait=True)
 
     return Running(
@@ -165,13 +142,33 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
             Servicer(INGEST_SERVICE, add_IngestServiceServicer_to_server, ingest),
             Servicer(ADMIN_SERVICE, add_AdminServiceServicer_to_server, admin),
             Servicer(COUNTER_SERVICE, add_CounterServiceServicer_to_server, counters),
-            Servicer(
-                DEBUG_SERVICE,
-                add_DebugServiceServicer_to_server,
-                debug,
-            ),
+            Servicer(DEBUG_SERVICE, add_DebugServiceServicer_to_server, debug),
         ],
         close,
+    )
+
+
+def _driver(
+    ports: Ports,
+    operations: OperationView,
+    shards: TenantShards,
+    facts: ClusterFacts,
+    forgetting: Forgetting,
+    marks: MarkView,
+) -> OperationDriver:
+    """Of every kind of operation."""
+    return OperationDriver(
+        ports.directory,
+        operations,
+        shards,
+        forgetting,
+        RepairDriver(ports.directory, operations, shards, ports.clock, ports.rng),
+        EndedRepairs(ports.directory, operations, shards, ports.clock),
+        MoveDriver(ports.directory, operations, shards, ports.clock, ports.rng),
+        GroupDriver(ports.directory, operations, facts, ports.clock, ports.rng),
+        marks,
+        ports.clock,
+        ports.rng,
     )
 
 

@@ -109,21 +109,15 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     condition = Condition(store, ports.clock, ports.tell, ports.note)
     giver = MemoryGiver(ports.clock, options.settings.shard_memory_bytes, lambda: rss_bytes(os.getpid()), give_back)
 
-    movers: list[MoveFollower | MoveSource] = []
+    proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
+    source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
+    follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
 
     async def close() -> None:
         """Nothing more is taken; what was taken is synced; then the end marker."""
-        for mover in movers:
-            await mover.close()
-        await giver.close()
-        await condition.close()
-        await gate.close()
-        await purger.close()
-        await compactor.close()
-        await sorter.close()
-        await restored.close()
-        await tenants.close()
-        await epochs.close()
+        parts = (follower, source, giver, condition, gate, purger, compactor, sorter, restored, tenants, epochs)
+        for part in parts:  # who acts comes before what it knows
+            await part.close()
         try:
             await asyncio.to_thread(sequencer.close, DRAIN_TIMEOUT_S)
             await asyncio.to_thread(readers.shutdown)
@@ -156,11 +150,7 @@ async def build(ports: Ports, options: ServiceOptions) -> Running:
     tags = Tags(store, new_incarnation(ports.rng))
     observe_shard(store, sequencer, compactor, memory, heat)
     sealing = Sealing(shard, store, sequencer, placements, ports.directory)
-    proposals = FenceProposals(shard, ports.directory, ports.clock, ports.rng)
-    source = MoveSource(shard, store, tenants, proposals, ports.clock, readers)
-    follower = MoveFollower(shard, store, compactor, tenants, ports.peers, ports.clock)
     moves = Moves(shard, store, placements, compactor, source, follower)
-    movers += [follower, source]
     source.start()
     follower.start()
     service = ShardService(
