@@ -7,35 +7,49 @@ deleted users stand in it until nothing of them is left elsewhere.
 Not thread-safe: calls may come from any thread, one at a time (the store's lock).
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote
+from dataclasses import replace
 
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage import deletions, hot_keys, quarantine
+from evenshard.storage.catalog_keys import (
+    FORMAT_KEY,
+    NEXT_ID_KEY,
+    SHARD_KEY,
+    STOPPED_KEY,
+    TenantState,
+    deletion_key,
+    foreign_key,
+    foreign_value,
+    held_key,
+    layer_key,
+    move_key,
+    original_key,
+    prepared_key,
+    segment_key,
+    state_value,
+    tenant_key,
+)
+from evenshard.storage.catalog_records import CatalogRecords
 from evenshard.storage.catalog_rows import FILE, UNREADABLE, CatalogRows, Changes, damaged, unreadable
 from evenshard.storage.deletions import NO_HORIZON, RETIRED_DELETIONS_KEPT, Deletion
-from evenshard.storage.hot_keys import HeldKey, UserDay
+from evenshard.storage.hot_keys import HeldKey
 from evenshard.storage.layers import (
     Layer,
     Prepared,
     counting,
-    layer_from_json,
     layer_to_json,
-    prepared_from_json,
     prepared_to_json,
 )
 from evenshard.storage.moving import record as move_record
 from evenshard.storage.moving.record import MoveRecord
-from evenshard.storage.moving.slots import mask_of, spans_of
 from evenshard.storage.ownership import NOTHING_FOREIGN, Foreign
 from evenshard.storage.quarantine import Quarantined
-from evenshard.storage.segment.info import FOLDER, SegmentInfo, from_json, to_json
+from evenshard.storage.segment.info import FOLDER, SegmentInfo, to_json
 
 FORMAT_VERSION = 6
 """6: rows may be here that another shard owns, which a version that knows none would show, and slots may be fenced."""
@@ -53,36 +67,13 @@ FORMAT_WHOLE = 1
 SEGMENT_IDS_RESERVED = 64
 """Segment ids are reserved in blocks; a crash skips at most one."""
 
-_FORMAT_KEY, _SHARD_KEY, _NEXT_ID_KEY = "meta/format", "meta/shard", "meta/next_segment_id"
-_STOPPED_KEY = "meta/stopped_row"
-
-_NO_EPOCH = Epoch(0)
-
-
-@dataclass(frozen=True, slots=True)
-class _TenantState:
-    mark: int = 0
-    epoch: Epoch = _NO_EPOCH
-    deletions: int = 0
-    """Deletions there ever were."""
-    horizon_ms: int = NO_HORIZON
-
 
 class Catalog:
     """The catalog of one shard; made by ``open``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._rows = CatalogRows(connection)
-        self._states: dict[TenantId, _TenantState] = {}
-        self._segments: dict[TenantId, tuple[SegmentInfo, ...]] = {}
-        self._deletions: dict[TenantId, dict[int, Deletion]] = {}
-        self._held: dict[TenantId, dict[UserDay, HeldKey]] = {}
-        self._originals: dict[TenantId, dict[int, SegmentInfo]] = {}
-        self._quarantined: dict[str, Quarantined] = {}
-        self._layers: dict[TenantId, dict[str, Layer]] = {}
-        self._prepared: dict[TenantId, dict[str, Prepared]] = {}
-        self._moves: dict[TenantId, dict[str, MoveRecord]] = {}
-        self._foreign: dict[TenantId, Foreign] = {}
+        self._records = CatalogRecords()
         self._format = FORMAT_WHOLE
         self._next_id = 1
         self._reserved_below = 1
@@ -117,7 +108,7 @@ class Catalog:
             if connection is None:
                 return None
             try:
-                row = connection.execute("SELECT value FROM entries WHERE key = ?", (_SHARD_KEY,)).fetchone()
+                row = connection.execute("SELECT value FROM entries WHERE key = ?", (SHARD_KEY,)).fetchone()
             finally:
                 connection.close()
         except UNREADABLE:
@@ -162,21 +153,21 @@ class Catalog:
     def segments(self) -> Mapping[TenantId, tuple[SegmentInfo, ...]]:
         """Live segments by tenant, each tenant's sorted by (first day, run, id); a snapshot: later changes make a new
         mapping."""
-        return self._segments
+        return self._records.segments
 
     @property
     def all_segments(self) -> list[SegmentInfo]:
         """Live ones, and those that hold originals: of all the files have to be there."""
-        groups = [*self._segments.values(), *(group.values() for group in self._originals.values())]
+        groups = [*self._records.segments.values(), *(group.values() for group in self._records.originals.values())]
         return [info for group in groups for info in group]
 
     def held_keys(self, tenant: TenantId) -> tuple[HeldKey, ...]:
         """Hot keys of which something is known here."""
-        return tuple(self._held.get(tenant, {}).values())
+        return tuple(self._records.held.get(tenant, {}).values())
 
     def originals(self, tenant: TenantId) -> tuple[SegmentInfo, ...]:
         """The files with identities of other shards' rows, by id: no query sees them."""
-        return tuple(self._originals.get(tenant, {}).values())
+        return tuple(self._records.originals.get(tenant, {}).values())
 
     def counting_originals(self, tenant: TenantId, position: int | None = None) -> tuple[SegmentInfo, ...]:
         """Those whose identities are originals, now or for rows that were stored from a position on."""
@@ -187,17 +178,17 @@ class Catalog:
         named = [info for info in self.originals(tenant) if info.id in frozenset(segment_ids)]
         with self._transaction() as changes:
             self._put_format(changes, FORMAT_LAYERS)
-            changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+            changes.put(layer_key(tenant, layer.name), layer_to_json(layer))
             for info in named:
-                changes.replace(_original_key(info.id), to_json(replace(info, layer=layer.name)))
+                changes.replace(original_key(info.id), to_json(replace(info, layer=layer.name)))
 
     def hold_key(self, tenant: TenantId, held: HeldKey, added: Iterable[SegmentInfo] = ()) -> None:
         """What is known of a hot key from now on, with more files of originals; durable at return."""
         with self._transaction() as changes:
             self._put_format(changes, FORMAT_SEALED)
-            changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
+            changes.put(held_key(tenant, held.key), hot_keys.to_json(held))
             for info in added:
-                changes.add(_original_key(info.id), to_json(info))
+                changes.add(original_key(info.id), to_json(info))
 
     def replace_keys(
         self,
@@ -210,25 +201,27 @@ class Catalog:
         with self._transaction() as changes:
             self._put_format(changes, FORMAT_VERSION)
             for each in gone:
-                changes.remove(_held_key(tenant, each.key))
+                changes.remove(held_key(tenant, each.key))
                 for segment_id in each.segments:
-                    changes.remove(_original_key(segment_id))
+                    changes.remove(original_key(segment_id))
             if held is not None:
-                changes.put(_held_key(tenant, held.key), hot_keys.to_json(held))
+                changes.put(held_key(tenant, held.key), hot_keys.to_json(held))
             for info in added:
-                changes.add(_original_key(info.id), to_json(info))
+                changes.add(original_key(info.id), to_json(info))
 
     def tenants(self) -> tuple[TenantId, ...]:
         """Every tenant that has a mark, an epoch, a segment, a hot key or a move, sorted."""
-        return tuple(sorted({*self._states, *self._segments, *self._held, *self._moves}))
+        return tuple(
+            sorted({*self._records.states, *self._records.segments, *self._records.held, *self._records.moves})
+        )
 
     def moves(self, tenant: TenantId) -> Mapping[str, MoveRecord]:
         """By name; a snapshot: later changes make a new mapping."""
-        return self._moves.get(tenant, {})
+        return self._records.moves.get(tenant, {})
 
     def foreign(self, tenant: TenantId) -> Foreign:
         """Slots of which rows may be here that the shard does not own."""
-        return self._foreign.get(tenant, NOTHING_FOREIGN)
+        return self._records.foreign.get(tenant, NOTHING_FOREIGN)
 
     def put_move(
         self, tenant: TenantId, record: MoveRecord, foreign: Foreign | None = None, gone: Iterable[str] = ()
@@ -238,13 +231,13 @@ class Catalog:
         with self._transaction() as changes:
             self._put_move(changes, tenant, record)
             for name in gone:
-                changes.remove(_move_key(tenant, name))
+                changes.remove(move_key(tenant, name))
             if foreign is not None:
-                changes.put(_foreign_key(tenant), _foreign_value(foreign))
+                changes.put(foreign_key(tenant), foreign_value(foreign))
 
     def _put_move(self, changes: Changes, tenant: TenantId, record: MoveRecord) -> None:
         self._put_format(changes, FORMAT_VERSION)
-        changes.put(_move_key(tenant, record.name), move_record.to_json(record))
+        changes.put(move_key(tenant, record.name), move_record.to_json(record))
 
     def mark(self, tenant: TenantId) -> int:
         """Rows of log positions below it are indexed; 0 for an unknown tenant."""
@@ -259,11 +252,11 @@ class Catalog:
         state = self._state(tenant)
         if epoch > state.epoch:
             with self._transaction() as changes:
-                changes.put(_tenant_key(tenant), _state_value(replace(state, epoch=epoch)))
+                changes.put(tenant_key(tenant), state_value(replace(state, epoch=epoch)))
 
     def deletions(self, tenant: TenantId) -> tuple[Deletion, ...]:
         """In the order of their seq; of retired ones the newest."""
-        return tuple(self._deletions.get(tenant, {}).values())
+        return tuple(self._records.deletions.get(tenant, {}).values())
 
     def last_deletion(self, tenant: TenantId) -> int:
         """The seq of the newest there ever was; 0: there was none."""
@@ -275,29 +268,29 @@ class Catalog:
 
     def layers(self, tenant: TenantId) -> Mapping[str, Layer]:
         """By name; a snapshot: later changes make a new mapping."""
-        return self._layers.get(tenant, {})
+        return self._records.layers.get(tenant, {})
 
     def prepared(self, tenant: TenantId) -> Mapping[str, Prepared]:
         """What operations are to do to layers, or have done, by operation; a snapshot."""
-        return self._prepared.get(tenant, {})
+        return self._records.prepared.get(tenant, {})
 
     def prepare(self, tenant: TenantId, prepared: Prepared) -> None:
         """Durable at return."""
         with self._transaction() as changes:
             self._put_format(changes, FORMAT_LAYERS)
-            changes.put(_prepared_key(tenant, prepared.operation), prepared_to_json(prepared))
+            changes.put(prepared_key(tenant, prepared.operation), prepared_to_json(prepared))
 
     def forget_prepared(self, tenant: TenantId, operation: str) -> None:
         if operation in self.prepared(tenant):
             with self._transaction() as changes:
-                changes.remove(_prepared_key(tenant, operation))
+                changes.remove(prepared_key(tenant, operation))
 
     def change_layers(self, tenant: TenantId, changed: Iterable[Layer], done: Prepared) -> None:
         """All at once, and that it was done; durable at return."""
         with self._transaction() as changes:
             for layer in changed:
-                changes.replace(_layer_key(tenant, layer.name), layer_to_json(layer))
-            changes.put(_prepared_key(tenant, done.operation), prepared_to_json(done))
+                changes.replace(layer_key(tenant, layer.name), layer_to_json(layer))
+            changes.put(prepared_key(tenant, done.operation), prepared_to_json(done))
 
     def add_deletion(
         self,
@@ -315,34 +308,34 @@ class Catalog:
         horizon_ms = max(state.horizon_ms, NO_HORIZON if deletion.horizon_ms is None else deletion.horizon_ms)
         with self._transaction() as changes:
             self._put_format(changes, FORMAT_DELETIONS)
-            changes.add(_deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
+            changes.add(deletion_key(tenant, deletion.seq), deletions.to_json(deletion))
             for seq in superseded:
-                changes.remove(_deletion_key(tenant, seq))
+                changes.remove(deletion_key(tenant, seq))
             for held in ended:
-                changes.remove(_held_key(tenant, held.key))
+                changes.remove(held_key(tenant, held.key))
                 for segment_id in held.segments:
-                    changes.remove(_original_key(segment_id))
+                    changes.remove(original_key(segment_id))
             if move is not None:
                 self._put_move(changes, tenant, move)
             changed = replace(state, deletions=deletion.seq, horizon_ms=horizon_ms)
-            changes.put(_tenant_key(tenant), _state_value(changed))
+            changes.put(tenant_key(tenant), state_value(changed))
 
     def retire_deletions(self, tenant: TenantId, seqs: Iterable[int]) -> None:
         """Retires deletions; at return their users stand nowhere in the catalog's files."""
         seqs = tuple(seqs)
-        records = [self._deletions[tenant][seq] for seq in seqs]
+        records = [self._records.deletions[tenant][seq] for seq in seqs]
         if any(record.users for record in records):
             with self._transaction() as changes:
                 for record in records:
                     emptied = deletions.to_json(replace(record, users=()))
-                    changes.put(_deletion_key(tenant, record.seq), emptied)
+                    changes.put(deletion_key(tenant, record.seq), emptied)
         self._rows.write_anew()  # only then is it said
         with self._transaction() as changes:
             for record in records:
-                changes.put(_deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
+                changes.put(deletion_key(tenant, record.seq), deletions.to_json(record.retire()))
             retired = sorted({record.seq for record in self.deletions(tenant) if record.retired} | set(seqs))
             for seq in retired[:-RETIRED_DELETIONS_KEPT]:
-                changes.remove(_deletion_key(tenant, seq))
+                changes.remove(deletion_key(tenant, seq))
 
     def commit(
         self,
@@ -368,26 +361,26 @@ class Catalog:
             raise ValueError(f"the mark of {tenant} would fall from {state.mark} to {mark}")
         with self._transaction() as changes:
             for segment_id in removed_ids:
-                changes.remove(_segment_key(segment_id))
+                changes.remove(segment_key(segment_id))
             for info in added:
                 if info.tenant != tenant:
                     raise ValueError(f"segment {info.id} is of tenant {info.tenant}, not {tenant}")
-                changes.add(_segment_key(info.id), to_json(info))
+                changes.add(segment_key(info.id), to_json(info))
                 if info.spread_rows:
                     self._put_format(changes, FORMAT_VERSION)
             for info in changed:
-                changes.replace(_segment_key(info.id), to_json(info))
-            changes.put(_tenant_key(tenant), _state_value(replace(state, mark=mark)))
+                changes.replace(segment_key(info.id), to_json(info))
+            changes.put(tenant_key(tenant), state_value(replace(state, mark=mark)))
             self._put_ended(changes, ended)
             for layer in layers:
                 self._put_format(changes, FORMAT_LAYERS)
-                changes.put(_layer_key(tenant, layer.name), layer_to_json(layer))
+                changes.put(layer_key(tenant, layer.name), layer_to_json(layer))
             for name in layers_gone:
-                changes.remove(_layer_key(tenant, name))
+                changes.remove(layer_key(tenant, name))
             for record in moves:
                 self._put_move(changes, tenant, record)
             if foreign is not None:
-                changes.put(_foreign_key(tenant), _foreign_value(foreign))
+                changes.put(foreign_key(tenant), foreign_value(foreign))
 
     def end_quarantine(self, ended: Iterable[Quarantined]) -> None:
         """Of known ones the state changes; durable at return."""
@@ -402,7 +395,7 @@ class Catalog:
     def _put_format(self, changes: Changes, at_least: int) -> None:
         """It never falls."""
         self._format = max(self._format, at_least)
-        changes.put(_FORMAT_KEY, str(self._format).encode())
+        changes.put(FORMAT_KEY, str(self._format).encode())
 
     @property
     def segment_ids_below(self) -> int:
@@ -412,7 +405,7 @@ class Catalog:
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
         """All of it, by file and offset."""
-        return tuple(self._quarantined[key] for key in sorted(self._quarantined))
+        return tuple(self._records.quarantined[key] for key in sorted(self._records.quarantined))
 
     def quarantine(self, found: Iterable[Quarantined]) -> None:
         """Durable at return. What is known already stays as it is, unless it had been mended."""
@@ -425,7 +418,7 @@ class Catalog:
 
     def has_quarantine(self, found: Quarantined) -> bool:
         """Whether what was found is on record, and has not been mended since."""
-        known = self._quarantined.get(found.key)
+        known = self._records.quarantined.get(found.key)
         return known is not None and not known.is_mended
 
     def quarantine_at_start(self, found: Iterable[Quarantined]) -> None:
@@ -440,7 +433,7 @@ class Catalog:
         if self._next_id == self._reserved_below:
             reserved = self._next_id + SEGMENT_IDS_RESERVED
             with self._transaction() as changes:
-                changes.put(_NEXT_ID_KEY, str(reserved).encode())
+                changes.put(NEXT_ID_KEY, str(reserved).encode())
             self._reserved_below = reserved
         self._next_id += 1
         return self._next_id - 1
@@ -454,26 +447,26 @@ class Catalog:
         """Every row below ``next_row`` is synced; durable at return."""
         if next_row > self._stopped_row:
             with self._transaction() as changes:
-                changes.put(_STOPPED_KEY, str(next_row).encode())
+                changes.put(STOPPED_KEY, str(next_row).encode())
             self._stopped_row = next_row
 
     def close(self) -> None:
         self._rows.close()
 
-    def _state(self, tenant: TenantId) -> _TenantState:
-        return self._states.get(tenant, _TenantState())
+    def _state(self, tenant: TenantId) -> TenantState:
+        return self._records.states.get(tenant, TenantState())
 
     def _create(self, shard: ShardId) -> None:
         with self._transaction() as changes:
             self._rows.create_table()
-            changes.put(_FORMAT_KEY, str(FORMAT_WHOLE).encode())
-            changes.put(_SHARD_KEY, shard.encode())
-            changes.put(_NEXT_ID_KEY, b"1")
+            changes.put(FORMAT_KEY, str(FORMAT_WHOLE).encode())
+            changes.put(SHARD_KEY, shard.encode())
+            changes.put(NEXT_ID_KEY, b"1")
 
     def _load(self, shard: ShardId) -> None:
         values = self._rows.read()
-        if _FORMAT_KEY in values and int(values[_FORMAT_KEY]) > FORMAT_VERSION:
-            version = int(values[_FORMAT_KEY])
+        if FORMAT_KEY in values and int(values[FORMAT_KEY]) > FORMAT_VERSION:
+            version = int(values[FORMAT_KEY])
             raise EvenshardError(
                 "FORMAT_TOO_NEW",
                 f"{FILE} has format {version}, this evenshard knows {FORMAT_VERSION}",
@@ -483,7 +476,7 @@ class Catalog:
         self._adopt(values, shard)
 
     def _adopt(self, values: Mapping[str, bytes], shard: ShardId) -> None:
-        owner = values[_SHARD_KEY].decode()
+        owner = values[SHARD_KEY].decode()
         if owner != shard:
             raise EvenshardError(
                 "DATA_DAMAGED",
@@ -491,203 +484,15 @@ class Catalog:
                 hint=f"start {owner} on it, or give {shard} its own data directory",
                 details={"file": FILE},
             )
-        self._next_id = self._reserved_below = int(values[_NEXT_ID_KEY])
-        self._format = int(values.get(_FORMAT_KEY, FORMAT_WHOLE))
-        self._stopped_row = int(values.get(_STOPPED_KEY, b"0"))
-        infos: list[SegmentInfo] = []
-        originals: list[SegmentInfo] = []
-        held: dict[TenantId, dict[UserDay, HeldKey]] = {}
-        for key, value in values.items():
-            kind, _, name = key.partition("/")
-            if kind == "segment":
-                infos.append(from_json(value))
-            elif kind == "tenant":
-                self._states[TenantId(name)] = _parse_state(value)
-            elif kind == "deletion":
-                self._adopt_deletion(name, value)
-            elif kind == "hotkey":
-                tenant, user_day = _user_day(name)
-                held.setdefault(tenant, {})[user_day] = hot_keys.from_json(value)
-            elif kind == "original":
-                originals.append(from_json(value))
-            elif kind == "quarantine":
-                self._quarantined[key] = quarantine.from_json(value)
-            elif kind in ("layer", "prepared"):
-                self._adopt_layer(kind, name, value)
-            elif kind in ("move", "foreign"):
-                self._adopt_move(kind, name, value)
-        self._held = held
-        for info in sorted(originals, key=lambda info: info.id):
-            self._originals.setdefault(info.tenant, {})[info.id] = info
-        self._segments = _by_tenant(infos)
-        self._deletions = {tenant: dict(sorted(records.items())) for tenant, records in self._deletions.items()}
-
-    def _adopt_deletion(self, name: str, value: bytes | None) -> None:
-        """Makes new mappings: others may be reading those there are."""
-        tenant, _, seq = name.partition("/")
-        records = dict(self._deletions.get(TenantId(tenant), {}))
-        if value is None:
-            del records[int(seq)]
-        else:
-            records[int(seq)] = deletions.from_json(value)
-        self._deletions = {**self._deletions, TenantId(tenant): records}
-
-    def _adopt_layer(self, kind: str, key: str, value: bytes | None) -> None:
-        """Makes new mappings: others may be reading those there are."""
-        name, _, own = key.partition("/")
-        tenant = TenantId(name)
-        layers, prepared = dict(self._layers.get(tenant, {})), dict(self._prepared.get(tenant, {}))
-        (layers if kind == "layer" else prepared).pop(own, None)
-        if value is not None and kind == "layer":
-            layers[own] = layer_from_json(value)
-        elif value is not None:
-            prepared[own] = prepared_from_json(value)
-        self._layers = {**self._layers, tenant: layers}
-        self._prepared = {**self._prepared, tenant: prepared}
-
-    def _adopt_move(self, kind: str, key: str, value: bytes | None) -> None:
-        """Makes new mappings: others may be reading those there are."""
-        name, _, own = key.partition("/")
-        tenant = TenantId(name)
-        if kind == "foreign":
-            assert value is not None
-            self._foreign = {**self._foreign, tenant: _parse_foreign(value)}
-            return
-        moves = dict(self._moves.get(tenant, {}))
-        moves.pop(own, None)
-        if value is not None:
-            moves[own] = move_record.from_json(value)
-        self._moves = {**self._moves, tenant: moves}
-
-    def _adopt_held(self, name: str, value: bytes | None) -> None:
-        """Makes new mappings: others may be reading those there are."""
-        tenant, key = _user_day(name)
-        held = dict(self._held.get(tenant, {}))
-        if value is None:
-            del held[key]
-        else:
-            held[key] = hot_keys.from_json(value)
-        self._held = {**self._held, tenant: held}
-
-    def _adopt_original(self, name: str, value: bytes | None) -> None:
-        segment_id = int(name)
-        if value is not None:
-            info = from_json(value)
-            of_tenant = {**self._originals.get(info.tenant, {}), segment_id: info}  # ids only rise
-            self._originals = {**self._originals, info.tenant: of_tenant}
-            return
-        self._originals = {
-            tenant: {number: info for number, info in infos.items() if number != segment_id}
-            for tenant, infos in self._originals.items()
-        }
+        self._next_id = self._reserved_below = int(values[NEXT_ID_KEY])
+        self._format = int(values.get(FORMAT_KEY, FORMAT_WHOLE))
+        self._stopped_row = int(values.get(STOPPED_KEY, b"0"))
+        self._records.load(values)
 
     @contextmanager
     def _transaction(self) -> Iterator[Changes]:
         """Applies the changes to SQLite in one transaction, then to memory; none of them where anything fails."""
         with self._rows.transaction() as changes:
             yield changes
-        self._apply(changes)
+        self._records.apply(changes.written)
         self._rows.empty_log()
-
-    def _apply(self, changes: Changes) -> None:
-        infos = {info.id: info for group in self._segments.values() for info in group}
-        touched = False
-        for key, value in changes.written.items():
-            kind, _, name = key.partition("/")
-            if kind == "segment":
-                touched = True
-                if value is None:
-                    del infos[int(name)]
-                else:
-                    infos[int(name)] = from_json(value)
-            elif kind == "tenant" and value is not None:
-                self._states[TenantId(name)] = _parse_state(value)
-            elif kind == "deletion":
-                self._adopt_deletion(name, value)
-            elif kind == "hotkey":
-                self._adopt_held(name, value)
-            elif kind == "original":
-                self._adopt_original(name, value)
-            elif kind == "quarantine" and value is not None:
-                self._quarantined[key] = quarantine.from_json(value)
-            elif kind in ("layer", "prepared"):
-                self._adopt_layer(kind, name, value)
-            elif kind in ("move", "foreign"):
-                self._adopt_move(kind, name, value)
-        if touched:
-            self._segments = _by_tenant(infos.values())
-
-
-def _segment_key(segment_id: int) -> str:
-    return f"segment/{segment_id}"
-
-
-def _tenant_key(tenant: TenantId) -> str:
-    return f"tenant/{tenant}"
-
-
-def _deletion_key(tenant: TenantId, seq: int) -> str:
-    return f"deletion/{tenant}/{seq}"
-
-
-def _layer_key(tenant: TenantId, name: str) -> str:
-    return f"layer/{tenant}/{name}"
-
-
-def _prepared_key(tenant: TenantId, operation: str) -> str:
-    return f"prepared/{tenant}/{operation}"
-
-
-def _move_key(tenant: TenantId, name: str) -> str:
-    return f"move/{tenant}/{name}"
-
-
-def _foreign_key(tenant: TenantId) -> str:
-    return f"foreign/{tenant}"
-
-
-def _foreign_value(foreign: Foreign) -> bytes:
-    record = {"home": spans_of(foreign.home), "overflow": spans_of(foreign.overflow)}
-    return json.dumps(record, sort_keys=True).encode()
-
-
-def _parse_foreign(value: bytes) -> Foreign:
-    record = json.loads(value)
-    return Foreign(mask_of(record["home"]), mask_of(record["overflow"]))
-
-
-def _held_key(tenant: TenantId, key: UserDay) -> str:
-    distinct_id, day = key
-    return f"hotkey/{tenant}/{day}/{quote(distinct_id, safe='')}"
-
-
-def _user_day(name: str) -> tuple[TenantId, UserDay]:
-    """Of a key without ``hotkey/``."""
-    tenant, day, distinct_id = name.split("/")
-    return TenantId(tenant), (unquote(distinct_id), int(day))
-
-
-def _original_key(segment_id: int) -> str:
-    return f"original/{segment_id}"
-
-
-def _state_value(state: _TenantState) -> bytes:
-    record = {"mark": state.mark, "epoch": state.epoch}
-    if state.deletions:
-        record |= {"deletions": state.deletions, "horizon_ms": state.horizon_ms}
-    return json.dumps(record, sort_keys=True).encode()
-
-
-def _parse_state(value: bytes) -> _TenantState:
-    """Records of format 1, and of tenants that never had one, say nothing of deletions."""
-    record = json.loads(value)
-    return _TenantState(
-        record["mark"], Epoch(record["epoch"]), record.get("deletions", 0), record.get("horizon_ms", NO_HORIZON)
-    )
-
-
-def _by_tenant(infos: Iterable[SegmentInfo]) -> dict[TenantId, tuple[SegmentInfo, ...]]:
-    groups: dict[TenantId, list[SegmentInfo]] = {}
-    for info in sorted(infos, key=lambda info: (info.first_day, info.run, info.id)):
-        groups.setdefault(info.tenant, []).append(info)
-    return {tenant: tuple(group) for tenant, group in sorted(groups.items())}

@@ -262,7 +262,7 @@ def _epochs_are_not_kept() -> Iterator[None]:
     def forgetful(self: Catalog, tenant: Any, epoch: Any) -> None:
         from dataclasses import replace
 
-        self._states[tenant] = replace(self._state(tenant), epoch=epoch)
+        self._records.states[tenant] = replace(self._state(tenant), epoch=epoch)
 
     with mock.patch.object(Catalog, "set_epoch", forgetful):
         yield
@@ -281,7 +281,7 @@ def _damage_is_not_kept() -> Iterator[None]:
     from evenshard.storage.catalog import Catalog
 
     def forgetful(self: Catalog, found: Any) -> None:
-        self._quarantined |= {each.key: each for each in found}
+        self._records.quarantined |= {each.key: each for each in found}
 
     with mock.patch.object(Catalog, "quarantine", forgetful):
         yield
