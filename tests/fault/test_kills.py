@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class Expected:
         return self._batches.get(number - number % BATCH, []) + self._singles.get(number, [])
 
 
-class Worker(threading.Thread):
+class Worker(threading.Thread, ABC):
     """Does one thing over and over until told to stop; what fails in it is kept."""
 
     def __init__(self, cluster: ClusterProcess, expected: Expected, random: Random) -> None:
@@ -116,8 +117,9 @@ class Worker(threading.Thread):
             self.failure = error
             raise
 
+    @abstractmethod
     def once(self, client: Any) -> None:
-        raise NotImplementedError
+        """The thing."""
 
     def finish(self) -> None:
         self.stopping.set()

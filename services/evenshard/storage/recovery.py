@@ -8,33 +8,24 @@ A deletion takes effect where it came: before the first frame behind its positio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import EventHashes, UInt64, hash_events
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.disk import Disk, File
 from evenshard.storage.catalog import Catalog
-from evenshard.storage.catalog_rows import FILE as CATALOG_FILE
-from evenshard.storage.dedupe import decide_duplicates
-from evenshard.storage.deletions import Deletion, Deletions
-from evenshard.storage.hot_keys import HeldKeys
-from evenshard.storage.layers import turning_points
 from evenshard.storage.log.files import LogFiles
-from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, FrameKind, unpacked_bits
+from evenshard.storage.log.frame import FILE_HEADER_BYTES, Frame, FrameKind
 from evenshard.storage.log.frame import FORMAT_VERSION as LOG_VERSION
 from evenshard.storage.log.reader import Hole, LogFileReader, damaged
 from evenshard.storage.log.writer import FOLDER, LogWriter, create_log_file, file_name
-from evenshard.storage.moving.bits import copied_block, insert_decided
 from evenshard.storage.moving.note import Note, noted
 from evenshard.storage.progress import OnProgress, Replaying
 from evenshard.storage.quarantine import Quarantined, of_tenant, quarantined_segment
+from evenshard.storage.replayed_rows import ReplayedRows
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.identities import IndexedIdentities
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.settings import StorageSettings
@@ -47,13 +38,9 @@ from evenshard.storage.start_check import (
     indexed_row,
     synced_row,
 )
-from evenshard.storage.tail.block import ROW_BYTES, Block
-from evenshard.storage.tenant import TenantRows, Visible, counting_identities
+from evenshard.storage.tenant import TenantRows
 
 Report = Callable[[str], None]
-_BLOCKS_MAX = 1024
-"""A tenant's blocks are left as they were appended up to so many: sorting them would be half of the time a start takes,
-and can be done when the shard serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +86,6 @@ def recover(
         raise
 
 
-def tenant_rows(
-    disk: Disk, catalog: Catalog, tenant: TenantId, settings: StorageSettings, cache: SegmentCache
-) -> TenantRows:
-    """A tenant as the catalog knows it, without a tail."""
-    segments = catalog.segments.get(tenant, ())
-    mark, layers = catalog.mark(tenant), catalog.layers(tenant)
-    visible = Visible(
-        segments=segments,
-        mark=mark,
-        end_position=mark,
-        quarantined=of_tenant(catalog.quarantined, tenant),
-        layers=layers,
-        foreign=catalog.foreign(tenant),
-    )
-    held = HeldKeys(tenant, catalog.held_keys(tenant))
-    originals = IndexedIdentities(disk, catalog.counting_originals(tenant), cache)
-    indexed = counting_identities(disk, segments, layers, cache)
-    return TenantRows(
-        tenant, visible, indexed, settings.identity_hash_mask, held, originals, catalog.moves(tenant).values()
-    )
-
-
 class Replay:
     """Reads the log files in order; then, and only then, changes what has to be changed."""
 
@@ -148,13 +113,6 @@ class Replay:
         self._report = report
         self._on_progress = on_progress
         self._indexed_row, self._synced_row = indexed_row(self._catalog), synced_row(self._catalog)
-        self._deletions: dict[TenantId, list[Deletion]] = {}
-        """Those of each tenant that did not take effect yet, the last one first."""
-        for name in self._catalog.tenants():
-            waiting = [record for record in self._catalog.deletions(name) if not record.retired]
-            self._deletions[name] = waiting[::-1]
-        self._turns: dict[TenantId, list[int]] = {}
-        """Positions at which each tenant's layers begin or cease to count, still to come; the last one first."""
         self._known = {each.key: each for each in self._catalog.quarantined}
         self._found: dict[str, Quarantined] = {}
         """What was found damaged now, by key."""
@@ -162,7 +120,6 @@ class Replay:
         """All holes of the log, those on record too."""
         self._first_row: int | None = None
         """Of the first log file."""
-        self._promoted: dict[TenantId, int] = {}
         self._last: tuple[File, LogFileReader, int] | None = None
         """The last log file, what was read of it, its number."""
         self._next_row = 0
@@ -175,13 +132,7 @@ class Replay:
             if any(each.file == info.parquet and each.is_in_force for each in self._known.values()):
                 cache.unreadable.add(info.id)
         cache.on_unreadable = self._segment_unreadable
-        self.tenants = {name: self._tenant_rows(name) for name in self._catalog.tenants()}
-        for rows in self.tenants.values():
-            mark = rows.visible.mark
-            points = turning_points(rows.visible.layers.values())
-            self._turns[rows.tenant] = [each for each in points if each > mark][::-1]
-            if self._turns[rows.tenant]:
-                self._count_layers(rows, mark)
+        self._rows = ReplayedRows(disk, self._catalog, settings, cache, self._now_ms, self._has_lost)
 
     def run(self, found: Directory) -> None:
         """Fills the tenants' tails; changes nothing."""
@@ -219,11 +170,7 @@ class Replay:
             else:
                 file.close()
         self._check_end(found.torn_creation)
-        for name, rows in self.tenants.items():
-            self._apply_deletions(rows, before=None)
-            self._apply_layers(rows, before=None)
-            seen = self._catalog.last_deletion(name)
-            rows.visible = replace(rows.visible, deletions=Deletions(rows.visible.deletions.records, seen))
+        self._rows.finish()
 
     def settled(self, catalog: Catalog, found: Directory) -> Recovered:
         """Puts on disk what was found; whoever crashes in it finds the same again."""
@@ -231,7 +178,7 @@ class Replay:
         for each in self._found.values():
             lost = f"{each.rows} rows at most of {', '.join(each.tenants)}" if each.rows else "no row is lost"
             self._report(f"{each.file}: in quarantine from byte {each.offset} ({lost}): {each.reason}")
-        for tenant, count in sorted(self._promoted.items()):
+        for tenant, count in sorted(self._rows.promoted.items()):
             self._report(f"{tenant}: {count} copies became originals, what they were copies of is lost")
         for name in found.leftovers:
             self._disk.unlink(name)
@@ -241,11 +188,16 @@ class Replay:
             self._disk.sync_directory(FOLDER)
             self._report(f"{found.torn_creation}: removed, {TORN_CREATION}")
         writer = self._writer_at_end()
-        for each_rows in self.tenants.values():
+        for each_rows in self._rows.tenants.values():
             concerned = of_tenant(catalog.quarantined, each_rows.tenant)
             if concerned:
                 each_rows.visible = replace(each_rows.visible, quarantined=concerned)
-        return Recovered(catalog, self.tenants, writer, self.log_files, self._cache)
+        return Recovered(catalog, self._rows.tenants, writer, self.log_files, self._cache)
+
+    @property
+    def tenants(self) -> dict[TenantId, TenantRows]:
+        """What ``run`` read of each."""
+        return self._rows.tenants
 
     @property
     def found(self) -> list[Quarantined]:
@@ -274,9 +226,6 @@ class Replay:
         if self._last is not None:
             self._last[0].close()
             self._last = None
-
-    def _tenant_rows(self, tenant: TenantId) -> TenantRows:
-        return tenant_rows(self._disk, self._catalog, tenant, self._settings, self._cache)
 
     def _size(self, number: int) -> int:
         file = self._disk.open(file_name(number))
@@ -421,144 +370,12 @@ class Replay:
             self._unusable(name, frame, f"{batch.rows} rows where {frame.rows} were written")
             return
         if note is not None:
-            self._replay_copied(frame, batch, note)
+            self._rows.take_copied(frame, batch, note)
         else:
-            self._replay_frame(name, frame, batch)
+            self._rows.take(name, frame, batch, of_old=self._version < LOG_VERSION)
 
     def _unusable(self, name: str, frame: Frame, reason: str) -> None:
         self._hole(name, Hole(frame.offset, frame.end, frame.first_row, frame.end_row, frame.tenant, reason))
-
-    def _rows_before(self, frame: Frame) -> TenantRows:
-        """A tenant's rows as they were when a frame came."""
-        if frame.tenant not in self.tenants:
-            self.tenants[frame.tenant] = self._tenant_rows(frame.tenant)
-        rows = self.tenants[frame.tenant]
-        self._apply_deletions(rows, before=frame)
-        self._apply_layers(rows, before=frame)
-        return rows
-
-    def _replay_frame(self, name: str, frame: Frame, batch: EventBatch) -> None:
-        rows = self._rows_before(frame)
-        hashes = hash_events(frame.tenant, batch)
-        visible = rows.visible
-        known = rows.known(batch, hashes)
-        duplicates = decide_duplicates(
-            batch, hashes.identity, known, None, rows.active, visible.blocks, rows.next_ordinal
-        )
-        stored = unpacked_bits(frame.bits, frame.rows)
-        if not visible.foreign.is_nothing and not np.array_equal(duplicates, stored):
-            duplicates = self._without_later_originals(rows, batch, hashes, duplicates, stored)
-        if not np.array_equal(duplicates, stored):
-            self._check_bits(name, frame, batch, hashes.placement, duplicates, stored)
-        block = Block(
-            batch,
-            hashes.placement,
-            duplicates,
-            first_ordinal=rows.next_ordinal,
-            end_position=frame.end_row,
-            appended_ms=self._now_ms,
-            bytes=len(frame.payload) + ROW_BYTES * batch.rows,
-            hot=unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
-            spread=unpacked_bits(frame.spread_bits, frame.rows) if frame.spread_bits else None,
-            of_old=self._version < LOG_VERSION,
-        )
-        rows.publish([block])
-        if len(rows.visible.blocks) >= _BLOCKS_MAX:
-            rows.sort_once()
-
-    def _replay_copied(self, frame: Frame, batch: EventBatch, note: Note) -> None:
-        """Its bits were decided elsewhere; how far the source's log was taken with it is known again."""
-        rows = self._rows_before(frame)
-        hashes = hash_events(frame.tenant, batch)
-        duplicate = unpacked_bits(frame.bits, frame.rows)
-        insert_decided(rows.active, batch, hashes, duplicate, rows.next_ordinal)
-        record = rows.moves.get(note.move)
-        if record is not None and record.follow is not None:
-            rows.moves.put(replace(record, follow=record.follow.reached(note.position)))
-        block = copied_block(
-            batch,
-            hashes,
-            duplicate,
-            unpacked_bits(frame.hot_bits, frame.rows) if frame.hot_bits else None,
-            unpacked_bits(frame.spread_bits, frame.rows) if frame.spread_bits else None,
-            first_ordinal=rows.next_ordinal,
-            appended_ms=self._now_ms,
-            size=len(frame.payload),
-            end_position=frame.end_row,
-        )
-        rows.publish([block])
-        if len(rows.visible.blocks) >= _BLOCKS_MAX:
-            rows.sort_once()
-
-    def _apply_deletions(self, rows: TenantRows, *, before: Frame | None) -> None:
-        """Those that came before a frame; None: all."""
-        waiting = self._deletions.get(rows.tenant, [])
-        due: list[Deletion] = []
-        while waiting and (before is None or waiting[-1].position < before.end_row):
-            due.append(waiting.pop())
-            if before is not None and due[-1].position > before.first_row:
-                raise damaged(CATALOG_FILE, 0, f"a deletion of {rows.tenant} came within rows stored at once")
-        if due:
-            rows.hide(rows.hidden_by(*due))
-
-    def _apply_layers(self, rows: TenantRows, *, before: Frame | None) -> None:
-        """Those that begin or cease to count before a frame; None: all."""
-        waiting = self._turns.get(rows.tenant, [])
-        position = None
-        while waiting and (before is None or waiting[-1] < before.end_row):
-            position = waiting.pop()
-            if before is not None and position > before.first_row:
-                raise damaged(CATALOG_FILE, 0, f"a repair of {rows.tenant} came within rows stored at once")
-        if position is not None:
-            self._count_layers(rows, position)
-
-    def _count_layers(self, rows: TenantRows, position: int) -> None:
-        visible = rows.visible
-        rows.indexed = counting_identities(self._disk, visible.segments, visible.layers, self._cache, position)
-        originals = self._catalog.counting_originals(rows.tenant, position)
-        rows.originals = IndexedIdentities(self._disk, originals, self._cache)
-
-    def _without_later_originals(
-        self,
-        rows: TenantRows,
-        batch: EventBatch,
-        hashes: EventHashes,
-        duplicates: npt.NDArray[np.bool_],
-        stored: npt.NDArray[np.bool_],
-    ) -> npt.NDArray[np.bool_]:
-        """Rows that were stored here before their slots went elsewhere may be among the originals that are kept here
-        since a key was handed over there: those are no originals of them."""
-        if not rows.originals:
-            return duplicates
-        known = rows.originals.known(rows.tenant, batch, hashes, rows.visible.deletions)
-        return duplicates & ~(known & ~stored)
-
-    def _check_bits(
-        self,
-        name: str,
-        frame: Frame,
-        batch: EventBatch,
-        placement: UInt64,
-        duplicates: npt.NDArray[np.bool_],
-        stored: npt.NDArray[np.bool_],
-    ) -> None:
-        """Bits that differ do not matter where a later deletion hides the row: with it went what other shards had of a
-        hot key, of which the row was found to be a copy."""
-        hiding = Deletions(reversed(self._deletions.get(frame.tenant, []))).hiding(0)
-        hidden = None if hiding is None else hiding.rows_of(batch, placement)
-        differ = duplicates != stored
-        if hidden is None or (differ & ~hidden).any():
-            self._check_promoted(name, frame, duplicates, stored)
-
-    def _check_promoted(
-        self, name: str, frame: Frame, duplicates: npt.NDArray[np.bool_], stored: npt.NDArray[np.bool_]
-    ) -> None:
-        """Bits differ from those derived now: right where the original is lost. The earliest copy that is left is the
-        original now; one that was stored as new while nobody knew of that copy is a duplicate of it."""
-        if not self._has_lost(frame.tenant):
-            row = int(np.flatnonzero(duplicates != stored)[0])
-            raise damaged(name, frame.offset, f"the duplicate bit of row {row} is {bool(stored[row])}, but must not be")
-        self._promoted[frame.tenant] = self._promoted.get(frame.tenant, 0) + int((stored & ~duplicates).sum())
 
     def _writer_at_end(self) -> LogWriter:
         """Cuts a torn end; makes durable what was read, since it is visible from now on. Behind a damaged end the log

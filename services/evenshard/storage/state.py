@@ -21,7 +21,8 @@ from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.memory import TailAccount
 from evenshard.storage.pins import Pins
 from evenshard.storage.quarantine import of_tenant, quarantined_segment
-from evenshard.storage.recovery import Recovered, tenant_rows
+from evenshard.storage.recovery import Recovered
+from evenshard.storage.replayed_rows import tenant_rows
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.tenant import TenantRows

@@ -11,7 +11,7 @@ import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import EventHashes, hash_events
 from evenshard.ids import Epoch, ShardId, TenantId
-from evenshard.storage import deletions, indexing, recovery
+from evenshard.storage import deletions, indexing, replayed_rows
 from evenshard.storage.append import Appended
 from evenshard.storage.catalog import Catalog
 from evenshard.storage.deletions import Deletion
@@ -256,7 +256,7 @@ def test_a_placement_hash_alone_hides_nobody(indexed: bool, monkeypatch: pytest.
         return EventHashes(np.full(hashes.placement.size, 7, np.uint64), hashes.identity)
 
     monkeypatch.setattr("evenshard.storage.append.hash_events", same_for_all)
-    monkeypatch.setattr(recovery, "hash_events", same_for_all)
+    monkeypatch.setattr(replayed_rows, "hash_events", same_for_all)
     monkeypatch.setattr(deletions, "placement_of", lambda ids: np.full(len(ids), 7, np.uint64))
     shard = Shard()
     shard.add(ANN, BOB, event("cleo"))
