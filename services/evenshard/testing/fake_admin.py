@@ -3,18 +3,16 @@
 import json
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evenshard.api.v1 import admin_pb2, admin_pb2_grpc, common_pb2
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_calls import refuse
-
-if TYPE_CHECKING:
-    from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.testing.fake_state import FakeState
 
 
 class FakeAdmin(admin_pb2_grpc.AdminServiceServicer):
-    def __init__(self, cluster: "FakeCluster") -> None:
+    def __init__(self, cluster: FakeState) -> None:
         self.cluster = cluster
 
     def CreateTenant(self, request: Any, context: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -10,13 +10,11 @@ import pyarrow as pa
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
 from evenshard.errors import EvenshardError
 from evenshard.testing.fake_calls import TRACE_ID, Row, refuse
-
-if TYPE_CHECKING:
-    from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.testing.fake_state import FakeState
 
 
 class FakeQueries(query_pb2_grpc.QueryServiceServicer):
-    def __init__(self, cluster: "FakeCluster") -> None:
+    def __init__(self, cluster: FakeState) -> None:
         self.cluster = cluster
 
     def QuerySegmentation(self, request: Any, context: Any) -> Any:

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from evenshard.client import Client
 from evenshard.errors import EvenshardError, FieldFault
-from evenshard.testing.fake_cluster import FakeCluster, LoseAnswer, Refuse, ShardSilent, Silent, rows_of_request
+from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.testing.fake_state import LoseAnswer, Refuse, ShardSilent, Silent, rows_of_request
 
 START_MS = 1_767_225_600_000
 

@@ -17,7 +17,8 @@ from evenshard.cli import import_progress
 from evenshard.cli.main import run
 from evenshard.client import connect
 from evenshard.errors import EvenshardError
-from evenshard.testing.fake_cluster import FakeCluster, Refuse, ShardSilent
+from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.testing.fake_state import Refuse, ShardSilent
 
 START_MS = 1_767_225_600_000
 COUNTS = {"accepted", "duplicates", "hot_events_rewritten", "rejected"}

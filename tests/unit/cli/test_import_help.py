@@ -20,7 +20,8 @@ import pyarrow as pa
 import pytest
 from evenshard.cli.main import run
 from evenshard.errors import EvenshardError
-from evenshard.testing.fake_cluster import FakeCluster, Refuse, ShardSilent, Silent
+from evenshard.testing.fake_cluster import FakeCluster
+from evenshard.testing.fake_state import Refuse, ShardSilent, Silent
 
 START_MS = 1_767_225_600_000
 FINE = ShardSilent(frozenset(), stored=True)
