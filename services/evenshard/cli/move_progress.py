@@ -6,12 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from evenshard.cli.operation_shown import SETTLED, shown_operation
 from evenshard.cli.output import finish, print_note, print_result
 from evenshard.errors import EvenshardError, ExitStatus
 from evenshard.text.moves import progress_line
 
-SETTLED: Final = frozenset(["switched", "complete", "cancelled", "rolled_back", "failed"])
-"""Nothing more happens by itself."""
 LOOK_EVERY_S: Final = 0.5
 LINE_EVERY_S: Final = 5.0
 """Where there is no terminal."""
@@ -57,8 +56,6 @@ def _followed(client: Any, name: str, until_s: float, *, live: bool) -> dict[str
 
 
 def _ended(document: Mapping[str, Any]) -> str:
-    from evenshard.cli.operations_command import shown_operation
-
     if document["state"] != "switched":
         return shown_operation(document)
     name = document["operation"]

@@ -9,7 +9,8 @@ import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
 from evenshard.cli.move_progress import moved
-from evenshard.cli.operations_command import OperationArgument, shown_operation
+from evenshard.cli.operation_shown import shown_operation
+from evenshard.cli.operations_command import OperationArgument
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_blocks, print_result
 from evenshard.cli.values import duration_s
 from evenshard.text.look import Look

@@ -7,16 +7,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
-from evenshard.cli.move_progress import SETTLED
+from evenshard.cli.operation_shown import SETTLED, shown_operation
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_result
 from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
-from evenshard.text.moves import progress_line
 
 IDS_SHOWN_MAX: Final = 10
-_DONE: Final = {"delete-users": "rewritten", "repair": "repaired", "repair-undo": "taken back"}
-_MOVES: Final = frozenset(["move", "split", "merge", "isolate", "drain", "rebalance"])
-
 OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id: see evenshard admin operations.")]
 
 
@@ -194,21 +190,6 @@ def _deletion(tenant: str, distinct_ids: list[str], *, block: bool) -> str:
 
 def _progress(document: Mapping[str, Any]) -> str:
     return document["error"] or f"{document['rows_done']:,} of {document['rows_total']:,} rows"
-
-
-def shown_operation(document: Mapping[str, Any]) -> str:
-    """An operation, for people."""
-    if document["kind"] in _MOVES:
-        whose = f" of tenant {document['tenant']}" if document["tenant"] else ""
-        asked = f"{document['kind']}{whose}, asked for by {document['requested_by']}"
-        return f"{progress_line(document)}\n  {asked}"
-    why = f"\n  {document['error']}" if document["error"] else ""
-    held = ", paused" if document["paused"] else ""
-    return (
-        f"{document['operation']}: {document['kind']} of tenant {document['tenant']}, {document['state']}{held}\n"
-        f"  {document['rows_done']:,} of {document['rows_total']:,} rows {_DONE.get(document['kind'], 'done')}; "
-        f"asked for by {document['requested_by']}{why}"
-    )
 
 
 def _verified(document: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ import orjson
 import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
-from evenshard.cli.operations_command import OperationArgument, shown_operation, waited
+from evenshard.cli.operation_shown import shown_operation
+from evenshard.cli.operations_command import OperationArgument, waited
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_note, print_result
 from evenshard.cli.values import duration_s
 from evenshard.errors import EvenshardError
