@@ -14,7 +14,7 @@ import pyarrow as pa
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.gateway.encode import encode_arrow, encode_lines
-from evenshard.gateway.scatter import REPLANS_MAX, Deadline, Scatter, Terms, named
+from evenshard.gateway.scatter import Deadline, Scatter, Terms, named
 from evenshard.ids import ShardId
 from evenshard.ports.peers import Peers
 from evenshard.queries.export import (
@@ -108,28 +108,19 @@ class Exporter:
     ) -> tuple[str, int | None, int, list[_Stream]]:
         """The tenant's data version, the rows before the cursor's ms (None: nothing has changed since the export
         began), the rows that are lost for good, and the streams with their first rows."""
-        tenant = await self._scatter.tenant(query.tenant, deadline)
-        replans_left = REPLANS_MAX
-        while True:
+
+        async def opened(tenant: Tenant) -> tuple[str, int | None, int, list[_Stream]]:
             async with contextlib.AsyncExitStack() as attempt:
-                try:
-                    version, before, given_up = await self._versions(query, tenant, cursor, deadline)
-                    streams = [
-                        await self._stream(query, tenant, shard, cursor, deadline, attempt)
-                        for shard in tenant.placement.shards
-                    ]
-                    await asyncio.gather(*(stream.fill() for stream in streams))
-                    stack.push_async_exit(attempt.pop_all())
-                    return version, before, given_up, streams
-                except EvenshardError as error:
-                    fenced = error.code == "SLOTS_FENCED"
-                    if not fenced and (error.code != "STALE_EPOCH" or not replans_left):
-                        raise
-            if fenced:
-                tenant = await self._scatter.after_fence(tenant, deadline)
-            else:
-                replans_left -= 1
-                tenant = await self._scatter.tenant(query.tenant, deadline, refresh=True)
+                version, before, given_up = await self._versions(query, tenant, cursor, deadline)
+                streams = [
+                    await self._stream(query, tenant, shard, cursor, deadline, attempt)
+                    for shard in tenant.placement.shards
+                ]
+                await asyncio.gather(*(stream.fill() for stream in streams))
+                stack.push_async_exit(attempt.pop_all())
+                return version, before, given_up, streams
+
+        return await self._scatter.at_one_epoch(query.tenant, deadline, opened)
 
     async def _versions(
         self, query: ExportQuery, tenant: Tenant, cursor: Cursor | None, deadline: Deadline

@@ -172,9 +172,10 @@ class Scatter:
                     raise
                 fenced = error.code == "SLOTS_FENCED"
             replans_left -= not fenced
-            tenant = await (self.after_fence(tenant, deadline) if fenced else self.tenant(name, deadline, refresh=True))
+            next_tenant = self._after_fence(tenant, deadline) if fenced else self.tenant(name, deadline, refresh=True)
+            tenant = await next_tenant
 
-    async def after_fence(self, tenant: Tenant, deadline: Deadline) -> Tenant:
+    async def _after_fence(self, tenant: Tenant, deadline: Deadline) -> Tenant:
         """The tenant with its next placement, as soon as that is seen here; as it is where that does not come soon."""
         wait_s = min(FENCED_RETRY_MS / 1000, deadline.remaining_s())
         later = Epoch(tenant.placement.epoch + 1)

@@ -188,25 +188,18 @@ class OperationAdmin:
                     return await self.show(name)
                 if operation.state != "planned":
                     raise refused(operation, "cancelled")
-                wanted = after(operation, Cancelled(), self._clock.now_ms(), self._rng.token_hex(8))
+                wanted = self._after(operation, Cancelled())
                 if options.dry_run:
                     return StoredOperation(wanted, stored.revision)
-                key = operation_key(operation.id)
-                result = await self._directory.swap(
-                    [Unchanged(key, stored.revision)],
-                    [
-                        Put(key, wanted.to_json()),
-                        Delete(users_key(operation.id)),
-                        *([Delete(moving_key(operation.tenant))] if operation.move is not None else []),
-                        *await self._repairs.free(operation),
-                        self._audited(operation, "cancel"),
-                    ],
-                    timeout_s=budget_s(),
-                )
-                if not result.swapped:
+                gone = [
+                    Delete(users_key(operation.id)),
+                    *([Delete(moving_key(operation.tenant))] if operation.move is not None else []),
+                    *await self._repairs.free(operation),
+                ]
+                cancelled = await self._written(stored, wanted, "cancel", gone)
+                if cancelled is None:
                     continue
-                stored = StoredOperation(wanted, result.revision)
-                self._operations.learn(stored)
+                stored = cancelled
             if not options.dry_run:
                 await self._unblock(operation)
             return stored
@@ -260,17 +253,26 @@ class OperationAdmin:
         wanted = self._after(operation, signal)
         if options.dry_run:
             return StoredOperation(wanted, stored.revision)
+        changed = await self._written(stored, wanted, WISHES[type(signal)])
+        if changed is None:
+            raise _ChangedMeanwhileError
+        return changed
+
+    async def _written(
+        self, before: StoredOperation, wanted: Operation, verb: str, changes: Sequence[Put | Delete] = ()
+    ) -> StoredOperation | None:
+        """With what goes along, and who asked; None: it changed meanwhile."""
         key = operation_key(wanted.id)
         result = await self._directory.swap(
-            [Unchanged(key, stored.revision)],
-            [Put(key, wanted.to_json()), self._audited(stored.operation, WISHES[type(signal)])],
+            [Unchanged(key, before.revision)],
+            [Put(key, wanted.to_json()), *changes, self._audited(before.operation, verb)],
             timeout_s=budget_s(),
         )
         if not result.swapped:
-            raise _ChangedMeanwhileError
-        changed = StoredOperation(wanted, result.revision)
-        self._operations.learn(changed)
-        return changed
+            return None
+        stored = StoredOperation(wanted, result.revision)
+        self._operations.learn(stored)
+        return stored
 
     def _after(self, operation: Operation, signal: Signal | MoveSignal) -> Operation:
         return after(operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
@@ -322,15 +324,8 @@ class OperationAdmin:
             wanted = self._after(operation, signal)
             if options.dry_run:
                 return StoredOperation(wanted, stored.revision)
-            key = operation_key(wanted.id)
-            result = await self._directory.swap(
-                [Unchanged(key, stored.revision)],
-                [Put(key, wanted.to_json()), self._audited(stored.operation, act)],
-                timeout_s=budget_s(),
-            )
-            if result.swapped:
-                changed = StoredOperation(wanted, result.revision)
-                self._operations.learn(changed)
+            changed = await self._written(stored, wanted, act)
+            if changed is not None:
                 return changed
         raise EvenshardError("OPERATION_CONFLICT", f"operation {name!r} kept changing: gave up after {TRIES_MAX}")
 

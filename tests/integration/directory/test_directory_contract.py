@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -36,16 +36,18 @@ class World:
     async def delete(self, name: str) -> Revision:
         return (await self.directory.swap([], [Delete(self.key(name))])).revision
 
-    async def watched(self, after: Revision, count: int) -> list[Changes]:
-        """The first ``count`` changes that are not empty."""
-        seen: list[Changes] = []
+    async def told(self, after: Revision) -> AsyncGenerator[Changes, None]:
+        """The changes that are not empty."""
         watch: Any = self.directory.watch(self.prefix, after)
         async with asyncio.timeout(PATIENCE_S), aclosing(watch):
             async for changes in watch:
-                seen += [plain(changes)] if changes.entries or changes.deleted or changes.reload else []
-                if len(seen) == count:
-                    break
-        return seen
+                if changes.entries or changes.deleted or changes.reload:
+                    yield plain(changes)
+
+    async def watched(self, after: Revision, count: int) -> list[Changes]:
+        """The first ``count`` of them."""
+        async with aclosing(self.told(after)) as told:
+            return [await anext(told) for _ in range(count)]
 
 
 def plain(changes: Changes) -> Changes:
@@ -168,15 +170,15 @@ async def test_watch_behind_a_compaction_reloads_and_goes_on(world: World) -> No
     revision = await world.put("a", b"3")
     deleted = await world.delete("b")
     await world.compact()
-    watching = asyncio.create_task(world.watched(after, 2))
-    await asyncio.sleep(0.1)
-    news = await world.put("c", b"4")
-    reload, *rest = await watching
+    async with aclosing(world.told(after)) as told:
+        reload = await anext(told)
+        news = await world.put("c", b"4")
+        following = await anext(told)
     assert reload.reload
     assert reload.deleted == []
     assert reload == Changes([Entry(world.key("a"), b"3", revision)], [], reload.revision, True)
     assert reload.revision >= deleted
-    assert rest == [Changes([Entry(world.key("c"), b"4", news)], [], news)]
+    assert following == Changes([Entry(world.key("c"), b"4", news)], [], news)
 
 
 async def test_a_deletion_at_the_very_revision_compacted_is_not_lost(world: World) -> None:

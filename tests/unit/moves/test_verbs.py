@@ -78,7 +78,8 @@ async def test_new_tenants_avoid_a_cordoned_shard_until_it_is_uncordoned(cluster
     for shard in cluster.shard_names:
         await cordon(cluster, shard)
     assert (await refused(created(cluster, "none"))).code == "PLACEMENT_UNSATISFIABLE"
-    told = [Audited.from_json(entry.value) for entry in (await cluster.directory.range(AUDIT)).entries]
+    entries = sorted((await cluster.directory.range(AUDIT)).entries, key=lambda entry: entry.revision)
+    told = [Audited.from_json(entry.value) for entry in entries]
     assert [(each.verb, each.subject, each.before, each.after) for each in told][0:3:2] == [
         ("cordon", "shard-1", {"state": "active"}, {"state": "cordoned"}),
         ("uncordon", "shard-1", {"state": "cordoned"}, {"state": "active"}),
