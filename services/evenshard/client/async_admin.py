@@ -15,6 +15,7 @@ from evenshard.client.admin import (
 )
 from evenshard.client.async_moves import AsyncMoves
 from evenshard.client.async_repairs import AsyncRepairs
+from evenshard.client.audit import audit_document
 from evenshard.client.operations import SETTLED_STATES, operation_document
 from evenshard.client.requests import names
 from evenshard.wire import rpcs
@@ -42,8 +43,10 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         bytes_per_second: int | None = None,
         owners: Sequence[str] | None = None,
         report_sink: str | None = None,
+        required_labels: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, limits, reports).
+        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, limits, reports,
+        labels).
 
         Raises ``TENANT_EXISTS``."""
         request = admin_pb2.CreateTenantRequest(
@@ -59,6 +62,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
                 bytes_per_second,
                 owners,
                 report_sink,
+                required_labels,
             ),
             options=self._change(),
         )
@@ -79,9 +83,10 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         bytes_per_second: int | None = None,
         owners: Sequence[str] | None = None,
         report_sink: str | None = None,
+        required_labels: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Changes a tenant's settings; None leaves one as it is, 0 ends a retention or a limit, an empty list or text
-        owners or reports."""
+        owners, reports or required labels. Slots stay where they are, whatever labels are required from now on."""
         request = admin_pb2.UpdateTenantRequest(
             tenant=tenant,
             settings=settings_message(
@@ -95,6 +100,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
                 bytes_per_second,
                 owners,
                 report_sink,
+                required_labels,
             ),
             options=self._change(),
         )
@@ -167,6 +173,14 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         request = admin_pb2.ListOperationsRequest(tenant=tenant or self._tenant or "")
         answer = await self._call(self._router, rpcs.LIST_OPERATIONS, request)
         return {"operations": [operation_document(each) for each in answer.operations]}
+
+    async def audit(
+        self, *, subject: str | None = None, verb: str | None = None, limit: int | None = None
+    ) -> dict[str, Any]:
+        """What operators changed, newest last: the newest ``limit`` (None: 100) changes of a tenant, shard or operation
+        (None: of all), and of a verb."""
+        request = admin_pb2.ListAuditRequest(subject=subject or "", verb=verb or "", limit=limit or 0)
+        return audit_document(await self._call(self._router, rpcs.LIST_AUDIT, request))
 
     async def operation(self, operation: str) -> dict[str, Any]:
         """An operation as it stands. Raises ``OPERATION_NOT_FOUND``."""

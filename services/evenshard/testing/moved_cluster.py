@@ -257,10 +257,10 @@ class MovedCluster:
         moved = MovedSlots(ACME, tuple((int(slot), int(slot)) for slot in np.flatnonzero(mask)), overflow)
         self.revision += 1
         operation = f"move {len(self.log)}"
-        self._follow(moved, operation, source, target, 0)
+        self._follow(moved, operation, source, target, None)
         self.move = Move(self._pull(moved, operation, source, target), source, target)
 
-    def _follow(self, moved: MovedSlots, operation: str, source: int, target: int, position: int) -> None:
+    def _follow(self, moved: MovedSlots, operation: str, source: int, target: int, position: int | None) -> None:
         self.sure(
             lambda: self.stores[target].moves.follow(
                 moved, Epoch(self.epoch), operation, self.revision, ShardId(f"shard-{source}"), "", 0, position
@@ -285,6 +285,11 @@ class MovedCluster:
             self._complete(move)
             return
         source, revision = move.source, self.revision
+        by_files = self.random.random() < 0.7
+        if by_files:
+            self.sure(pull.come_to_terms)
+            for _ in range(self.random.randrange(3)):
+                self.random.choice([self.append, self.compact, self.sort])()
         at = self.sure(lambda: self.stores[source].moves.fence(moved, Epoch(self.epoch), pull.operation, revision))
         if self.random.random() < 0.3:
             self.append()
@@ -293,7 +298,7 @@ class MovedCluster:
             self.revision += 1
             self.sure(lambda: self.stores[source].moves.lift(moved, pull.operation, self.revision))
             return
-        position = self.sure(lambda: pull.agree(at))
+        position = self.sure(lambda: pull.agree(at, by_files=by_files))
         if self.random.random() < 0.5:  # what came now would be lost with the switch
             self.append()
         self.revision, self.epoch = self.revision + 1, self.epoch + 1

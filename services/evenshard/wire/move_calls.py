@@ -33,7 +33,13 @@ class Moved:
 
 
 def follow_request(
-    moved: Moved, epoch: Epoch, source: str, address: str, bytes_per_second: int, from_position: int = 0
+    moved: Moved,
+    epoch: Epoch,
+    source: str,
+    address: str,
+    bytes_per_second: int,
+    from_position: int | None = None,
+    copies: int = 0,
 ) -> shard_pb2.FollowSlotsRequest:
     return shard_pb2.FollowSlotsRequest(
         moved=moved.message(),
@@ -42,11 +48,35 @@ def follow_request(
         source_address=address,
         bytes_per_second=bytes_per_second,
         from_position=from_position,
+        copies=copies,
     )
 
 
 def digest_request(moved: Moved, position: int, *, with_cells: bool = False) -> shard_pb2.GetDigestRequest:
     return shard_pb2.GetDigestRequest(moved=moved.message(), position=position, with_cells=with_cells)
+
+
+def count_request(moved: Moved, agreed: Iterable[bytes] | None = None) -> shard_pb2.GetDigestRequest:
+    """Counting begins, or goes on. ``agreed``: what files contain that both sides have; None: that is to be told."""
+    if agreed is None:
+        return shard_pb2.GetDigestRequest(moved=moved.message(), tell_files=True)
+    return shard_pb2.GetDigestRequest(moved=moved.message(), agreed_files=sorted(agreed))
+
+
+def compare_request(
+    moved: Moved,
+    step: shard_pb2.CompareStep,
+    position: int | None = None,
+    agreed: Iterable[bytes] | None = (),
+) -> shard_pb2.CompareSlotsRequest:
+    """One step of a comparison; ``agreed`` as of ``count_request``."""
+    return shard_pb2.CompareSlotsRequest(
+        moved=moved.message(),
+        step=step,
+        position=position,
+        agreed_files=sorted(agreed or ()),
+        tell_files=agreed is None,
+    )
 
 
 def are_equal(one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse) -> bool:

@@ -45,7 +45,7 @@ def _add_move(told: admin_pb2.Operation, move: Move) -> None:
         told.eta_seconds = move.eta_seconds
     if move.fenced_ms is not None:
         told.fenced_ms = move.fenced_ms
-    if move.differences is not None:
+    if move.differences is not None and not told.HasField("verify"):
         told.verify.CopyFrom(admin_pb2.OperationVerify(equal=not move.differences, differences=move.differences))
 
 

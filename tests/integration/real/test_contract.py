@@ -58,7 +58,7 @@ SLOTS = [{"first": int, "last": int, "shard": str}]
 TENANT = {
     "tenant": str, "hot_key_threshold": int, "hot_key_mode": str, "timezone": str, "dedupe": bool,
     "retention_days": NULL, "strict": bool, "events_per_second": NULL, "bytes_per_second": NULL,
-    "owners": list, "report_sink": MAYBE_TEXT,
+    "owners": list, "report_sink": MAYBE_TEXT, "required_labels": list,
     "placement": {"epoch": int, "slots": SLOTS, "overflow": Empty},
 }  # fmt: skip
 COUNTS = {"accepted": int, "duplicates": int, "hot_events_rewritten": int, "rejected": int}
