@@ -291,6 +291,22 @@ async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_th
         await traffic.check()
 
 
+def before_the_first_fence(
+    monkeypatch: pytest.MonkeyPatch, cluster: MemoryCluster, shard: ShardId, hidden: shard_pb2.HideUsersRequest
+) -> list[int]:
+    """A shard hides users. The revisions at which moves were about to be fenced, as they come."""
+    persist_epoch, fences = MoveDriver._persist_epoch, list[int]()
+
+    async def hides(self: MoveDriver, stored: StoredOperation) -> None:
+        fences.append(stored.revision)
+        if len(fences) == 1:
+            await cluster.call(shard, rpcs.HIDE_USERS, hidden)
+        await persist_epoch(self, stored)
+
+    monkeypatch.setattr(MoveDriver, "_persist_epoch", hides)
+    return fences
+
+
 async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -303,24 +319,14 @@ async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_
         user = next(f"u{number}" for number in range(97) if hash_of(f"u{number}") >> SLOT_SHIFT <= 2047)
         between = {**traffic._row(0), "distinct_id": user, "insert_id": "between"}
         hidden = hide_request(tenant.name, Epoch(1), OperationId("gone"), [user])
-        persist_epoch = MoveDriver._persist_epoch
-        fences = 0
-
-        async def hidden_late(self: MoveDriver, stored: StoredOperation) -> None:
-            nonlocal fences
-            fences += 1
-            if fences == 1:
-                await cluster.call(B, rpcs.HIDE_USERS, hidden)
-            await persist_epoch(self, stored)
-
-        monkeypatch.setattr(MoveDriver, "_persist_epoch", hidden_late)
+        fences = before_the_first_fence(monkeypatch, cluster, B, hidden)
         await cluster.call(A, rpcs.HIDE_USERS, hidden)
         assert (await cluster.import_events("acme", ndjson=ndjson_of([between]))).accepted == 1
         slots = admin_pb2.WantedSlots(first=0, last=2047)
         request = admin_pb2.MoveTenantRequest(tenant="acme", to=B, slots=slots)
         operation = await began(cluster, rpcs.MOVE_TENANT, request)
         switched = await until(cluster, operation, "switched")
-        assert (switched.verify.equal, fences) == (True, 2)
+        assert (switched.verify.equal, len(fences)) == (True, 2)
         traffic.rows = [row for row in traffic.rows if row["distinct_id"] != user] + [between]
         await traffic.check()
 
@@ -355,7 +361,9 @@ async def test_both_sides_of_a_move_are_compared_anew_while_events_come() -> Non
         await traffic.check()
 
 
-async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_other() -> None:
+async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A shard whose log is empty is fenced, and followed, from position 0."""
     async with MemoryCluster(shards=3, seed=10) as cluster:
         tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
@@ -363,8 +371,11 @@ async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_othe
         await traffic.send(500)
         await cluster.compact(tenant)
         await moved(cluster, "acme", B)
+        gone = hide_request(tenant.name, Epoch(2), OperationId("gone"), ["u1"])
+        fences = before_the_first_fence(monkeypatch, cluster, C, gone)  # as if it had lost them
         operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=C))
         await until(cluster, operation, "switched")
+        assert len(fences) == 2  # at the first one it was found
         entry = await cluster.directory.get(operation_key(OperationId(operation)))
         assert entry is not None
         stored = StoredOperation(Operation.from_json(entry.value), entry.revision)

@@ -61,6 +61,9 @@ TENANT = {
     "owners": list, "report_sink": MAYBE_TEXT, "required_labels": list,
     "placement": {"epoch": int, "slots": SLOTS, "overflow": Empty},
 }  # fmt: skip
+CHANGE = {
+    "revision": int, "at_ms": int, "who": str, "verb": str, "subject": str, "before": dict, "after": dict,
+}  # fmt: skip
 COUNTS = {"accepted": int, "duplicates": int, "hot_events_rewritten": int, "rejected": int}
 REJECTED = {
     "index": int, "tenant": str, "insert_id": str, "field": str, "code": str, "message": str, "retryable": bool
@@ -425,6 +428,8 @@ def test_users_are_deleted_by_an_operation_and_compaction_is_paused(call: Call, 
     )  # fmt: skip
     assert call("admin", "operation", operation, shape=OPERATION) == done
     assert done in call("admin", "operations", shape={"operations": [OPERATION]})["operations"]
+    told = call("admin", "audit", "--limit", "1", shape={"changes": [CHANGE], "left_out": int})
+    assert len(told["changes"]) == 1
     state = {**ERROR["error"], "details": {"operation": str, "state": str}}
     call("admin", "cancel", operation, "--yes", shape={"error": state}, status=4, code="OPERATION_STATE")
     call("admin", "operation", "none", shape=ERROR, status=4, code="OPERATION_NOT_FOUND")

@@ -276,6 +276,15 @@ async def test_changes_are_found_by_what_they_changed_and_by_their_verb(cluster:
     assert (await refused(changes(cluster, limit=-1))).code == "LIMIT_EXCEEDED"
 
 
+async def test_who_deletes_users_is_told_and_not_whom(cluster: MemoryCluster) -> None:
+    await created(cluster, "acme")
+    request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=["ann", "bo"])
+    operation = (await cluster.call(ROUTER, rpcs.DELETE_USERS, request)).operation
+    [change] = (await changes(cluster, verb="delete-users")).changes
+    assert (change.subject, change.who, change.before_json) == ("acme", "development", "")
+    assert json.loads(change.after_json) == {"operation": operation.operation, "users": 2}
+
+
 def test_changes_of_one_moment_stand_in_the_order_of_their_swaps() -> None:
     told = [Audited(7, "me", f"verb {number}", "acme") for number in range(3)]
     entries = [
