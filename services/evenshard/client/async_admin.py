@@ -16,8 +16,9 @@ from evenshard.client.admin import (
 from evenshard.client.async_moves import AsyncMoves
 from evenshard.client.async_repairs import AsyncRepairs
 from evenshard.client.audit import audit_document
-from evenshard.client.operations import SETTLED_STATES, operation_document
+from evenshard.client.operations import operation_document
 from evenshard.client.requests import names
+from evenshard.text.moves import is_settled
 from evenshard.wire import rpcs
 
 WAIT_MAX_S: Final = 20.0
@@ -197,7 +198,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
             request = admin_pb2.WaitOperationRequest(operation=operation, timeout_ms=wait_ms)
             answer = await self._call(self._router, rpcs.WAIT_OPERATION, request, left_s + WAIT_SLACK_S)
             document = operation_document(answer.operation)
-            if document["state"] in SETTLED_STATES or time.monotonic() >= until_s:
+            if is_settled(document) or time.monotonic() >= until_s:
                 return document
 
     async def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def operation_to_proto(
     )
     if operation.move is not None:
         _add_move(told, operation.move)
+        told.asked = "" if operation.ended else operation.move.wish
     return told
 
 

@@ -111,7 +111,7 @@ STORAGE = {"tenants": [STORED], "compaction": [UNPAUSED], "memory": [MEMORY]}
 OPERATION = {
     "operation": str, "kind": str, "tenant": str, "state": str, "paused": bool, "rows_done": int, "rows_total": int,
     "bytes_done": int, "bytes_total": int, "lag_rows": int, "eta_seconds": MAYBE_NUMBER, "fenced_ms": NULL,
-    "verify": NULL, "error": MAYBE_TEXT, "requested_by": str,
+    "verify": NULL, "error": MAYBE_TEXT, "requested_by": str, "asked": MAYBE_TEXT,
 }  # fmt: skip
 SHARD = {
     "shard": str, "address": str, "labels": dict, "state": str, "tenants": int, "rows": int, "bytes": int,

@@ -19,7 +19,7 @@ from evenshard.testing.fake_cluster import FakeCluster
 
 OPERATION = {
     "operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total",
-    "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by",
+    "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "asked",
 }  # fmt: skip
 DELETE = ["admin", "delete-users", "acme", "u1", "u2"]
 
@@ -230,3 +230,14 @@ def test_a_change_is_told_by_what_is_not_as_it_was() -> None:
     assert change({"epoch": 3}, {}) == "epoch was 3"
     assert change({"state": "copying"}, {"asked": "cancel"}) == "state was copying, asked cancel"
     assert change({}, dict.fromkeys("abcdef", 1)) == "a 1, b 1, c 1, d 1 and 2 more"
+
+
+def test_a_move_that_is_being_completed_is_waited_for(ask: Ask, cluster: FakeCluster) -> None:
+    cluster.operations["op-0"] = admin_pb2.Operation(operation="op-0", kind="move", state="switched", asked="complete")
+    cluster.waits = ["switched", "complete"]
+    status, document = ask("admin", "wait", "op-0")
+    assert (status, document["state"], len(cluster.waits_asked_ms)) == (0, "complete", 2)
+    cluster.operations["op-1"] = admin_pb2.Operation(operation="op-1", kind="move", state="switched")
+    cluster.waits = ["switched"]
+    status, document = ask("admin", "wait", "op-1")
+    assert (status, document["state"], document["asked"]) == (0, "switched", None)

@@ -244,7 +244,7 @@ class DeleteUsersResponse(_message.Message):
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "created_ms", "changed_ms", "revision")
+    __slots__ = ("operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "created_ms", "changed_ms", "revision", "asked")
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +263,7 @@ class Operation(_message.Message):
     CREATED_MS_FIELD_NUMBER: _ClassVar[int]
     CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
     operation: str
     kind: str
     tenant: str
@@ -281,7 +282,8 @@ class Operation(_message.Message):
     created_ms: int
     changed_ms: int
     revision: int
-    def __init__(self, operation: _Optional[str] = ..., kind: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., fenced_ms: _Optional[float] = ..., verify: _Optional[_Union[OperationVerify, _Mapping]] = ..., error: _Optional[str] = ..., requested_by: _Optional[str] = ..., created_ms: _Optional[int] = ..., changed_ms: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    asked: str
+    def __init__(self, operation: _Optional[str] = ..., kind: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., fenced_ms: _Optional[float] = ..., verify: _Optional[_Union[OperationVerify, _Mapping]] = ..., error: _Optional[str] = ..., requested_by: _Optional[str] = ..., created_ms: _Optional[int] = ..., changed_ms: _Optional[int] = ..., revision: _Optional[int] = ..., asked: _Optional[str] = ...) -> None: ...
 
 class OperationVerify(_message.Message):
     __slots__ = ("equal", "differences")

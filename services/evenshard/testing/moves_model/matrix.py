@@ -6,7 +6,7 @@ or everybody, can be cut off.
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,9 @@ def cell(stage: Stage, fault: Fault, victim: Victim, state: str, known: Load) ->
         healed_s = time.monotonic() - over_s
         if ended == "switched":
             _patiently(lambda: client.complete_operation(name))
-            _patiently(lambda: client.wait_operation(name, timeout=PATIENCE_S))
+            completed = _patiently(lambda: client.wait_operation(name, timeout=PATIENCE_S))
+            if completed["state"] != "complete" and not problem:
+                problem = f"completing it, it is {completed['state']}: {completed['error']}"
         cluster.wait_healthy()
         return Cell(fault, victim, state, met, ended, healed_s, known.acked, problem)
 
@@ -201,15 +203,13 @@ def _answered(client: evenshard.Client, load: Load, until_s: float) -> tuple[int
         time.sleep(0.1)
 
 
-def _patiently(ask: Any) -> None:
+def _patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A router may be starting again."""
     until_s = time.monotonic() + PATIENCE_S
     while True:
         try:
-            ask()
+            return ask()
         except EvenshardError:
             if time.monotonic() > until_s:
                 raise
-            time.sleep(0.2)
-        else:
-            return
+        time.sleep(0.2)
