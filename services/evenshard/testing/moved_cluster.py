@@ -71,6 +71,8 @@ class MovedCluster:
     hot: dict[tuple[str, int], str] = field(default_factory=dict)
     """Nonces of keys that were handed over."""
     move: Move | None = None
+    left: set[int] = field(default_factory=set)
+    """Shards that have not dropped yet what they lost."""
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -192,7 +194,7 @@ class MovedCluster:
         for key in ended:
             del self.hot[key]
         operation = f"delete {len(self.log)}"
-        for number in self.shards():
+        for number in sorted({*self.shards(), *self.left}):  # as long as a move is not over, its shards are told
             self.stores[number].hide_users(ACME, Epoch(self.epoch), operation, [user], ended)
         for each in self.stored:
             each.hidden |= each.event.distinct_id == user
@@ -331,13 +333,13 @@ class MovedCluster:
         self.sure(ended)
 
     def _drop(self, moved: MovedSlots, operation: str, number: int) -> None:
-        if self.random.random() < 0.7:
-            spread = bool((self.overflow == number).any())
-            self.sure(
-                lambda: self.stores[number].moves.drop(
-                    moved, Epoch(self.epoch), operation, self.revision, spread=spread
-                )
-            )
+        if self.random.random() < 0.3:
+            self.left.add(number)
+            return
+        spread = bool((self.overflow == number).any())
+        self.sure(
+            lambda: self.stores[number].moves.drop(moved, Epoch(self.epoch), operation, self.revision, spread=spread)
+        )
 
     def check_disks(self) -> None:
         """Nothing on them is amiss, whatever the power did; the shards start again."""
