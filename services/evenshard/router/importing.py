@@ -19,7 +19,7 @@ from evenshard.events.hashing import hash_events
 from evenshard.events.rejects import Decoded, TenantRows
 from evenshard.ids import Epoch, TenantId
 from evenshard.ports.clock import Clock
-from evenshard.router.appending import Appender
+from evenshard.router.appending import Appender, PartAppended
 from evenshard.router.hot_keys import Flight, HotKeys
 from evenshard.router.limits import Cost, ImportLimits, costs_of
 from evenshard.router.packing import ShardRequest, pack
@@ -188,6 +188,7 @@ class Importer:
         stale: list[Part] = []
         sealed: list[Sealed] = []
         fenced: list[Part] = []
+        early: list[PartAppended] = []
         for part, result in (each for answer in answers for each in answer):
             match result.code:
                 case "STALE_EPOCH":
@@ -196,14 +197,33 @@ class Importer:
                     sealed.append(Sealed(part, result.sealed))
                 case "SLOTS_FENCED":
                     fenced.append(part)
+                case "OVERLOADED" if result.retry_after_ms:
+                    early.append((part, result))
                 case _:
                     self._settle(part, result, sent)
-        if stale or sealed or fenced:
+        if stale or sealed or fenced or early:
             await asyncio.gather(
                 self._append_anew(stale, sent, until_ms, tries),
                 self._append_sealed(sealed, sent, until_ms, tries),
                 self._append_fenced(fenced, sent, until_ms, tries),
+                self._append_later(early, sent, until_ms, tries),
             )
+
+    async def _append_later(
+        self, early: Sequence[PartAppended], sent: "_Sent", until_ms: float, tries: "_Tries"
+    ) -> None:
+        """Parts for which a shard had no room: sent again when it may have, if that leaves it as long again to take
+        them. To give them back costs both sides more than to hold them, event by event."""
+        if not early:
+            return
+        wait_ms = max(result.retry_after_ms for _, result in early)
+        if self._clock.monotonic_ms() + 2 * wait_ms >= until_ms:
+            for part, result in early:
+                self._settle(part, result, sent)
+            return
+        await self._clock.sleep(wait_ms)
+        requests = await self._in_thread(pack, [part for part, _ in early])
+        await self._append(requests, sent, until_ms, tries)
 
     async def _append_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
         """Parts whose placement was out of date."""
