@@ -6,6 +6,7 @@ from typing import Final
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.directory.moves import Leg
+from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, Revision, TenantId
 
 DIFFERENCES_TOLD_MAX: Final = 20
@@ -87,9 +88,16 @@ def are_equal(one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestRespon
 def digest_differences(
     leg: Leg, one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse
 ) -> tuple[str, ...]:
-    """Where source and target differ, for people; the first of them."""
+    """Where source and target differ, for people; the first of them. Raises ``SHARD_UNAVAILABLE`` where they counted
+    other files as files, as one does that was restarted: that says nothing."""
     if are_equal(one, other):
         return ()
+    if frozenset(one.files) != frozenset(other.files):
+        raise EvenshardError(
+            "SHARD_UNAVAILABLE",
+            f"{leg.source} and {leg.target} counted other files: nothing was compared",
+            details={"begin_anew": "1"},
+        )
     told = []
     if one.state_digest != other.state_digest:
         told.append(f"{leg.source} and {leg.target}: what is known of hot keys, or the horizon, is not the same")

@@ -171,4 +171,5 @@ def digest_message(digest: Digest) -> shard_pb2.GetDigestResponse:
         state_digest=digest.state,
         log_position=digest.log_position,
         cells=cells,
+        files=digest.files,
     )

@@ -331,6 +331,35 @@ async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_
         await traffic.check()
 
 
+async def test_a_source_that_was_restarted_before_the_fence_is_compared_again_and_nothing_is_copied_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts row by row then, and its follower by files."""
+    async with MemoryCluster(shards=2, seed=11) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(500)
+        await cluster.compact(tenant)
+        persist_epoch, fences = MoveDriver._persist_epoch, list[int]()
+
+        async def restarted(self: MoveDriver, stored: StoredOperation) -> None:
+            fences.append(stored.revision)
+            if len(fences) == 1:
+                await cluster.crash(A)
+                await cluster.start(A)
+            await persist_epoch(self, stored)
+
+        monkeypatch.setattr(MoveDriver, "_persist_epoch", restarted)
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
+        await until(cluster, operation, "switched")
+        entry = await cluster.directory.get(operation_key(OperationId(operation)))
+        assert entry is not None
+        move = Operation.from_json(entry.value).move
+        assert move is not None
+        assert (len(fences), move.copies, move.differences) == (2, 0, ())
+        await traffic.check()
+
+
 async def verified(cluster: MemoryCluster, operation: str) -> admin_pb2.OperationVerify:
     request = admin_pb2.VerifyOperationRequest(operation=operation)
     found: admin_pb2.OperationVerify = (await cluster.call(ROUTER, rpcs.VERIFY_OPERATION, request)).operation.verify
@@ -372,13 +401,14 @@ async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_othe
         await cluster.compact(tenant)
         await moved(cluster, "acme", B)
         gone = hide_request(tenant.name, Epoch(2), OperationId("gone"), ["u1"])
-        fences = before_the_first_fence(monkeypatch, cluster, C, gone)  # as if it had lost them
+        before_the_first_fence(monkeypatch, cluster, C, gone)  # as if it had lost them
         operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=C))
         await until(cluster, operation, "switched")
-        assert len(fences) == 2  # at the first one it was found
         entry = await cluster.directory.get(operation_key(OperationId(operation)))
         assert entry is not None
         stored = StoredOperation(Operation.from_json(entry.value), entry.revision)
+        assert stored.operation.move is not None
+        assert stored.operation.move.copies == 1  # it was found
         (way,) = MoveWays(cast(Any, None)).ways(stored, back=True)
         assert (way.source, way.target, way.from_position) == (C, B, 0)
         assert (await verified(cluster, operation)).equal

@@ -35,6 +35,8 @@ class Digest:
     log_position: int
     """Where this shard's log ended then."""
     cells: tuple[Cell, ...] = ()
+    files: tuple[bytes, ...] = ()
+    """What the files contain that were counted as files: only of the same ones sums can be compared."""
 
 
 def count(state: State, moved: MovedSlots, name: str, agreed: Collection[bytes] | None = ()) -> Counted:
@@ -130,7 +132,8 @@ def digest_at(
             if record != rows.moves.get(name):
                 store(state, rows, record)
             cells = tuple(known.cells.listed()) if with_cells else ()
-            return Digest(known.sum(), _state_digest(state, rows, moved), state.writer.next_row, cells)
+            files = tuple(sorted(known.files))
+            return Digest(known.sum(), _state_digest(state, rows, moved), state.writer.next_row, cells, files)
     raise EvenshardError("SHARD_UNAVAILABLE", f"what is stored of {moved.tenant} keeps changing: try again")
 
 
@@ -158,7 +161,8 @@ def digest_now(state: State, moved: MovedSlots, name: str) -> tuple[Digest, int 
             state_digest = _state_digest(state, rows, moved)
         known.count_blocks(blocks)
         follow = None if record is None else record.follow
-        digest = Digest(known.sum(), state_digest, position, tuple(known.cells.listed()))
+        cells, files = tuple(known.cells.listed()), tuple(sorted(known.files))
+        digest = Digest(known.sum(), state_digest, position, cells, files)
         return digest, None if follow is None else follow.position
 
 
