@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenshard.cli import moves_command, operations_command, repair_command
+from evenshard.cli import audit_command, moves_command, operations_command, repair_command
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_blocks, print_result
 from evenshard.cli.values import day_of_ms, duration_s, table
@@ -70,6 +70,15 @@ SinkOption = Annotated[
     ),
 ]
 
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require-label",
+        metavar="NAME=VALUE",
+        help="Place it only on shards with this label; repeat for more (values of one name: any of them), '': none.",
+    ),
+]
+
 
 @app.callback()
 def _root() -> None:
@@ -79,6 +88,7 @@ def _root() -> None:
 operations_command.add_to(app)
 repair_command.add_to(app)
 moves_command.add_to(app)
+audit_command.add_to(app)
 
 
 @app.command()
@@ -94,6 +104,7 @@ def create_tenant(
     bytes_per_second: BytesRateOption = None,
     owner: OwnerOption = None,
     report_sink: SinkOption = None,
+    require_label: LabelOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -111,8 +122,9 @@ def create_tenant(
             retention_days=retention_days,
             events_per_second=events_per_second,
             bytes_per_second=bytes_per_second,
-            owners=_owners(owner),
+            owners=_list(owner),
             report_sink=report_sink,
+            required_labels=_list(require_label),
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -130,6 +142,7 @@ def set_tenant(
     bytes_per_second: BytesRateOption = None,
     owner: OwnerOption = None,
     report_sink: SinkOption = None,
+    require_label: LabelOption = None,
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
@@ -147,8 +160,9 @@ def set_tenant(
             retention_days=retention_days,
             events_per_second=events_per_second,
             bytes_per_second=bytes_per_second,
-            owners=_owners(owner),
+            owners=_list(owner),
             report_sink=report_sink,
+            required_labels=_list(require_label),
         )
     print_result(document, as_json=json_output, human=_tenant)
 
@@ -268,8 +282,8 @@ def list_shards(router: RouterOption = ROUTER_DEFAULT, json_output: JsonOption =
         finish(ExitStatus.PARTIAL)
 
 
-def _owners(given: list[str] | None) -> list[str] | None:
-    """None: as they are; one that is empty: nobody."""
+def _list(given: list[str] | None) -> list[str] | None:
+    """None: as it is; one that is empty: nothing."""
     return None if given is None else [each for each in given if each]
 
 
@@ -288,6 +302,7 @@ def _tenant(document: Mapping[str, Any]) -> str:
         f"{_or_none(document['events_per_second'], 'events/s')}, {_or_none(document['bytes_per_second'], 'bytes/s')}\n"
         f"  reports of hot keys: {document['report_sink'] or 'none'}; owners: "
         f"{', '.join(document['owners']) or 'none'}\n"
+        f"  placed on shards with: {', '.join(document['required_labels']) or 'any labels'}\n"
         f"  slots (epoch {placement['epoch']}): {pieces}"
     )
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from evenshard.cli.operation_shown import SETTLED, shown_operation
+from evenshard.cli.operation_shown import shown_operation
 from evenshard.cli.output import finish, print_note, print_result
 from evenshard.errors import EvenshardError, ExitStatus
-from evenshard.text.moves import progress_line
+from evenshard.text.moves import is_settled, progress_line
 
 LOOK_EVERY_S: Final = 0.5
 LINE_EVERY_S: Final = 5.0
@@ -27,7 +27,7 @@ def moved(client: Any, document: Mapping[str, Any], timeout_s: float, *, json_ou
         raise EvenshardError(
             "INTERRUPTED", "waits no longer; nothing was cancelled", hint=go_on, details={"operation": name}
         ) from interrupt
-    if found["state"] not in SETTLED:
+    if not is_settled(found):
         raise EvenshardError(
             "DEADLINE_EXCEEDED",
             f"operation {name} is {found['state']} after {timeout_s:g} s: {progress_line(found)}",
@@ -43,7 +43,7 @@ def _followed(client: Any, name: str, until_s: float, *, live: bool) -> dict[str
     said_s = time.monotonic()
     while True:
         found: dict[str, Any] = client.operation(name)
-        over = found["state"] in SETTLED or time.monotonic() >= until_s
+        over = is_settled(found) or time.monotonic() >= until_s
         if live:
             sys.stderr.write(f"\r\x1b[K{progress_line(found)}" + ("\n" if over else ""))
             sys.stderr.flush()

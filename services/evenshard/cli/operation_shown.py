@@ -5,8 +5,6 @@ from typing import Any, Final
 
 from evenshard.text.moves import progress_line
 
-SETTLED: Final = frozenset(["switched", "complete", "cancelled", "rolled_back", "failed"])
-"""Nothing more happens by itself."""
 _DONE: Final = {"delete-users": "rewritten", "repair": "repaired", "repair-undo": "taken back"}
 _MOVES: Final = frozenset(["move", "split", "merge", "isolate", "drain", "rebalance"])
 

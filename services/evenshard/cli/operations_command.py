@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
-from evenshard.cli.operation_shown import SETTLED, shown_operation
+from evenshard.cli.operation_shown import shown_operation
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_result
 from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.text.moves import is_settled
 
 IDS_SHOWN_MAX: Final = 10
 OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id: see evenshard admin operations.")]
@@ -89,7 +90,7 @@ def waited(client: Any, operation: str, timeout_s: float, *, json_output: bool) 
         raise EvenshardError(
             "INTERRUPTED", "waits no longer; nothing was cancelled", hint=go_on, details={"operation": operation}
         ) from interrupt
-    if document["state"] not in SETTLED:
+    if not is_settled(document):
         details = {name: str(document[name]) for name in ("operation", "state", "rows_done", "rows_total")}
         if document["error"]:
             details["error"] = document["error"]

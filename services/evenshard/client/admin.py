@@ -20,6 +20,7 @@ def tenant_document(tenant: admin_pb2.Tenant) -> dict[str, Any]:
         "bytes_per_second": tenant.settings.bytes_per_second or None,
         "owners": list(tenant.settings.owners.addresses),
         "report_sink": tenant.settings.report_sink or None,
+        "required_labels": list(tenant.settings.required_labels.labels),
         "placement": {
             "epoch": tenant.placement.epoch,
             "slots": [_slots(each) for each in tenant.placement.slots],
@@ -43,6 +44,7 @@ def settings_message(
     bytes_per_second: int | None,
     owners: Sequence[str] | None,
     report_sink: str | None,
+    required_labels: Sequence[str] | None,
 ) -> admin_pb2.TenantSettings:
     """What is None stays unset."""
     settings = admin_pb2.TenantSettings()
@@ -66,6 +68,8 @@ def settings_message(
         settings.owners.CopyFrom(admin_pb2.Owners(addresses=owners))
     if report_sink is not None:
         settings.report_sink = report_sink
+    if required_labels is not None:
+        settings.required_labels.CopyFrom(admin_pb2.RequiredLabels(labels=required_labels))
     return settings
 
 

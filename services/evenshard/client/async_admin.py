@@ -15,8 +15,10 @@ from evenshard.client.admin import (
 )
 from evenshard.client.async_moves import AsyncMoves
 from evenshard.client.async_repairs import AsyncRepairs
-from evenshard.client.operations import SETTLED_STATES, operation_document
+from evenshard.client.audit import audit_document
+from evenshard.client.operations import operation_document
 from evenshard.client.requests import names
+from evenshard.text.moves import is_settled
 from evenshard.wire import rpcs
 
 WAIT_MAX_S: Final = 20.0
@@ -42,8 +44,10 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         bytes_per_second: int | None = None,
         owners: Sequence[str] | None = None,
         report_sink: str | None = None,
+        required_labels: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, limits, reports).
+        """Makes a tenant; None takes the default (UTC, True, False, 100,000, rewrite, no retention, limits, reports,
+        labels).
 
         Raises ``TENANT_EXISTS``."""
         request = admin_pb2.CreateTenantRequest(
@@ -59,6 +63,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
                 bytes_per_second,
                 owners,
                 report_sink,
+                required_labels,
             ),
             options=self._change(),
         )
@@ -79,9 +84,10 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         bytes_per_second: int | None = None,
         owners: Sequence[str] | None = None,
         report_sink: str | None = None,
+        required_labels: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Changes a tenant's settings; None leaves one as it is, 0 ends a retention or a limit, an empty list or text
-        owners or reports."""
+        owners, reports or required labels. Slots stay where they are, whatever labels are required from now on."""
         request = admin_pb2.UpdateTenantRequest(
             tenant=tenant,
             settings=settings_message(
@@ -95,6 +101,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
                 bytes_per_second,
                 owners,
                 report_sink,
+                required_labels,
             ),
             options=self._change(),
         )
@@ -168,6 +175,14 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
         answer = await self._call(self._router, rpcs.LIST_OPERATIONS, request)
         return {"operations": [operation_document(each) for each in answer.operations]}
 
+    async def audit(
+        self, *, subject: str | None = None, verb: str | None = None, limit: int | None = None
+    ) -> dict[str, Any]:
+        """What operators changed, newest last: the newest ``limit`` (None: 100) changes of a tenant, shard or operation
+        (None: of all), and of a verb."""
+        request = admin_pb2.ListAuditRequest(subject=subject or "", verb=verb or "", limit=limit or 0)
+        return audit_document(await self._call(self._router, rpcs.LIST_AUDIT, request))
+
     async def operation(self, operation: str) -> dict[str, Any]:
         """An operation as it stands. Raises ``OPERATION_NOT_FOUND``."""
         request = admin_pb2.GetOperationRequest(operation=operation)
@@ -183,7 +198,7 @@ class AsyncAdmin(AsyncRepairs, AsyncMoves):
             request = admin_pb2.WaitOperationRequest(operation=operation, timeout_ms=wait_ms)
             answer = await self._call(self._router, rpcs.WAIT_OPERATION, request, left_s + WAIT_SLACK_S)
             document = operation_document(answer.operation)
-            if document["state"] in SETTLED_STATES or time.monotonic() >= until_s:
+            if is_settled(document) or time.monotonic() >= until_s:
                 return document
 
     async def cancel_operation(self, operation: str, *, dry_run: bool = False) -> dict[str, Any]:

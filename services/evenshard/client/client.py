@@ -100,6 +100,7 @@ class Client:
     record_report = _waiting(AsyncClient.record_report)
     delete_users = _waiting(AsyncClient.delete_users)
     operations = _waiting(AsyncClient.operations)
+    audit = _waiting(AsyncClient.audit)
     operation = _waiting(AsyncClient.operation)
     wait_operation = _waiting(AsyncClient.wait_operation)
     cancel_operation = _waiting(AsyncClient.cancel_operation)

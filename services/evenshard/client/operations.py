@@ -1,12 +1,8 @@
 """Operations as the contract's documents. What an operation of its kind does not have is null."""
 
-from typing import Any, Final
+from typing import Any
 
 from evenshard.api.v1 import admin_pb2
-
-ENDED_STATES: Final = frozenset(["complete", "cancelled", "rolled_back", "failed"])
-SETTLED_STATES: Final = ENDED_STATES | {"switched"}
-"""A move that has switched waits to be completed, or rolled back."""
 
 
 def operation_document(operation: admin_pb2.Operation) -> dict[str, Any]:
@@ -26,6 +22,7 @@ def operation_document(operation: admin_pb2.Operation) -> dict[str, Any]:
         "verify": _verify(operation.verify) if operation.HasField("verify") else None,
         "error": operation.error or None,
         "requested_by": operation.requested_by,
+        "asked": operation.asked or None,
     }
 
 

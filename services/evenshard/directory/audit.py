@@ -1,11 +1,12 @@
 """What operators changed: who, what, before and after, written in the very swap that made the change."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from evenshard.directory.keys import audit_key
+from evenshard.ids import Revision
 from evenshard.ports.directory import Entry, Put
 
 RECORD_VERSION: Final = 1
@@ -28,6 +29,11 @@ class Audited:
     after: Mapping[str, Any] = field(default_factory=dict)
     """Empty: it is not there."""
 
+    def concerns(self, subject: str) -> bool:
+        """Whether it changed ``subject``, or moved slots of it, from it or to it."""
+        moves = [move for told in (self.before, self.after) for move in told.get("moves", ())]
+        return subject == self.subject or any(subject in (move["tenant"], move["from"], move["to"]) for move in moves)
+
     def put(self, nonce: str) -> Put:
         """Its record; keys sort by time."""
         record = {"version": RECORD_VERSION, **asdict(self)}
@@ -41,6 +47,14 @@ class Audited:
         return Audited(**record)
 
 
+def in_order(entries: Iterable[Entry]) -> list[tuple[Revision, Audited]]:
+    """Changes as they came: by the revision of the swap that made each. Clocks of routers do not tell it, nor do keys
+    of one millisecond."""
+    found = sorted(((entry.revision, entry.value) for entry in entries), key=lambda each: each[0])
+    return [(revision, Audited.from_json(value)) for revision, value in found]
+
+
 def surplus_keys(entries: Sequence[Entry]) -> list[str]:
     """Those of the oldest changes, which are kept no longer."""
-    return sorted(entry.key for entry in entries)[: max(0, len(entries) - KEPT_MAX)]
+    by_age = sorted(entries, key=lambda entry: entry.revision)
+    return [entry.key for entry in by_age[: max(0, len(entries) - KEPT_MAX)]]

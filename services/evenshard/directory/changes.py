@@ -1,11 +1,12 @@
 """What becomes of a tenant when somebody creates or changes it: the new record, or why not."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, cast
 
 from evenshard.directory.placement import FIRST_EPOCH, even_placement
+from evenshard.directory.required_labels import labels_text
 from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, Revision, ShardId, TenantId
@@ -31,10 +32,13 @@ class SettingsPatch:
     bytes_per_second: int | None = None
     owners: tuple[str, ...] | None = None
     report_sink: str | None = None
+    required_labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.owners is not None:  # a list where it was read from JSON
             object.__setattr__(self, "owners", tuple(self.owners))
+        if self.required_labels is not None:
+            object.__setattr__(self, "required_labels", tuple(self.required_labels))
 
     def over(self, settings: TenantSettings) -> TenantSettings:
         """Raises ``QUERY_INVALID``, naming the setting, for a value that cannot be."""
@@ -49,6 +53,7 @@ class SettingsPatch:
             settings.bytes_per_second if self.bytes_per_second is None else self.bytes_per_second,
             settings.owners if self.owners is None else self.owners,
             settings.report_sink if self.report_sink is None else self.report_sink,
+            settings.required_labels if self.required_labels is None else self.required_labels,
         )
 
 
@@ -60,12 +65,13 @@ def new_tenant(
     nonce: str,
     epoch: Epoch = FIRST_EPOCH,
 ) -> Tenant:
-    """The first record of ``name``, its slots split evenly over ``shards`` in their order."""
+    """The first record of ``name``, its slots split evenly over ``shards``, which have its labels, in their order."""
     if current is not None:
         raise EvenshardError("TENANT_EXISTS", f"there is a tenant {name!r} already")
+    settings = patch.over(TenantSettings())
     if not shards:
-        raise EvenshardError("PLACEMENT_UNSATISFIABLE", f"no shard is there to hold tenant {name!r}")
-    return Tenant(name, patch.over(TenantSettings()), even_placement(shards, epoch), nonce)
+        raise nowhere_to_be(name, settings.required_labels)
+    return Tenant(name, settings, even_placement(shards, epoch), nonce)
 
 
 def updated_tenant(current: Tenant | None, name: TenantId, patch: SettingsPatch, nonce: str) -> Tenant:
@@ -73,6 +79,12 @@ def updated_tenant(current: Tenant | None, name: TenantId, patch: SettingsPatch,
     if current is None:
         raise tenant_not_found(name)
     return replace(current, settings=patch.over(current.settings), nonce=nonce)
+
+
+def nowhere_to_be(name: str, labels: Iterable[str]) -> EvenshardError:
+    """No shard may hold the tenant."""
+    with_labels = f" that has {text}" if (text := labels_text(labels)) else ""
+    return EvenshardError("PLACEMENT_UNSATISFIABLE", f"no shard{with_labels} is there to hold tenant {name!r}")
 
 
 def tenant_not_found(name: str) -> EvenshardError:

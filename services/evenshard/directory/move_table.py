@@ -40,6 +40,11 @@ class Recopies:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiesAnew:
+    """Both sides were found not to be the same: who follows copies everything once more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fenced:
     """From now on the sources may be told to take no more writes of the slots."""
 
@@ -111,6 +116,7 @@ MoveSignal = (
     Progressed
     | Copied
     | Recopies
+    | CopiesAnew
     | Fenced
     | Unfenced
     | Switched
@@ -133,6 +139,7 @@ OF_MOVES: Final[Mapping[tuple[str, type[MoveSignal]], MoveState]] = {
     ("copying", CancelAsked): "copying",
     ("catching_up", Progressed): "catching_up",
     ("catching_up", Recopies): "copying",
+    ("catching_up", CopiesAnew): "copying",
     ("catching_up", Fenced): "fenced",
     ("catching_up", CancelAsked): "catching_up",
     ("catching_up", RolledBack): "rolled_back",
@@ -141,6 +148,7 @@ OF_MOVES: Final[Mapping[tuple[str, type[MoveSignal]], MoveState]] = {
     ("fenced", UnfencedBack): "switched",
     ("fenced", SwitchedBack): "catching_up",
     ("switched", Progressed): "switched",
+    ("switched", CopiesAnew): "switched",
     ("switched", RollbackAsked): "switched",
     ("switched", FencedBack): "fenced",
     ("switched", CompleteAsked): "switched",
@@ -166,6 +174,8 @@ def allows(move: Move, signal: object) -> bool:
             return move.back
         case Fenced():
             return not move.wish
+        case CopiesAnew():
+            return bool(move.differences) and move.wish in ("", "rollback")
         case FencedBack() | RolledBack():
             return move.wish == "rollback"
         case Completed():
@@ -182,6 +192,8 @@ def move_after(move: Move, signal: MoveSignal) -> Move:
             return replace(move, bytes_done=signal.bytes_done, lag_rows=signal.lag_rows, eta_seconds=signal.eta_seconds)
         case Copied() | Recopies():
             return replace(move, eta_seconds=None)
+        case CopiesAnew():
+            return replace(move, copies=move.copies + 1, differences=None, eta_seconds=None)
         case Fenced():
             return replace(move, back=False)
         case FencedBack():

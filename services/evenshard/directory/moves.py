@@ -19,6 +19,8 @@ Slots = tuple[int, int]
 """First and last, both inclusive."""
 Wish = Literal["", "cancel", "rollback", "complete"]
 """What somebody asked of a move that is under way; it is never taken back."""
+COPIES_MAX: Final = 3
+"""How often a move is copied anew because both sides are not the same; then they are only compared again."""
 FENCES_WITHOUT_SWITCH_MAX: Final = 20
 """Fences in a row that came to nothing; then the move is paused, and somebody must look."""
 
@@ -64,6 +66,8 @@ class Move:
     """The operation that it is a part of."""
     positions: tuple[int, ...] = ()
     """Of each leg, in the target's log: from there on its source follows it. Empty: it has not switched."""
+    copies: int = 0
+    """How often it was copied anew because both sides were not the same."""
 
     @property
     def sources(self) -> tuple[ShardId, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from evenshard.directory.moves import Leg, Slots, slots_on
 from evenshard.directory.placement import Placement, SlotRange
+from evenshard.directory.required_labels import missing
 from evenshard.directory.shard_state import Use
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.events.hashing import SLOT_COUNT
@@ -141,8 +142,7 @@ class Shards:
 
     def missing_label(self, shard: ShardId, tenant: TenantFacts) -> str:
         """A label that it lacks for the tenant; empty: none."""
-        labels = self.all[shard].labels
-        return next((name for name, values in tenant.requires.items() if labels.get(name) not in values), "")
+        return missing(self.all[shard].labels, tenant.requires)
 
     def eligible(self, tenant: TenantFacts | None = None, incoming_bytes: int = 0) -> list[ShardId]:
         """Those that may take more, by name."""

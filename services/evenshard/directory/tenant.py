@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from evenshard.directory.placement import Key, Placement, SlotRange
 from evenshard.directory.report_sink import check_reports
+from evenshard.directory.required_labels import required_of
 from evenshard.errors import EvenshardError, FieldFault
 from evenshard.ids import Epoch, ShardId, TenantId, is_tenant_name
 
@@ -58,8 +59,16 @@ class TenantSettings:
     """Mail addresses of those who are told of hot keys."""
     report_sink: str = ""
     """Where the weekly report goes, see ``report_sink``; empty: nowhere."""
+    required_labels: tuple[str, ...] = ()
+    """``NAME=VALUE``: of each name that is given, its shards have one of the values, from the next placement on."""
+
+    @property
+    def requires(self) -> dict[str, frozenset[str]]:
+        """Of each label's name the values that do."""
+        return required_of(self.required_labels)
 
     def __post_init__(self) -> None:
+        required_of(self.required_labels)
         check_reports(self.owners, self.report_sink)
         if not 1 <= self.hot_key_threshold <= HOT_KEY_THRESHOLD_MAX:
             raise _wrong("hot_key_threshold", f"{self.hot_key_threshold} is not between 1 and {HOT_KEY_THRESHOLD_MAX}")
@@ -112,7 +121,11 @@ class Tenant:
                 "retention_days": self.settings.retention_days,
                 "events_per_second": self.settings.events_per_second,
                 "bytes_per_second": self.settings.bytes_per_second,
-                **_given(owners=self.settings.owners, report_sink=self.settings.report_sink),
+                **_given(
+                    owners=self.settings.owners,
+                    report_sink=self.settings.report_sink,
+                    required_labels=self.settings.required_labels,
+                ),
                 "epoch": self.placement.epoch,
                 "slots": _ranges(self.placement.slots),
                 **({} if whole else splits),
@@ -142,6 +155,7 @@ class Tenant:
                 record.get("bytes_per_second", 0),
                 tuple(record.get("owners", ())),
                 record.get("report_sink", ""),
+                tuple(record.get("required_labels", ())),
             ),
             Placement(
                 Epoch(record["epoch"]),

@@ -1,6 +1,6 @@
 """Creates, changes and shows tenants: decides by pure functions, writes by compare-and-swap, safe to send again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +12,13 @@ from evenshard.directory.changes import (
     check_request_id,
     check_revision,
     new_tenant,
+    nowhere_to_be,
     tenant_not_found,
     updated_tenant,
 )
 from evenshard.directory.deleted_tenant import DeletedTenant, last_epoch
 from evenshard.directory.keys import SERVICES, SHARD_STATES, TENANTS, deleted_key, epoch_key, request_key, tenant_key
+from evenshard.directory.required_labels import missing, required_of
 from evenshard.directory.service import ServiceRecord
 from evenshard.directory.shard_state import ShardState
 from evenshard.directory.tenant import Tenant, tenant_id
@@ -64,11 +66,7 @@ class TenantAdmin:
     async def create(self, name: str, patch: SettingsPatch, options: ChangeOptions) -> StoredTenant:
         """Raises ``TENANT_EXISTS``, ``TENANT_NAME_INVALID``, ``PLACEMENT_UNSATISFIABLE``, ``OPERATION_CONFLICT``."""
         tenant = tenant_id(name)
-        services = await self._directory.range(SERVICES, timeout_s=budget_s())
-        states = await self._directory.range(SHARD_STATES, timeout_s=budget_s())
-        spared = {ShardState.from_json(entry.value).shard for entry in states.entries}
-        records = [ServiceRecord.from_json(entry.value) for entry in services.entries]
-        shards = sorted({ShardId(record.name) for record in records if record.kind == "shard"} - spared)
+        shards = await self._shards_with(patch.required_labels or ())
         deleted = await self._directory.get(deleted_key(tenant), timeout_s=budget_s())
         if deleted is not None:
             kept = DeletedTenant.from_json(deleted.value)
@@ -88,8 +86,11 @@ class TenantAdmin:
         )
 
     async def update(self, name: str, patch: SettingsPatch, options: ChangeOptions) -> StoredTenant:
-        """Raises ``TENANT_NOT_FOUND``, ``TENANT_NAME_INVALID``, ``QUERY_INVALID``, ``OPERATION_CONFLICT``."""
+        """Raises ``TENANT_NOT_FOUND``, ``TENANT_NAME_INVALID``, ``QUERY_INVALID``, ``OPERATION_CONFLICT``;
+        ``PLACEMENT_UNSATISFIABLE`` for labels that no shard has."""
         tenant = tenant_id(name)
+        if patch.required_labels and not await self._shards_with(patch.required_labels):
+            raise nowhere_to_be(name, patch.required_labels)
         return await self._change(
             "update", tenant, patch, options, lambda current: updated_tenant(current, tenant, patch, self._nonce())
         )
@@ -105,6 +106,16 @@ class TenantAdmin:
         """All tenants as they stand now, by name."""
         snapshot = await self._directory.range(TENANTS, timeout_s=budget_s())
         return [_stored(entry) for entry in snapshot.entries]
+
+    async def _shards_with(self, labels: Sequence[str]) -> list[ShardId]:
+        """Those that may be used, and have the labels, by name. Raises ``QUERY_INVALID``."""
+        required = required_of(labels)
+        services = await self._directory.range(SERVICES, timeout_s=budget_s())
+        states = await self._directory.range(SHARD_STATES, timeout_s=budget_s())
+        spared = {ShardState.from_json(entry.value).shard for entry in states.entries}
+        records = [ServiceRecord.from_json(entry.value) for entry in services.entries]
+        fit = (record for record in records if record.kind == "shard" and not missing(record.labels, required))
+        return sorted({ShardId(record.name) for record in fit} - spared)
 
     async def _change(
         self,

@@ -11,7 +11,9 @@ from evenshard.ports.rng import Rng
 from evenshard.router.admin import ChangeOptions, StoredTenant, TenantAdmin
 from evenshard.router.admin_shards import ShardAdmin
 from evenshard.router.admin_status import ClusterStatus, ServiceHealth
+from evenshard.router.audit_shown import AuditShown
 from evenshard.router.moves_admin import MoveAdmin, Planned
+from evenshard.router.moves_compared import MoveComparer
 from evenshard.router.operations_admin import OperationAdmin
 from evenshard.router.repairs_admin import RepairAdmin
 from evenshard.router.repairs_planning import KeyExport
@@ -25,6 +27,7 @@ from evenshard.runtime.process_info import this_host
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.shard_states import ShardStateView
 from evenshard.runtime.tenants import TenantView
+from evenshard.wire.audit import audit_message
 from evenshard.wire.operations import operation_to_proto
 from evenshard.wire.plans import plan_message, shard_used, slots_wanted
 from evenshard.wire.report_records import report_record_message, report_record_of
@@ -55,10 +58,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._deletion = TenantDeletion(directory, tenants, clock, rng)
         self._states = ShardStateAdmin(directory, clock, rng)
         self._moves = moves
+        self._comparer = MoveComparer(shards, clock)
         self._reports = ReportRecords(directory, clock, rng)
         self._operations = operations
         self._repairs = repairs
         self._key_export = KeyExport(directory, shards)
+        self._audit = AuditShown(directory)
         self._status = ClusterStatus(directory, services, peers, this_host(), etcd)
 
     async def CreateTenant(
@@ -124,6 +129,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         found = await self._operations.all(request.tenant)
         return admin_pb2.ListOperationsResponse(operations=[_operation(stored) for stored in found])
 
+    async def ListAudit(self, request: admin_pb2.ListAuditRequest, context: Any) -> admin_pb2.ListAuditResponse:
+        shown = await self._audit.newest(request.subject, request.verb, request.limit)
+        return audit_message(shown.changes, shown.left_out)
+
     async def WaitOperation(
         self, request: admin_pb2.WaitOperationRequest, context: Any
     ) -> admin_pb2.WaitOperationResponse:
@@ -151,7 +160,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def VerifyOperation(
         self, request: admin_pb2.VerifyOperationRequest, context: Any
     ) -> admin_pb2.VerifyOperationResponse:
-        stored, verified = await self._operations.verify(request.operation)
+        stored, found = await self._operations.verify(request.operation)
+        verified = await self._comparer.verified(stored, found)
         shown = operation_to_proto(stored.operation, stored.revision, verified)
         return admin_pb2.VerifyOperationResponse(operation=shown)
 

@@ -119,7 +119,7 @@ class ClusterFacts:
             for name, record in zip(names, records, strict=True)
         ]
         facts = {
-            name: TenantFacts(name, tenant.placement, rows.get(name, {}), sizes.get(name, {}))
+            name: TenantFacts(name, tenant.placement, rows.get(name, {}), sizes.get(name, {}), tenant.settings.requires)
             for name, tenant in tenants.items()
         }
         return Facts(snapshot.revision, Shards(shards), states, facts, revisions)

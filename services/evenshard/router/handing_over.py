@@ -14,6 +14,7 @@ import numpy as np
 from evenshard.directory.changes import tenant_not_found
 from evenshard.directory.keys import mark_key, tenant_key
 from evenshard.directory.placement import Placement, with_overflow
+from evenshard.directory.required_labels import missing
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
@@ -175,7 +176,7 @@ class HandOver:
 
     async def _place(self, tenant: Tenant, revision: Revision) -> None:
         """Gives the tenant its overflow, unless somebody else does."""
-        writable = self._states.writable(self._services.shards())
+        writable = self._fitting(tenant)
         placement = with_overflow(tenant.placement, tenant.name, writable)
         changed = replace(tenant, placement=placement, nonce=self._rng.token_hex(8))
         name = tenant_key(tenant.name)
@@ -184,6 +185,15 @@ class HandOver:
         )
         if result.swapped:
             self._tenants.learn(changed, result.revision)
+
+    def _fitting(self, tenant: Tenant) -> list[ShardId]:
+        """Shards that may take something new, and have the tenant's labels; where none has them, those it lives on."""
+        required, found = tenant.settings.requires, list[ShardId]()
+        for shard in self._states.writable(self._services.shards()):
+            record = self._services.get(shard)
+            if record is not None and not missing(record.labels, required):
+                found.append(shard)
+        return found or list(tenant.placement.shards)
 
     async def _seal(self, key: HotKey, mark: Mark, tenant: Tenant) -> None:
         """Seals the key at its home and brings its identities to the overflow. First every shard of the tenant refuses

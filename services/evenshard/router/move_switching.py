@@ -6,16 +6,17 @@ proposes its way back by the same compare-and-swap: whichever comes first is tru
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.directory.changes import tenant_not_found
 from evenshard.directory.keys import tenant_key
 from evenshard.directory.move_table import Switched, SwitchedBack, unfencing
-from evenshard.directory.moves import Move, placement_moved
+from evenshard.directory.moves import placement_moved
 from evenshard.directory.tenant import Tenant
 from evenshard.errors import EvenshardError
+from evenshard.ids import Revision, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
@@ -34,6 +35,15 @@ FENCE_MS_MAX: Final = 700.0
 """From the fence to the switch; sources give up after a second."""
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A tenant as it stands in the directory."""
+
+    key: str
+    revision: Revision
+    tenant: Tenant
 
 
 class MoveSwitching:
@@ -58,10 +68,12 @@ class MoveSwitching:
 
     async def switch(self, stored: StoredOperation, term: Term, *, back: bool) -> bool:
         """Fence, catch up, compare, switch; within ``FENCE_MS_MAX``, or not at all."""
+        before = await self._read(stored.operation.tenant)  # while nobody waits for it
         began_ms = self._clock.monotonic_ms()
         error, differences = "", None
         try:
-            done = await self._in_time(self._try_switch(stored, term, began_ms, back=back), began_ms + FENCE_MS_MAX)
+            work = self._try_switch(stored, term, before, began_ms, back=back)
+            done = await self._in_time(work, began_ms + FENCE_MS_MAX)
             if isinstance(done, Tenant):
                 await self._tell(done)
                 return True
@@ -79,12 +91,12 @@ class MoveSwitching:
         return written is not None
 
     async def _try_switch(
-        self, stored: StoredOperation, term: Term, began_ms: float, *, back: bool
+        self, stored: StoredOperation, term: Term, before: _Read, began_ms: float, *, back: bool
     ) -> Tenant | tuple[str, ...] | None:
         """The tenant as it is then; what source and target differ in, if they do; None: somebody else decided."""
-        operation, tenant = stored.operation, await self._calls.tenant(stored)
+        operation = stored.operation
         ways = self._calls.ways(stored, back=back)
-        epoch = tenant.placement.epoch
+        epoch = before.tenant.placement.epoch
         fenced = await all_of(
             self._shards.one(
                 way.source,
@@ -95,9 +107,6 @@ class MoveSwitching:
             for way in ways
         )
         positions = [each.position for each in fenced]
-        await all_of(
-            self._reached(way, tenant, move_of(stored), position) for way, position in zip(ways, positions, strict=True)
-        )
         found = await all_of(
             self._compared(way, position, with_cells=False) for way, position in zip(ways, positions, strict=True)
         )
@@ -107,20 +116,16 @@ class MoveSwitching:
             )
             return tuple(told for differences, _ in found for told in differences)
         while True:
-            entry = await self._directory.get(tenant_key(operation.tenant), timeout_s=DIRECTORY_TIMEOUT_S)
-            if entry is None:
-                raise tenant_not_found(operation.tenant)
-            before = Tenant.from_json(entry.value)
-            placement = placement_moved(before.placement, move_of(stored).legs, back=back)
-            moved = replace(before, placement=placement, nonce=self._rng.token_hex(8))
+            placement = placement_moved(before.tenant.placement, move_of(stored).legs, back=back)
+            moved = replace(before.tenant, placement=placement, nonce=self._rng.token_hex(8))
             held_ms = self._clock.monotonic_ms() - began_ms
             signal = SwitchedBack(held_ms) if back else Switched(held_ms, tuple(at for _, at in found))
             written = await self._writer.write(
                 stored,
                 signal,
                 term,
-                [Put(entry.key, moved.to_json())],
-                [Unchanged(entry.key, entry.revision)],
+                [Put(before.key, moved.to_json())],
+                [Unchanged(before.key, before.revision)],
             )
             if written is not None:
                 self._shards.learn(moved, written.revision)
@@ -132,22 +137,32 @@ class MoveSwitching:
             if still is None or still.revision != term.condition.revision:
                 return None
             # The tenant's record changed meanwhile: its settings, or it got an overflow.
+            before = await self._read(operation.tenant)
 
-    async def _reached(self, way: Way, tenant: Tenant, move: Move, position: int) -> None:
-        while True:
-            told = await self._calls.asked(way, tenant, move)
-            if told.position >= position and told.phase == shard_pb2.FOLLOW_PHASE_CATCHING_UP:
-                return
-            await self._clock.sleep(POLL_FENCED_MS)
+    async def _read(self, name: TenantId) -> _Read:
+        """The tenant as the directory has it now. Raises ``TENANT_NOT_FOUND``."""
+        entry = await self._directory.get(tenant_key(name), timeout_s=DIRECTORY_TIMEOUT_S)
+        if entry is None:
+            raise tenant_not_found(name)
+        return _Read(entry.key, entry.revision, Tenant.from_json(entry.value))
 
     async def _compared(self, way: Way, position: int, *, with_cells: bool) -> tuple[tuple[str, ...], int]:
-        """What both sides differ in, and where the target's log ended."""
+        """What both sides differ in, once the target has got to the fence, and where the target's log ended."""
         request = digest_request(way.moved, position, with_cells=with_cells)
-        one, other = await all_of(
-            self._shards.one(shard, GET_DIGEST, request, CALL_TIMEOUT_S) for shard in (way.source, way.target)
-        )
+        mine = self._shards.one(way.source, GET_DIGEST, request, CALL_TIMEOUT_S)
+        one, other = await all_of((mine, self._reached(way, request)))
         leg = replace(way.moved.leg, source=way.source, target=way.target)
         return digest_differences(leg, one, other), other.log_position
+
+    async def _reached(self, way: Way, request: shard_pb2.GetDigestRequest) -> shard_pb2.GetDigestResponse:
+        """What the target says, which waits a while until it has got there, and is asked again if that was too soon."""
+        while True:
+            try:
+                return await self._shards.one(way.target, GET_DIGEST, request, CALL_TIMEOUT_S)
+            except EvenshardError as error:
+                if error.code != "OPERATION_STATE":
+                    raise
+            await self._clock.sleep(POLL_FENCED_MS)
 
     async def _tell(self, tenant: Tenant) -> None:
         """Shards that wait to learn of the placement need not ask for it; one that does not answer asks by itself."""

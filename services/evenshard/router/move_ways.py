@@ -1,8 +1,9 @@
 """What a driver asks of the shards of a move, leg by leg, in the direction in which rows go."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar, cast
 
 from evenshard.api.v1 import shard_pb2
@@ -12,8 +13,8 @@ from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.operations import StoredOperation
-from evenshard.wire.move_calls import Moved, follow_request
-from evenshard.wire.rpcs import FOLLOW_SLOTS
+from evenshard.wire.move_calls import Moved, count_request, follow_request
+from evenshard.wire.rpcs import FOLLOW_SLOTS, GET_DIGEST
 
 DIRECTORY_TIMEOUT_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 5.0
@@ -28,7 +29,8 @@ class Way:
     moved: Moved
     source: ShardId
     target: ShardId
-    from_position: int = 0
+    from_position: int | None = None
+    """Of the source's log: what was before it is at the target already; None: nothing is."""
 
 
 class MoveWays:
@@ -57,15 +59,47 @@ class MoveWays:
         """How far a follower is."""
         address = self._shards.address(way.source)
         request = follow_request(
-            way.moved, tenant.placement.epoch, way.source, address, move.bytes_per_second, way.from_position
+            way.moved,
+            tenant.placement.epoch,
+            way.source,
+            address,
+            move.bytes_per_second,
+            way.from_position,
+            move.copies,
         )
         try:
             return await self._shards.one(way.target, FOLLOW_SLOTS, request, CALL_TIMEOUT_S)
         except EvenshardError as error:
             raise replace(error, message=f"{way.target}: {error.message}") from error
 
+    async def are_counted(self, stored: StoredOperation, *, back: bool) -> bool:
+        """Whether all that is to be compared is counted up to now."""
+        counted = await all_of(come_to_terms(partial(self._counts, way)) for way in self.ways(stored, back=back))
+        return all(counted)
+
+    async def _counts(self, way: Way, agreed: frozenset[bytes] | None) -> list[shard_pb2.GetDigestResponse]:
+        request = count_request(way.moved, agreed)
+        return await all_of(
+            self._shards.one(shard, GET_DIGEST, request, CALL_TIMEOUT_S) for shard in (way.source, way.target)
+        )
+
     async def tenant(self, stored: StoredOperation) -> Tenant:
         return await self._shards.tenant(stored.operation.tenant, DIRECTORY_TIMEOUT_S)
+
+
+async def come_to_terms(
+    counts: Callable[[frozenset[bytes] | None], Awaitable[list[shard_pb2.GetDigestResponse]]],
+) -> bool:
+    """Whether source and target have counted all that there is. Files that both have byte for byte are counted as
+    files, the rows of all others one by one. ``counts``: asks both how far they are, given which files both have; None:
+    that is to be found out."""
+    mine, other = await counts(None)
+    agreed = frozenset(mine.files) & frozenset(other.files)
+    if frozenset(mine.files) != agreed or frozenset(other.files) != agreed:
+        if not (mine.ready and other.ready):  # one has not told yet what it has
+            return False
+        mine, other = await counts(agreed)
+    return mine.ready and other.ready
 
 
 async def all_of(work: Iterable[Awaitable[_Result]]) -> list[_Result]:

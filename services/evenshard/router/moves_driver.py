@@ -14,6 +14,7 @@ from evenshard.directory.keys import REPAIRING, moving_key
 from evenshard.directory.move_table import (
     Completed,
     Copied,
+    CopiesAnew,
     Fenced,
     FencedBack,
     MoveEffect,
@@ -23,6 +24,7 @@ from evenshard.directory.move_table import (
     RolledBack,
     move_effect,
 )
+from evenshard.directory.moves import COPIES_MAX
 from evenshard.directory.operations import Dropped, Noted, Operation, Started
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
@@ -30,17 +32,16 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put
 from evenshard.ports.rng import Rng
 from evenshard.router.move_switching import MoveSwitching
-from evenshard.router.move_ways import CALL_TIMEOUT_S, DIRECTORY_TIMEOUT_S, MoveWays, all_of, move_of
+from evenshard.router.move_ways import CALL_TIMEOUT_S, DIRECTORY_TIMEOUT_S, MoveWays, move_of
 from evenshard.router.operation_writing import OperationWriter
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
+from evenshard.runtime.logs import logger
 from evenshard.runtime.operations import OperationView, StoredOperation
 from evenshard.runtime.telemetry import tracer
-from evenshard.wire.move_calls import digest_request
 from evenshard.wire.rpcs import (
     DROP_SLOTS,
     END_FOLLOWING,
-    GET_DIGEST,
     LEARN_EPOCH,
     LIFT_FENCE,
 )
@@ -48,7 +49,8 @@ from evenshard.wire.sealing import learn_epoch_request
 
 DROP_TIMEOUT_S: Final = 60.0
 POLL_MS: Final = 100.0
-"""How often followers are asked how far they are."""
+POLL_MS_MIN: Final = 10.0
+"""How often followers are asked how far they are; the more often, the sooner they will be there."""
 NOTE_EVERY_MS: Final = 1_000.0
 """How often that is written down."""
 SHIPPING_LOOKED_AT_MS: Final = 500.0
@@ -141,12 +143,15 @@ class MoveDriver:
                 return await self._progressed(stored, told, term)
             if self._is_old(stored):
                 return True
-            await self._clock.sleep(POLL_MS)
+            await self._clock.sleep(self._pause_ms(stored, told))
 
     async def _follow(self, stored: StoredOperation, term: Term, *, back: bool) -> bool:
         """Fences once followers are close behind, and both sides are ready to be compared."""
         move = move_of(stored)
         wanted = not back or move.wish == "rollback"
+        if wanted and move.differences and move.copies < COPIES_MAX:
+            logger().warning("it is copied anew", operation=stored.operation.id, differences=move.differences)
+            return await self._advance(stored, CopiesAnew(), term)
         until_ms = self._clock.monotonic_ms() + (NOTE_EVERY_MS if wanted else SHIPPING_NOTED_EVERY_MS)
         while True:
             told = await self._calls.followed(stored, back=back)
@@ -157,7 +162,7 @@ class MoveDriver:
                 for each in told
             )
             ready = wanted and close and not _trouble(told) and self._may_fence(stored)
-            if ready and await self._are_counted(stored, back=back):
+            if ready and await self._calls.are_counted(stored, back=back):
                 await self._persist_epoch(stored)
                 return await self._advance(stored, FencedBack() if back else Fenced(), term)
             if self._clock.monotonic_ms() >= until_ms:
@@ -165,6 +170,14 @@ class MoveDriver:
             if self._is_old(stored):
                 return True
             await self._clock.sleep(POLL_MS if wanted else SHIPPING_LOOKED_AT_MS)
+
+    def _pause_ms(self, stored: StoredOperation, told: Sequence[shard_pb2.FollowSlotsResponse]) -> float:
+        """Until followers that copy are asked again: a part of what they took so far, and of what they will take."""
+        progress = self._progress(stored, told)
+        began_ms, _ = self._first_seen(stored.operation.id, progress.bytes_done)
+        taken_ms = self._clock.monotonic_ms() - began_ms
+        left_ms = taken_ms if progress.eta_seconds is None else 1000 * progress.eta_seconds
+        return max(POLL_MS_MIN, min(POLL_MS, taken_ms / 4, left_ms / 4))
 
     def _first_seen(self, what: str, size: int) -> tuple[float, int]:
         """When this driver first met something of a move, and a size that it had then."""
@@ -184,15 +197,6 @@ class MoveDriver:
         held_back_ms = min(HELD_BACK_MS_MAX, HELD_BACK_MS * 2 ** min(fences, 10) / 2) if fences else 0.0
         began_ms, _ = self._first_seen(f"{operation.id}#{fences}", 0)
         return self._clock.monotonic_ms() - began_ms >= held_back_ms
-
-    async def _are_counted(self, stored: StoredOperation, *, back: bool) -> bool:
-        """Whether all that is to be compared is counted up to now."""
-        told = await all_of(
-            self._shards.one(shard, GET_DIGEST, digest_request(way.moved, 0), CALL_TIMEOUT_S)
-            for way in self._calls.ways(stored, back=back)
-            for shard in (way.source, way.target)
-        )
-        return all(each.ready for each in told)
 
     async def _persist_epoch(self, stored: StoredOperation) -> None:
         """Every current shard of the tenant knows its placement durably before there is another. Raises the failure of
@@ -282,7 +286,7 @@ class MoveDriver:
         await self._write(stored, said, term)
 
     async def _advance(
-        self, stored: StoredOperation, signal: Copied | Recopies | Fenced | FencedBack, term: Term
+        self, stored: StoredOperation, signal: Copied | Recopies | CopiesAnew | Fenced | FencedBack, term: Term
     ) -> bool:
         """On the record as it is now, unless somebody wants something else by now."""
         now = self._operations.stored(stored.operation.id)

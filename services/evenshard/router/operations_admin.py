@@ -335,7 +335,14 @@ class OperationAdmin:
         """False: the tenant, or what the request_id stands for, changed meanwhile."""
         key = operation_key(wanted.id)
         conditions = [Unchanged(tenant_key(users.tenant), tenant), Unchanged(key, NOT_THERE)]
-        changes = [Put(key, wanted.to_json()), Put(users_key(wanted.id), users.to_json())]
+        # Whom it deletes is not told: that is to be gone when they are.
+        told = {"operation": wanted.id, "users": len(users.distinct_ids)}
+        audited = Audited(wanted.created_ms, wanted.requested_by, wanted.kind, users.tenant, {}, told)
+        changes = [
+            Put(key, wanted.to_json()),
+            Put(users_key(wanted.id), users.to_json()),
+            audited.put(self._rng.token_hex(8)),
+        ]
         if request_id:
             lease = await self._directory.grant(REQUEST_TTL_S, timeout_s=budget_s())
             conditions.append(Unchanged(request_key(request_id), NOT_THERE))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evenshard.api.v1 import admin_pb2
+from evenshard.directory.audit import Audited
 from evenshard.directory.begun import OperationBegun
 from evenshard.directory.changes import REQUEST_TTL_S, check_request_id, check_revision, tenant_not_found
 from evenshard.directory.keys import moving_key, operation_key, repair_key, repairing_key, request_key, tenant_key
@@ -16,6 +17,7 @@ from evenshard.directory.repair import (
     Repair,
     RepairRequest,
     begun,
+    day_text,
     hot_days,
     repair_request,
     undoing,
@@ -260,6 +262,7 @@ class RepairAdmin:
             Put(key, operation.to_json()),
             Put(repair_key(operation.id), repair.to_json()),
             Put(lock, operation.id.encode()),
+            _audited(operation, repair).put(operation.nonce),
             *changes,
         ]
         if request_id:
@@ -272,6 +275,17 @@ class RepairAdmin:
         stored = StoredOperation(operation, result.revision)
         self._operations.learn(stored)
         return stored
+
+
+def _audited(operation: Operation, repair: Repair) -> Audited:
+    """Without the id, which is to be gone once its user is deleted."""
+    told = {
+        "operation": operation.id,
+        "action": repair.action,
+        "undoes": repair.undoes,
+        "days": [day_text(day) for day in repair.days],
+    }
+    return Audited(operation.created_ms, operation.requested_by, operation.kind, repair.tenant, {}, told)
 
 
 def _request_of(asked: admin_pb2.RepairHotKeyRequest) -> RepairRequest:

@@ -7,6 +7,7 @@ while compaction is behind.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
@@ -50,8 +51,22 @@ BUSY_BACKLOG: Final = 1.0
 FULL_BACKLOG: Final = 8.0
 """With so much unindexed the log is not taken on, either: what waits at the source costs no memory."""
 BUSY_WAIT_MS: Final = 50.0
+AWAITED_MS: Final = 300.0
+"""How long a position that is to be reached is waited for."""
+LOOK_EVERY_MS: Final = 2.0
+
+HELD_MS: Final = 5_000.0
+"""How long nothing is taken beyond a position, while both sides are compared there."""
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """Nothing is taken beyond a position of the source's log, for a time."""
+
+    position: int
+    until_ms: float
 
 
 class MoveFollower:
@@ -71,6 +86,7 @@ class MoveFollower:
         self._errors: dict[tuple[TenantId, str], EvenshardError] = {}
         self._log_ends: dict[tuple[TenantId, str], int] = {}
         self._held_versions: dict[tuple[TenantId, str], int] = {}
+        self._holds: dict[tuple[TenantId, str], _Hold] = {}
 
     def start(self) -> None:
         """Goes on with what was followed before a restart."""
@@ -100,9 +116,27 @@ class MoveFollower:
         """Where the source's log ended when it was last heard of."""
         return self._log_ends.get((tenant, name))
 
+    async def until_at(self, tenant: TenantId, name: str, position: int) -> None:
+        """Returns when a position of the source's log has been taken, where it is followed; after a while anyway."""
+        until_ms = self._clock.monotonic_ms() + AWAITED_MS
+        while (record := self._record(tenant, name)) is not None:
+            assert record.follow is not None
+            is_there = record.follow.is_copied and record.follow.position >= position
+            if is_there or self._clock.monotonic_ms() >= until_ms:
+                return
+            await self._clock.sleep(LOOK_EVERY_MS)
+
+    def hold(self, tenant: TenantId, name: str, position: int) -> None:
+        """For some seconds nothing of the source's log is taken beyond a position."""
+        self._holds[tenant, name] = _Hold(position, self._clock.monotonic_ms() + HELD_MS)
+
+    def let_go(self, tenant: TenantId, name: str) -> None:
+        """It is taken as it comes."""
+        self._holds.pop((tenant, name), None)
+
     def _ended(self, key: tuple[TenantId, str], task: "asyncio.Task[None]") -> None:
         self._tasks.pop(key, None)
-        for known in (self._errors, self._log_ends, self._held_versions):
+        for known in (self._errors, self._log_ends, self._held_versions, self._holds):
             known.pop(key, None)
         if not task.cancelled() and task.exception() is not None:
             logger().critical("following ended", operation=key[1], exc_info=task.exception())
@@ -129,6 +163,7 @@ class MoveFollower:
 
     async def _step(self, tenant: TenantId, record: MoveRecord, follow: Follow) -> None:
         if not follow.is_cleared:
+            self._held_versions.pop((tenant, record.name), None)
             known = self._tenants.get(tenant)
             mine = None if known is None else ownership(known.placement, self._shard).overflow
             spread = mine is None or bool(mine.any())
@@ -218,7 +253,7 @@ class MoveFollower:
                 told = [each for each in messages if each is not None]
                 if told:
                     await self._room(tenant, record.name, FULL_BACKLOG)
-                    await asyncio.to_thread(self._take_tail, tenant, record.name, told)
+                    await self._take_in_turn(tenant, record.name, told)
                     self._log_ends[key] = told[-1].end_position
                     copied = self._record(tenant, record.name)
                     is_copied = copied is not None and copied.follow is not None and copied.follow.is_copied
@@ -229,6 +264,20 @@ class MoveFollower:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def _take_in_turn(self, tenant: TenantId, name: str, told: list[shard_pb2.TailLogResponse]) -> None:
+        """All of it, as far as it is not held."""
+        while told:
+            hold = self._holds.get((tenant, name))
+            if hold is not None and self._clock.monotonic_ms() >= hold.until_ms:
+                self.let_go(tenant, name)
+                hold = None
+            now = told if hold is None else [each for each in told if each.position <= hold.position]
+            if now:
+                await asyncio.to_thread(self._take_tail, tenant, name, now)
+            told = told[len(now) :]
+            if told:
+                await self._clock.sleep(LOOK_EVERY_MS)
 
     def _take_tail(self, tenant: TenantId, name: str, told: list[shard_pb2.TailLogResponse]) -> None:
         """In order; rows that come one after another at once."""

@@ -5,7 +5,7 @@ operation's record comes first decides. It stays fenced until it knows.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -21,6 +21,7 @@ from evenshard.runtime.logs import logger
 from evenshard.runtime.tenants import TenantView
 from evenshard.shard.placements import ownership
 from evenshard.shard.threads import steps
+from evenshard.storage.moving.counting import Counted
 from evenshard.storage.moving.record import Kept, MoveRecord, move_name
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.tailing import Place, Tailed
@@ -32,6 +33,8 @@ PROPOSE_TIMEOUT_S: Final = 1.0
 LOOK_EVERY_MS: Final = 5.0
 """Between two looks whether the log has grown, while a follower waits."""
 WAIT_MS_MAX: Final = 10_000
+COUNTED_WITHIN_S: Final = 1.0
+"""Counting that takes longer goes on, and is asked for again."""
 KEPT_MS: Final = 3_600_000.0
 """A follower that has not asked for so long has to begin anew: the log is not kept for it any more."""
 LOOK_FOR_SILENT_MS: Final = 60_000.0
@@ -59,7 +62,7 @@ class MoveSource:
         self._readers = readers
         self._watching: dict[tuple[TenantId, str], asyncio.Task[None]] = {}
         self._asked_ms: dict[tuple[TenantId, str], float] = {}
-        self._counting: dict[tuple[TenantId, str], asyncio.Task[bool]] = {}
+        self._counting: dict[tuple[TenantId, str], asyncio.Task[Counted]] = {}
         self._silent: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -140,19 +143,22 @@ class MoveSource:
             async for answer in answers:
                 yield answer
 
-    async def count(self, moved: MovedSlots, operation: str, revision: int) -> bool:
-        """Whether all has been counted; goes on with it."""
+    async def count(self, moved: MovedSlots, operation: str, revision: int, agreed: frozenset[bytes] | None) -> Counted:
+        """How far counting is; goes on with it. What is under way may have begun with other files ``agreed``."""
         key = moved.tenant, move_name(operation, overflow=moved.overflow)
+        return await self.counted(key, partial(self._store.moves.count, moved, operation, revision, agreed))
+
+    async def counted(self, key: tuple[TenantId, str], count: Callable[[], Counted]) -> Counted:
+        """What ``count`` gives, which goes on by itself if it takes long; it runs once at a time."""
         task = self._counting.get(key)
         if task is None or task.done():
             if task is not None and not task.cancelled() and task.exception() is not None:
                 del self._counting[key]
                 raise task.exception() or AssertionError
-            count = partial(self._store.moves.count, moved, operation, revision)
             task = self._counting[key] = asyncio.create_task(asyncio.to_thread(count), name=f"count {key[1]}")
-        done, _ = await asyncio.wait([task], timeout=0.2)
+        done, _ = await asyncio.wait([task], timeout=COUNTED_WITHIN_S)
         if not done:
-            return False
+            return Counted(is_near=False)
         del self._counting[key]
         return task.result()
 

@@ -7,13 +7,15 @@ from evenshard.api.v1 import shard_pb2
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.shard.compacting import Compactor
+from evenshard.shard.move_compared import MoveCompared
 from evenshard.shard.move_follower import MoveFollower
 from evenshard.shard.move_source import MoveSource
 from evenshard.shard.placements import Placements, ownership
+from evenshard.storage.moving.record import move_name
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.ownership import Ownership
 from evenshard.storage.store import Store
-from evenshard.wire.moves import digest_message, moved_of, progress_message
+from evenshard.wire.moves import agreed_of, counted_message, digest_message, moved_of, progress_message
 
 
 class Moves:
@@ -34,6 +36,7 @@ class Moves:
         self._compactor = compactor
         self.source = source
         self._follower = follower
+        self.compared = MoveCompared(store, source, follower)
 
     async def follow(self, request: shard_pb2.FollowSlotsRequest) -> shard_pb2.FollowSlotsResponse:
         """Begins, or goes on; how far it is. Raises ``OPERATION_STATE`` where this shard owns the slots."""
@@ -50,7 +53,8 @@ class Moves:
             ShardId(request.source),
             request.source_address,
             request.bytes_per_second,
-            request.from_position,
+            request.from_position if request.HasField("from_position") else None,
+            request.copies,
         )
         self._follower.go_on(moved.tenant, record.name)
         error = self._follower.error_of(moved.tenant, record.name)
@@ -75,9 +79,11 @@ class Moves:
 
     async def digest(self, request: shard_pb2.GetDigestRequest) -> shard_pb2.GetDigestResponse:
         moved, message = moved_of(request.moved), request.moved
-        if not request.position:
-            ready = await self.source.count(moved, message.operation, message.revision)
-            return shard_pb2.GetDigestResponse(ready=ready)
+        if not request.HasField("position"):
+            agreed = agreed_of(request)
+            return counted_message(await self.source.count(moved, message.operation, message.revision, agreed), agreed)
+        name = move_name(message.operation, overflow=moved.overflow)
+        await self._follower.until_at(moved.tenant, name, request.position)
         digest = partial(self._store.moves.digest, with_cells=request.with_cells)
         found = await asyncio.to_thread(digest, moved, message.operation, message.revision, request.position)
         return digest_message(found)

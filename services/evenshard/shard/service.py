@@ -298,6 +298,11 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
     async def GetDigest(self, request: shard_pb2.GetDigestRequest, context: Any) -> shard_pb2.GetDigestResponse:
         return await self._moves.digest(request)
 
+    async def CompareSlots(
+        self, request: shard_pb2.CompareSlotsRequest, context: Any
+    ) -> shard_pb2.CompareSlotsResponse:
+        return await self._moves.compared.step(request)
+
     async def EndFollowing(
         self, request: shard_pb2.EndFollowingRequest, context: Any
     ) -> shard_pb2.EndFollowingResponse:

@@ -1,10 +1,11 @@
 """One tenant's rows at one moment: segments, synced tail and deletions, whatever is appended, compacted or deleted
 meanwhile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
+from typing import Final
 
 from evenshard.errors import EvenshardError
 from evenshard.events.held import Held
@@ -33,6 +34,7 @@ from evenshard.storage.segment.reader import GroupMatters, SegmentReader
 from evenshard.storage.tail.scan import scan_block
 from evenshard.storage.tenant import Visible
 
+ALL_TIMES_MS: Final = (-(1 << 62), 1 << 62)
 MayMatter = Callable[[Held], bool]
 
 
@@ -100,12 +102,37 @@ class Snapshot:
         start_ms: int,
         end_ms: int,
         may_matter: MayMatter | None = None,
+        *,
+        but: Collection[SegmentInfo] = (),
     ) -> Iterator[ScannedRows]:
         """The rows with ``start_ms <= time < end_ms`` in owned slots that no deletion hides, each once, as stored; see
-        ``ScannedRows``. ``properties``: None for all. ``may_matter``: False of rows that need not be given. Raises
-        ``DATA_DAMAGED`` naming the file.
+        ``ScannedRows``. ``properties``: None for all. ``may_matter``: False of rows that need not be given. ``but``:
+        segments that are left out. Raises ``DATA_DAMAGED`` naming the file.
         """
-        return self._scan(fields, fields, properties, start_ms, end_ms, may_matter)
+        return self._scan(fields, fields, properties, start_ms, end_ms, may_matter, frozenset(each.id for each in but))
+
+    def scan_only(self, fields: Sequence[str], segments: Collection[SegmentInfo]) -> Iterator[ScannedRows]:
+        """Of some segments that are shown the rows in owned slots that no deletion hides, with all their properties.
+        Raises as ``scan``."""
+        visible = self._open()
+        start_ms, end_ms = ALL_TIMES_MS
+        self._refuse_quarantined(visible, start_ms, end_ms)
+        wanted = {each.id for each in segments}
+        for segment in visible.shown:
+            if segment.id in wanted:
+                yield from self._of_segment(segment, fields, None, start_ms, end_ms, None)
+
+    def segments_shown_whole(self) -> Iterator[SegmentInfo]:
+        """The segments of which no deletion hides a row."""
+        visible = self._open()
+        for segment in visible.shown:
+            if self._hiding(segment) is None:
+                yield segment
+
+    def verified_footer(self, segment: SegmentInfo) -> bytes:
+        """The footer of a segment's file, all of whose blocks were found to be as it says. Raises ``DATA_DAMAGED``."""
+        with self._reading(segment):
+            return SegmentReader(self._disk, segment).verified_footer()
 
     def scan_to_show(
         self,
@@ -146,29 +173,43 @@ class Snapshot:
         start_ms: int,
         end_ms: int,
         may_matter: MayMatter | None,
+        but: frozenset[int] = frozenset(),
     ) -> Iterator[ScannedRows]:
         visible = self._open()
         self._refuse_quarantined(visible, start_ms, end_ms)
         for segment in visible.shown:
-            if segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
-                hiding = visible.deletions.hiding(segment.deletions_seen)
-                if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
-                    continue
-                groups = (
-                    None if may_matter is None else partial(_may_matter_within, may_matter, self._lookups.held(segment))
-                )
-                if groups is not None and not groups(None, None):
-                    continue
-                if hiding is not None and not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
-                    hiding = None
+            if segment.id not in but and segment.max_time_ms >= start_ms and segment.min_time_ms < end_ms:
                 wanted = fields_if_hot if segment.hot_rows else fields
-                yield from self._scan_shown(segment, wanted, properties, start_ms, end_ms, hiding, groups)
+                yield from self._of_segment(segment, wanted, properties, start_ms, end_ms, may_matter)
         for stored in visible.blocks:
             block = stored if self._shown is None else shown_block(self._shown, stored)
             wanted = fields if block.hot is None else fields_if_hot
             scanned = scan_block(block, wanted, properties, start_ms, end_ms)
             if scanned is not None:
                 yield scanned
+
+    def _of_segment(
+        self,
+        segment: SegmentInfo,
+        fields: Sequence[str],
+        properties: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        may_matter: MayMatter | None,
+    ) -> Iterator[ScannedRows]:
+        hiding = self._hiding(segment)
+        if hiding is not None and segment.max_time_ms < hiding.horizon_ms:
+            return
+        groups = None if may_matter is None else partial(_may_matter_within, may_matter, self._lookups.held(segment))
+        if groups is None or groups(None, None):
+            yield from self._scan_shown(segment, fields, properties, start_ms, end_ms, hiding, groups)
+
+    def _hiding(self, segment: SegmentInfo) -> Hiding | None:
+        """What may hide rows of a segment; None: nothing does."""
+        hiding = self._open().deletions.hiding(segment.deletions_seen)
+        if hiding is None or not hiding.may_hide(*segment.hash_bounds, segment.min_time_ms):
+            return None
+        return hiding
 
     def _scan_shown(
         self,

@@ -27,6 +27,8 @@ class FakeAdmin(admin_pb2_grpc.AdminServiceServicer):
         tenant = self._found(request.tenant, context)
         if request.settings.HasField("owners"):  # they are replaced, not added to
             tenant.settings.ClearField("owners")
+        if request.settings.HasField("required_labels"):
+            tenant.settings.ClearField("required_labels")
         tenant.settings.MergeFrom(request.settings)
         return admin_pb2.UpdateTenantResponse(tenant=tenant)
 
@@ -93,6 +95,19 @@ class FakeAdmin(admin_pb2_grpc.AdminServiceServicer):
     def ListOperations(self, request: Any, context: Any) -> Any:
         found = [each for each in self.cluster.operations.values() if request.tenant in ("", each.tenant)]
         return admin_pb2.ListOperationsResponse(operations=found[::-1])
+
+    def ListAudit(self, request: Any, context: Any) -> Any:
+        """One change, and what was asked for as its subject and verb."""
+        change = admin_pb2.AuditedChange(
+            revision=12,
+            at_ms=1_767_225_600_000,
+            who="development",
+            verb=request.verb or "update-tenant",
+            subject=request.subject or "acme",
+            before_json='{"strict": false, "epoch": 1}',
+            after_json='{"strict": true, "epoch": 1}',
+        )
+        return admin_pb2.ListAuditResponse(changes=[change], left_out=max(0, 3 - request.limit))
 
     def WaitOperation(self, request: Any, context: Any) -> Any:
         """As ``waits`` says: "" it goes on (after the time given), else the state in which it ends."""

@@ -71,6 +71,8 @@ class MovedCluster:
     hot: dict[tuple[str, int], str] = field(default_factory=dict)
     """Nonces of keys that were handed over."""
     move: Move | None = None
+    left: set[int] = field(default_factory=set)
+    """Shards that have not dropped yet what they lost."""
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -192,7 +194,7 @@ class MovedCluster:
         for key in ended:
             del self.hot[key]
         operation = f"delete {len(self.log)}"
-        for number in self.shards():
+        for number in sorted({*self.shards(), *self.left}):  # as long as a move is not over, its shards are told
             self.stores[number].hide_users(ACME, Epoch(self.epoch), operation, [user], ended)
         for each in self.stored:
             each.hidden |= each.event.distinct_id == user
@@ -257,10 +259,10 @@ class MovedCluster:
         moved = MovedSlots(ACME, tuple((int(slot), int(slot)) for slot in np.flatnonzero(mask)), overflow)
         self.revision += 1
         operation = f"move {len(self.log)}"
-        self._follow(moved, operation, source, target, 0)
+        self._follow(moved, operation, source, target, None)
         self.move = Move(self._pull(moved, operation, source, target), source, target)
 
-    def _follow(self, moved: MovedSlots, operation: str, source: int, target: int, position: int) -> None:
+    def _follow(self, moved: MovedSlots, operation: str, source: int, target: int, position: int | None) -> None:
         self.sure(
             lambda: self.stores[target].moves.follow(
                 moved, Epoch(self.epoch), operation, self.revision, ShardId(f"shard-{source}"), "", 0, position
@@ -285,6 +287,11 @@ class MovedCluster:
             self._complete(move)
             return
         source, revision = move.source, self.revision
+        by_files = self.random.random() < 0.7
+        if by_files:
+            self.sure(pull.come_to_terms)
+            for _ in range(self.random.randrange(3)):
+                self.random.choice([self.append, self.compact, self.sort])()
         at = self.sure(lambda: self.stores[source].moves.fence(moved, Epoch(self.epoch), pull.operation, revision))
         if self.random.random() < 0.3:
             self.append()
@@ -293,7 +300,7 @@ class MovedCluster:
             self.revision += 1
             self.sure(lambda: self.stores[source].moves.lift(moved, pull.operation, self.revision))
             return
-        position = self.sure(lambda: pull.agree(at))
+        position = self.sure(lambda: pull.agree(at, by_files=by_files))
         if self.random.random() < 0.5:  # what came now would be lost with the switch
             self.append()
         self.revision, self.epoch = self.revision + 1, self.epoch + 1
@@ -326,13 +333,13 @@ class MovedCluster:
         self.sure(ended)
 
     def _drop(self, moved: MovedSlots, operation: str, number: int) -> None:
-        if self.random.random() < 0.7:
-            spread = bool((self.overflow == number).any())
-            self.sure(
-                lambda: self.stores[number].moves.drop(
-                    moved, Epoch(self.epoch), operation, self.revision, spread=spread
-                )
-            )
+        if self.random.random() < 0.3:
+            self.left.add(number)
+            return
+        spread = bool((self.overflow == number).any())
+        self.sure(
+            lambda: self.stores[number].moves.drop(moved, Epoch(self.epoch), operation, self.revision, spread=spread)
+        )
 
     def check_disks(self) -> None:
         """Nothing on them is amiss, whatever the power did; the shards start again."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
@@ -13,6 +14,8 @@ from evenshard.storage.moving.taking import TailRows
 from evenshard.storage.moving.telling import NOTHING_SEEN, SegmentTold, StripTold
 from evenshard.storage.ownership import Owned
 from evenshard.storage.store import Store
+
+TRIES_MAX: Final = 5
 
 
 @dataclass(slots=True)
@@ -113,12 +116,29 @@ class Pull:
             pieces = []
         self.target().moves.end_held(tenant, self.name, there, self.home())
 
-    def agree(self, fenced_at: int) -> int:
-        """Catches up to a fence; both hold the same then. Returns where the follower's own log ended."""
+    def come_to_terms(self) -> frozenset[bytes]:
+        """What both count as files, as a driver has them do before a fence: what files contain that both have."""
+        for _ in range(TRIES_MAX):
+            mine, other = self._counted(None)
+            if mine == other:
+                return mine
+            self._counted(mine & other)
+        raise AssertionError(f"source and target do not agree about files: {mine}, {other}")
+
+    def _counted(self, agreed: frozenset[bytes] | None) -> list[frozenset[bytes]]:
+        stores = (self.source(), self.target())
+        counted = [store.moves.count(self.moved, self.operation, self.revision, agreed) for store in stores]
+        return [frozenset(each.files) for each in counted]
+
+    def agree(self, fenced_at: int, *, by_files: bool = False) -> int:
+        """Catches up to a fence; both hold the same then. Returns where the follower's own log ended. ``by_files``:
+        files that both have may be counted as files."""
         while not self.follow.is_copied or self.follow.position < fenced_at:
             self.step()
         self.tail()
         assert self.follow.position >= fenced_at
+        if by_files:
+            self.come_to_terms()
         source = self.source().moves.digest(self.moved, self.operation, self.revision, fenced_at, with_cells=True)
         target = self.target().moves.digest(self.moved, self.operation, self.revision, fenced_at, with_cells=True)
         assert (source.cells, source.state) == (target.cells, target.state), _differ(source, target)

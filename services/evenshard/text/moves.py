@@ -6,6 +6,13 @@ from typing import Any, Final
 from evenshard.text.table import Bar, Block, Column, Lines, Table
 
 MOVES_SHOWN_MAX: Final = 20
+ENDED_STATES: Final = frozenset(["complete", "cancelled", "rolled_back", "failed"])
+
+
+def is_settled(document: Mapping[str, Any]) -> bool:
+    """Whether nothing more happens to an operation by itself: it has ended, or is a move that has switched, and waits
+    to be completed, or rolled back."""
+    return document["state"] in ENDED_STATES or (document["state"] == "switched" and not document["asked"])
 
 
 def plan_blocks(document: Mapping[str, Any]) -> list[Block]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from evenshard.api.v1 import shard_pb2
 from evenshard.directory.moves import Leg
+from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch, Revision, TenantId
 
 DIFFERENCES_TOLD_MAX: Final = 20
@@ -33,7 +34,13 @@ class Moved:
 
 
 def follow_request(
-    moved: Moved, epoch: Epoch, source: str, address: str, bytes_per_second: int, from_position: int = 0
+    moved: Moved,
+    epoch: Epoch,
+    source: str,
+    address: str,
+    bytes_per_second: int,
+    from_position: int | None = None,
+    copies: int = 0,
 ) -> shard_pb2.FollowSlotsRequest:
     return shard_pb2.FollowSlotsRequest(
         moved=moved.message(),
@@ -42,11 +49,35 @@ def follow_request(
         source_address=address,
         bytes_per_second=bytes_per_second,
         from_position=from_position,
+        copies=copies,
     )
 
 
 def digest_request(moved: Moved, position: int, *, with_cells: bool = False) -> shard_pb2.GetDigestRequest:
     return shard_pb2.GetDigestRequest(moved=moved.message(), position=position, with_cells=with_cells)
+
+
+def count_request(moved: Moved, agreed: Iterable[bytes] | None = None) -> shard_pb2.GetDigestRequest:
+    """Counting begins, or goes on. ``agreed``: what files contain that both sides have; None: that is to be told."""
+    if agreed is None:
+        return shard_pb2.GetDigestRequest(moved=moved.message(), tell_files=True)
+    return shard_pb2.GetDigestRequest(moved=moved.message(), agreed_files=sorted(agreed))
+
+
+def compare_request(
+    moved: Moved,
+    step: shard_pb2.CompareStep,
+    position: int | None = None,
+    agreed: Iterable[bytes] | None = (),
+) -> shard_pb2.CompareSlotsRequest:
+    """One step of a comparison; ``agreed`` as of ``count_request``."""
+    return shard_pb2.CompareSlotsRequest(
+        moved=moved.message(),
+        step=step,
+        position=position,
+        agreed_files=sorted(agreed or ()),
+        tell_files=agreed is None,
+    )
 
 
 def are_equal(one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse) -> bool:
@@ -57,9 +88,16 @@ def are_equal(one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestRespon
 def digest_differences(
     leg: Leg, one: shard_pb2.GetDigestResponse, other: shard_pb2.GetDigestResponse
 ) -> tuple[str, ...]:
-    """Where source and target differ, for people; the first of them."""
+    """Where source and target differ, for people; the first of them. Raises ``SHARD_UNAVAILABLE`` where they counted
+    other files as files, as one does that was restarted: that says nothing."""
     if are_equal(one, other):
         return ()
+    if frozenset(one.files) != frozenset(other.files):
+        raise EvenshardError(
+            "SHARD_UNAVAILABLE",
+            f"{leg.source} and {leg.target} counted other files: nothing was compared",
+            details={"begin_anew": "1"},
+        )
     told = []
     if one.state_digest != other.state_digest:
         told.append(f"{leg.source} and {leg.target}: what is known of hot keys, or the horizon, is not the same")

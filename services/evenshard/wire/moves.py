@@ -10,6 +10,7 @@ from evenshard.events.marked_rows import MarkedRows
 from evenshard.ids import TenantId
 from evenshard.storage.deletions import Deletion
 from evenshard.storage.moving.comparing import Digest
+from evenshard.storage.moving.counting import Counted
 from evenshard.storage.moving.hot_keys import HeldName, HeldTold
 from evenshard.storage.moving.record import MoveRecord, Strip
 from evenshard.storage.moving.slots import MovedSlots, mask_of, spans_of
@@ -146,6 +147,15 @@ def held_of(message: shard_pb2.CopyHeldKeysResponse) -> HeldTold:
     return HeldTold(_name_of(message.name), message.has_hot_rows, batch)
 
 
+def agreed_of(request: shard_pb2.GetDigestRequest | shard_pb2.CompareSlotsRequest) -> frozenset[bytes] | None:
+    """What files contain that both sides have; None: that is to be found out."""
+    return None if request.tell_files else frozenset(request.agreed_files)
+
+
+def counted_message(counted: Counted, agreed: frozenset[bytes] | None) -> shard_pb2.GetDigestResponse:
+    return shard_pb2.GetDigestResponse(ready=counted.is_ready(agreed), files=counted.files)
+
+
 def digest_message(digest: Digest) -> shard_pb2.GetDigestResponse:
     cells = [
         shard_pb2.DigestCell(
@@ -161,4 +171,5 @@ def digest_message(digest: Digest) -> shard_pb2.GetDigestResponse:
         state_digest=digest.state,
         log_position=digest.log_position,
         cells=cells,
+        files=digest.files,
     )

@@ -36,6 +36,7 @@ def operation_to_proto(
     )
     if operation.move is not None:
         _add_move(told, operation.move)
+        told.asked = "" if operation.ended else operation.move.wish
     return told
 
 
@@ -45,7 +46,7 @@ def _add_move(told: admin_pb2.Operation, move: Move) -> None:
         told.eta_seconds = move.eta_seconds
     if move.fenced_ms is not None:
         told.fenced_ms = move.fenced_ms
-    if move.differences is not None:
+    if move.differences is not None and not told.HasField("verify"):
         told.verify.CopyFrom(admin_pb2.OperationVerify(equal=not move.differences, differences=move.differences))
 
 

@@ -68,6 +68,7 @@ LIST_OPERATIONS = Rpc(
     admin_pb2.ListOperationsRequest,
     admin_pb2.ListOperationsResponse,
 )
+LIST_AUDIT = Rpc(f"/{ADMIN_SERVICE}/ListAudit", admin_pb2.ListAuditRequest, admin_pb2.ListAuditResponse)
 WAIT_OPERATION = Rpc(f"/{ADMIN_SERVICE}/WaitOperation", admin_pb2.WaitOperationRequest, admin_pb2.WaitOperationResponse)
 CANCEL_OPERATION = Rpc(
     f"/{ADMIN_SERVICE}/CancelOperation",
@@ -157,6 +158,7 @@ COPY_HELD_KEYS = Rpc(f"/{SHARD_SERVICE}/CopyHeldKeys", shard_pb2.CopyHeldKeysReq
 """A server stream."""
 FENCE_SLOTS = Rpc(f"/{SHARD_SERVICE}/FenceSlots", shard_pb2.FenceSlotsRequest, shard_pb2.FenceSlotsResponse)
 LIFT_FENCE = Rpc(f"/{SHARD_SERVICE}/LiftFence", shard_pb2.LiftFenceRequest, shard_pb2.LiftFenceResponse)
+COMPARE_SLOTS = Rpc(f"/{SHARD_SERVICE}/CompareSlots", shard_pb2.CompareSlotsRequest, shard_pb2.CompareSlotsResponse)
 GET_DIGEST = Rpc(f"/{SHARD_SERVICE}/GetDigest", shard_pb2.GetDigestRequest, shard_pb2.GetDigestResponse)
 END_FOLLOWING = Rpc(f"/{SHARD_SERVICE}/EndFollowing", shard_pb2.EndFollowingRequest, shard_pb2.EndFollowingResponse)
 DROP_SLOTS = Rpc(f"/{SHARD_SERVICE}/DropSlots", shard_pb2.DropSlotsRequest, shard_pb2.DropSlotsResponse)

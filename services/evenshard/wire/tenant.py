@@ -45,6 +45,7 @@ def tenant_to_proto(tenant: Tenant, revision: Revision) -> admin_pb2.Tenant:
             bytes_per_second=tenant.settings.bytes_per_second,
             owners=admin_pb2.Owners(addresses=tenant.settings.owners),
             report_sink=tenant.settings.report_sink,
+            required_labels=admin_pb2.RequiredLabels(labels=tenant.settings.required_labels),
         ),
         placement=placement_to_proto(tenant.placement),
         revision=revision,
@@ -64,6 +65,7 @@ def tenant_from_proto(message: admin_pb2.Tenant) -> tuple[Tenant, Revision]:
         message.settings.bytes_per_second,
         tuple(message.settings.owners.addresses),
         message.settings.report_sink,
+        tuple(message.settings.required_labels.labels),
     )
     tenant = Tenant(TenantId(message.name), settings, placement_from_proto(message.placement), nonce="")
     return tenant, Revision(message.revision)
@@ -81,6 +83,7 @@ def patch_from_proto(message: admin_pb2.TenantSettings) -> SettingsPatch:
         message.bytes_per_second if message.HasField("bytes_per_second") else None,
         tuple(message.owners.addresses) if message.HasField("owners") else None,
         message.report_sink if message.HasField("report_sink") else None,
+        tuple(message.required_labels.labels) if message.HasField("required_labels") else None,
     )
 
 
@@ -96,4 +99,7 @@ def patch_to_proto(patch: SettingsPatch) -> admin_pb2.TenantSettings:
         bytes_per_second=patch.bytes_per_second,
         owners=None if patch.owners is None else admin_pb2.Owners(addresses=patch.owners),
         report_sink=patch.report_sink,
+        required_labels=(
+            None if patch.required_labels is None else admin_pb2.RequiredLabels(labels=patch.required_labels)
+        ),
     )

@@ -4,18 +4,26 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
-from evenshard.api.v1 import admin_pb2
+from evenshard.api.v1 import admin_pb2, shard_pb2
+from evenshard.directory.keys import operation_key
+from evenshard.directory.operations import Operation
 from evenshard.directory.placement import even_placement
 from evenshard.errors import EvenshardError
-from evenshard.ids import ShardId
+from evenshard.events.hashing import SLOT_SHIFT, hash_of
+from evenshard.ids import Epoch, OperationId, ShardId
+from evenshard.router.move_ways import MoveWays
+from evenshard.router.moves_driver import MoveDriver
+from evenshard.runtime.operations import StoredOperation
 from evenshard.testing.cluster import ROUTER, MemoryCluster
 from evenshard.testing.crossing import Crossing, chancy_cluster
 from evenshard.testing.reference import Row, ndjson_of
 from evenshard.wire import rpcs
+from evenshard.wire.move_calls import follow_request
+from evenshard.wire.operations import hide_request
 
 START_MS = 1_767_225_600_000
 DAY_MS = 86_400_000
@@ -280,4 +288,131 @@ async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_th
         gone = [row for row in traffic.rows if row["distinct_id"] in set(users)]
         answer = await cluster.import_events("acme", ndjson=ndjson_of(traffic.rows))
         assert (answer.accepted, answer.duplicates) == (len(traffic.rows), len(traffic.rows) - len(gone))
+        await traffic.check()
+
+
+def before_the_first_fence(
+    monkeypatch: pytest.MonkeyPatch, cluster: MemoryCluster, shard: ShardId, hidden: shard_pb2.HideUsersRequest
+) -> list[int]:
+    """A shard hides users. The revisions at which moves were about to be fenced, as they come."""
+    persist_epoch, fences = MoveDriver._persist_epoch, list[int]()
+
+    async def hides(self: MoveDriver, stored: StoredOperation) -> None:
+        fences.append(stored.revision)
+        if len(fences) == 1:
+            await cluster.call(shard, rpcs.HIDE_USERS, hidden)
+        await persist_epoch(self, stored)
+
+    monkeypatch.setattr(MoveDriver, "_persist_epoch", hides)
+    return fences
+
+
+async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The target hides it, the source does not: that is found at the fence, and the slots are copied anew."""
+    async with MemoryCluster(shards=2, seed=8) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A, B]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(400)
+        await cluster.compact(tenant)
+        user = next(f"u{number}" for number in range(97) if hash_of(f"u{number}") >> SLOT_SHIFT <= 2047)
+        between = {**traffic._row(0), "distinct_id": user, "insert_id": "between"}
+        hidden = hide_request(tenant.name, Epoch(1), OperationId("gone"), [user])
+        fences = before_the_first_fence(monkeypatch, cluster, B, hidden)
+        await cluster.call(A, rpcs.HIDE_USERS, hidden)
+        assert (await cluster.import_events("acme", ndjson=ndjson_of([between]))).accepted == 1
+        slots = admin_pb2.WantedSlots(first=0, last=2047)
+        request = admin_pb2.MoveTenantRequest(tenant="acme", to=B, slots=slots)
+        operation = await began(cluster, rpcs.MOVE_TENANT, request)
+        switched = await until(cluster, operation, "switched")
+        assert (switched.verify.equal, len(fences)) == (True, 2)
+        traffic.rows = [row for row in traffic.rows if row["distinct_id"] != user] + [between]
+        await traffic.check()
+
+
+async def test_a_source_that_was_restarted_before_the_fence_is_compared_again_and_nothing_is_copied_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts row by row then, and its follower by files."""
+    async with MemoryCluster(shards=2, seed=11) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(500)
+        await cluster.compact(tenant)
+        persist_epoch, fences = MoveDriver._persist_epoch, list[int]()
+
+        async def restarted(self: MoveDriver, stored: StoredOperation) -> None:
+            fences.append(stored.revision)
+            if len(fences) == 1:
+                await cluster.crash(A)
+                await cluster.start(A)
+            await persist_epoch(self, stored)
+
+        monkeypatch.setattr(MoveDriver, "_persist_epoch", restarted)
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
+        await until(cluster, operation, "switched")
+        entry = await cluster.directory.get(operation_key(OperationId(operation)))
+        assert entry is not None
+        move = Operation.from_json(entry.value).move
+        assert move is not None
+        assert (len(fences), move.copies, move.differences) == (2, 0, ())
+        await traffic.check()
+
+
+async def verified(cluster: MemoryCluster, operation: str) -> admin_pb2.OperationVerify:
+    request = admin_pb2.VerifyOperationRequest(operation=operation)
+    found: admin_pb2.OperationVerify = (await cluster.call(ROUTER, rpcs.VERIFY_OPERATION, request)).operation.verify
+    return found
+
+
+async def test_both_sides_of_a_move_are_compared_anew_while_events_come() -> None:
+    async with MemoryCluster(shards=2, seed=9) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(900)
+        await cluster.compact(tenant)
+        await traffic.send(100)
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
+        await until(cluster, operation, "switched")
+        for _ in range(3):
+            found = await traffic.during(verified(cluster, operation))
+            assert (found.equal, list(found.differences)) == (True, [])
+        gone = hide_request(tenant.name, Epoch(2), OperationId("gone"), ["u1"])
+        await cluster.call(A, rpcs.HIDE_USERS, gone)  # as if it had lost them
+        found = await traffic.during(verified(cluster, operation))
+        slot = hash_of("u1") >> SLOT_SHIFT
+        assert not found.equal
+        assert all(f"rows of slot {slot} on day" in each for each in found.differences), found.differences
+        assert (await shown(cluster, operation)).verify.equal  # so it was at the fence
+        await complete(cluster, operation)
+        assert (await verified(cluster, operation)).equal  # nothing is left to compare with
+        await traffic.check()
+
+
+async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A shard whose log is empty is fenced, and followed, from position 0."""
+    async with MemoryCluster(shards=3, seed=10) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(500)
+        await cluster.compact(tenant)
+        await moved(cluster, "acme", B)
+        gone = hide_request(tenant.name, Epoch(2), OperationId("gone"), ["u1"])
+        before_the_first_fence(monkeypatch, cluster, C, gone)  # as if it had lost them
+        operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=C))
+        await until(cluster, operation, "switched")
+        entry = await cluster.directory.get(operation_key(OperationId(operation)))
+        assert entry is not None
+        stored = StoredOperation(Operation.from_json(entry.value), entry.revision)
+        assert stored.operation.move is not None
+        assert stored.operation.move.copies == 1  # it was found
+        (way,) = MoveWays(cast(Any, None)).ways(stored, back=True)
+        assert (way.source, way.target, way.from_position) == (C, B, 0)
+        assert (await verified(cluster, operation)).equal
+        epoch = (await cluster.tenant("acme")).placement.epoch
+        told = await cluster.call(B, rpcs.FOLLOW_SLOTS, follow_request(way.moved, epoch, C, C, 0, way.from_position))
+        assert (told.phase, told.rows_done) == (shard_pb2.FOLLOW_PHASE_CATCHING_UP, 0)  # nothing was copied back
         await traffic.check()

@@ -58,7 +58,7 @@ class Driver:
         spans = [shard_pb2.SlotSpan(first=first, last=last) for first, last in self.slots]
         return shard_pb2.MovedSlots(tenant="acme", operation="op", revision=self.revision, slots=spans)
 
-    async def follow(self, from_position: int = 0) -> shard_pb2.FollowSlotsResponse:
+    async def follow(self, from_position: int | None = None) -> shard_pb2.FollowSlotsResponse:
         request = shard_pb2.FollowSlotsRequest(
             moved=self.moved,
             epoch=self.epoch,
@@ -81,7 +81,7 @@ class Driver:
         request = shard_pb2.FenceSlotsRequest(moved=self.moved, epoch=self.epoch)
         return int((await self.cluster.call(self.source, rpcs.FENCE_SLOTS, request)).position)
 
-    async def digest(self, shard: ShardId, position: int) -> Any:
+    async def digest(self, shard: ShardId, position: int | None) -> Any:
         request = shard_pb2.GetDigestRequest(moved=self.moved, position=position, with_cells=True)
         return await self.cluster.call(shard, rpcs.GET_DIGEST, request)
 
@@ -90,7 +90,7 @@ class Driver:
         for shard in (self.source, self.target):
 
             async def counted(shard: ShardId = shard) -> bool:
-                return bool((await self.digest(shard, 0)).ready)
+                return bool((await self.digest(shard, None)).ready)
 
             await self.cluster.until(counted)
         self.revision += 1

@@ -58,8 +58,11 @@ SLOTS = [{"first": int, "last": int, "shard": str}]
 TENANT = {
     "tenant": str, "hot_key_threshold": int, "hot_key_mode": str, "timezone": str, "dedupe": bool,
     "retention_days": NULL, "strict": bool, "events_per_second": NULL, "bytes_per_second": NULL,
-    "owners": list, "report_sink": MAYBE_TEXT,
+    "owners": list, "report_sink": MAYBE_TEXT, "required_labels": list,
     "placement": {"epoch": int, "slots": SLOTS, "overflow": Empty},
+}  # fmt: skip
+CHANGE = {
+    "revision": int, "at_ms": int, "who": str, "verb": str, "subject": str, "before": dict, "after": dict,
 }  # fmt: skip
 COUNTS = {"accepted": int, "duplicates": int, "hot_events_rewritten": int, "rejected": int}
 REJECTED = {
@@ -108,7 +111,7 @@ STORAGE = {"tenants": [STORED], "compaction": [UNPAUSED], "memory": [MEMORY]}
 OPERATION = {
     "operation": str, "kind": str, "tenant": str, "state": str, "paused": bool, "rows_done": int, "rows_total": int,
     "bytes_done": int, "bytes_total": int, "lag_rows": int, "eta_seconds": MAYBE_NUMBER, "fenced_ms": NULL,
-    "verify": NULL, "error": MAYBE_TEXT, "requested_by": str,
+    "verify": NULL, "error": MAYBE_TEXT, "requested_by": str, "asked": MAYBE_TEXT,
 }  # fmt: skip
 SHARD = {
     "shard": str, "address": str, "labels": dict, "state": str, "tenants": int, "rows": int, "bytes": int,
@@ -425,6 +428,8 @@ def test_users_are_deleted_by_an_operation_and_compaction_is_paused(call: Call, 
     )  # fmt: skip
     assert call("admin", "operation", operation, shape=OPERATION) == done
     assert done in call("admin", "operations", shape={"operations": [OPERATION]})["operations"]
+    told = call("admin", "audit", "--limit", "1", shape={"changes": [CHANGE], "left_out": int})
+    assert len(told["changes"]) == 1
     state = {**ERROR["error"], "details": {"operation": str, "state": str}}
     call("admin", "cancel", operation, "--yes", shape={"error": state}, status=4, code="OPERATION_STATE")
     call("admin", "operation", "none", shape=ERROR, status=4, code="OPERATION_NOT_FOUND")

@@ -28,7 +28,7 @@ META = {
 }  # fmt: skip
 TENANT = {
     "tenant", "hot_key_threshold", "hot_key_mode", "timezone", "dedupe", "retention_days", "strict",
-    "events_per_second", "bytes_per_second", "owners", "report_sink", "placement",
+    "events_per_second", "bytes_per_second", "owners", "report_sink", "required_labels", "placement",
 }  # fmt: skip
 SEGMENTATION = ["query", "segmentation", "--tenant", "acme", "--from", "2026-01-01", "--to", "2026-01-31"]
 EXPORT = ["export", "--tenant", "acme", "--start", "0", "--end", "2027-01-01T00:00:00Z"]
@@ -207,6 +207,14 @@ def test_owners_and_sinks_stay_until_they_are_set_to_nothing(ask: Run) -> None:
     assert ask("admin", "set-tenant", "shop", "--owner", "cy@example.org") == (0, made | {"owners": ["cy@example.org"]})
     status, ended = ask("admin", "set-tenant", "shop", "--owner", "", "--report-sink", "")
     assert (status, ended) == (0, made | {"owners": [], "report_sink": None})
+
+
+def test_labels_are_required_until_they_are_set_to_nothing(ask: Run) -> None:
+    status, made = ask("admin", "create-tenant", "shop", "--require-label", "zone=a", "--require-label", "tier=ssd")
+    assert (status, made["required_labels"]) == (0, ["zone=a", "tier=ssd"])
+    assert ask("admin", "set-tenant", "shop", "--strict") == (0, made | {"strict": True})
+    status, ended = ask("admin", "set-tenant", "shop", "--no-strict", "--require-label", "")
+    assert (status, ended) == (0, made | {"required_labels": []})
 
 
 def test_admin_answers_in_the_contracts_shape(ask: Run) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from evenshard.api.v1 import admin_pb2
+from evenshard.cli.audit_command import change
 from evenshard.cli.main import run
 from evenshard.client import async_admin
 from evenshard.errors import EvenshardError
@@ -18,7 +19,7 @@ from evenshard.testing.fake_cluster import FakeCluster
 
 OPERATION = {
     "operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total",
-    "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by",
+    "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "asked",
 }  # fmt: skip
 DELETE = ["admin", "delete-users", "acme", "u1", "u2"]
 
@@ -198,3 +199,45 @@ def test_people_see_tables_and_sentences(cluster: FakeCluster, capfd: pytest.Cap
     assert said[1].split() == ["op-0", "delete-users", "acme", "running", "0", "7", "shard-1", "waits"]
     assert run(["admin", "operation", "op-0"]) == 0
     assert "0 of 7 rows" in capfd.readouterr().out
+
+
+def test_what_operators_changed_is_shown(ask: Ask, capfd: pytest.CaptureFixture[str]) -> None:
+    status, document = ask("admin", "audit", "--subject", "bolt", "--verb", "set", "--limit", "2")
+    change = {
+        "revision": 12,
+        "at_ms": 1_767_225_600_000,
+        "who": "development",
+        "verb": "set",
+        "subject": "bolt",
+        "before": {"strict": False, "epoch": 1},
+        "after": {"strict": True, "epoch": 1},
+    }
+    assert (status, document) == (0, {"changes": [change], "left_out": 1})
+    assert run(["admin", "audit", "--limit", "2"]) == 0
+    shown = capfd.readouterr().out
+    assert "2026-01-01 00:00:00" in shown
+    assert "strict false → true" in shown
+    assert "1 older ones are not shown" in shown
+
+
+def test_a_change_is_told_by_what_is_not_as_it_was() -> None:
+    move = {"tenant": "acme", "slots": [0, 2047], "overflow": False, "from": "shard-0", "to": "shard-1"}
+    moved = {"moves": [move, {**move, "overflow": True}, move], "count": 3}
+    assert change(moved, moved) == (
+        "acme 0-2047: shard-0 → shard-1, acme 0-2047 of the overflow: shard-0 → shard-1 and 1 more"
+    )
+    assert change({}, {"state": "cordoned"}) == "state cordoned"
+    assert change({"epoch": 3}, {}) == "epoch was 3"
+    assert change({"state": "copying"}, {"asked": "cancel"}) == "state was copying, asked cancel"
+    assert change({}, dict.fromkeys("abcdef", 1)) == "a 1, b 1, c 1, d 1 and 2 more"
+
+
+def test_a_move_that_is_being_completed_is_waited_for(ask: Ask, cluster: FakeCluster) -> None:
+    cluster.operations["op-0"] = admin_pb2.Operation(operation="op-0", kind="move", state="switched", asked="complete")
+    cluster.waits = ["switched", "complete"]
+    status, document = ask("admin", "wait", "op-0")
+    assert (status, document["state"], len(cluster.waits_asked_ms)) == (0, "complete", 2)
+    cluster.operations["op-1"] = admin_pb2.Operation(operation="op-1", kind="move", state="switched")
+    cluster.waits = ["switched"]
+    status, document = ask("admin", "wait", "op-1")
+    assert (status, document["state"], document["asked"]) == (0, "switched", None)

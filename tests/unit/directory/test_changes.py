@@ -8,6 +8,7 @@ import pytest
 from evenshard.directory.changes import DoneRequest, SettingsPatch, check_revision, new_tenant, updated_tenant
 from evenshard.directory.keys import MARKS, mark_key, marked_key
 from evenshard.directory.placement import Placement, SlotRange, even_placement
+from evenshard.directory.required_labels import missing, required_of
 from evenshard.directory.tenant import HotKeyMode, Tenant, TenantSettings, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_COUNT
@@ -31,6 +32,7 @@ patches = st.builds(
     st.none() | st.integers(0, 1 << 40),
     st.none() | st.lists(st.sampled_from(["ann@example.org", "bo@example.org"]), max_size=2).map(tuple),
     st.none() | st.sampled_from(["", "file:/reports", "webhook:https://example.org/"]),
+    st.none() | st.lists(st.sampled_from(["zone=a", "zone=b", "tier=ssd"]), max_size=3).map(tuple),
 )
 
 
@@ -83,6 +85,9 @@ def test_new_tenant_has_the_defaults_and_its_slots_spread_evenly() -> None:
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(owners=("nobody",))),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(report_sink="nowhere")),
         ("QUERY_INVALID", None, SHARDS, SettingsPatch(report_sink="smtp:host")),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(required_labels=("zone",))),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(required_labels=("zone=a b",))),
+        ("QUERY_INVALID", None, SHARDS, SettingsPatch(required_labels=tuple(f"n{n}=a" for n in range(51)))),
     ],
 )
 def test_new_tenant_is_refused(code: str, current: Tenant | None, shards: list[ShardId], patch: SettingsPatch) -> None:
@@ -115,6 +120,7 @@ def test_an_update_changes_what_the_patch_names_and_nothing_else(tenant: Tenant,
             old.bytes_per_second if patch.bytes_per_second is None else patch.bytes_per_second,
             old.owners if patch.owners is None else patch.owners,
             old.report_sink if patch.report_sink is None else patch.report_sink,
+            old.required_labels if patch.required_labels is None else patch.required_labels,
         ),
         tenant.placement,
         "new",
@@ -225,3 +231,12 @@ def test_the_key_of_a_mark_tells_what_is_marked(distinct_id: str, day: int) -> N
     key = mark_key(NAME, distinct_id, day)
     assert key.isascii()
     assert marked_key(key.removeprefix(MARKS)) == (NAME, distinct_id, day)
+
+
+def test_a_shard_has_one_value_of_each_label_that_is_required() -> None:
+    required = required_of(("zone=a", "zone=b", "tier=ssd"))
+    assert required == {"zone": {"a", "b"}, "tier": {"ssd"}}
+    assert missing({"zone": "b", "tier": "ssd", "rack": "7"}, required) == ""
+    assert missing({"zone": "c", "tier": "ssd"}, required) == "zone"
+    assert missing({"zone": "a"}, required) == "tier"
+    assert missing({}, required_of(())) == ""

@@ -13,6 +13,7 @@ from evenshard.directory.move_table import (
     CompleteAsked,
     Completed,
     Copied,
+    CopiesAnew,
     Fenced,
     FencedBack,
     MoveSignal,
@@ -67,6 +68,7 @@ SIGNALS: list[Signal | MoveSignal] = [
     Progressed(1, 2, 3, 4, 5),
     Copied(),
     Recopies(),
+    CopiesAnew(),
     Fenced(),
     Unfenced("late"),
     Switched(20.0),
@@ -249,3 +251,18 @@ def test_a_placement_that_has_changed_is_not_moved() -> None:
     for leg in (Leg(A, C, ((0, 2048),)), Leg(C, A, ((0, 1),)), Leg(A, C, ((0, 1),), overflow=True)):
         with pytest.raises(EvenshardError, match="PLAN_STALE"):
             placement_moved(placement, [leg])
+
+
+def test_a_move_whose_sides_are_not_the_same_is_copied_anew() -> None:
+    fenced = through(PLANNED, Started(), Copied(), Fenced())
+    differing = through(fenced, Unfenced("not the same", ("a row more",)))
+    anew = through(differing, CopiesAnew())
+    assert anew.move is not None
+    assert (anew.state, anew.move.copies, anew.move.differences) == ("copying", 1, None)
+    assert move_effect("copying", anew.move) == "copy"
+    with pytest.raises(EvenshardError, match="OPERATION_STATE"):
+        after(through(fenced, Unfenced("late")), CopiesAnew(), 2000, "m")
+    back = through(fenced, Switched(20.0), RollbackAsked(), FencedBack(), UnfencedBack("no", ("a row less",)))
+    again = through(back, CopiesAnew())
+    assert again.move is not None
+    assert (again.state, again.move.copies, move_effect("switched", again.move)) == ("switched", 1, "ship_back")

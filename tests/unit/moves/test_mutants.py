@@ -155,13 +155,10 @@ def test_comparing_before_the_fence_is_caught(monkeypatch: pytest.MonkeyPatch) -
             await world.send("router-1", acme, 1)
             await world.clock.sleep(60)
 
-    async def soon(*_: Any, **__: Any) -> None: ...
-
     async def equal(*_: Any, **__: Any) -> tuple[tuple[str, ...], int]:
         return (), 0
 
     lived(story)
-    monkeypatch.setattr(MoveSwitching, "_reached", soon)
     monkeypatch.setattr(MoveSwitching, "_compared", equal)
     with pytest.raises(AssertionError, match="lost"):
         lived(story)

@@ -2,16 +2,27 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from evenshard.api.v1 import admin_pb2, shard_pb2
-from evenshard.directory.audit import Audited
+from evenshard.directory.audit import Audited, in_order
 from evenshard.directory.deleted_tenant import KEPT_MS, DeletedTenant
-from evenshard.directory.keys import AUDIT, DELETED, EPOCHS, OPERATIONS, SHARD_STATES, deleted_key, epoch_key
+from evenshard.directory.keys import (
+    AUDIT,
+    DELETED,
+    EPOCHS,
+    OPERATIONS,
+    SHARD_STATES,
+    deleted_key,
+    epoch_key,
+    service_key,
+)
+from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
-from evenshard.ids import TenantId
-from evenshard.ports.directory import Delete, Put
+from evenshard.ids import Revision, TenantId
+from evenshard.ports.directory import Delete, Entry, Put
 from evenshard.router import operations_driver
 from evenshard.testing.cluster import ROUTER, MemoryCluster
 from evenshard.testing.reference import ndjson_of
@@ -216,3 +227,131 @@ async def test_too_late_it_cannot_be_had_back(cluster: MemoryCluster) -> None:
     back = admin_pb2.UndeleteTenantRequest(tenant="acme")
     assert (await refused(cluster.call(ROUTER, rpcs.UNDELETE_TENANT, back))).code == "TENANT_NOT_FOUND"
     assert await keys(cluster, DELETED) == ["acme"]
+
+
+async def changes(cluster: MemoryCluster, **asked: Any) -> admin_pb2.ListAuditResponse:
+    return await cluster.call(ROUTER, rpcs.LIST_AUDIT, admin_pb2.ListAuditRequest(**asked))
+
+
+async def test_what_operators_changed_is_listed_in_its_order(cluster: MemoryCluster) -> None:
+    await created(cluster, "acme")
+    patch = admin_pb2.TenantSettings(hot_key_threshold=5_000)
+    await cluster.call(ROUTER, rpcs.UPDATE_TENANT, admin_pb2.UpdateTenantRequest(tenant="acme", settings=patch))
+    await created(cluster, "bolt")
+    await cluster.call(ROUTER, rpcs.CORDON_SHARD, admin_pb2.CordonShardRequest(shard="shard-1"))
+    begun = await cluster.call(ROUTER, rpcs.MERGE_TENANT, admin_pb2.MergeTenantRequest(tenant="acme", to="shard-2"))
+    found = await changes(cluster)
+    assert [(each.verb, each.subject) for each in found.changes] == [
+        ("create-tenant", "acme"),
+        ("update-tenant", "acme"),
+        ("create-tenant", "bolt"),
+        ("cordon", "shard-1"),
+        ("merge", begun.operation.operation),
+    ]
+    revisions = [each.revision for each in found.changes]
+    assert (revisions, found.left_out) == (sorted(set(revisions)), 0)
+    told = found.changes[1]
+    before, after = json.loads(told.before_json), json.loads(told.after_json)
+    assert (before["hot_key_threshold"], after["hot_key_threshold"], told.who) == (100_000, 5_000, "development")
+    assert found.changes[0].before_json == ""
+
+
+async def test_changes_are_found_by_what_they_changed_and_by_their_verb(cluster: MemoryCluster) -> None:
+    for name in ("acme", "bolt"):
+        await created(cluster, name)
+    await cluster.call(ROUTER, rpcs.MERGE_TENANT, admin_pb2.MergeTenantRequest(tenant="acme", to="shard-2"))
+
+    async def verbs(**asked: Any) -> list[str]:
+        return [each.verb for each in (await changes(cluster, **asked)).changes]
+
+    assert await verbs(subject="acme") == ["create-tenant", "merge"]
+    assert await verbs(subject="bolt") == ["create-tenant"]
+    assert await verbs(subject="shard-2") == ["merge"]
+    assert await verbs(subject="shard-7") == []
+    assert await verbs(verb="create-tenant") == ["create-tenant", "create-tenant"]
+    assert await verbs(subject="acme", verb="create-tenant") == ["create-tenant"]
+    newest = await changes(cluster, limit=1)
+    assert ([each.verb for each in newest.changes], newest.left_out) == (["merge"], 2)
+    assert (await refused(changes(cluster, limit=10_001))).code == "LIMIT_EXCEEDED"
+    assert (await refused(changes(cluster, limit=-1))).code == "LIMIT_EXCEEDED"
+
+
+async def test_who_deletes_users_is_told_and_not_whom(cluster: MemoryCluster) -> None:
+    await created(cluster, "acme")
+    request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=["ann", "bo"])
+    operation = (await cluster.call(ROUTER, rpcs.DELETE_USERS, request)).operation
+    [change] = (await changes(cluster, verb="delete-users")).changes
+    assert (change.subject, change.who, change.before_json) == ("acme", "development", "")
+    assert json.loads(change.after_json) == {"operation": operation.operation, "users": 2}
+
+
+def test_changes_of_one_moment_stand_in_the_order_of_their_swaps() -> None:
+    told = [Audited(7, "me", f"verb {number}", "acme") for number in range(3)]
+    entries = [
+        Entry(each.put(nonce).key, each.put(nonce).value, Revision(9 - number))
+        for number, (each, nonce) in enumerate(zip(told, "abc", strict=True))
+    ]
+    assert [audited.verb for _, audited in in_order(entries)] == ["verb 2", "verb 1", "verb 0"]
+
+
+async def labelled(cluster: MemoryCluster, **zones: str) -> None:
+    """Shards get labels, and the router has seen them."""
+    for shard, zone in zones.items():
+        entry = await cluster.directory.get(service_key(shard.replace("_", "-")))
+        assert entry is not None
+        record = replace(ServiceRecord.from_json(entry.value), labels={"zone": zone})
+        await cluster.directory.swap([], [Put(entry.key, record.to_json())])
+
+    async def seen() -> bool:
+        listed = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
+        found = {each.shard.replace("-", "_"): each.labels.get("zone") for each in listed}
+        return all(found[shard] == zone for shard, zone in zones.items())
+
+    await cluster.until(seen)
+
+
+def requiring(*labels: str) -> admin_pb2.TenantSettings:
+    return admin_pb2.TenantSettings(required_labels=admin_pb2.RequiredLabels(labels=labels))
+
+
+async def test_a_tenant_is_placed_only_on_shards_with_its_labels(cluster: MemoryCluster) -> None:
+    await labelled(cluster, shard_0="a", shard_1="b", shard_2="b")
+    create = admin_pb2.CreateTenantRequest(tenant="acme", settings=requiring("zone=b"))
+    tenant = (await cluster.call(ROUTER, rpcs.CREATE_TENANT, create)).tenant
+    assert [piece.shard for piece in tenant.placement.slots] == ["shard-1", "shard-2"]
+    assert list(tenant.settings.required_labels.labels) == ["zone=b"]
+    for verb, request in (
+        (rpcs.MERGE_TENANT, admin_pb2.MergeTenantRequest(tenant="acme", to="shard-0")),
+        (rpcs.SPLIT_TENANT, admin_pb2.SplitTenantRequest(tenant="acme", to=["shard-0"])),
+        (rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to="shard-0")),
+        (rpcs.ISOLATE_TENANT, admin_pb2.IsolateTenantRequest(tenant="acme", to="shard-0")),
+    ):
+        error = await refused(cluster.call(ROUTER, verb, request))
+        assert (error.code, "label zone is one of b" in error.message) == ("PLACEMENT_UNSATISFIABLE", True)
+    assert await keys(cluster, OPERATIONS) == []
+    drain = admin_pb2.DrainShardRequest(shard="shard-1", options=options(dry_run=True))
+    plan = (await cluster.call(ROUTER, rpcs.DRAIN_SHARD, drain)).plan
+    assert {move.target for move in plan.moves} == {"shard-2"}
+
+
+async def test_labels_that_no_shard_has_are_refused_and_others_hold_from_the_next_move_on(
+    cluster: MemoryCluster,
+) -> None:
+    await labelled(cluster, shard_0="a", shard_1="b", shard_2="b")
+    nowhere = admin_pb2.CreateTenantRequest(tenant="acme", settings=requiring("zone=z"))
+    error = await refused(cluster.call(ROUTER, rpcs.CREATE_TENANT, nowhere))
+    assert (error.code, "zone=z" in error.message) == ("PLACEMENT_UNSATISFIABLE", True)
+    before = await created(cluster, "acme")
+
+    async def update(*labels: str) -> admin_pb2.Tenant:
+        request = admin_pb2.UpdateTenantRequest(tenant="acme", settings=requiring(*labels))
+        return (await cluster.call(ROUTER, rpcs.UPDATE_TENANT, request)).tenant
+
+    assert (await refused(update("zone=z"))).code == "PLACEMENT_UNSATISFIABLE"
+    assert (await refused(update("zone"))).code == "QUERY_INVALID"
+    changed = await update("zone=a")
+    assert changed.placement == before.placement
+    merge = admin_pb2.MergeTenantRequest(tenant="acme", to="shard-2")
+    assert (await refused(cluster.call(ROUTER, rpcs.MERGE_TENANT, merge))).code == "PLACEMENT_UNSATISFIABLE"
+    assert list((await update()).settings.required_labels.labels) == []
+    await cluster.call(ROUTER, rpcs.MERGE_TENANT, merge)

@@ -201,6 +201,7 @@ def expected_tenant(name: str, revision: int, **settings: Any) -> admin_pb2.Tena
                 "bytes_per_second": 0,
                 "owners": admin_pb2.Owners(),
                 "report_sink": "",
+                "required_labels": admin_pb2.RequiredLabels(),
                 **settings,
             }
         ),

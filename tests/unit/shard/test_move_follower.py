@@ -115,3 +115,27 @@ async def test_a_follower_that_waits_for_compaction_says_so() -> None:
     assert (error.code, "compaction" in error.message) == ("OVERLOADED", True)
     async with asyncio.timeout(10):
         await following.close()
+
+
+async def test_a_follower_that_is_held_takes_nothing_beyond_until_it_is_let_go_or_some_seconds_are_over() -> None:
+    for is_let_go in (True, False):
+        moves, source, clock = Moves(refusals=0), Source(), ManualClock()
+        following = follower(moves, source, clock)
+        following.hold(TENANT, "op", 50)
+        following.go_on(TENANT, "op")
+
+        def position(moves: Moves = moves) -> int:
+            assert moves.record.follow is not None
+            return moves.record.follow.position
+
+        await until(clock, lambda: position() == 50)
+        for _ in range(20):
+            await clock.advance(100)
+            await asyncio.sleep(0.001)
+        assert position() == 50
+        await following.until_at(TENANT, "op", 50)
+        if is_let_go:
+            following.let_go(TENANT, "op")
+        await until(clock, lambda: position() == SENT)
+        async with asyncio.timeout(10):
+            await following.close()

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_COUNT, hash_of
+from evenshard.events.marked_rows import MarkedRows
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.append import Appended
+from evenshard.storage.moving.comparing import Digest
 from evenshard.storage.moving.slots import MovedSlots
+from evenshard.storage.moving.taking import TailRows
 from evenshard.storage.ownership import NO_SLOTS, Owned, Ownership
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
 from evenshard.testing.disk import MemoryDisk
-from evenshard.testing.events import Event, all_events, append_of, events_of_parts
+from evenshard.testing.events import Event, all_events, append_of, event_batch, events_of_parts
 from evenshard.testing.moving import Pull
 
 ACME = TenantId("acme")
@@ -79,7 +82,7 @@ class Two:
     def pull(self, target: int = 1, operation: str = "op", revision: int = 1) -> Pull:
         return Pull(lambda: self.stores[1 - target], lambda: self.stores[target], LOW, operation, revision)
 
-    def follow(self, target: int = 1, revision: int = 1, from_position: int = 0) -> Pull:
+    def follow(self, target: int = 1, revision: int = 1, from_position: int | None = None) -> Pull:
         self.stores[target].moves.follow(
             LOW, Epoch(self.epoch), "op", revision, ShardId(f"shard-{1 - target}"), "a", 0, from_position
         )
@@ -265,3 +268,127 @@ def test_an_old_driver_changes_nothing() -> None:
     with pytest.raises(EvenshardError) as caught:
         two.stores[0].moves.lift(LOW, "op", 8)
     assert caught.value.code == "OPERATION_CONFLICT"
+
+
+def low(count: int, start: int = 0, day: int = 0) -> list[Event]:
+    """Of users all of whose slots move."""
+    found = (click(number, day=day) for number in range(start, start + 100 * count))
+    return [event for event in found if hash_of(event.distinct_id) >> 52 <= 2047][:count]
+
+
+def copied() -> tuple[Two, Pull]:
+    """Sixty rows in a file, and some rows besides, followed."""
+    two = Two()
+    for day in range(2):
+        two.add(*low(30, day=day))
+        two.stores[0].compact(ACME)
+    two.add(*some(range(50), day=2))
+    pull = two.follow()
+    pull.step()
+    pull.step()
+    return two, pull
+
+
+def digests(two: Two, pull: Pull) -> list[Digest]:
+    at = two.stores[0].moves.fence(LOW, Epoch(1), "op", 2)
+    pull.revision = 2
+    while pull.follow.position < at:
+        pull.step()
+    return [store.moves.digest(LOW, "op", 2, at, with_cells=True) for store in two.stores]
+
+
+def test_files_that_both_have_are_counted_as_files() -> None:
+    two, pull = copied()
+    assert len(pull.come_to_terms()) == 1
+    two.add(*low(5, start=5_000))
+    mine, other = digests(two, pull)
+    assert (mine.sum, mine.cells, mine.state) == (other.sum, other.cells, other.state)
+    assert (mine.sum.rows, sum(cell.rows for cell in mine.cells)) == (
+        60 + len(low_of(range(50))) + 5,
+        mine.sum.rows - 60,
+    )
+
+
+def low_of(numbers: range) -> list[Event]:
+    return [event for event in some(numbers) if hash_of(event.distinct_id) >> 52 <= 2047]
+
+
+def test_files_that_only_one_side_has_are_counted_row_by_row() -> None:
+    two, pull = copied()
+    two.add(*low(3, start=9_000))
+    two.stores[0].compact(ACME)
+    pull.step()
+    mine, other = (store.moves.count(LOW, "op", 1, None).files for store in two.stores)
+    assert mine != other
+    assert pull.come_to_terms() == frozenset(mine) & frozenset(other)
+    mine, other = digests(two, pull)
+    assert (mine.sum, mine.cells) == (other.sum, other.cells)
+
+
+def test_without_terms_every_row_is_counted() -> None:
+    two, pull = copied()
+    for store in two.stores:
+        assert store.moves.count(LOW, "op", 1).files == ()
+    assert pull.come_to_terms() == frozenset()
+    mine, other = digests(two, pull)
+    assert (mine.sum, mine.cells) == (other.sum, other.cells)
+    assert sum(cell.rows for cell in mine.cells) == mine.sum.rows
+
+
+def test_a_file_that_is_not_the_same_on_both_sides_is_found() -> None:
+    two, pull = copied()
+    (first, *_) = [name for name in two.disks[1].list("segments") if name.endswith(".parquet")]
+    two.disks[1].flip(f"segments/{first}", 100)
+    with pytest.raises(EvenshardError) as caught:
+        pull.come_to_terms()
+    assert caught.value.code == "DATA_DAMAGED"
+
+
+def test_a_row_that_only_one_side_has_is_found_beside_files() -> None:
+    two, pull = copied()
+    pull.come_to_terms()
+    moves = two.stores[1].moves
+    rows = MarkedRows(event_batch(low(1, start=7_000)), np.zeros(1, np.bool_), np.zeros(1, np.bool_))
+    moves.take_rows(ACME, pull.name, [TailRows(pull.follow.position + 1, rows)])
+    mine, other = digests(two, pull)
+    assert mine.sum.rows + 1 == other.sum.rows
+    assert mine.sum.digest != other.sum.digest
+
+
+def test_a_deletion_begins_the_count_anew() -> None:
+    two, pull = copied()
+    assert len(pull.come_to_terms()) == 1
+    two.stores[0].hide_users(ACME, Epoch(1), "gone", [low(1)[0].distinct_id])
+    pull.step()
+    assert pull.come_to_terms() == frozenset()
+    mine, other = digests(two, pull)
+    assert (mine.sum, mine.cells) == (other.sum, other.cells)
+
+
+def test_what_only_the_follower_hides_is_found_and_copied_anew() -> None:
+    """A deletion came to both, and between the two a row of its user, which was copied with its day."""
+    two = Two()
+    two.add(*low(30))
+    two.stores[0].compact(ACME)
+    again = low(1)[0]
+    two.stores[0].hide_users(ACME, Epoch(1), "gone", [again.distinct_id])
+    assert two.add(again) == [False]
+    pull = two.follow()
+    pull.step()
+    two.stores[1].hide_users(ACME, Epoch(1), "gone", [again.distinct_id])
+    mine, other = digests(two, pull)
+    assert mine.sum.rows == other.sum.rows + 1
+    two.stores[0].moves.lift(LOW, "op", 3)
+    pull.revision = 3
+    anew = (LOW, Epoch(1), "op", 3, ShardId("shard-0"), "a", 0, None, 1)
+    two.stores[1].moves.follow(*anew)
+    assert not pull.follow.is_copied
+    while not pull.follow.is_copied:
+        pull.step()
+    two.stores[1].moves.follow(*anew)  # asked once more it goes on
+    assert (pull.follow.copies, pull.follow.is_copied) == (1, True)
+    pull.revision = 4
+    pull.agree(two.stores[0].moves.fence(LOW, Epoch(1), "op", 4))
+    expected = two.all()
+    two.switch(LOW, 1)
+    assert two.all() == expected

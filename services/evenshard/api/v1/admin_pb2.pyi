@@ -18,7 +18,7 @@ class ChangeOptions(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., dry_run: _Optional[bool] = ..., expected_revision: _Optional[int] = ...) -> None: ...
 
 class TenantSettings(_message.Message):
-    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode", "retention_days", "events_per_second", "bytes_per_second", "owners", "report_sink")
+    __slots__ = ("timezone", "dedupe", "strict", "hot_key_threshold", "hot_key_mode", "retention_days", "events_per_second", "bytes_per_second", "owners", "report_sink", "required_labels")
     TIMEZONE_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class TenantSettings(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     OWNERS_FIELD_NUMBER: _ClassVar[int]
     REPORT_SINK_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
     timezone: str
     dedupe: bool
     strict: bool
@@ -39,7 +40,14 @@ class TenantSettings(_message.Message):
     bytes_per_second: int
     owners: Owners
     report_sink: str
-    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ..., retention_days: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., owners: _Optional[_Union[Owners, _Mapping]] = ..., report_sink: _Optional[str] = ...) -> None: ...
+    required_labels: RequiredLabels
+    def __init__(self, timezone: _Optional[str] = ..., dedupe: _Optional[bool] = ..., strict: _Optional[bool] = ..., hot_key_threshold: _Optional[int] = ..., hot_key_mode: _Optional[str] = ..., retention_days: _Optional[int] = ..., events_per_second: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., owners: _Optional[_Union[Owners, _Mapping]] = ..., report_sink: _Optional[str] = ..., required_labels: _Optional[_Union[RequiredLabels, _Mapping]] = ...) -> None: ...
+
+class RequiredLabels(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Owners(_message.Message):
     __slots__ = ("addresses",)
@@ -236,7 +244,7 @@ class DeleteUsersResponse(_message.Message):
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "created_ms", "changed_ms", "revision")
+    __slots__ = ("operation", "kind", "tenant", "state", "paused", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "eta_seconds", "fenced_ms", "verify", "error", "requested_by", "created_ms", "changed_ms", "revision", "asked")
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +263,7 @@ class Operation(_message.Message):
     CREATED_MS_FIELD_NUMBER: _ClassVar[int]
     CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
     operation: str
     kind: str
     tenant: str
@@ -273,7 +282,8 @@ class Operation(_message.Message):
     created_ms: int
     changed_ms: int
     revision: int
-    def __init__(self, operation: _Optional[str] = ..., kind: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., fenced_ms: _Optional[float] = ..., verify: _Optional[_Union[OperationVerify, _Mapping]] = ..., error: _Optional[str] = ..., requested_by: _Optional[str] = ..., created_ms: _Optional[int] = ..., changed_ms: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    asked: str
+    def __init__(self, operation: _Optional[str] = ..., kind: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., rows_done: _Optional[int] = ..., rows_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., lag_rows: _Optional[int] = ..., eta_seconds: _Optional[float] = ..., fenced_ms: _Optional[float] = ..., verify: _Optional[_Union[OperationVerify, _Mapping]] = ..., error: _Optional[str] = ..., requested_by: _Optional[str] = ..., created_ms: _Optional[int] = ..., changed_ms: _Optional[int] = ..., revision: _Optional[int] = ..., asked: _Optional[str] = ...) -> None: ...
 
 class OperationVerify(_message.Message):
     __slots__ = ("equal", "differences")
@@ -306,6 +316,42 @@ class ListOperationsResponse(_message.Message):
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
+
+class ListAuditRequest(_message.Message):
+    __slots__ = ("subject", "verb", "limit")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    verb: str
+    limit: int
+    def __init__(self, subject: _Optional[str] = ..., verb: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class AuditedChange(_message.Message):
+    __slots__ = ("revision", "at_ms", "who", "verb", "subject", "before_json", "after_json")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_JSON_FIELD_NUMBER: _ClassVar[int]
+    AFTER_JSON_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    at_ms: int
+    who: str
+    verb: str
+    subject: str
+    before_json: str
+    after_json: str
+    def __init__(self, revision: _Optional[int] = ..., at_ms: _Optional[int] = ..., who: _Optional[str] = ..., verb: _Optional[str] = ..., subject: _Optional[str] = ..., before_json: _Optional[str] = ..., after_json: _Optional[str] = ...) -> None: ...
+
+class ListAuditResponse(_message.Message):
+    __slots__ = ("changes", "left_out")
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[AuditedChange]
+    left_out: int
+    def __init__(self, changes: _Optional[_Iterable[_Union[AuditedChange, _Mapping]]] = ..., left_out: _Optional[int] = ...) -> None: ...
 
 class WaitOperationRequest(_message.Message):
     __slots__ = ("operation", "timeout_ms")

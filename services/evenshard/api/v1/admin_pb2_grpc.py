@@ -85,6 +85,11 @@ class AdminServiceStub:
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.FromString,
                 _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/evenshard.v1.AdminService/ListAudit',
+                request_serializer=evenshard_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
         self.WaitOperation = channel.unary_unary(
                 '/evenshard.v1.AdminService/WaitOperation',
                 request_serializer=evenshard_dot_v1_dot_admin__pb2.WaitOperationRequest.SerializeToString,
@@ -276,6 +281,13 @@ class AdminServiceServicer:
 
     def ListOperations(self, request, context):
         """Lists operations, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """What operators changed, newest last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -501,6 +513,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=evenshard_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_admin__pb2.ListAuditResponse.SerializeToString,
             ),
             'WaitOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.WaitOperation,
@@ -894,6 +911,33 @@ class AdminService:
             '/evenshard.v1.AdminService/ListOperations',
             evenshard_dot_v1_dot_admin__pb2.ListOperationsRequest.SerializeToString,
             evenshard_dot_v1_dot_admin__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.AdminService/ListAudit',
+            evenshard_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            evenshard_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,9 +13,22 @@ class FollowPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FOLLOW_PHASE_UNSPECIFIED: _ClassVar[FollowPhase]
     FOLLOW_PHASE_COPYING: _ClassVar[FollowPhase]
     FOLLOW_PHASE_CATCHING_UP: _ClassVar[FollowPhase]
+
+class CompareStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMPARE_STEP_UNSPECIFIED: _ClassVar[CompareStep]
+    COMPARE_STEP_COUNT: _ClassVar[CompareStep]
+    COMPARE_STEP_HOLD: _ClassVar[CompareStep]
+    COMPARE_STEP_NOW: _ClassVar[CompareStep]
+    COMPARE_STEP_END: _ClassVar[CompareStep]
 FOLLOW_PHASE_UNSPECIFIED: FollowPhase
 FOLLOW_PHASE_COPYING: FollowPhase
 FOLLOW_PHASE_CATCHING_UP: FollowPhase
+COMPARE_STEP_UNSPECIFIED: CompareStep
+COMPARE_STEP_COUNT: CompareStep
+COMPARE_STEP_HOLD: CompareStep
+COMPARE_STEP_NOW: CompareStep
+COMPARE_STEP_END: CompareStep
 
 class AppendEventsRequest(_message.Message):
     __slots__ = ("batches",)
@@ -576,20 +589,22 @@ class MovedSlots(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., operation: _Optional[str] = ..., revision: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotSpan, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
 
 class FollowSlotsRequest(_message.Message):
-    __slots__ = ("moved", "epoch", "source", "source_address", "bytes_per_second", "from_position")
+    __slots__ = ("moved", "epoch", "source", "source_address", "bytes_per_second", "from_position", "copies")
     MOVED_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     FROM_POSITION_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     moved: MovedSlots
     epoch: int
     source: str
     source_address: str
     bytes_per_second: int
     from_position: int
-    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., from_position: _Optional[int] = ...) -> None: ...
+    copies: int
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., source_address: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., from_position: _Optional[int] = ..., copies: _Optional[int] = ...) -> None: ...
 
 class FollowSlotsResponse(_message.Message):
     __slots__ = ("phase", "rows_done", "rows_total", "bytes_done", "bytes_total", "lag_rows", "position", "error_code", "error")
@@ -768,14 +783,18 @@ class LiftFenceResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class GetDigestRequest(_message.Message):
-    __slots__ = ("moved", "position", "with_cells")
+    __slots__ = ("moved", "position", "with_cells", "agreed_files", "tell_files")
     MOVED_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     WITH_CELLS_FIELD_NUMBER: _ClassVar[int]
+    AGREED_FILES_FIELD_NUMBER: _ClassVar[int]
+    TELL_FILES_FIELD_NUMBER: _ClassVar[int]
     moved: MovedSlots
     position: int
     with_cells: bool
-    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., position: _Optional[int] = ..., with_cells: _Optional[bool] = ...) -> None: ...
+    agreed_files: _containers.RepeatedScalarFieldContainer[bytes]
+    tell_files: bool
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., position: _Optional[int] = ..., with_cells: _Optional[bool] = ..., agreed_files: _Optional[_Iterable[bytes]] = ..., tell_files: _Optional[bool] = ...) -> None: ...
 
 class DigestCell(_message.Message):
     __slots__ = ("slot", "day", "rows", "digest", "digest_high")
@@ -792,7 +811,7 @@ class DigestCell(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., day: _Optional[int] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., digest_high: _Optional[int] = ...) -> None: ...
 
 class GetDigestResponse(_message.Message):
-    __slots__ = ("ready", "rows", "digest", "digest_high", "state_digest", "log_position", "cells")
+    __slots__ = ("ready", "rows", "digest", "digest_high", "state_digest", "log_position", "cells", "files")
     READY_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -800,6 +819,7 @@ class GetDigestResponse(_message.Message):
     STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LOG_POSITION_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     rows: int
     digest: int
@@ -807,7 +827,28 @@ class GetDigestResponse(_message.Message):
     state_digest: int
     log_position: int
     cells: _containers.RepeatedCompositeFieldContainer[DigestCell]
-    def __init__(self, ready: _Optional[bool] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., digest_high: _Optional[int] = ..., state_digest: _Optional[int] = ..., log_position: _Optional[int] = ..., cells: _Optional[_Iterable[_Union[DigestCell, _Mapping]]] = ...) -> None: ...
+    files: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, ready: _Optional[bool] = ..., rows: _Optional[int] = ..., digest: _Optional[int] = ..., digest_high: _Optional[int] = ..., state_digest: _Optional[int] = ..., log_position: _Optional[int] = ..., cells: _Optional[_Iterable[_Union[DigestCell, _Mapping]]] = ..., files: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class CompareSlotsRequest(_message.Message):
+    __slots__ = ("moved", "step", "position", "agreed_files", "tell_files")
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    AGREED_FILES_FIELD_NUMBER: _ClassVar[int]
+    TELL_FILES_FIELD_NUMBER: _ClassVar[int]
+    moved: MovedSlots
+    step: CompareStep
+    position: int
+    agreed_files: _containers.RepeatedScalarFieldContainer[bytes]
+    tell_files: bool
+    def __init__(self, moved: _Optional[_Union[MovedSlots, _Mapping]] = ..., step: _Optional[_Union[CompareStep, str]] = ..., position: _Optional[int] = ..., agreed_files: _Optional[_Iterable[bytes]] = ..., tell_files: _Optional[bool] = ...) -> None: ...
+
+class CompareSlotsResponse(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: GetDigestResponse
+    def __init__(self, digest: _Optional[_Union[GetDigestResponse, _Mapping]] = ...) -> None: ...
 
 class EndFollowingRequest(_message.Message):
     __slots__ = ("moved",)

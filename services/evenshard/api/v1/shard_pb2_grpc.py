@@ -170,6 +170,11 @@ class ShardServiceStub:
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.SerializeToString,
                 response_deserializer=evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.FromString,
                 _registered_method=True)
+        self.CompareSlots = channel.unary_unary(
+                '/evenshard.v1.ShardService/CompareSlots',
+                request_serializer=evenshard_dot_v1_dot_shard__pb2.CompareSlotsRequest.SerializeToString,
+                response_deserializer=evenshard_dot_v1_dot_shard__pb2.CompareSlotsResponse.FromString,
+                _registered_method=True)
         self.EndFollowing = channel.unary_unary(
                 '/evenshard.v1.ShardService/EndFollowing',
                 request_serializer=evenshard_dot_v1_dot_shard__pb2.EndFollowingRequest.SerializeToString,
@@ -395,6 +400,13 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareSlots(self, request, context):
+        """As GetDigest, of what is there now, while rows come: read anew, beside what the move itself counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EndFollowing(self, request, context):
         """The shard does not follow any more, and keeps nothing for who follows it; what it holds stays, unseen.
         """
@@ -567,6 +579,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.GetDigest,
                     request_deserializer=evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.FromString,
                     response_serializer=evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.SerializeToString,
+            ),
+            'CompareSlots': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareSlots,
+                    request_deserializer=evenshard_dot_v1_dot_shard__pb2.CompareSlotsRequest.FromString,
+                    response_serializer=evenshard_dot_v1_dot_shard__pb2.CompareSlotsResponse.SerializeToString,
             ),
             'EndFollowing': grpc.unary_unary_rpc_method_handler(
                     servicer.EndFollowing,
@@ -1324,6 +1341,33 @@ class ShardService:
             '/evenshard.v1.ShardService/GetDigest',
             evenshard_dot_v1_dot_shard__pb2.GetDigestRequest.SerializeToString,
             evenshard_dot_v1_dot_shard__pb2.GetDigestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareSlots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/evenshard.v1.ShardService/CompareSlots',
+            evenshard_dot_v1_dot_shard__pb2.CompareSlotsRequest.SerializeToString,
+            evenshard_dot_v1_dot_shard__pb2.CompareSlotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -2,11 +2,12 @@
 
 What there is when counting begins is read once, beside appends; what comes later is added as it comes. So the numbers
 as of a fence are there at once. Whatever changes what is shown otherwise, as a deletion does, ends a count; the next
-one begins anew.
+one begins anew. Files that both sides have byte for byte are added as files, by what they contain: their rows need not
+be read.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +20,16 @@ from evenshard.events.hashing import UInt64, slots_of
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.ownership import Identities
-from evenshard.storage.segment.info import DAY_MS
+from evenshard.storage.segment.info import DAY_MS, SegmentInfo
 from evenshard.storage.tail.block import Block
 from evenshard.storage.tail.scan import scan_block
 
 CELLS_MAX: Final = 1_000_000
-NEAR_ROWS: Final = 50_000
-"""So many rows are counted in some hundredths of a second."""
+NEAR_ROWS: Final = 5_000
+"""So many rows are counted in some milliseconds. Where more than that always wait, as they come so fast, the bound
+doubles with every ``NEAR_DOUBLES_LOOKS`` looks, up to ``NEAR_DOUBLINGS_MAX`` times."""
+NEAR_DOUBLES_LOOKS: Final = 8
+NEAR_DOUBLINGS_MAX: Final = 4
 PENDING_ROWS_MAX: Final = 2_000_000
 """Rows that wait to be counted; of more the count is given up, and begins anew when it is asked for."""
 _DAYS_BEFORE: Final = 1 << 24
@@ -54,6 +58,27 @@ class Sum:
     rows: int
     digest: int
     digest_high: int
+
+    def plus_files(self, files: Mapping[bytes, SegmentInfo]) -> "Sum":
+        """With files, each by its content: 16 bytes."""
+        low = sum(int.from_bytes(content[:8]) for content in files)
+        high = sum(int.from_bytes(content[8:]) for content in files)
+        rows = sum(info.rows for info in files.values())
+        return Sum(self.rows + rows, (self.digest + low) % _MODULUS, (self.digest_high + high) % _MODULUS)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How far counting is."""
+
+    is_near: bool
+    """Nearly all has been counted."""
+    files: tuple[bytes, ...] = ()
+    """What the files contain that were counted as files; in order."""
+
+    def is_ready(self, agreed: Collection[bytes] | None) -> bool:
+        """Whether nothing was counted as a file that is not ``agreed``; None: all are."""
+        return self.is_near and (agreed is None or set(self.files) <= set(agreed))
 
 
 class Cells:
@@ -112,7 +137,12 @@ class Counting:
         """What there was has been read."""
         self.one = threading.Lock()
         self.cells = Cells()
+        self.files: dict[bytes, SegmentInfo] = {}
+        """By their content: segments whose rows are not in ``cells``."""
         self.is_given_up = False
+        self.has_too_many = False
+        """It came to more than is kept to be counted."""
+        self._looks = 0
         self._pending: list[Block] = []
         self._pending_rows = 0
 
@@ -121,18 +151,27 @@ class Counting:
         self._pending += blocks
         self._pending_rows += sum(block.rows for block in blocks)
         if self._pending_rows > PENDING_ROWS_MAX:
-            self.is_given_up = True
+            self.has_too_many = self.is_given_up = True
             self._pending.clear()
+
+    def looked(self) -> None:
+        """Somebody asked whether it is near."""
+        self._looks += 1
 
     @property
     def is_near(self) -> bool:
         """Little waits to be counted."""
-        return self._pending_rows <= NEAR_ROWS and not self.is_given_up
+        near_rows = NEAR_ROWS << min(NEAR_DOUBLINGS_MAX, self._looks // NEAR_DOUBLES_LOOKS)
+        return self._pending_rows <= near_rows and not self.is_given_up
 
     def taken(self) -> list[Block]:
         """What is to be counted now; under ``append_lock``."""
         blocks, self._pending, self._pending_rows = self._pending, [], 0
         return blocks
+
+    def sum(self) -> Sum:
+        """Of cells and files."""
+        return self.cells.sum().plus_files(self.files)
 
     def count_blocks(self, blocks: Sequence[Block]) -> None:
         """Adds the rows of blocks that are meant."""

@@ -39,15 +39,19 @@ def follow(
     source: ShardId,
     address: str,
     bytes_per_second: int,
-    from_position: int,
+    from_position: int | None,
+    copies: int,
 ) -> MoveRecord:
     """Begins to follow a source, or goes on; it was the follower's own fence, if any, that it ends."""
     record = heard(rows, moved, operation, revision)
     known = record.follow
     if known is None or known.source != source:
-        known = Follow(source, address, revision)
-        if from_position:
+        known = Follow(source, address, revision, copies=copies)
+        if from_position is not None:
             known = replace(known, next_day=None, is_cleared=True, position=from_position, deletions_seen=NOTHING_SEEN)
+    elif copies > known.copies:
+        known = Follow(source, address, known.since, copies=copies)
+        rows.moves.stop_counting(record.name)
     known = replace(known, address=address, bytes_per_second=bytes_per_second)
     changed = replace(record, follow=known, fenced_at=None, kept=None)
     if changed != rows.moves.get(record.name):
@@ -59,7 +63,7 @@ def begin_anew(state: State, rows: TenantRows, record: MoveRecord) -> None:
     """What was taken is of no use: the source cannot tell any more what came since."""
     assert record.follow is not None
     known = record.follow
-    again = Follow(known.source, known.address, known.since, known.bytes_per_second)
+    again = Follow(known.source, known.address, known.since, known.bytes_per_second, copies=known.copies)
     store(state, rows, replace(record, follow=again), with_foreign=True)
 
 

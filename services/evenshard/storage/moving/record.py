@@ -51,6 +51,8 @@ class Follow:
     bytes_done: int = 0
     bytes_total: int = 0
     strips_taken: int = 0
+    copies: int = 0
+    """Which copy this is: with a higher number asked for, it is begun anew."""
 
     @property
     def is_copied(self) -> bool:

@@ -13,6 +13,7 @@ from evenshard.storage.deletions import Deletion
 from evenshard.storage.indexing import Pace
 from evenshard.storage.moving import comparing, dropping, fencing, hot_keys, strips, tailing, taking, telling
 from evenshard.storage.moving.comparing import Digest
+from evenshard.storage.moving.counting import Counted
 from evenshard.storage.moving.hot_keys import HeldName, HeldTold, Opens
 from evenshard.storage.moving.known import following, heard, store
 from evenshard.storage.moving.record import Kept, MoveRecord, move_name
@@ -82,13 +83,14 @@ class StoreMoves:
         source: ShardId,
         address: str,
         bytes_per_second: int = 0,
-        from_position: int = 0,
+        from_position: int | None = None,
+        copies: int = 0,
     ) -> MoveRecord:
-        """Begins to follow a source, or goes on; durable at return."""
+        """Begins to follow a source, or goes on; anew, where ``copies`` is higher than it was. Durable at return."""
         with self._changing(moved.tenant) as rows:
             self._state.fence(moved.tenant, epoch)
             return fencing.follow(
-                self._state, rows, moved, operation, revision, source, address, bytes_per_second, from_position
+                self._state, rows, moved, operation, revision, source, address, bytes_per_second, from_position, copies
             )
 
     def end(self, moved: MovedSlots, operation: str, revision: int) -> None:
@@ -185,17 +187,39 @@ class StoreMoves:
         with self._changing(tenant) as rows:
             hot_keys.end_others(self._state, rows, name, there, home)
 
-    def count(self, moved: MovedSlots, operation: str, revision: int) -> bool:
-        """Begins, or goes on, to count what is here of the slots; True: all of it has been."""
+    def count(self, moved: MovedSlots, operation: str, revision: int, agreed: Collection[bytes] | None = ()) -> Counted:
+        """Begins, or goes on, to count what is here of the slots. ``agreed``: what files contain that the other side
+        has too, which are counted as files; None: that is to be found out."""
         with self._changing(moved.tenant) as rows:
             name = heard(rows, moved, operation, revision).name
-        return comparing.count(self._state, moved, name)
+        return comparing.count(self._state, moved, name, agreed)
 
     def digest(
         self, moved: MovedSlots, operation: str, revision: int, position: int, *, with_cells: bool = False
     ) -> Digest:
         """As of a position of the source's log, at which this shard is."""
         return comparing.digest_at(self._state, moved, operation, revision, position, with_cells=with_cells)
+
+    def count_beside(self, moved: MovedSlots, operation: str, agreed: Collection[bytes] | None) -> Counted:
+        """As ``count``, anew and by itself; ``end_beside`` ends it."""
+        return comparing.count(self._state, moved, comparing.beside(self._name(moved, operation)), agreed)
+
+    def digest_now(self, moved: MovedSlots, operation: str) -> tuple[Digest, int | None]:
+        """What ``count_beside`` has counted, up to now; and how far a follower was then."""
+        return comparing.digest_now(self._state, moved, self._name(moved, operation))
+
+    def end_beside(self, moved: MovedSlots, operation: str) -> None:
+        """Nothing is counted any more but for the move itself."""
+        with self._changing(moved.tenant) as rows:
+            rows.moves.stop_counting(comparing.beside(move_name(operation, overflow=moved.overflow)))
+
+    def _name(self, moved: MovedSlots, operation: str) -> str:
+        """Raises ``OPERATION_STATE`` where the move is over, or was never heard of."""
+        with self._changing(moved.tenant) as rows:
+            record = rows.moves.get(move_name(operation, overflow=moved.overflow))
+        if record is None or record.is_over or record.slots != moved.spans:
+            raise EvenshardError("OPERATION_STATE", f"operation {operation} is not under way here")
+        return record.name
 
     def clear(self, tenant: TenantId, name: str, pace: Pace = _no_pace, *, spread: bool) -> None:
         """Of a follower, before it copies: what is left here of the slots goes for good."""

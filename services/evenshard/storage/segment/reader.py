@@ -19,7 +19,7 @@ from evenshard.events.batch import REST, property_of
 from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH, SPREAD, ScannedRows
 from evenshard.ports.disk import Disk, File
 from evenshard.storage.deletions import Bools, Hiding, Int64
-from evenshard.storage.segment.format import KEY_BLOCKS, TRAILER_BYTES, damaged, verified_metadata
+from evenshard.storage.segment.format import KEY_BLOCKS, TRAILER_BYTES, damaged, read_footer, verified_metadata
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.stream import ReadStream
@@ -208,6 +208,15 @@ class SegmentReader:
             stream = ReadStream(file, self.info.parquet, self._data_bytes, self._blocks)
             while len(stream.read(_VERIFY_BYTES)):
                 pass
+        finally:
+            file.close()
+
+    def verified_footer(self) -> bytes:
+        """The footer, once all blocks were found to be as it says. Raises ``DATA_DAMAGED``."""
+        self.verify()
+        file = _open(self._disk, self.info.parquet)
+        try:
+            return read_footer(file, self.info.parquet)
         finally:
             file.close()
 

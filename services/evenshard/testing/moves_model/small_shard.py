@@ -203,7 +203,7 @@ class SmallShard:
 
     async def GetDigest(self, request: shard_pb2.GetDigestRequest, context: Any) -> shard_pb2.GetDigestResponse:
         key = self._check_revision(request.moved)
-        if request.position == 0:
+        if not request.HasField("position"):
             return shard_pb2.GetDigestResponse(ready=True)
         fence, following = self.disk.fences.get(key), self.disk.followings.get(key)
         until = None
@@ -212,8 +212,11 @@ class SmallShard:
                 raise EvenshardError("OPERATION_CONFLICT", "fenced elsewhere")
             until = fence.position
             self.on_compared()
-        elif following is None or following.position < request.position:
-            raise EvenshardError("OPERATION_CONFLICT", "neither fenced there nor got there")
+        elif following is None:
+            raise EvenshardError("OPERATION_CONFLICT", "neither fenced nor following")
+        elif following.position < request.position:
+            self._pull(key, following)
+            raise EvenshardError("OPERATION_STATE", "not there yet")
         rows = [row for row in self.disk.rows(TenantId(request.moved.tenant), until) if row.is_in(request.moved)]
         sums = [int.from_bytes(hashlib.sha256(repr(row).encode()).digest()[:8]) for row in rows]
         return shard_pb2.GetDigestResponse(
