@@ -7,6 +7,7 @@ import pytest
 from evenshard.testing.faults.crash_states import CrashModel, every_byte, few_cuts
 from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.journal import NOTHING, FolderSynced, Named, Synced, SyncFailed, Truncated, Wrote
+from evenshard.testing.faults.moving_scenarios import MOVES
 from evenshard.testing.faults.recording_disk import Done
 from evenshard.testing.faults.scenarios import SCENARIOS, killed, killed_moments
 
@@ -25,6 +26,8 @@ RECOVER_EVERY = {
     "damaged_log": 61,
     "damaged_segment": 61,
     "compaction_fails": 41,
+    "move_rows": 401,
+    "move_files": 151,
 }
 """In CI, of scenarios with many hundred different states; soak recovers from all, and cuts every recovery off."""
 
@@ -39,6 +42,16 @@ def test_after_any_power_cut_exactly_the_acked_events_are_there(name: str) -> No
     assert counts.recovered > 30
     assert counts.followed_up
     assert counts.recoveries_cut
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["move_rows", "move_files"])
+def test_after_a_power_cut_in_a_move_every_acked_event_is_on_one_of_two_shards(name: str) -> None:
+    explorer = Explorer(few_cuts, recover_every=RECOVER_EVERY[name], follow_up_every=8, depth=0)
+    counts = explorer.explore(MOVES[name](SEED))
+    print(f"{name}: seed {SEED}, {counts}")
+    assert counts.recovered > 30
+    assert counts.followed_up
 
 
 @pytest.mark.parametrize("moment", range(0, KILLED_MOMENTS, 7))
@@ -58,6 +71,14 @@ SOAK: dict[str, int] = {"follow_up_every": 64, "depth": 2, "cut_again_every": 32
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_after_a_power_cut_at_any_byte_and_another_while_recovering(name: str) -> None:
     counts = Explorer(every_byte, **SOAK).explore(SCENARIOS[name](SEED))
+    print(f"{name}: seed {SEED}, {counts}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", MOVES)
+def test_after_a_power_cut_at_any_byte_of_a_move_and_another_while_recovering(name: str) -> None:
+    counts = Explorer(every_byte, **SOAK).explore(MOVES[name](SEED))
     print(f"{name}: seed {SEED}, {counts}")
 
 

@@ -16,6 +16,7 @@ from evenshard.testing.faults.crash_states import few_cuts
 from evenshard.testing.faults.damaged_shard import CUT, NAMED, RIGHT, Damage, DamageCheck, make_shard
 from evenshard.testing.faults.exploring import Explorer
 from evenshard.testing.faults.isolated import run
+from evenshard.testing.faults.moving_scenarios import MOVES
 from evenshard.testing.faults.mutants import CALLS, RULES, calls, checksum_calls, mutated, sites
 from evenshard.testing.faults.scenarios import SCENARIOS, Scenario, killed
 from evenshard.testing.faults.story import SHARD
@@ -38,7 +39,10 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "recovery:Replay._writer_at_end:truncate:1": "killed",
     "recovery:Replay._writer_at_end:sync:1": "killed",
     "recovery:Replay._writer_at_end:sync_directory:1": "killed",
+    "moving.strips:StripTaking._next_file:sync:1": "move_files:follow",
+    "moving.strips:StripTaking.commit:sync_directory:1": "move_files:follow",
     "segment.writer:SegmentWriter.finish:sync:1": "stop_and_start",
+    "splitting:split_segment:sync_directory:1": "move_rows:end",
     "rule:sync before ack": "append",
     "rule:commit before the replaced segments go": "compact",
     "rule:commit before log files go": "remove_one_log",
@@ -50,6 +54,8 @@ MISSED_BY_POWER_CUTS: dict[str, str] = {
     "rule:names are forgotten when the bytes are gone": "delete_indexed",
     "rule:damage is on record before anything goes on": "damaged_log",
     "rule:segment ids are reserved before there are files": "compact",
+    "rule:a fence is kept before its ack": "move_files:fence",
+    "rule:copied rows are there before it is known how far they are": "move_rows:catch_up",
 }
 MISSED_BY_FLIPS: dict[str, tuple[str, str]] = {
     "log.frame:parse_file_header:check:1": ("log", "log/0000000001.log"),
@@ -78,10 +84,9 @@ NOT_MISSED = {
     "segment.writer:SegmentWriter.finish:sync:2": "a damaged filter is made again from its segment where it is needed",
     "fsck_repair:write_filter:sync:1": "a damaged filter is made again from its segment where it is needed",
     "fsck_repair:write_filter:sync_directory:1": "the filter that was there before is as damaged as it was",
-    "splitting:split_segment:sync_directory:1": "repairs are no scenario here: the model of layers cuts power anywhere",
-    "moving.strips:StripTaking._next_file:sync:1": "moves are none here either: their model cuts the power anywhere",
-    "moving.strips:StripTaking.commit:sync_directory:1": "the same",
 }
+END_ENTRIES = 5
+"""Of the journal of a move: its last commit and what comes behind it."""
 CHECKSUMS = {
     "append:Append.prepared": 1,
     "catalog_rows:CatalogRows.read": 1,
@@ -127,9 +132,20 @@ def plays(scenario: str) -> Iterator[Scenario]:
 
 def explore(scenario: str) -> None:
     """All states; first some of them, since most mutants are found among those."""
+    move, _, step = scenario.partition(":")
+    if step:
+        explore_move(move, step)
+        return
     for every in (1,) if scenario == "killed" else (13, 5, 1):
         for play in plays(scenario):
             Explorer(few_cuts, recover_every=every, follow_up_every=1000, depth=0).explore(play(SEED))
+
+
+def explore_move(name: str, step: str) -> None:
+    """From where the driver begins with something, or its end alone: moves are long."""
+    story = MOVES[name](SEED)
+    since = len(story.disk.journal) - END_ENTRIES if step == "end" else story.began[step]
+    Explorer(few_cuts, follow_up_every=4, depth=0).explore(story, since=since)
 
 
 @pytest.mark.timeout(600)

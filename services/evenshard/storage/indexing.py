@@ -131,8 +131,10 @@ def _write(
     kept = [segment for segment in taken.segments if segment.id not in gone]
     indexed = counting_identities(state.disk, [*kept, *written.added], taken.layers, state.cache)
     segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
-    with state.append_lock, state.visible_lock:
-        rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
+    with state.append_lock:
+        with state.visible_lock:
+            rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
+        state.cache.forget(gone)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 

@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch, schema_of
-from evenshard.events.hashing import hash_events
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.hashing import UInt64, hash_events
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
 from evenshard.ids import TenantId
+from evenshard.storage.compaction.inputs import TailTable
+from evenshard.storage.segment.writer import identity_of
 
 DAY_MS = 86_400_000
 
@@ -93,6 +95,19 @@ def tail_table(tenant: TenantId, rows: Sequence[TailRow]) -> pa.Table:
     table = table.append_column(PLACEMENT_HASH, pa.array(hash_events(tenant, batch).placement))
     table = table.append_column(DUPLICATE, pa.array([row.duplicate for row in rows], pa.bool_()))
     return table.append_column(HOT, pa.array(np.zeros(len(rows), np.bool_)))
+
+
+def waiting_table(tenant: TenantId, rows: Sequence[TailRow]) -> TailTable:
+    """The rows as the tail gives them: their identity hashes come in another order, in two pieces."""
+    table = tail_table(tenant, rows)
+    hashes = identity_of(tenant, table)
+    chance = np.random.default_rng(len(rows))
+
+    def among(chosen: Bools) -> Sequence[UInt64]:
+        came = chance.permutation(hashes[chosen])
+        return came[: came.size // 3], came[came.size // 3 :]
+
+    return TailTable(table, lambda: hashes, among(np.ones(hashes.size, np.bool_)), among)
 
 
 def rows_of(data: pa.Table | pa.RecordBatch) -> list[TailRow]:

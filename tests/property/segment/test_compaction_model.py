@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.batch import EventBatch
-from evenshard.events.hashing import EventHashes, hash_events
+from evenshard.events.hashing import NO_IDENTITY, EventHashes, hash_events
 from evenshard.events.scan import ScannedRows
 from evenshard.ids import TenantId
 from evenshard.storage.compaction import plan as plan_module
@@ -16,7 +16,8 @@ from evenshard.storage.compaction.compact import Compaction, Limits, compact
 from evenshard.storage.compaction.merge import sort_table
 from evenshard.storage.segment import writer as segment_writer
 from evenshard.storage.segment.cache import SegmentCache
-from evenshard.storage.segment.identities import IndexedIdentities
+from evenshard.storage.segment.filter import BucketFilter
+from evenshard.storage.segment.identities import IndexedIdentities, read_filter, stored_identities
 from evenshard.storage.segment.info import SegmentInfo, day_of
 from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.reader import SegmentReader
@@ -30,6 +31,7 @@ from evenshard.testing.tail_tables import (
     random_rows,
     rows_of,
     tail_table,
+    waiting_table,
     with_bits,
 )
 from hypothesis import given, settings
@@ -62,11 +64,22 @@ class Indexed:
         self._ids = itertools.count(1)
 
     def compact(self, batches: Sequence[Sequence[TailRow]], now_day: int) -> Compaction:
-        tables = [tail_table(ACME, rows) for rows in batches]
+        tables = [(waiting_table, tail_table)[number % 2](ACME, rows) for number, rows in enumerate(batches)]
         done = compact(self.disk, lambda: next(self._ids), ACME, tables, self.live, now_day, limits=LIMITS)
         self.live = (*(info for info in self.live if info.id not in done.removed), *done.added)
         self.rows += [row for rows in batches for row in rows]
+        for info in done.added:
+            self._check_filter(info)
         return done
+
+    def _check_filter(self, info: SegmentInfo) -> None:
+        """It has the identities of the segment's rows, and no others'."""
+        of_rows = stored_identities(SegmentReader(self.disk, info))
+        of_rows = of_rows[of_rows != NO_IDENTITY]
+        found = read_filter(self.disk, info)
+        assert found.may_contain(of_rows).all()
+        assert isinstance(found, BucketFilter)
+        assert np.unique(of_rows).size <= found.keys <= of_rows.size
 
     def scan(
         self, fields: Sequence[str], properties: Sequence[str] | None, start_ms: int, end_ms: int

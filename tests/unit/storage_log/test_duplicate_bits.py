@@ -123,10 +123,16 @@ def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_wha
     rows = shard.store._state.tenants[ACME]
     given = list(tables(rows.visible.blocks, rows.active))
     assert {block.is_run for block in rows.visible.blocks} == {True, False}
-    for table in given:
-        assert table.column("identity_hash").to_pylist() == identity_of(ACME, table).tolist()
-    held = sum(table.num_rows for table in given)
+    for each in given:
+        of_rows = identity_of(ACME, each.table)
+        assert each.in_order().tolist() == of_rows.tolist()
+        if each.as_they_came is not None:
+            assert sorted(np.concatenate(each.as_they_came).tolist()) == sorted(of_rows.tolist())
+            assert each.among is not None
+            chosen = random.random(of_rows.size) < 0.3
+            assert sorted(np.concatenate(each.among(chosen)).tolist()) == sorted(of_rows[chosen].tolist())
+    held = sum(each.table.num_rows for each in given)
     assert shard.store.compact(ACME).rows == held == len(shard.all())
     (segment,) = rows.visible.segments
-    hashes = np.concatenate([identity_of(ACME, table) for table in given])
+    hashes = np.concatenate([identity_of(ACME, each.table) for each in given])
     assert read_filter(shard.disk, segment).may_contain(hashes[hashes != 0]).all()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from typing import Final
 
 import pytest
 from evenshard.errors import EvenshardError
@@ -72,6 +73,10 @@ def _small_row_groups() -> Iterator[None]:
         yield
 
 
+NO_MEMORY: Final = 1
+"""Bytes of a cache that has room for nothing: all is kept on scratch."""
+
+
 def opened(disk: MemoryDisk, **bounds: int) -> Store:
     settings = StorageSettings(compact_rows=1 << 30, **bounds)
     return Store.open(disk, ManualClock(), ShardId("s"), settings, lambda _: None)
@@ -125,10 +130,11 @@ def alike(rows: list[Event]) -> list[Event]:
     return [others[number % len(others)](row) for number, row in enumerate(rows)]
 
 
-def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_insert_id_is_none() -> None:
+@pytest.mark.parametrize("cache_bytes", [NO_MEMORY, 64 << 20])
+def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_insert_id_is_none(cache_bytes: int) -> None:
     """Also one whose hash is that of another: hashes are taken for equal here."""
     disk = MemoryDisk()
-    store = opened(disk)
+    store = opened(disk, identity_cache_bytes=cache_bytes)
     index(store, SOME)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BucketFilter, "may_contain", lambda _, identity: identity != NO_IDENTITY)
@@ -141,6 +147,51 @@ def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_inser
             forced = EventHashes(append.hashes.placement, append_of(old, TENANT).prepared().hashes.identity)
             for hashes in (append.hashes, forced):
                 assert not known(TENANT, append.batch, hashes).any()
+    assert (store._state.cache.scratch.bytes > 0) == (cache_bytes == NO_MEMORY)
+    store.close()
+
+
+def test_what_memory_has_room_for_is_read_once_and_not_written_and_goes_with_its_segment() -> None:
+    disk = CountingDisk()
+    store = opened(disk, identity_cache_bytes=64 << 20)
+    index(store, SOME)
+    old = [row for first in range(0, SOME, BATCH) for row in events(first, BATCH)]
+    assert all(duplicates(store, old))
+    disk.read_bytes.clear()
+    assert all(duplicates(store, old))
+    assert (disk.taken(".parquet"), disk.taken("keys")) == (0, 0)
+    cache = store._state.cache
+    held = cache.bytes
+    store.compact(TENANT)
+    assert cache.bytes < held // 10
+    assert all(duplicates(store, old))
+    store.close()
+
+
+def test_one_user_with_many_events_of_one_ms_and_anonymous_ones_are_found_in_memory() -> None:
+    """Times that leap, copies, events without insert_id; each is asked for, and one like it that is none."""
+    store = opened(MemoryDisk(), identity_cache_bytes=64 << 20)
+    chance = Random(8)
+    rows = [
+        Event(
+            chance.choice(["view", "buy"]),
+            chance.choice(["", "ann", "ann", "ann", f"user-{number}"]),
+            DAY_START_MS + chance.choice([0, 1, 1, number]),
+            None if number % 9 == 0 else f"i{number}",
+        )
+        for number in range(3 * GROUP_ROWS)
+    ]
+    asked = [*rows, *alike(rows)]
+    known = {row.identity for row in rows if row.identity}
+    duplicates(store, [*rows, *rows[:50]])
+    store.compact(TENANT)
+    seen: set[object] = set(known)
+    expected = []
+    for row in asked:
+        expected.append(row.identity is not None and row.identity in seen)
+        seen.add(row.identity)
+    assert duplicates(store, asked) == expected
+    assert store._state.cache.scratch.bytes == 0
     store.close()
 
 
@@ -181,7 +232,7 @@ def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_
 
 def test_nothing_of_a_deleted_user_is_left_on_scratch_once_he_is_purged() -> None:
     """Also of a segment that was merged away before."""
-    store = opened(MemoryDisk())
+    store = opened(MemoryDisk(), identity_cache_bytes=NO_MEMORY)
     index(store, BATCH)
     old = events(0, BATCH)
     assert all(duplicates(store, old))
@@ -209,7 +260,7 @@ def scratch_file(store: Store) -> MemoryFile:
 
 def test_what_was_deleted_is_not_left_on_scratch_when_it_is_said_to_be_gone() -> None:
     disk = MemoryDisk()
-    store = opened(disk)
+    store = opened(disk, identity_cache_bytes=NO_MEMORY)
     theirs = [replace(row, distinct_id="somebody-who-leaves") for row in events(EVENTS, 20)]
     assert not any(duplicates(store, theirs))
     index(store)
@@ -227,7 +278,7 @@ def test_what_was_deleted_is_not_left_on_scratch_when_it_is_said_to_be_gone() ->
 
 
 def test_a_flipped_bit_is_noticed_and_the_segment_asked() -> None:
-    store = opened(MemoryDisk())
+    store = opened(MemoryDisk(), identity_cache_bytes=NO_MEMORY)
     index(store, BATCH)
     chance = Random(5)
     old = events(0, BATCH)
@@ -242,7 +293,8 @@ def test_a_flipped_bit_is_noticed_and_the_segment_asked() -> None:
 @pytest.mark.parametrize("operation", ["create", "unlink", "write", "read"])
 def test_a_disk_that_refuses_is_told_of_once_and_what_is_found_is_right(operation: str) -> None:
     disk, told = MemoryDisk(), list[str]()
-    store = Store.open(disk, ManualClock(), ShardId("s"), StorageSettings(compact_rows=1 << 30), told.append)
+    settings = StorageSettings(compact_rows=1 << 30, identity_cache_bytes=NO_MEMORY)
+    store = Store.open(disk, ManualClock(), ShardId("s"), settings, told.append)
     index(store, BATCH)
     failing = True
 
@@ -256,7 +308,6 @@ def test_a_disk_that_refuses_is_told_of_once_and_what_is_found_is_right(operatio
     assert len(told) == 1
     assert told[0].startswith("scratch/: what finds old duplicates fast could not be ")
     failing = False
-    store._state.cache.put("a filter", None, store._state.cache.bytes_max)  # pages that memory holds are not written
     for _ in range(2):
         assert duplicates(store, events(0, BATCH)) == [True] * BATCH
     assert scratch_file(store).size() > 0
@@ -266,12 +317,11 @@ def test_a_disk_that_refuses_is_told_of_once_and_what_is_found_is_right(operatio
 
 def test_the_last_of_the_disk_is_left_to_events_and_a_leftover_is_no_obstacle() -> None:
     disk = MemoryDisk(capacity_bytes=FREE_BYTES_MIN)
-    store = opened(disk)
+    store = opened(disk, identity_cache_bytes=NO_MEMORY)
     index(store, BATCH)
     assert all(duplicates(store, events(0, BATCH)))
     assert store._state.cache.scratch.bytes == 0
     disk.capacity_bytes *= 2
-    store._state.cache.put("a filter", None, store._state.cache.bytes_max)
     disk.open("scratch/keys", create=True)
     assert all(duplicates(store, events(0, BATCH)))
     assert store._state.cache.scratch.bytes > 0

@@ -12,14 +12,14 @@ import pyarrow as pa
 from evenshard.events.scan import DUPLICATE
 from evenshard.ids import ShardId, TenantId
 from evenshard.ports.disk import Disk
-from evenshard.storage.compaction.inputs import Input, SegmentInput, TailInput, count_days
+from evenshard.storage.compaction.inputs import Input, SegmentInput, TailInput, TailTable, count_days
 from evenshard.storage.compaction.merge import merge_sorted, merged_schema, row_bytes
 from evenshard.storage.compaction.output import RunWriter
 from evenshard.storage.compaction.plan import SHARED_ROWS_MAX, Task, cut_days, plan, ranges_of
 from evenshard.storage.compaction.settle import Settle, checked
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.deletions import NO_DELETIONS, Deletions
-from evenshard.storage.segment.format import SEGMENT_ROWS_MAX
+from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
@@ -73,7 +73,7 @@ def compact(
     disk: Disk,
     next_id: Callable[[], int],
     tenant: TenantId,
-    tail: Iterable[pa.Table],
+    tail: Iterable[pa.Table | TailTable],
     existing: Sequence[SegmentInfo],
     now_day: int,
     *,
@@ -96,7 +96,7 @@ def compact(
 
     Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
-    inputs = [TailInput.of_table(with_identities(tenant, table)) for table in tail if table.num_rows]
+    inputs = [item for each in tail if (item := _tail_input(tenant, each)) is not None]
     tail_days: dict[int, int] = {}
     for item in inputs:
         count_days(item.times(), tail_days)
@@ -131,10 +131,15 @@ def _carry_out(
         SegmentInput(SegmentReader(work.disk, info), work.deletions.hiding(info.deletions_seen)) for info in replaced
     ]
     own_tail = [part for item in tail if (part := item.of_days(task.first_day, task.last_day)) is not None]
-    inputs: list[Input] = [*segments, *own_tail]
     stored = [(item.schema, info.rows) for item, info in zip(segments, replaced, strict=True)]
     schema = merged_schema(stored, [item.table for item in own_tail])
-    pieces = _pieces(task, inputs, sum(info.rows for info in replaced) + sum(item.table.num_rows for item in own_tail))
+    rows = sum(info.rows for info in replaced) + sum(item.table.num_rows for item in own_tail)
+    pieces = _pieces(task, [*segments, *own_tail], rows)
+    is_one_file = len(pieces) == 1 and rows <= work.limits.segment_rows and _are_small(segments, own_tail)
+    is_loose = is_one_file and not all(item.is_ordered for item in own_tail)
+    if not is_loose:  # where the row of each hash goes has to be known
+        own_tail = [item.ordered() for item in own_tail]
+    inputs: list[Input] = [*segments, *own_tail]
     writers = [
         RunWriter(
             work.disk,
@@ -142,6 +147,7 @@ def _carry_out(
             SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard, work.deletions.last_seq),
             work.limits.segment_rows,
             work.limits.value_keys // len(pieces),
+            is_one_file=is_loose,
         )
         for first, last in pieces
     ]
@@ -157,6 +163,8 @@ def _carry_out(
         woven = merge_sorted(parts, schema)
         merged = work.settle(woven, work.tenant)
         dropped += woven.num_rows - merged.num_rows
+        if is_loose and IDENTITY_HASH not in merged.column_names:
+            raise AssertionError("identity hashes were lost on the way into a filter")
         for (first, last), writer in zip(pieces, writers, strict=True):
             written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))
@@ -164,6 +172,19 @@ def _carry_out(
     for writer in writers:
         writer.finish()
     return sum(item.hidden for item in segments) + dropped
+
+
+def _tail_input(tenant: TenantId, tail: pa.Table | TailTable) -> TailInput | None:
+    """None: there are no rows."""
+    if isinstance(tail, TailTable):
+        return TailInput.of_tail(tail) if tail.table.num_rows else None
+    return TailInput.of_table(with_identities(tenant, tail)) if tail.num_rows else None
+
+
+def _are_small(segments: Sequence[SegmentInput], tail: Sequence[TailInput]) -> bool:
+    """Whether all rows together are surely good for one file."""
+    inputs: list[Input] = [*segments, *tail]
+    return sum(int(item.weights().bytes.sum()) for item in inputs) <= SEGMENT_BYTES_MAX // 2
 
 
 def _pieces(task: Task, inputs: Sequence[Input], rows: int) -> tuple[tuple[int, int], ...]:

@@ -1,12 +1,14 @@
 """What a merge reads: sorted tail tables and segments, sliced by placement hash, with the identity hash of each row."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.scan import PLACEMENT_HASH, SPREAD
-from evenshard.storage.compaction.merge import sort_table
+from evenshard.events.scan import PLACEMENT_HASH, SPREAD, Bools
+from evenshard.storage.compaction.merge import sort_table, sort_with_order
 from evenshard.storage.compaction.windows import Weights
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.segment.format import IDENTITY_HASH
@@ -85,11 +87,33 @@ class SegmentInput:
         return self._reader.times()
 
 
-class TailInput:
-    """A table in memory in segment order; made by ``of_table``."""
+@dataclass(frozen=True, slots=True)
+class TailTable:
+    """Rows that waited, and their identity hashes, which are at hand in the order in which they came."""
 
-    def __init__(self, table: pa.Table) -> None:
+    table: pa.Table
+    in_order: Callable[[], UInt64]
+    """Puts the hashes into the order of the rows."""
+    as_they_came: Sequence[UInt64] | None = None
+    """Those of exactly these rows, in any order; None: they are not at hand."""
+    among: Callable[[Bools], Sequence[UInt64]] | None = None
+    """Those of some of these rows, in any order; where there is ``as_they_came``."""
+
+
+class TailInput:
+    """A table in memory in segment order; made by ``of_table`` or ``of_tail``."""
+
+    def __init__(
+        self,
+        table: pa.Table,
+        in_order: Callable[[], UInt64] | None = None,
+        among: Callable[[Bools], Sequence[UInt64]] | None = None,
+    ) -> None:
         self.table = table
+        self._in_order = in_order
+        """Puts the identity hashes, which the table has in any order, into that of its rows; None: they are."""
+        self._among = among
+        self._ordered: TailInput | None = None
         self._hashes: UInt64 = only_chunk(self.table.column(PLACEMENT_HASH)).to_numpy()
 
     @property
@@ -100,6 +124,38 @@ class TailInput:
     def of_table(table: pa.Table) -> "TailInput":
         """Of a table in any order, with at least one row."""
         return TailInput(sort_table(table))
+
+    @staticmethod
+    def of_tail(tail: TailTable) -> "TailInput":
+        """The same, of one whose hashes are not put into order before somebody wants them so."""
+        among = tail.among
+        if tail.as_they_came is None or among is None:
+            return TailInput.of_table(tail.table.append_column(IDENTITY_HASH, pa.array(tail.in_order())))
+        table, order = sort_with_order(tail.table)
+        table = _with_hashes(table, tail.as_they_came)
+        if order is None:
+            return TailInput(table, tail.in_order, among)
+
+        def among_sorted(chosen: Bools) -> Sequence[UInt64]:
+            before = np.empty(chosen.size, np.bool_)
+            before[order] = chosen
+            return among(before)
+
+        return TailInput(table, lambda: tail.in_order()[order], among_sorted)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether each identity hash is beside its row."""
+        return self._in_order is None
+
+    def ordered(self) -> "TailInput":
+        """The same rows, with each hash beside its row."""
+        if self._in_order is None:
+            return self
+        if self._ordered is None:
+            column = self.table.column_names.index(IDENTITY_HASH)
+            self._ordered = TailInput(self.table.set_column(column, IDENTITY_HASH, pa.array(self._in_order())))
+        return self._ordered
 
     def weights(self) -> Weights:
         starts = np.arange(0, self._hashes.size, _PIECE_ROWS)
@@ -121,7 +177,17 @@ class TailInput:
         wanted = (days >= first_day) & (days <= last_day)
         if wanted.all():
             return self
-        return TailInput(self.table.filter(pa.array(wanted))) if wanted.any() else None
+        if not wanted.any():
+            return None
+        if self._in_order is None or self._among is None:
+            return TailInput(self.table.filter(pa.array(wanted)))
+        in_order = self._in_order
+        others = self.table.drop_columns([IDENTITY_HASH]).filter(pa.array(wanted))
+        return TailInput(_with_hashes(others, self._among(wanted)), lambda: in_order()[wanted])
+
+
+def _with_hashes(table: pa.Table, hashes: Sequence[UInt64]) -> pa.Table:
+    return table.append_column(IDENTITY_HASH, pa.chunked_array(list(hashes), pa.uint64()))
 
 
 def count_days(times: Int64, counts: dict[int, int]) -> None:

@@ -22,9 +22,17 @@ _CODES = pa.dictionary(pa.int32(), pa.utf8())
 
 def sort_table(table: pa.Table) -> pa.Table:
     """The rows in segment order, stable; one chunk a column. Canonical columns and ``placement_hash`` are needed."""
+    return sort_with_order(table)[0]
+
+
+def sort_with_order(table: pa.Table) -> tuple[pa.Table, Int64 | None]:
+    """The same; and which row came where, None: each stayed where it was."""
     whole = _one_chunk(table)
     keys = sort_keys(whole)
-    return whole if in_order(keys) else _taken(whole, order_of(keys))
+    if in_order(keys):
+        return whole, None
+    order = order_of(keys)
+    return _taken(whole, order), order
 
 
 def merged_schema(stored: Sequence[tuple[pa.Schema, int]], samples: Sequence[pa.Table] = ()) -> pa.Schema:

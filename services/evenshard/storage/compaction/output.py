@@ -40,12 +40,16 @@ class RunWriter:
         place: SegmentPlace,
         rows_max: int,
         keys_max: int = KEYS_MAX,
+        *,
+        is_one_file: bool = False,
     ) -> None:
+        """``is_one_file``: there are no more rows than fit into one, and they are not cut."""
         self._disk = disk
         self._next_id = next_id
         self._place = place
         self._rows_max = min(rows_max, SEGMENT_ROWS_MAX)
         self._keys_max = keys_max
+        self._is_one_file = is_one_file
         self._current: SegmentWriter | None = None
         self._current_bytes = 0
         self.written: list[SegmentInfo] = []
@@ -67,6 +71,7 @@ class RunWriter:
                 self._rows_max - self._current.rows,
                 max(SEGMENT_BYTES_MAX - self._current_bytes, bytes_per_row) // bytes_per_row,
             )
+            room = table.num_rows if self._is_one_file else room
             count = cut_point(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), room)
             if count < table.num_rows:
                 table = without_identities(table)

@@ -1,7 +1,7 @@
 """A cache bounded by bytes that forgets what was not used for longest. Not thread-safe."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import Any
 
 from evenshard.errors import EvenshardError
@@ -45,6 +45,15 @@ class SegmentCache:
             return None
         self._entries.move_to_end(key)
         return held[0]
+
+    def forget(self, segment_ids: Container[int]) -> None:
+        """Nothing of some segments is held any more: they were replaced."""
+        for key in [key for key in self._entries if isinstance(key, tuple) and key[0] in segment_ids]:
+            self.bytes -= self._entries.pop(key)[1]
+
+    def has_room(self, size: int) -> bool:
+        """Whether nothing has to go for a value of so many bytes."""
+        return self.bytes + size <= self._budget_bytes
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Holds a value that is not held, unless it is larger than the budget."""

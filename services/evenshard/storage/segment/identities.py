@@ -2,7 +2,8 @@
 
 Candidates are the segments whose days and slots hold the row and whose filter does not rule it out; equality of event,
 distinct_id, time and insert_id with a stored row decides. A row group in which something is found for the first
-time is decoded, and kept in a form of which a look-up reads some hundred bytes (``key_scratch.py``).
+time is decoded, and kept: as it is, as far as there is memory, else in a form of which a look-up reads some hundred
+bytes (``key_scratch.py``).
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,9 @@ from evenshard.storage.segment.filter import (
     identity_bytes,
 )
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
+from evenshard.storage.segment.key_columns import KeyColumns, read_columns
 from evenshard.storage.segment.key_scratch import KeyScratch
-from evenshard.storage.segment.keys import BatchKeys, KeyPage, may_hold, read_keys
+from evenshard.storage.segment.keys import BatchKeys, KeyPage, lay_out, may_hold, nonce_of
 from evenshard.storage.segment.order import Int64
 from evenshard.storage.segment.reader import RowGroups, SegmentReader
 from evenshard.storage.segment.value_filter import lacks_any, read_trailer
@@ -153,17 +155,34 @@ class IndexedIdentities:
         self, info: SegmentInfo, reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64
     ) -> npt.NDArray[np.bool_]:
         """Whether each row is in a row group, which is decoded. Where one was there, more will be asked for: it is kept
-        on scratch, or where that cannot be, in memory."""
-        page: KeyPage | None = self._cache.held((info.id, group))
-        if page is not None:
-            return page.contains(keys, rows, copies_count=self._copies_count)
+        in memory as long as nothing else has to go for it, else on scratch, or where that cannot be, in memory."""
+        held: KeyColumns | KeyPage | None = self._cache.held((info.id, group))
+        if held is not None:
+            return held.contains(keys, rows, copies_count=self._copies_count)
         if rows.size <= _FEW_ROWS and not may_hold(reader, group, keys, rows):
             return np.zeros(rows.size, np.bool_)
-        page = read_keys(reader, group)
-        found = page.contains(keys, rows, copies_count=self._copies_count)
-        if found.any() and not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
-            self._cache.put((info.id, group), page, page.bytes)
+        columns = read_columns(reader, group)
+        found = columns.contains(keys, rows, copies_count=self._copies_count)
+        if found.any():
+            self._keep(info, reader, group, columns)
         return found
+
+    def _keep(self, info: SegmentInfo, reader: SegmentReader, group: int, columns: KeyColumns) -> None:
+        key, size = (info.id, group), columns.bytes
+        if self._cache.has_room(size):
+            self._cache.put(key, columns, size)
+            return
+        page = lay_out(
+            info.tenant,
+            nonce_of(info.id, group),
+            columns.events,
+            columns.ids,
+            columns.times,
+            columns.insert_ids,
+            columns.copies,
+        )
+        if not self._cache.scratch.keep(info.id, group, len(reader.row_groups), page):
+            self._cache.put(key, page, page.bytes)
 
 
 def _places(groups: RowGroups, keys: BatchKeys, rows: Int64) -> tuple[Int64, Int64]:

@@ -25,12 +25,12 @@ from evenshard.events.hashing import (
     string_buffers,
     xxh64,
 )
-from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH
+from evenshard.events.scan import PLACEMENT_HASH
+from evenshard.ids import TenantId
 from evenshard.kernels import kernel, view
-from evenshard.storage.segment.order import Int64, equal_bytes, plain_strings
+from evenshard.storage.segment.order import Int64, equal_bytes
 from evenshard.storage.segment.reader import SegmentReader
 
-COLUMNS: Final = ("event", "distinct_id", "time", "insert_id")
 START_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 8
 _BUCKET_ROWS: Final = 16
@@ -238,21 +238,27 @@ def nonce_of(segment_id: int, group: int) -> int:
     return (segment_id << 20) | group
 
 
-def read_keys(reader: SegmentReader, group: int) -> KeyPage:
-    """Decodes the identity fields of one row group."""
-    has_copies = reader.info.duplicates > 0
-    record = reader.read_group(group, (*COLUMNS, DUPLICATE) if has_copies else COLUMNS)
-    copies = record.column(DUPLICATE).to_numpy(zero_copy_only=False) if has_copies else np.zeros(record.num_rows, bool)
-    ids, events = (_encoded(record.column(name)) for name in ("distinct_id", "event"))
-    id_strings, names = string_buffers(ids.dictionary), string_buffers(events.dictionary)
+def lay_out(
+    tenant: TenantId,
+    nonce: int,
+    events: pa.DictionaryArray,
+    ids: pa.DictionaryArray,
+    times: Int64,
+    insert_ids: pa.StringArray,
+    copies: npt.NDArray[np.bool_],
+) -> KeyPage:
+    """The page of the rows of one row group. ``nonce``: as of ``nonce_of``."""
+    id_strings, names, inserts = (
+        string_buffers(ids.dictionary),
+        string_buffers(events.dictionary),
+        string_buffers(insert_ids),
+    )
     id_codes, event_codes = ids.indices.to_numpy(), events.indices.to_numpy()
-    times, insert_ids = record.column("time").to_numpy(), plain_strings(record.column("insert_id"))
-    inserts = string_buffers(insert_ids)
     users = np.empty(len(ids.dictionary), np.uint64)
     hash_strings(id_strings.offsets, id_strings.data, users)
-    nobody = np.zeros(record.num_rows, np.bool_)  # is placed by its identity, which is what is wanted
-    identity = identity_hashes(reader.info.tenant, events, users[id_codes], nobody, times, insert_ids)
-    buckets, nonce = max(1, record.num_rows // _BUCKET_ROWS), nonce_of(reader.info.id, group)
+    nobody = np.zeros(times.size, np.bool_)  # is placed by its identity, which is what is wanted
+    identity = identity_hashes(tenant, events, users[id_codes], nobody, times, insert_ids)
+    buckets = max(1, times.size // _BUCKET_ROWS)
     ends = np.empty(buckets, np.int64)
     size = _measure(
         identity, np.uint64(buckets), id_codes, id_strings.offsets, event_codes, names.offsets, inserts.offsets, ends
@@ -273,7 +279,3 @@ def may_hold(reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64) ->
     ends = np.searchsorted(placement, keys.placement[rows], "right")
     wanted = keys.times[rows]
     return any((times[first:end] == at).any() for first, end, at in zip(firsts, ends, wanted, strict=True))
-
-
-def _encoded(strings: pa.Array) -> pa.DictionaryArray:
-    return strings if pa.types.is_dictionary(strings.type) else strings.dictionary_encode()

@@ -1,6 +1,7 @@
 """Puts blocks into sorted runs of at most 256 k rows, in the order of segments. Pure; takes long, off the ack path."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,9 @@ from evenshard.events.batch import REST, EventBatch, property_of, schema_of
 from evenshard.events.hashing import UInt64
 from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, SPREAD
 from evenshard.kernels import kernel, view
+from evenshard.storage.compaction.inputs import TailTable
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
-from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.order import order_of, sort_keys
 from evenshard.storage.tail.block import Block, hot_of, spread_of
 
@@ -26,6 +27,17 @@ def _scatter(values, rows, out):  # type: ignore[no-untyped-def]
     """``out[rows[i]] = values[i]``."""
     for i in range(np.uint64(rows.size)):
         out[np.uint64(rows[i])] = values[i]
+
+
+@kernel(f"int64({view('uint64')}, {view('int32')}, {view('boolean')}, uint64[::1])")
+def _choose(values, rows, chosen, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` with ``values[i]`` where ``chosen[rows[i]]``; returns how many that are. It has room for one more
+    than all."""
+    count = np.uint64(0)
+    for i in range(np.uint64(rows.size)):
+        out[count] = values[i]
+        count += np.uint64(chosen[np.uint64(rows[i])])
+    return np.int64(count)
 
 
 class _Group:
@@ -68,10 +80,9 @@ def next_run(blocks: Sequence[Block]) -> range | None:
     return range(first, end)
 
 
-def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Table]:
+def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[TailTable]:
     """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
-    ``duplicate``, ``hot``, ``identity_hash``, and ``spread`` where any is set, for compaction. Rows of a run come in
-    its order."""
+    ``duplicate``, ``hot``, and ``spread`` where any is set, for compaction. Rows of a run come in its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
@@ -82,7 +93,7 @@ def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Tabl
         start = end
 
 
-def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
+def _table(blocks: Sequence[Block], identities: IdentitySet) -> TailTable:
     record = joined([block.batch for block in blocks]).record
     duplicates = np.concatenate([block.duplicates for block in blocks])
     table = pa.Table.from_batches([record])
@@ -93,11 +104,13 @@ def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table:
     spread = spread_of(blocks)
     if spread is not None:
         table = table.append_column(SPREAD, spread)
-    table = table.append_column(IDENTITY_HASH, pa.array(identities_of(blocks, identities)))
-    if all(block.hidden is None for block in blocks):
-        return table
-    shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
-    return table.filter(pa.array(np.concatenate(shown)))
+    in_order = partial(identities_of, blocks, identities)
+    if any(block.hidden is not None for block in blocks):
+        shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
+        kept = np.concatenate(shown)
+        return TailTable(table.filter(pa.array(kept)), lambda: in_order()[kept])
+    as_they_came = identities.hashes(blocks[0].first_ordinal, table.num_rows)
+    return TailTable(table, in_order, as_they_came, partial(identities_among, blocks, identities))
 
 
 def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
@@ -114,6 +127,23 @@ def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
             at += hashes.size
         first += block.rows
     return of_rows
+
+
+def identities_among(blocks: Sequence[Block], identities: IdentitySet, chosen: npt.NDArray[np.bool_]) -> list[UInt64]:
+    """The identity hashes of the ``chosen`` rows of blocks that follow one another, in any order."""
+    found: list[UInt64] = []
+    first = 0
+    for block in blocks:
+        of_block, at = chosen[first : first + block.rows], 0
+        for hashes in identities.hashes(block.first_ordinal, block.rows):
+            if block.row_of_ordinal is None:
+                found.append(hashes[of_block[at : at + hashes.size]])
+            else:
+                some = np.empty(hashes.size + 1, np.uint64)
+                found.append(some[: _choose(hashes, block.row_of_ordinal[at : at + hashes.size], of_block, some)])
+            at += hashes.size
+        first += block.rows
+    return found
 
 
 def sorted_run(blocks: Sequence[Block]) -> Block:

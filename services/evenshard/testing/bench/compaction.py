@@ -37,7 +37,7 @@ ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
 DEDUPE_PARTS: Final = ((settle_module, "check_originals"), (runs_module, "identities_of"),
-                       (writer_module, "identity_of"),
+                       (runs_module, "identities_among"), (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 

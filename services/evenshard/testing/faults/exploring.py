@@ -2,12 +2,38 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from evenshard.errors import EvenshardError
+from evenshard.storage.settings import StorageSettings
 from evenshard.testing.faults.crash_states import CrashModel, CrashState, Cuts, few_cuts
-from evenshard.testing.faults.journal import Noted
+from evenshard.testing.faults.journal import DiskState, Noted
 from evenshard.testing.faults.oracle import Found, Oracle, ordered
-from evenshard.testing.faults.story import Story
+from evenshard.testing.faults.recording_disk import RecordingDisk
+
+
+class Played(Protocol):
+    """What was done to shards on one disk, and notes in its journal of what was answered."""
+
+    disk: RecordingDisk
+    settings: StorageSettings
+
+    @property
+    def begin(self) -> Oracle:
+        """What was promised before the journal begins."""
+        ...
+
+    def after(self, state: DiskState, oracle: Oracle) -> "Played":
+        """Of who starts on a disk after a power cut."""
+        ...
+
+    def open(self) -> Found: ...
+
+    def epochs(self) -> Mapping[str, int]: ...
+
+    def follow_up(self) -> None:
+        """What must be possible after any recovery. Raises ``AssertionError`` or ``EvenshardError``."""
+        ...
 
 
 class WrongAfterCrashError(AssertionError):
@@ -61,18 +87,18 @@ class Explorer:
     _shown: dict[Hashable, Recovered] = field(default_factory=dict)
     """Those that differ."""
 
-    def explore(self, story: Story, *, only_the_end: bool = False, since: int = 0) -> Counts:
+    def explore(self, story: Played, *, only_the_end: bool = False, since: int = 0) -> Counts:
         """From a moment on: the number of an entry of the journal. Raises ``WrongAfterCrashError`` at the first state
         that is not recovered from."""
         self._explore(story, self.cuts, self.depth, len(story.disk.journal) if only_the_end else since)
         return self.counts
 
-    def _explore(self, story: Story, cuts: Cuts, depth: int, since: int = 0) -> None:
+    def _explore(self, story: Played, cuts: Cuts, depth: int, since: int = 0) -> None:
         size = story.settings.log_file_bytes
         for moment, oracle, states in moments(story, cuts, self.counts, since):
             right: set[int] = set()
             for state in states:
-                key = size, state.disk.key()
+                key = size, oracle.key(), state.disk.key()
                 try:
                     back = sorted(oracle.gone & state.disk.files.keys())
                     if back:
@@ -90,15 +116,9 @@ class Explorer:
                 except (AssertionError, EvenshardError, OSError) as error:
                     raise WrongAfterCrashError(f"at {moment}; {state.how}: {error!r}"[:4000]) from error
 
-    def _recovered(self, story: Story, oracle: Oracle, state: CrashState, depth: int) -> Recovered:
+    def _recovered(self, story: Played, oracle: Oracle, state: CrashState, depth: int) -> Recovered:
         self.counts.recovered = number = self.counts.recovered + 1
-        after = Story(
-            story.seed,
-            start=state.disk,
-            oracle=oracle,
-            next_batch=oracle.last_number,
-            log_file_bytes=story.settings.log_file_bytes,
-        )
+        after = story.after(state.disk, oracle)
         shown = Recovered(after.open(), after.epochs())
         changed = any(not isinstance(entry, Noted) for entry in after.disk.journal)
         if depth and changed and number % self.cut_again_every == 0:
@@ -111,7 +131,7 @@ class Explorer:
 
 
 def moments(
-    story: Story, cuts: Cuts, counts: Counts, since: int = 0
+    story: Played, cuts: Cuts, counts: Counts, since: int = 0
 ) -> Iterator[tuple[str, Oracle, Iterator[CrashState]]]:
     """Every moment of a story, what is promised then (to be looked at before the next), and all states there may be."""
     model, oracle = CrashModel(story.disk.start), story.begin.copy()

@@ -319,6 +319,42 @@ def _names_are_forgotten_first() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _fences_are_not_kept() -> Iterator[None]:
+    """A fence is in force, but in memory only."""
+    from evenshard.storage.moving import fencing
+    from evenshard.storage.moving.known import store
+
+    def forgetful(state: Any, rows: Any, record: Any, **named: Any) -> Any:
+        if record.fenced_at is None:
+            return store(state, rows, record, **named)
+        rows.moves.put(record)
+        return record
+
+    with mock.patch.object(fencing, "store", forgetful):
+        yield
+
+
+@contextmanager
+def _copied_rows_are_counted_first() -> Iterator[None]:
+    """How far a follower is, is on record before the rows are."""
+    from evenshard.storage.moving import taking
+    from evenshard.storage.moving.known import following, store
+
+    take = taking.take_rows
+
+    def hasty(state: Any, rows: Any, name: str, told: Any) -> None:
+        from dataclasses import replace
+
+        record = following(rows, name)
+        store(state, rows, replace(record, follow=record.follow.reached(told[-1].position)))  # type: ignore[union-attr]
+        rows.moves.put(record)
+        take(state, rows, name, told)
+
+    with mock.patch.object(taking, "take_rows", hasty):
+        yield
+
+
 RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:sync before ack": _acked_before_written,
     "rule:commit before the replaced segments go": _segments_go_before_the_commit,
@@ -331,4 +367,6 @@ RULES: Final[Mapping[str, Callable[[], Any]]] = {
     "rule:names are forgotten when the bytes are gone": _names_are_forgotten_first,
     "rule:damage is on record before anything goes on": _damage_is_not_kept,
     "rule:segment ids are reserved before there are files": _segment_ids_are_not_kept,
+    "rule:a fence is kept before its ack": _fences_are_not_kept,
+    "rule:copied rows are there before it is known how far they are": _copied_rows_are_counted_first,
 }

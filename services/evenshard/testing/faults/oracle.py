@@ -3,16 +3,18 @@
 Every row carries the number of its batch, so that what is found says which batches are there, and whether whole.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
+from typing import Self
 
 from evenshard.testing.events import Event
 
 DAY_MS = 86_400_000
 FIRST_DAY = 20_000
 BATCH_COLUMN = "i:batch"
+USERS = tuple(f"user-{number}" for number in range(5))
 
 Rows = Sequence[tuple[Event, bool]]
 Found = Mapping[str, Rows]
@@ -25,7 +27,7 @@ def event_of(seed: int, number: int) -> Event:
     random = Random(f"event {seed} {number}")
     return Event(
         random.choice(["view", "click", "buy"]),
-        f"user-{random.randrange(5)}",
+        random.choice(USERS),
         DAY_MS * (FIRST_DAY + random.randrange(2)) + random.randrange(DAY_MS),
         None if random.random() < 0.125 else f"event-{number}",
         {"s:shop": f"shop-{random.randrange(3)}"},
@@ -144,17 +146,20 @@ class Oracle:
     damaged: dict[str, str] = field(default_factory=dict)
     """By tenant the file that was."""
 
-    def copy(self) -> "Oracle":
-        return Oracle(
-            self.seed,
-            dict(self.promised),
-            dict(self.doubtful),
-            dict(self.deletions),
-            dict(self.doubtful_deletions),
-            dict(self.epochs),
-            self.gone,
-            dict(self.damaged),
+    def copy(self) -> Self:
+        return replace(
+            self,
+            promised=dict(self.promised),
+            doubtful=dict(self.doubtful),
+            deletions=dict(self.deletions),
+            doubtful_deletions=dict(self.doubtful_deletions),
+            epochs=dict(self.epochs),
+            damaged=dict(self.damaged),
         )
+
+    def key(self) -> Hashable:
+        """What decides, besides the disk, what is shown by who starts on it."""
+        return ()
 
     @property
     def last_number(self) -> int:

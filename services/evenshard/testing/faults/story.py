@@ -100,6 +100,11 @@ class Story:
             log_file_bytes=self.settings.log_file_bytes,
         )
 
+    def after(self, state: DiskState, oracle: Oracle) -> "Story":
+        """The story of who starts on a disk after a power cut, and is held to what was promised."""
+        size = self.settings.log_file_bytes
+        return Story(self.seed, start=state, oracle=oracle, next_batch=oracle.last_number, log_file_bytes=size)
+
     def close(self) -> None:
         """Stops the shard cleanly."""
         self.store.close()
