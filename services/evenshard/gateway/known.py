@@ -119,13 +119,21 @@ class Known:
             self._partials.put(asked, partial, size)
 
     async def finish(
-        self, question: Hashable, tags: tuple[str, ...], partial_bytes: int, compute: Callable[[], _Answer]
+        self,
+        question: Hashable,
+        tags: tuple[str, ...],
+        partial_bytes: Callable[[], int],
+        compute: Callable[[], _Answer],
     ) -> _Answer:
         """What ``compute`` gives, in a thread; or what it gave for the same question and ``tags`` before."""
         return await self.remember(question, tags, partial_bytes, lambda: asyncio.to_thread(compute))
 
     async def remember(
-        self, question: Hashable, tags: tuple[str, ...], partial_bytes: int, compute: Callable[[], Awaitable[_Answer]]
+        self,
+        question: Hashable,
+        tags: tuple[str, ...],
+        partial_bytes: Callable[[], int],
+        compute: Callable[[], Awaitable[_Answer]],
     ) -> _Answer:
         """What ``compute`` gives; or what it gave for the same question and ``tags`` before.
 
@@ -137,5 +145,5 @@ class Known:
             return cast(_Answer, found.answer)
         answer = await compute()
         if tags:
-            self._answers.put(question, _Finished(tags, answer), _ANSWER_COPIES * partial_bytes + _ENTRY_BYTES)
+            self._answers.put(question, _Finished(tags, answer), _ANSWER_COPIES * partial_bytes() + _ENTRY_BYTES)
         return answer

@@ -107,8 +107,8 @@ class Scattered:
     from_cache: bool
     """Every partial was known already."""
 
-    @property
     def partial_bytes(self) -> int:
+        """Memory."""
         return sum(partial.nbytes for partial in self.partials)
 
 
@@ -268,7 +268,7 @@ class Scatter:
         return await self._known.remember(
             (tenant.name, tenant.placement.epoch, scan, "split"),
             tags,
-            size,
+            lambda: size,
             lambda: self._reunion.of(scan, rows, size, users, deadline),
         )
 
