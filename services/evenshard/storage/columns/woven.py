@@ -101,12 +101,12 @@ def weave(
         some, runs = source.read(FIELDS), users[source.key]
         read_bytes += some.bytes_read
         times_bytes += source.read(_TIMES).bytes_read
-        own = names.codes_of(some.record.column("event"))
+        codes_here, places = names.of(some.record.column("event"))
         own_times, copies = some.record.column("time").to_numpy(), duplicates_of(some.record)
         order = _NONE32 if runs.order is None else runs.order
         states = _NONE8 if copies is None else copies.view(np.uint8)
-        _lay(runs.starts, runs.ends, runs.numbers, order, own_times, own, states, filled, times, codes)
-        apart[some.indexed].add(own_times, own, copies, runs, order)
+        _lay(runs.starts, runs.ends, runs.numbers, order, own_times, codes_here, places, states, filled, times, codes)
+        apart[some.indexed].add(own_times, codes_here, places, copies, runs, order)
     count = _close_ranks(starts, filled, times, codes, _NONE32)
     somebody = np.flatnonzero(starts[1:] > starts[:-1]).astype(np.int32)
     found = UserRuns(starts[somebody], starts[somebody + 1], somebody)
@@ -127,14 +127,13 @@ class _Names:
     def __init__(self) -> None:
         self.array: pa.StringArray = pa.array([], pa.utf8())
 
-    def codes_of(self, events: pa.Array) -> Int32:
+    def of(self, events: pa.Array) -> tuple[Int32, Int32]:
+        """The code of each row, and the number of each code."""
         coded = events if pa.types.is_dictionary(events.type) else events.dictionary_encode()
         own = coded.dictionary
         fresh = own.filter(pc.invert(pc.is_in(own, value_set=self.array)))
         self.array = pa.concat_arrays([self.array, fresh.cast(pa.utf8())])
-        places = pc.index_in(own, value_set=self.array).to_numpy()
-        codes: Int32 = places[coded.indices.to_numpy()]
-        return codes
+        return coded.indices.to_numpy(), pc.index_in(own, value_set=self.array).to_numpy()
 
 
 class _Apart:
@@ -150,7 +149,9 @@ class _Apart:
     def any(self) -> bool:
         return bool(self._times)
 
-    def add(self, times: Int64, codes: Int32, copies: Bools | None, runs: UserRuns, order: Int32) -> None:
+    def add(
+        self, times: Int64, codes: Int32, places: Int32, copies: Bools | None, runs: UserRuns, order: Int32
+    ) -> None:
         """Of a source those that are copies or nobody's."""
         others = np.zeros(len(times), np.bool_) if copies is None else copies
         if int((runs.ends - runs.starts).sum()) < len(times):
@@ -160,7 +161,7 @@ class _Apart:
         rows = np.flatnonzero(others)
         if len(rows):
             self._times.append(times[rows])
-            self._codes.append(codes[rows])
+            self._codes.append(places[codes[rows]])
             self._copies.append(np.zeros(len(rows), np.bool_) if copies is None else copies[rows])
 
     def rows(self, indexed: bool) -> ScannedRows:
@@ -180,12 +181,13 @@ def _count(starts, ends, numbers, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    f"void({_RUNS}, {view('int32')}, {view('int64')}, {view('int32')}, {view('uint8')}, int32[::1], int64[::1], "
-    "int32[::1])",
+    f"void({_RUNS}, {view('int32')}, {view('int64')}, {view('int32')}, {view('int32')}, {view('uint8')}, int32[::1], "
+    "int64[::1], int32[::1])",
     counted=False,
 )
-def _lay(starts, ends, numbers, order, times, codes, copies, filled, out_times, out_codes):  # type: ignore[no-untyped-def]
-    """Writes the rows of each run, but for copies, behind what there is of its user. order, copies: may be empty."""
+def _lay(starts, ends, numbers, order, times, codes, places, copies, filled, out_times, out_codes):  # type: ignore[no-untyped-def]
+    """Writes the rows of each run, but for copies, behind what there is of its user, with the places of their codes.
+    order, copies: may be empty."""
     ordered, has_copies = order.size > 0, copies.size > 0
     for run in range(np.uint64(starts.size)):
         user = np.uint64(numbers[run])
@@ -194,7 +196,7 @@ def _lay(starts, ends, numbers, order, times, codes, copies, filled, out_times, 
             row = np.uint64(order[place]) if ordered else place
             # A copy is written over by what comes next: there is room for all.
             out_times[to] = times[row]
-            out_codes[to] = codes[row]
+            out_codes[to] = places[np.uint64(codes[row])]
             to += np.uint64(copies[row] == np.uint8(0)) if has_copies else np.uint64(1)
         filled[user] = np.int32(to)
 
