@@ -80,6 +80,10 @@ def by_user(found: Any) -> dict[str, list[Any]]:
     return {name: sorted(mine) for name, mine in rows.items()}
 
 
+def columns_bytes(store: Store) -> int:
+    return next(part.bytes for part in store.memory() if part.part == "columns")
+
+
 def account(found: Any) -> Any:
     """Rows, bytes, and the events of copies, of the log and of segments."""
     copies: dict[bool, list[str]] = {False: [], True: []}
@@ -150,8 +154,10 @@ def test_who_is_deleted_is_not_woven(made: list[int]) -> None:
     store = store_of()
     parts(store)
     parts(store)
+    held_bytes = columns_bytes(store)
     store.hide_users(ACME, Epoch(1), "op", ["ann"])
     found = [parts(store) for _ in range(2)][-1]
+    assert columns_bytes(store) < held_bytes - 100 * loom.ROW_BYTES, "what was woven is gone"
     assert made == [3], "not all rows are meant, and nothing is woven of some"
     assert by_user(found) == by_user(parts(store, woven=False))
     store.close()
@@ -160,7 +166,7 @@ def test_who_is_deleted_is_not_woven(made: list[int]) -> None:
 def test_without_room_nothing_is_woven_again_and_again(made: list[int]) -> None:
     store = store_of()
     plain = by_user(parts(store, woven=False))
-    else_bytes = next(part.bytes for part in store.memory() if part.part == "columns")
+    else_bytes = columns_bytes(store)
     store.close()
     for cache_bytes, times in ((loom.ROW_BYTES * loom.CACHE_SHARE * 180 - 1, []), (else_bytes + 800, [3])):
         made.clear()

@@ -56,14 +56,17 @@ class Loom:
         """Parts with ``fields``, and the sources whose rows are not in them. ``live``: whether a source is still
         there."""
         whole = {source.key: source for source in sources if source.is_whole}
-        held, runs = self._held, None
-        if held is not None and held.covers <= whole.keys():
-            if isinstance(held, _NoRoom):
-                return [], sources
-            runs = users.runs.get(held.key)
-        elif held is not None and all(map(live, held.covers)):
-            return [], sources  # it serves questions of more days
-        rows_woven = held.rows if isinstance(held, Woven) and runs is not None else 0
+        held = self._held
+        runs = users.runs.get(held.key) if isinstance(held, Woven) else None
+        if isinstance(held, Woven) and runs is None:  # users were numbered anew: some may have been deleted
+            self._cache.drop(self._key)
+            held = None
+        fits = held is not None and held.covers <= whole.keys()
+        if held is not None and (isinstance(held, _NoRoom) if fits else all(map(live, held.covers))):
+            return [], sources  # as would be woven again; or it serves questions of more days
+        if not fits:
+            held = runs = None
+        rows_woven = held.rows if isinstance(held, Woven) else 0
         if self._wanted(sources, whole.values(), rows_woven) and self._is_asked_again(frozenset(whole)):
             held, runs = weave((*self._key, self._scan), list(whole.values()), users.runs, len(users.people))
             self._keep(held, runs, users)
