@@ -36,31 +36,36 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def store_of(cache_bytes: int = 1 << 20) -> Store:
-    """Two blocks and a segment, of 60 rows each."""
+    """Two blocks and a segment, of some 60 rows each, not in the order of time."""
     kept = StorageSettings(column_cache_bytes=cache_bytes)
     store = Store.open(MemoryDisk(), ManualClock(), ShardId("s"), kept, lambda _: None)
-    append(store, 0)
-    store.compact(ACME)
     append(store, 1)
+    store.compact(ACME)
+    append(store, 0)
     append(store, 2)
     return store
 
 
 def append(store: Store, number: int, rows: int = 60) -> None:
-    """Events of five users and nobody; the first is a copy, if there is one before."""
+    """Of five users and nobody, within a second; the first is at 1999 and a copy, if it was appended before. Zoe has one
+    event, before all others."""
     batch = [
         Event(
             ("view", "buy", "click")[at % 3], ("ann", "bob", "cy", "", "dé", "eve")[at % 6],
-            BASE_MS + (997 * at + 17 * number) % 1000 + 1000 * number if at else BASE_MS, "x" if not at else None, {},
+            BASE_MS + ((997 * at + 17 * number) % 1000 + 1000 * number if at else 1999), None if at else "x", {},
         )
         for at in range(rows)
     ]  # fmt: skip
+    batch += [Event("view", "zoe", BASE_MS - 500)] if number == 1 else []
     store.append([append_of(batch, ACME)])
 
 
-def parts(store: Store, *, end_ms: int = BASE_MS + 10_000, fields: tuple[str, ...] = FIELDS, woven: bool = True) -> Any:
+def parts(
+    store: Store, *, start_ms: int = BASE_MS - 1000, end_ms: int = BASE_MS + 10_000, fields: tuple[str, ...] = FIELDS,
+    woven: bool = True,
+) -> Any:  # fmt: skip
     with store.snapshot(ACME) as snapshot:
-        wanted = Wanted(fields, (), BASE_MS, end_ms, users=True, copies_apart=woven)
+        wanted = Wanted(fields, (), start_ms, end_ms, users=True, copies_apart=woven)
         found = snapshot.parts(wanted)
         names = names_of(found.people)
         return [(part, part.read(), names) for part in found.parts]
@@ -71,6 +76,7 @@ def by_user(found: Any) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {name: [] for name in found[0][2]}
     for part, some, names in found:
         users, copies = part.users, set(duplicate_rows(some.record).tolist())
+        copies |= set() if some.keep is None else set(np.flatnonzero(~some.keep).tolist())
         times, events = (some.record.column(name).to_pylist() for name in ("time", "event"))
         for run, user in enumerate(users.numbers.tolist()):
             places = range(users.starts[run], users.ends[run])
@@ -137,12 +143,18 @@ def test_few_new_rows_stay_beside_and_many_are_woven_too(made: list[int]) -> Non
     store.close()
 
 
-def test_what_is_woven_stays_for_questions_of_more_days(made: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("start_ms", "end_ms"), [(0, 10_000), (-500, 10_000), (0, 1500), (-1000, 2500), (500, 10_000), (1998, 10_000)]
+)
+def test_what_is_woven_is_not_for_questions_of_fewer_days_and_stays(
+    made: list[int], start_ms: int, end_ms: int
+) -> None:
     store = store_of()
     parts(store)
     parts(store)
-    narrow = [parts(store, end_ms=BASE_MS + 2000) for _ in range(2)][-1]
-    assert by_user(narrow) == by_user(parts(store, end_ms=BASE_MS + 2000, woven=False))
+    days = {"start_ms": BASE_MS + start_ms, "end_ms": BASE_MS + end_ms}
+    for _ in range(3):
+        assert by_user(parts(store, **days)) == by_user(parts(store, **days, woven=False))
     parts(store)
     assert made == [3]
     store.compact(ACME)
@@ -150,16 +162,19 @@ def test_what_is_woven_stays_for_questions_of_more_days(made: list[int]) -> None
     store.close()
 
 
-def test_who_is_deleted_is_not_woven(made: list[int]) -> None:
+@pytest.mark.parametrize("user", ["ann", "zoe"])
+def test_who_is_deleted_is_not_woven(made: list[int], user: str) -> None:
     store = store_of()
     parts(store)
     parts(store)
     held_bytes = columns_bytes(store)
-    store.hide_users(ACME, Epoch(1), "op", ["ann"])
-    found = [parts(store) for _ in range(2)][-1]
+    store.hide_users(ACME, Epoch(1), "op", [user])
+    for _ in range(3):
+        found = by_user(parts(store))
+        assert found == by_user(parts(store, woven=False))
+        assert not found[user]
     assert columns_bytes(store) < held_bytes - 100 * loom.ROW_BYTES, "what was woven is gone"
     assert made == [3], "not all rows are meant, and nothing is woven of some"
-    assert by_user(found) == by_user(parts(store, woven=False))
     store.close()
 
 
