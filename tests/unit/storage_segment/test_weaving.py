@@ -47,8 +47,8 @@ def store_of(cache_bytes: int = 1 << 20) -> Store:
 
 
 def append(store: Store, number: int, rows: int = 60) -> None:
-    """Of five users and nobody, within a second; the first is at 1999 and a copy, if it was appended before. Zoe has one
-    event, before all others."""
+    """Of five users and nobody, within a second; the first is at 1999 ms and a copy, if it was appended before. Zoe has
+    one event, before all others."""
     batch = [
         Event(
             ("view", "buy", "click")[at % 3], ("ann", "bob", "cy", "", "dé", "eve")[at % 6],
