@@ -5,9 +5,9 @@ Two generations, each of at most half the keys: a key counted goes into the youn
 of it; when the young one is full, what is left in the old one is forgotten, and the young one takes its place. So a key
 rolls off when it has not been counted while half of ``keys_max`` other keys were, however old its day is.
 
-A generation has its keys' counts in a ``CountTable``, where their ids are not; and the ids and exact counts of those
-with ``listed_from`` events or more in a ``KeyTable``. That is 1 at first, and doubles when too many have so
-many.
+A generation has its keys' counts in a ``CountTable``, where their ids are not; and the ids of those with
+``listed_from`` events or more in a ``KeyTable``, which counts on where a slot cannot. That is 1 at first, and
+doubles when too many have so many.
 
 Counts begin with nothing, at a known time. Those of days that begin later are exact until something was forgotten, and
 never too high but where two keys have the same hashes (``count_table``). A forgotten key that comes again starts anew:
@@ -16,7 +16,7 @@ then (``missing_max``). How many events of days before the start are missing is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -57,8 +57,15 @@ class Generation:
 
     counts: CountTable
     heavy: KeyTable
-    """Those with ``listed_from`` events or more; their exact counts."""
+    """Those with ``listed_from`` events or more. Their counts here are those of when they came to be listed, and exact
+    beyond what a slot counts."""
     listed_from: int = 1
+
+    def listed(self) -> Keys:
+        """Those that are known by name, with their exact counts; views, but for those."""
+        keys = self.heavy.keys()
+        counted = self.counts.counts(keys.hashes, keys.tenants, keys.days)
+        return replace(keys, counts=np.where(counted == COUNT_MAX, np.maximum(keys.counts, counted), counted))
 
 
 class Counts:
@@ -113,8 +120,10 @@ class Counts:
         counts = np.zeros(keys.size, np.int64)
         for generation in self._generations():
             counted = generation.counts.counts(keys.hashes, keys.tenants, keys.days)
-            exact = generation.heavy.counts_at(generation.heavy.find(keys, np.arange(keys.size)))
-            counts = np.where(counted > 0, np.where(exact > 0, exact, counted), counts)
+            beyond = np.flatnonzero(counted == COUNT_MAX)
+            exact = generation.heavy.counts_at(generation.heavy.find(keys, beyond))
+            counted[beyond] = np.maximum(exact, COUNT_MAX)
+            counts = np.where(counted > 0, counted, counts)
         return counts
 
     def top(self, tenant: TenantId | None, limit: int) -> Sequence[KeyCount]:
@@ -204,7 +213,7 @@ class Counts:
         count_min = max(count_min, self.listed_from)
         listed = []
         for generation in self._generations():
-            keys = generation.heavy.keys()
+            keys = generation.listed()
             chosen = keys.counts >= count_min
             if tenant is not None:
                 chosen &= keys.tenants == self._tenant_numbers.get(tenant, -1)
@@ -226,13 +235,13 @@ class Counts:
         if self._young.counts.used + keys.size > self._half:
             self._forget(now_ms)
         young, old = self._young, self._old
-        totals = young.counts.add(
-            None if old is None else old.counts, keys.hashes, keys.tenants, keys.days, keys.counts
+        added = young.counts.add(
+            None if old is None else old.counts, keys.hashes, keys.tenants, keys.days, keys.counts, young.listed_from
         )
-        heavy = np.flatnonzero(totals >= young.listed_from)
+        heavy = np.flatnonzero(added.listed)
         if heavy.size:
-            self._add_heavy(keys, heavy, totals)
-        return totals
+            self._add_heavy(keys, heavy, added.totals)
+        return added.totals
 
     def _add_heavy(self, keys: Keys, heavy: Int64, totals: Int64) -> None:
         """Counts the keys at ``heavy`` by name too, and corrects ``totals``."""
@@ -249,7 +258,7 @@ class Counts:
         totals[beyond] = young.heavy.counts_at(young.heavy.find(keys, beyond))
         while young.heavy.used > self._heavy_max and young.listed_from < LISTED_FROM_MAX:
             young.listed_from *= 2
-            young.heavy = young.heavy.take(np.flatnonzero(young.heavy.keys().counts >= young.listed_from))
+            young.heavy = young.heavy.take(np.flatnonzero(young.listed().counts >= young.listed_from))
 
     def _forget(self, now_ms: int) -> None:
         """What is left in the old generation is not known any more, the young one is the old one now."""

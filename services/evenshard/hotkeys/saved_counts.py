@@ -16,7 +16,9 @@ from evenshard.events.hashing import hash_strings
 from evenshard.hotkeys.count_table import Columns
 from evenshard.ids import TenantId
 
-MAGIC: Final = b"EVCOUNT1"
+MAGIC: Final = b"EVCOUNT2"
+_READ: Final = (b"EVCOUNT1", MAGIC)
+"""The first had all tables as large as they may be."""
 _HEAD_BYTES: Final = len(MAGIC) + 16
 
 
@@ -80,7 +82,7 @@ def encoded(saved: SavedCounts) -> list[bytes | memoryview]:
 
 def decoded(data: bytes) -> SavedCounts:
     """Raises ``SavedCountsError``."""
-    if data[: len(MAGIC)] != MAGIC:
+    if data[: len(MAGIC)] not in _READ:
         raise SavedCountsError("it is no file of counts, or of another version")
     size = int.from_bytes(data[8:16], "little")
     header = data[_HEAD_BYTES : _HEAD_BYTES + size]

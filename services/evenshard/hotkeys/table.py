@@ -64,7 +64,7 @@ def _add(  # type: ignore[no-untyped-def]
         at = _probe(slots, hashes, tenants, days, ends, data, in_hashes[i], tenant, day, in_data, start, end)
         entry = slots[at]
         if entry >= 0:
-            counts[entry] = counts[entry] + in_counts[i] if counts[entry] > 0 else totals[i]
+            counts[entry] = max(counts[entry] + in_counts[i], totals[i])
             continue
         slots[at] = used
         hashes[used], tenants[used], days[used], counts[used] = in_hashes[i], tenant, day, totals[i]
@@ -166,8 +166,7 @@ class KeyTable:
         return Keys(self._hashes[part], self._tenants[part], self._days[part], self._counts[part], bounds, self._data)
 
     def add(self, keys: Keys, chosen: Int64, totals: Int64) -> None:
-        """Adds the counts of the keys at ``chosen``; those that are new, or count nothing any more, have
-        ``totals``, and the new ones stand at the end."""
+        """Adds the counts of the keys at ``chosen``, which then have ``totals`` at least; new ones stand at the end."""
         self._make_room(chosen.size, int((keys.bounds[chosen + 1] - keys.bounds[chosen]).sum()))
         self.used = _add(*self._arrays(), self.used, *_columns(keys), chosen, totals)
 

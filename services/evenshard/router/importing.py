@@ -1,4 +1,4 @@
-"""An import from payload to answer: decode, place, append, try again where the placement changed, account for all.
+"""An import from payload to answer: decode, place, send, account for all.
 
 The shell awaits; what computes for long runs in threads. The call fails only while nothing was sent to a shard: from
 then on every event is answered for, before the caller's deadline.
@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,27 +16,20 @@ from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import hash_events
 from evenshard.events.rejects import Decoded, TenantRows
-from evenshard.ids import Epoch, TenantId
 from evenshard.ports.clock import Clock
 from evenshard.router.appending import Appender
 from evenshard.router.hot_keys import Flight, HotKeys
 from evenshard.router.limits import Cost, ImportLimits, costs_of
 from evenshard.router.packing import ShardRequest, pack
-from evenshard.router.partition import Part, deal
+from evenshard.router.partition import deal
 from evenshard.router.payload import decode
-from evenshard.router.sealed_rows import HOLD_MS, RETRY_MS, Sealed, SealedRows
+from evenshard.router.sealed_rows import SealedRows
+from evenshard.router.sending import Sending
 from evenshard.router.tally import Tally
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.tenants import TenantView
 from evenshard.wire.ingest import Import, ImportResult
-from evenshard.wire.shards import BatchAppended
 
-PLACEMENTS_TRIED_MAX = 4
-"""The first, and three more where shards say that it is out of date."""
-RETRY_WAIT_MS = 20
-"""Before placing anew; doubles with each try."""
-FENCED_RETRY_MS = 20.0
-"""How long the next placement is waited for before slots that are fenced are tried again."""
 SHARE_FOR_SHARDS = 0.8
 """Of the time the caller waits: the rest is for answering."""
 FETCHES_AT_ONCE = 16
@@ -113,10 +105,19 @@ class Importer:
                         await self._hot_keys.decide(flight)
                 requests = await self._in_thread(_stage, flights)
             if requests:
-                sent = _Sent(tally, {flight.tenant.name: flight for flight in flights})
-                until_ms = self._until_ms(end_ms)
+                sending = Sending(
+                    self._tenants,
+                    self._appender,
+                    self._hot_keys,
+                    self._sealed,
+                    self._clock,
+                    self._pool,
+                    tally,
+                    {flight.tenant.name: flight for flight in flights},
+                    self._until_ms(end_ms),
+                )
                 with _in_doubt():
-                    await self._append(requests, sent, until_ms)
+                    await sending.send(requests)
         finally:
             self._hot_keys.land(flights)
         with _in_doubt():
@@ -178,130 +179,6 @@ class Importer:
             raise EvenshardError("DEADLINE_EXCEEDED", "the time was used up before anything was sent to a shard")
         return now_ms + min(self._append_timeout_ms, SHARE_FOR_SHARDS * (end_ms - now_ms))
 
-    async def _append(
-        self, requests: Sequence[ShardRequest], sent: "_Sent", until_ms: float, tries: "_Tries | None" = None
-    ) -> None:
-        """Sends, and what was placed wrongly once more, until all is accounted for."""
-        tries = tries or _Tries()
-        timeout_s = max(0.0, until_ms - self._clock.monotonic_ms()) / 1000
-        answers = await asyncio.gather(*(self._appender.append(request, timeout_s) for request in requests))
-        stale: list[Part] = []
-        sealed: list[Sealed] = []
-        fenced: list[Part] = []
-        for part, result in (each for answer in answers for each in answer):
-            match result.code:
-                case "STALE_EPOCH":
-                    stale.append(part)
-                case "KEY_SEALED" if result.sealed:
-                    sealed.append(Sealed(part, result.sealed))
-                case "SLOTS_FENCED":
-                    fenced.append(part)
-                case _:
-                    self._settle(part, result, sent)
-        if stale or sealed or fenced:
-            await asyncio.gather(
-                self._append_anew(stale, sent, until_ms, tries),
-                self._append_sealed(sealed, sent, until_ms, tries),
-                self._append_fenced(fenced, sent, until_ms, tries),
-            )
-
-    async def _append_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
-        """Parts whose placement was out of date."""
-        if not stale:
-            return
-        wait_ms = RETRY_WAIT_MS << tries.placements
-        if tries.placements == PLACEMENTS_TRIED_MAX or self._clock.monotonic_ms() + wait_ms >= until_ms:
-            for part in stale:
-                sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: the tenant's placement kept changing")
-            return
-        await self._clock.sleep(wait_ms)
-        requests = await self._place_anew(stale, sent, until_ms)
-        await self._append(requests, sent, until_ms, replace(tries, placements=tries.placements + 1))
-
-    async def _append_fenced(self, fenced: Sequence[Part], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
-        """Parts with rows of slots that go to another shard just now: held until they are there, or stay."""
-        if not fenced:
-            return
-        if self._clock.monotonic_ms() + FENCED_RETRY_MS >= until_ms:
-            for part in fenced:
-                sent.tally.refused(part, "SHARD_UNAVAILABLE", f"{part.shard}: its slots are being moved")
-            return
-        names = list(dict.fromkeys((part.tenant, part.epoch) for part in fenced))
-        found = await asyncio.gather(*(self._after_fence(name, epoch) for name, epoch in names))
-        tenants = dict(zip(names, found, strict=True))
-        placed = [(part, tenant) for part in fenced if (tenant := tenants[part.tenant, part.epoch]) is not None]
-        for part in fenced:
-            if tenants[part.tenant, part.epoch] is None:
-                sent.tally.refused(part, "TENANT_NOT_FOUND", f"there is no tenant {part.tenant!r} any more")
-        await self._append(await self._in_thread(_stage_anew, placed), sent, until_ms, tries)
-
-    async def _after_fence(self, name: TenantId, epoch: Epoch) -> Tenant | None:
-        """The tenant with its next placement, as soon as that is seen here; as it is where that does not come soon."""
-        return await self._tenants.wait_epoch(name, Epoch(epoch + 1), FENCED_RETRY_MS / 1000) or self._tenants.get(name)
-
-    async def _append_sealed(self, sealed: Sequence[Sealed], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
-        """Parts with rows of keys that are sealed where they were sent: these wait for the hand-over, the rest does
-        not."""
-        if not sealed:
-            return
-        pieces = [each.split() for each in sealed]
-        rest = [part for part, _ in pieces if part is not None]
-        held = [each for _, each in pieces if each is not None]
-        free = await self._in_thread(pack, rest)
-        await asyncio.gather(self._append(free, sent, until_ms, tries), self._append_held(held, sent, until_ms, tries))
-
-    async def _append_held(self, held: Sequence[Sealed], sent: "_Sent", until_ms: float, tries: "_Tries") -> None:
-        now_ms = self._clock.monotonic_ms()
-        held_until_ms = min(until_ms, now_ms + HOLD_MS) if tries.held_until_ms is None else tries.held_until_ms
-        problem = "a hot key is being handed over"
-        if held and now_ms < held_until_ms:
-            try:
-                if tries.held_until_ms is not None:
-                    await self._clock.sleep(RETRY_MS)
-                parts = await self._sealed.placed(held, sent.flights, held_until_ms)
-            except EvenshardError as error:
-                problem = f"the mark of a hot key is not known: {error.code}: {error.message}"
-            else:
-                requests = await self._in_thread(pack, parts)
-                await self._append(requests, sent, until_ms, replace(tries, held_until_ms=held_until_ms))
-                return
-        for each in held:
-            sent.tally.refused(each.part, "SHARD_UNAVAILABLE", f"{each.part.shard}: {problem}")
-
-    def _settle(self, part: Part, result: BatchAppended, sent: "_Sent") -> None:
-        """Accounts for a part."""
-        match result.code:
-            case "":
-                sent.tally.stored(part, result.duplicates)
-                self._hot_keys.stored(sent.flights[part.tenant], part, result.duplicates)
-            case "TENANT_NOT_FOUND":
-                sent.tally.refused(part, result.code, result.message)
-            case "SHARD_UNAVAILABLE":
-                sent.tally.refused(part, result.code, result.message)
-            case _:
-                message = f"{part.shard} refused it: {result.code}: {result.message}"
-                sent.tally.come_again(result.retry_after_ms)
-                sent.tally.refused(part, "SHARD_UNAVAILABLE", message)
-
-    async def _place_anew(self, stale: Sequence[Part], sent: "_Sent", until_ms: float) -> Sequence[ShardRequest]:
-        """Requests by the placements as the directory has them now; accounts for parts that have none any more."""
-        placed: list[tuple[Part, Tenant]] = []
-        for name in dict.fromkeys(part.tenant for part in stale):
-            parts = [part for part in stale if part.tenant == name]
-            timeout_s = max(0.001, (until_ms - self._clock.monotonic_ms()) / 1000)
-            try:
-                tenant = await self._tenants.fetch(name, timeout_s=timeout_s)
-            except EvenshardError as error:
-                for part in parts:
-                    sent.tally.refused(part, "SHARD_UNAVAILABLE", f"its placement is not known: {error.message}")
-                continue
-            for part in parts:
-                if tenant is None:
-                    sent.tally.refused(part, "TENANT_NOT_FOUND", f"there is no tenant {name!r} any more")
-                else:
-                    placed.append((part, tenant))
-        return await self._in_thread(_stage_anew, placed)
-
     async def _in_thread(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
@@ -316,24 +193,6 @@ def _in_doubt() -> Iterator[None]:
         raise
     except Exception as defect:
         raise EvenshardError("INTERNAL", f"{type(defect).__name__}: {defect}", in_doubt=True) from defect
-
-
-@dataclass(frozen=True, slots=True)
-class _Tries:
-    """What was tried of some rows."""
-
-    placements: int = 1
-    held_until_ms: float | None = None
-    """When rows of sealed keys are given back; None: they were not held yet."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sent:
-    """What is on its way to shards, and the account of it."""
-
-    tally: Tally
-    flights: Mapping[str, Flight]
-    """By tenant."""
 
 
 def _begin(
@@ -380,15 +239,5 @@ def _stage(flights: Sequence[Flight]) -> list[ShardRequest]:
             flight.tenant.placement,
             flight.hot,
             flight.spread,
-        )
-    )
-
-
-def _stage_anew(placed: Sequence[tuple[Part, Tenant]]) -> list[ShardRequest]:
-    return pack(
-        new
-        for part, tenant in placed
-        for new in deal(
-            part.tenant, part.batch, part.positions, part.placement, tenant.placement, part.hot, part.spread
         )
     )

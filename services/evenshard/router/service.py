@@ -13,6 +13,7 @@ from evenshard.router.measuring import count_import
 from evenshard.router.payload import PAYLOAD_BYTES_MAX
 from evenshard.runtime.call import current_call
 from evenshard.runtime.telemetry import TENANTS_NAMED_MAX, tracer
+from evenshard.storage.fair_queue import FairShare
 from evenshard.wire.ingest import Import, ImportResult, import_of, import_response
 
 EXPANSION = 8
@@ -20,14 +21,18 @@ EXPANSION = 8
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
-    """Takes imports, as many at once as fit into ``bytes_in_flight_max``."""
+    """Takes imports, as many at once as fit into ``bytes_in_flight_max``; of one tenant, which may wait for a
+    shard that has no room, only as many as leave some for others."""
 
     def __init__(self, importer: Importer, pool: ThreadPoolExecutor, bytes_in_flight_max: int) -> None:
         self._importer = importer
         self._pool = pool
-        self._bytes_in_flight_max = bytes_in_flight_max
-        self.bytes_in_flight = 0
+        self._room = FairShare(bytes_in_flight_max)
+
+    @property
+    def bytes_in_flight(self) -> int:
         """Payloads that are being handled."""
+        return self._room.bytes
 
     async def ImportEvents(
         self, request: ingest_pb2.ImportEventsRequest, context: Any
@@ -47,16 +52,19 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     @contextlib.contextmanager
     def _admitted(self, asked: Import) -> Iterator[None]:
         """Raises ``OVERLOADED`` where too much is in flight; one import is always admitted."""
-        size = len(asked.payload)
+        size = max(1, len(asked.payload))
         if asked.compressor != "none":
             size = min(EXPANSION * size, PAYLOAD_BYTES_MAX)
-        if self.bytes_in_flight and self.bytes_in_flight + size > self._bytes_in_flight_max:
-            raise EvenshardError("OVERLOADED", f"{self.bytes_in_flight:,} bytes of imports are in flight already")
-        self.bytes_in_flight += size
+        if not self._room.take(asked.tenant, size):
+            raise EvenshardError(
+                "OVERLOADED",
+                f"{self._room.bytes:,} bytes of imports are in flight already, "
+                f"{self._room.held_by(asked.tenant):,} of them of {asked.tenant or 'several tenants'}",
+            )
         try:
             yield
         finally:
-            self.bytes_in_flight -= size
+            self._room.give_back(asked.tenant, size)
 
 
 def _counts(tenant: str, result: ImportResult) -> dict[str, str | int]:

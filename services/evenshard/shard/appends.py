@@ -77,11 +77,13 @@ class Appends:
     async def _take(self, batch: BatchToAppend) -> BatchAppended:
         try:
             tenant = await self._placements.at(batch.tenant, batch.epoch)
+            self._delay_ms(batch.tenant)  # refused before the work of reading it
             owned, overflow = tenant.placement.taken_by(self._shard), tenant.placement.overflow_of(self._shard)
             append = await asyncio.get_running_loop().run_in_executor(self._pool, _read, batch, owned, overflow)
             if append.batch.rows == 0:
                 return BatchAppended("", "", NO_BITS, 0)
-            await self._hold_back(batch.tenant)
+            if delay_ms := self._delay_ms(batch.tenant):
+                await self._clock.sleep(delay_ms)
             appended = await settled(self._sequencer.submit(append))
         except KeySealedError as error:
             return refused(error.code, f"{self._shard}: {error.message}", sealed=error.keys)
@@ -95,8 +97,8 @@ class Appends:
             count("evenshard.shard.duplicates", int(np.count_nonzero(appended.duplicates)))
         return BatchAppended("", "", appended.duplicates, appended.position)
 
-    async def _hold_back(self, tenant: TenantId) -> None:
-        """Waits while compaction is behind; raises ``OVERLOADED`` where it is far behind."""
+    def _delay_ms(self, tenant: TenantId) -> float:
+        """How long an append waits while compaction is behind; raises ``OVERLOADED`` where it is far behind."""
         delay_ms = append_delay_ms(self._backlog(tenant))
         if delay_ms is None:
             raise EvenshardError(
@@ -104,8 +106,7 @@ class Appends:
                 f"{self._shard}: compaction of {tenant} is behind what is imported",
                 retry_after_ms=int(DELAY_MS_MAX),
             )
-        if delay_ms:
-            await self._clock.sleep(delay_ms)
+        return delay_ms
 
 
 def _read(batch: BatchToAppend, owned: Bools, overflow: Bools | None) -> Append:

@@ -44,7 +44,7 @@ def account() -> Iterator[Account]:
 
 def _as_a_layer(tree: Path, layer: Path) -> None:
     """Times are kept in whole seconds, and everything belongs to root."""
-    with tarfile.open(layer, "w", format=tarfile.USTAR_FORMAT) as packed:
+    with tarfile.open(layer, "w", format=tarfile.GNU_FORMAT) as packed:
         packed.add(tree, ".")
     subprocess.run(["rm", "-rf", str(tree)], check=True)
     tree.mkdir()

@@ -97,7 +97,7 @@ async def test_each_event_is_stored_once_though_it_comes_three_times_while_its_k
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first_seed", range(100, 100 + SEEDS, GROUP))
 async def test_each_event_is_stored_once_in_a_thousand_lives(first_seed: int) -> None:
     print(f"seeds from {first_seed}")
@@ -139,7 +139,7 @@ async def test_a_user_deleted_while_the_key_crosses_comes_again_whole(first_seed
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first_seed", range(2_000, 2_200, GROUP))
 async def test_a_user_deleted_while_the_key_crosses_comes_again_whole_in_many_lives(first_seed: int) -> None:
     print(f"seeds from {first_seed}")

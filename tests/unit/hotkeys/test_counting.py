@@ -9,6 +9,7 @@ import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, aggregate
 from evenshard.hotkeys.counting import Counts, KeyCount
+from evenshard.hotkeys.saved_counts import decoded, encoded
 from evenshard.hotkeys.to_count import to_be_counted
 from evenshard.ids import TenantId
 from hypothesis import given, settings
@@ -168,3 +169,23 @@ def test_how_much_is_missing_of_days_that_had_begun_is_not_known() -> None:
     assert missing(START_MS + 1, 399) is None
     assert missing(START_MS + 1, 400) == 0
     assert missing(START_MS) is None
+
+
+def test_a_table_is_as_large_as_its_keys_need_and_saved_at_each_size_comes_back_whole() -> None:
+    keys_max, step = 3_000_000, 40_000
+    counts, sizes = Counts(2 * keys_max, START_MS, heavy_keys_max=1_000), []
+    for first in range(0, 1_000_000, step):
+        counts.add(
+            TenantId("t"),
+            keys(*((f"user-{number}", 400, 1 + number % 3) for number in range(first, first + step))),
+            NOW_MS,
+        )
+        sizes.append(counts._young.counts.bytes)
+        if sizes[-1] != (sizes[-2] if first else 0):
+            counts = Counts.restore(decoded(b"".join(encoded(counts.save()))), START_MS, heavy_keys_max=1_000)
+            assert counts._young.counts.bytes == sizes[-1]
+    everybody = keys(*((f"user-{number}", 400, 0) for number in range(1_000_100))).select(["distinct_id", "day"])
+    expected = [1 + number % 3 for number in range(1_000_000)] + [0] * 100
+    assert counts.counts_of(TenantId("t"), everybody).tolist() == expected
+    assert sizes[0] < 4 << 20 < sizes[-1] < 40 << 20
+    assert len(set(sizes)) == 4

@@ -41,10 +41,11 @@ TIME_MS = 1_767_225_600_000
 
 @dataclass
 class FakeShard(shard_pb2_grpc.ShardServiceServicer):
-    """Stores what comes, unless the next of ``refusals`` says no; knows no epochs."""
+    """Stores what comes, unless the next of ``refusals`` says no, until ``retry_after_ms``; knows no epochs."""
 
     stored: list[tuple[str, int, list[dict[str, Any]]]] = field(default_factory=list)
     refusals: deque[str] = field(default_factory=deque)
+    retry_after_ms: int = 0
     insert_ids: set[str] = field(default_factory=set)
     frozen: bool = False
     requests: int = 0
@@ -56,7 +57,7 @@ class FakeShard(shard_pb2_grpc.ShardServiceServicer):
         results = []
         for batch in batches_of(request):
             if self.refusals:
-                results.append(refused(self.refusals.popleft(), "as told"))
+                results.append(refused(self.refusals.popleft(), "as told", self.retry_after_ms))
                 continue
             rows = EventBatch.from_ipc(batch.payload).record.to_pylist()
             duplicates = np.array([row["insert_id"] in self.insert_ids for row in rows], np.bool_)
@@ -338,6 +339,27 @@ async def test_a_shard_that_refuses_makes_its_events_retryable_and_says_why(worl
     assert all(code in error.message for error in answer.errors)
 
 
+async def test_what_a_shard_has_no_room_for_is_held_and_sent_again_when_it_may_have(world: World) -> None:
+    shard = world.shards[SHARDS[1]]
+    shard.refusals.extend(["OVERLOADED"] * 3)
+    shard.retry_after_ms = 20
+    began_s = time.monotonic()
+    assert summary(await world.import_events(arrow_ipc=arrow(100))) == (100, 0, 0, [])
+    assert time.monotonic() - began_s >= 0.06
+    assert (world.shards[SHARDS[0]].requests, shard.requests) == (1, 4)
+    assert world.stored_ids() == [f"{number:06d}" for number in range(100)]
+
+
+async def test_what_a_shard_has_no_room_for_comes_back_where_its_caller_does_not_wait_as_long(world: World) -> None:
+    shard = world.shards[SHARDS[1]]
+    shard.refusals.append("OVERLOADED")
+    shard.retry_after_ms = 1_500
+    began_s = time.monotonic()
+    answer = await world.import_events(arrow_ipc=arrow(100), timeout_s=2.0)
+    assert time.monotonic() - began_s < 1.5
+    assert (failed_indices(world, answer, SHARDS[1]) != [], answer.retry_after_ms, shard.requests) == (True, 1_500, 1)
+
+
 async def test_a_stale_placement_is_read_again_and_its_rows_go_where_they_belong(world: World) -> None:
     world.directory.pause_watches()
     await world.put("t", placement=replace(even_placement([SHARDS[1]]), epoch=Epoch(2)))
@@ -419,6 +441,7 @@ class TestSmallBounds:
         with pytest.raises(EvenshardError) as caught:
             await world.import_events(arrow_ipc=payload)
         assert (caught.value.code, caught.value.retryable) == ("OVERLOADED", True)
+        assert f"{len(payload):,} of them of t" in caught.value.message
         assert (await first).rejected == 100
         for shard in world.shards.values():
             shard.frozen = False

@@ -6,10 +6,12 @@ import orjson
 import pytest
 from evenshard.directory.tenant import TenantSettings
 from evenshard.runtime.settings import Settings
+from evenshard.shard.appends import Appends
 from evenshard.storage.memory import BACKLOG_FULL
 from evenshard.storage.sequencer import RETRY_MS_MAX, RETRY_MS_MIN
 from evenshard.storage.store import Store
 from evenshard.testing.cluster import MemoryCluster
+from evenshard.wire.shards import BatchAppended, BatchToAppend
 
 TIME_MS = 1_767_225_600_000
 
@@ -36,7 +38,7 @@ async def test_events_of_a_tenant_far_behind_come_back_with_the_time_to_send_the
     monkeypatch.setattr(Store, "backlog", lambda self, tenant: backlog[0])
     async with MemoryCluster(shards=1) as cluster:
         await cluster.create_tenant("a", TenantSettings())
-        answer = await cluster.import_events("a", ndjson=lines(0, 5))
+        answer = await cluster.import_events("a", ndjson=lines(0, 5), timeout_s=3.0)
         assert (answer.accepted, answer.rejected, answer.retry_after_ms) == (0, 5, 1500)
         assert {(error.code, error.retryable) for error in answer.errors} == {("SHARD_UNAVAILABLE", True)}
         backlog[0] = 0.0
@@ -44,7 +46,16 @@ async def test_events_of_a_tenant_far_behind_come_back_with_the_time_to_send_the
         assert (again.accepted, again.duplicates, again.retry_after_ms) == (5, 0, 0)
 
 
-async def test_what_has_no_room_is_refused_at_once_and_others_are_taken() -> None:
+async def test_what_has_no_room_is_taken_later_and_others_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[BatchAppended] = []
+    append = Appends._append
+
+    async def noted(self: Appends, batch: BatchToAppend) -> BatchAppended:
+        result = await append(self, batch)
+        refused.extend([result] if result.code else [])
+        return result
+
+    monkeypatch.setattr(Appends, "_append", noted)
     settings = Settings(shard_memory_bytes=512 << 20)
     async with MemoryCluster(shards=1, settings=settings) as cluster:
         for tenant in ("greedy", "modest"):
@@ -55,6 +66,6 @@ async def test_what_has_no_room_is_refused_at_once_and_others_are_taken() -> Non
             cluster.import_events("modest", ndjson=lines(0, 10)),
         )
         assert (modest.accepted, modest.rejected) == (10, 0)
-        refused = [answer for answer in greedy if answer.rejected]
-        assert all(RETRY_MS_MIN <= answer.retry_after_ms <= RETRY_MS_MAX for answer in refused)
-        assert refused
+        assert [(answer.accepted, answer.rejected) for answer in greedy] == [(500, 0)] * 6
+        assert {result.code for result in refused} == {"OVERLOADED"}
+        assert all(RETRY_MS_MIN <= result.retry_after_ms <= RETRY_MS_MAX for result in refused)
