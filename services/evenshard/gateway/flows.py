@@ -1,6 +1,5 @@
 """Answers flows: plan, ask all shards, add up, finish; ask again, farther beyond the range, where sessions go on."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from evenshard.queries.flows import nothing
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
 from evenshard.queries.flows_model import FlowsQuery
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.wire.flows import flows_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class AnsweredFlows:
 
     tenant: Tenant
     answer: FlowsAnswer
+    body: bytes
+    """The same as it travels, without its account."""
     scattered: Scattered
     warnings: Warnings
 
@@ -33,18 +35,28 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
     async def attempt(tenant: Tenant) -> AnsweredFlows:
         zone, dedupe = ZoneInfo(tenant.settings.timezone), tenant.settings.dedupe
         for margin in range(len(MARGINS_MS)):
-            scan = await asyncio.to_thread(plan_flows, query, zone, dedupe=dedupe, margin=margin)
-            asked = scan.to_json()
+            planning = partial(_plan, query, zone, dedupe, margin)
+            scan, asked = await scatter.planned((query, zone.key, dedupe, margin), planning)
             scattered = await scatter.scan(tenant, asked, terms)
             question = (tenant.name, tenant.placement.epoch, query, asked)
             merged = await scatter.finish(question, scattered, partial(_merged, scan, scattered.partials))
             if not is_cut_short(merged):
                 break
-        answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(query, merged))
+        answer, body = await scatter.finish((*question, "answer"), scattered, lambda: _finish(query, merged))
         unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
-        return AnsweredFlows(tenant, answer, scattered, unknown)
+        return AnsweredFlows(tenant, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
+
+
+def _plan(query: FlowsQuery, zone: ZoneInfo, dedupe: bool, margin: int) -> tuple[FlowsScan, bytes]:
+    scan = plan_flows(query, zone, dedupe=dedupe, margin=margin)
+    return scan, scan.to_json()
+
+
+def _finish(query: FlowsQuery, merged: pa.Table) -> tuple[FlowsAnswer, bytes]:
+    answer = finish(query, merged)
+    return answer, flows_body(answer)
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:

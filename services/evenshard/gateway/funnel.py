@@ -1,8 +1,8 @@
 """Answers a funnel: plan, ask all shards once, put together, finish."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.plan import FunnelScan
+from evenshard.wire.funnel import funnel_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class AnsweredFunnel:
     tenant: Tenant
     query: FunnelQuery
     answer: FunnelAnswer
+    body: bytes
+    """The same as it travels, without its account."""
     scattered: Scattered
     unknown: Warnings
 
@@ -41,16 +44,22 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
 
     async def attempt(tenant: Tenant) -> AnsweredFunnel:
         settings = tenant.settings
-        scan = await asyncio.to_thread(plan_funnel, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        asked = scan.to_json()
+        zone, dedupe = ZoneInfo(settings.timezone), settings.dedupe
+        scan, asked = await scatter.planned((query, zone.key, dedupe), partial(_plan, query, zone, dedupe))
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
-        answer = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
+        answer, body = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
         unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
-        return AnsweredFunnel(tenant, query, answer, scattered, unknown)
+        return AnsweredFunnel(tenant, query, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
-def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> FunnelAnswer:
-    return finish(query, merge(partials or [scan_rows(scan, ())[0]]))
+def _plan(query: FunnelQuery, zone: ZoneInfo, dedupe: bool) -> tuple[FunnelScan, bytes]:
+    scan = plan_funnel(query, zone, dedupe=dedupe)
+    return scan, scan.to_json()
+
+
+def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> tuple[FunnelAnswer, bytes]:
+    answer = finish(query, merge(partials or [scan_rows(scan, ())[0]]))
+    return answer, funnel_body(answer)

@@ -20,12 +20,19 @@ _ANSWERS_SHARE: Final = 4
 """A quarter of the room is for answers."""
 _TOLD_SHARE: Final = 64
 """Besides, a little for names of split users."""
+_PLANS_SHARE: Final = 64
+"""And for plans."""
+_PLAN_COPIES: Final = 16
+"""A plan's numbers are objects: so many times what it has as a text."""
 _ENTRY_BYTES: Final = 1 << 10
 """Of the smallest entry, about."""
 _ANSWER_COPIES: Final = 4
 """An answer's numbers are objects: so many times what they took in its partials."""
 
 _Answer = TypeVar("_Answer")
+_Plan = TypeVar("_Plan")
+Planned = tuple[_Plan, bytes]
+"""A plan, and the scan that it asks shards for."""
 Told = dict[ShardId, tuple[str, ...]]
 """Shards, and the split users each is told of."""
 
@@ -78,11 +85,20 @@ class Known:
         self._partials: Lru[Asked, Partial] = Lru(bytes_max - answers)
         self._answers: Lru[Hashable, _Finished] = Lru(answers)
         self._told: Lru[Hashable, Told] = Lru(bytes_max // _TOLD_SHARE)
+        self._plans: Lru[Hashable, Any] = Lru(bytes_max // _PLANS_SHARE)
 
     @property
     def bytes(self) -> int:
         """Held now."""
         return self._partials.bytes + self._answers.bytes
+
+    async def planned(self, question: Hashable, plan: Callable[[], Planned[_Plan]]) -> Planned[_Plan]:
+        """What ``plan`` gives, in a thread, or gave for the same question before: nothing else decides it."""
+        found: Planned[_Plan] | None = self._plans.get(question)
+        if found is None:
+            found = await asyncio.to_thread(plan)
+            self._plans.put(question, found, _PLAN_COPIES * len(found[1]) + _ENTRY_BYTES)
+        return found
 
     def partial(self, asked: Asked) -> Partial | None:
         """What was answered last."""
@@ -103,13 +119,21 @@ class Known:
             self._partials.put(asked, partial, size)
 
     async def finish(
-        self, question: Hashable, tags: tuple[str, ...], partial_bytes: int, compute: Callable[[], _Answer]
+        self,
+        question: Hashable,
+        tags: tuple[str, ...],
+        partial_bytes: Callable[[], int],
+        compute: Callable[[], _Answer],
     ) -> _Answer:
         """What ``compute`` gives, in a thread; or what it gave for the same question and ``tags`` before."""
         return await self.remember(question, tags, partial_bytes, lambda: asyncio.to_thread(compute))
 
     async def remember(
-        self, question: Hashable, tags: tuple[str, ...], partial_bytes: int, compute: Callable[[], Awaitable[_Answer]]
+        self,
+        question: Hashable,
+        tags: tuple[str, ...],
+        partial_bytes: Callable[[], int],
+        compute: Callable[[], Awaitable[_Answer]],
     ) -> _Answer:
         """What ``compute`` gives; or what it gave for the same question and ``tags`` before.
 
@@ -121,5 +145,5 @@ class Known:
             return cast(_Answer, found.answer)
         answer = await compute()
         if tags:
-            self._answers.put(question, _Finished(tags, answer), _ANSWER_COPIES * partial_bytes + _ENTRY_BYTES)
+            self._answers.put(question, _Finished(tags, answer), _ANSWER_COPIES * partial_bytes() + _ENTRY_BYTES)
         return answer

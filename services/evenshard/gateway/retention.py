@@ -1,8 +1,8 @@
 """Answers a retention: plan, ask all shards once, add up, finish as of now."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from evenshard.gateway.unknown_names import Warnings, unknown_names
 from evenshard.queries.retention import nothing
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
 from evenshard.queries.retention_model import RetentionQuery
+from evenshard.wire.retention import retention_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class AnsweredRetention:
 
     tenant: Tenant
     answer: RetentionAnswer
+    body: bytes
+    """The same as it travels, without its account."""
     scattered: Scattered
     warnings: Warnings
 
@@ -32,17 +35,23 @@ async def answer_retention(
 
     async def attempt(tenant: Tenant) -> AnsweredRetention:
         settings = tenant.settings
-        plan = await asyncio.to_thread(plan_retention, query, ZoneInfo(settings.timezone), dedupe=settings.dedupe)
-        asked = plan.scan.to_json()
+        zone, dedupe = ZoneInfo(settings.timezone), settings.dedupe
+        plan, asked = await scatter.planned((query, zone.key, dedupe), partial(_plan, query, zone, dedupe))
         scattered = await scatter.scan(tenant, asked, terms)
         over = (plan.over_ms <= now_ms).tobytes()  # all that now decides
         question = (tenant.name, tenant.placement.epoch, query, asked, over)
-        answer = await scatter.finish(question, scattered, lambda: _finish(plan, scattered.partials, now_ms))
+        answer, body = await scatter.finish(question, scattered, lambda: _finish(plan, scattered.partials, now_ms))
         unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
-        return AnsweredRetention(tenant, answer, scattered, unknown)
+        return AnsweredRetention(tenant, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
 
 
-def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> RetentionAnswer:
-    return finish(plan, merge(partials or [nothing(plan.scan)]), now_ms)
+def _plan(query: RetentionQuery, zone: ZoneInfo, dedupe: bool) -> tuple[RetentionPlan, bytes]:
+    plan = plan_retention(query, zone, dedupe=dedupe)
+    return plan, plan.scan.to_json()
+
+
+def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> tuple[RetentionAnswer, bytes]:
+    answer = finish(plan, merge(partials or [nothing(plan.scan)]), now_ms)
+    return answer, retention_body(answer)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant, tenant_id
 from evenshard.errors import EvenshardError
-from evenshard.gateway.known import Asked, Known, Partial, Told
+from evenshard.gateway.known import Asked, Known, Partial, Planned, Told
 from evenshard.gateway.reunion import Reunion
 from evenshard.ids import Epoch, ShardId
 from evenshard.ports.clock import Clock
@@ -34,6 +34,7 @@ SPLIT_ROUNDS_MAX = 4
 were split since."""
 
 _Answered = TypeVar("_Answered")
+_Plan = TypeVar("_Plan")
 _NO_ANSWER = frozenset(("UNREACHABLE", "DEADLINE_EXCEEDED", "SHARD_UNAVAILABLE", "OVERLOADED"))
 
 
@@ -106,8 +107,8 @@ class Scattered:
     from_cache: bool
     """Every partial was known already."""
 
-    @property
     def partial_bytes(self) -> int:
+        """Memory."""
         return sum(partial.nbytes for partial in self.partials)
 
 
@@ -267,9 +268,13 @@ class Scatter:
         return await self._known.remember(
             (tenant.name, tenant.placement.epoch, scan, "split"),
             tags,
-            size,
+            lambda: size,
             lambda: self._reunion.of(scan, rows, size, users, deadline),
         )
+
+    async def planned(self, question: Hashable, plan: Callable[[], Planned[_Plan]]) -> Planned[_Plan]:
+        """What ``plan`` gives, in a thread, or gave for the same ``question``, which alone decides it, before."""
+        return await self._known.planned(question, plan)
 
     async def finish(self, question: Hashable, scattered: Scattered, compute: Callable[[], _Answered]) -> _Answered:
         """What ``compute`` makes of ``scattered``, in a thread, or has made of the same partials before; ``question``:

@@ -1,6 +1,5 @@
 """Answers a segmentation: plan, ask all shards, add up; ask again with the groups to keep where that is needed."""
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -21,6 +20,7 @@ from evenshard.queries.answer import (
 )
 from evenshard.queries.model import SegmentationQuery
 from evenshard.queries.segmentation import scan_rows
+from evenshard.wire.query import segmentation_body
 
 ROUNDS_MAX = 4
 """Rounds of one plan: each further one only where the ranking changed since the last."""
@@ -32,6 +32,8 @@ class Answered:
 
     tenant: Tenant
     answer: SegmentationAnswer
+    body: bytes
+    """The same as it travels, without its account."""
     scattered: Scattered
     """The last round, which alone made the answer."""
     warnings: tuple[tuple[str, str], ...]
@@ -51,20 +53,31 @@ async def answer_segmentation(scatter: Scatter, name: str, query: SegmentationQu
 async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery, terms: Terms) -> Answered:
     settings = tenant.settings
     zone = ZoneInfo(settings.timezone)
-    plan = await asyncio.to_thread(plan_segmentation, query, zone, dedupe=settings.dedupe)
+    planning = partial(_plan, query, zone, settings.dedupe)
+    plan, asked = await scatter.planned((query, zone.key, settings.dedupe), planning)
     for left in reversed(range(ROUNDS_MAX)):
-        asked = plan.scan.to_json()
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
         merged, keep = await scatter.finish(question, scattered, partial(_merged, plan, scattered))
         if keep is None or left == 0:
             break
         plan = plan.keeping(keep)
+        asked = plan.scan.to_json()
     warnings = await unknown_names(scatter, tenant, asked, scattered, terms)
     if keep is not None:
         warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
-    answer = await scatter.finish((*question, "answer"), scattered, lambda: finish(plan, merged))
-    return Answered(tenant, answer, scattered, warnings, plan)
+    answer, body = await scatter.finish((*question, "answer"), scattered, partial(_finish, plan, merged))
+    return Answered(tenant, answer, body, scattered, warnings, plan)
+
+
+def _plan(query: SegmentationQuery, zone: ZoneInfo, dedupe: bool) -> tuple[SegmentationPlan, bytes]:
+    plan = plan_segmentation(query, zone, dedupe=dedupe)
+    return plan, plan.scan.to_json()
+
+
+def _finish(plan: SegmentationPlan, merged: pa.Table) -> tuple[SegmentationAnswer, bytes]:
+    answer = finish(plan, merged)
+    return answer, segmentation_body(answer)
 
 
 def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:

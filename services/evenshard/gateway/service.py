@@ -25,16 +25,16 @@ from evenshard.queries.answer import incomplete_buckets
 from evenshard.runtime.call import current_call
 from evenshard.wire.browse import schema_query_of, schema_response, timeline_query_of, timeline_response
 from evenshard.wire.cohorts import cohort_message, definition_text
-from evenshard.wire.flows import flows_query_of, flows_response
-from evenshard.wire.funnel import funnel_query_of, funnel_response
+from evenshard.wire.flows import flows_query_of
+from evenshard.wire.funnel import funnel_query_of
 from evenshard.wire.query import (
     Account,
     export_query_of,
     loss_warnings,
+    meta,
     segmentation_query_of,
-    segmentation_response,
 )
-from evenshard.wire.retention import retention_query_of, retention_response
+from evenshard.wire.retention import retention_query_of
 from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
@@ -82,22 +82,30 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> query_pb2.QuerySegmentationResponse:
         answered, account = await self._ask("segmentation", request, segmentation_query_of, answer_segmentation)
         incomplete = incomplete_buckets(answered.plan, self._clock.now_ms())
-        return segmentation_response(answered.answer, account, incomplete)
+        response = query_pb2.QuerySegmentationResponse(meta=meta(account), incomplete_buckets=incomplete)
+        response.MergeFromString(answered.body)
+        return response
 
     async def QueryFunnel(self, request: query_pb2.QueryFunnelRequest, context: Any) -> query_pb2.QueryFunnelResponse:
         answered, account = await self._ask("funnel", request, funnel_query_of, answer_funnel)
-        return funnel_response(answered.answer, account)
+        response = query_pb2.QueryFunnelResponse(meta=meta(account))
+        response.MergeFromString(answered.body)
+        return response
 
     async def QueryRetention(
         self, request: query_pb2.QueryRetentionRequest, context: Any
     ) -> query_pb2.QueryRetentionResponse:
         answer = partial(answer_retention, now_ms=self._clock.now_ms())
         answered, account = await self._ask("retention", request, retention_query_of, answer)
-        return retention_response(answered.answer, account)
+        response = query_pb2.QueryRetentionResponse(meta=meta(account))
+        response.MergeFromString(answered.body)
+        return response
 
     async def QueryFlows(self, request: query_pb2.QueryFlowsRequest, context: Any) -> query_pb2.QueryFlowsResponse:
         answered, account = await self._ask("flows", request, flows_query_of, answer_flows)
-        return flows_response(answered.answer, account)
+        response = query_pb2.QueryFlowsResponse(meta=meta(account))
+        response.MergeFromString(answered.body)
+        return response
 
     async def GetSchema(self, request: query_pb2.GetSchemaRequest, context: Any) -> query_pb2.GetSchemaResponse:
         answered, account = await self._ask("schema", request, schema_query_of, answer_schema)

@@ -1,9 +1,10 @@
 """A funnel on a shard: one pass over rows, then a kernel over each user's; the result is a table that is appended to.
 
 **Partial**: ``by_0`` … (utf8, the tags of a group), ``level`` (int32), ``users`` (int64) and ``times``
-(large_list<int64>): of ``users`` attempts that count, one after the other, the ms from step 1 to steps 2 … level. Users
-without an entry are left out. The schema's metadata ``explained`` lists what became of the events of the user who is
-explained. All of a user's events come to one scan, so the partials of shards are simply put behind one another.
+(large_list<uint32>, of int64 where windows are longer): of ``users`` attempts that count, one after the other, the ms
+from step 1 to steps 2 … level. Users without an entry are left out. The schema's metadata ``explained`` lists what
+became of the events of the user who is explained. All of a user's events come to one scan, so the partials of shards
+are simply put behind one another.
 
 Duplicates skipped are those that match a step or an exclusion, entries and completions alike.
 """
@@ -200,7 +201,10 @@ class _Scan:
         columns = {f"by_{at}": each.take(pa.array(found // _LEVELS)) for at, each in enumerate(tags)}
         columns["level"] = pa.array((found % _LEVELS).astype(np.int32))
         columns["users"] = pa.array(users.astype(np.int64))
-        columns["times"] = pa.LargeListArray.from_arrays(pa.array(offsets.astype(np.int64)), pa.array(flat))
+        columns["times"] = pa.LargeListArray.from_arrays(
+            pa.array(offsets.astype(np.int64)),
+            pa.array(flat.astype(np.uint32) if self.plan.has_short_times else flat),
+        )
         return pa.table(columns)
 
     def explained(self, parts: Parts, check: Callable[[], None]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ here, averages and medians exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,8 +21,6 @@ from evenshard.queries.funnel_model import FunnelQuery
 from evenshard.queries.groups import Integers
 from evenshard.queries.plan import FunnelScan
 from evenshard.queries.values import OTHER, JsonText, Value, rank_of_tag, value_of_tag
-
-_NONE: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,10 @@ def merge(partials: Sequence[pa.Table]) -> pa.Table:
     explained: list[dict[str, Any]] = []
     for partial in partials:
         explained += orjson.loads((partial.schema.metadata or {}).get(EXPLAINED, b"[]"))
-    table = pa.concat_tables([partial.replace_schema_metadata(None) for partial in partials])
+    tables = [partial.replace_schema_metadata(None) for partial in partials]
+    if any(table.schema != tables[0].schema for table in tables):  # a shard of another version has longer times
+        tables = [_with_long_times(table) for table in tables]
+    table = pa.concat_tables(tables)
     return table.replace_schema_metadata({EXPLAINED: orjson.dumps(explained)})
 
 
@@ -117,6 +118,11 @@ def finish(query: FunnelQuery, merged: pa.Table) -> FunnelAnswer:
         groups = [FunnelGroup(by, users.steps(np.flatnonzero(of_row == at), names)) for at, by in enumerate(shown)]
     explained = orjson.loads(merged.schema.metadata[EXPLAINED])
     return FunnelAnswer(users.steps(np.arange(merged.num_rows), names), tuple(groups), tuple(explained))
+
+
+def _with_long_times(table: pa.Table) -> pa.Table:
+    times = table.column("times").cast(pa.large_list(pa.int64()))
+    return table.set_column(table.schema.get_field_index("times"), "times", times)
 
 
 class _Users:
@@ -159,15 +165,16 @@ class _Users:
         """Of the times from step 1 and from the step before, of all ``count`` users who reached ``step``."""
         if step == 1:
             return Spread(0.0, 0.0, ()) if count else NO_TIMES, NO_TIMES
-        first, previous = [_NONE], [_NONE]
+        first: list[Integers] = []
+        previous: list[Integers] = []
         for level in range(step, len(by_level)):
             for row in by_level[level].tolist():
                 times = self.times[row].reshape(-1, level - 1)
                 first.append(times[:, step - 2])
                 if step > 2:
                     previous.append(times[:, step - 2] - times[:, step - 3])
-        from_first = spread(np.concatenate(first))
-        return from_first, spread(np.concatenate(previous)) if step > 2 else from_first
+        from_first = spread(*first)
+        return from_first, spread(*previous) if step > 2 else from_first
 
 
 def _groups(query: FunnelQuery, merged: pa.Table) -> list[tuple[str, ...]]:

@@ -24,7 +24,25 @@ BOUNDS_MS: Final = np.array(
     np.int64,
 )
 """Where bars end, inclusive; the first begins at 0."""
-_PADDED: Final = np.append(BOUNDS_MS, np.full(64 - len(BOUNDS_MS), np.iinfo(np.int64).max))
+
+_SHIFT = 46
+"""Of the 52 bits of a float's fraction six tell times apart here: as many as 64 parts of each doubling."""
+_BELOW_1 = (1023 << (52 - _SHIFT)) - 1
+
+
+def _parts_of(times_ms: Integers) -> Integers:
+    """The part of each time; 0: it is 0."""
+    found: Integers = np.maximum((times_ms.astype(np.float64).view(np.int64) >> _SHIFT) - _BELOW_1, 0)
+    return found
+
+
+_BOUND_PARTS: Final = _parts_of(BOUNDS_MS)
+_PARTS: Final = int(_BOUND_PARTS[-1]) + 1
+_LIMITS: Final = np.full(_PARTS, np.iinfo(np.int64).max)
+"""Of each part the bits of the bound within it, of which there is one at most."""
+_LIMITS[_BOUND_PARTS] = BOUNDS_MS.astype(np.float64).view(np.int64)
+_BAR_OF: Final = np.searchsorted(_BOUND_PARTS, np.arange(_PARTS))
+"""Of each part the bar of its times up to the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +66,61 @@ class Spread:
 NO_TIMES: Final = Spread(None, None, ())
 
 
-def spread(durations_ms: Integers) -> Spread:
-    """``durations_ms``: int64, in any order, each from 0 to the longest window."""
-    size = len(durations_ms)
+def spread(*durations_ms: Integers) -> Spread:
+    """Of all of them together; in any order, whole, each from 0 to the longest window."""
+    size = sum(map(len, durations_ms))
     if not size:
         return NO_TIMES
-    bar_of, counts = np.empty(size, np.uint8), np.zeros(len(_PADDED), np.int64)
-    _find_bars(durations_ms, _PADDED, bar_of, counts)
-    ends = np.cumsum(counts)
-    ranks = ((size - 1) // 2, size // 2)
-    first, last = np.searchsorted(ends, ranks, "right").tolist()
-    middle = durations_ms[(bar_of >= first) & (bar_of <= last)]  # no other time can be the median
-    places = [rank - int(ends[first] - counts[first]) for rank in ranks]
-    median_ms = float(np.partition(middle, places)[places].mean())
-    filled = np.flatnonzero(counts)
+    # Floats keep the order of their bits, which tell how long a time is, about, without a search.
+    bits = np.concatenate(durations_ms, dtype=np.float64, casting="unsafe").view(np.int64)
+    counts, beyond = np.zeros(_PARTS, np.int64), np.zeros(_PARTS, np.int64)
+    _count(bits, _LIMITS, counts, beyond)
+    bars = np.zeros(len(BOUNDS_MS) + 1, np.int64)
+    np.add.at(bars, _BAR_OF, counts - beyond)
+    np.add.at(bars, _BAR_OF + 1, beyond)
+    filled = np.flatnonzero(bars)
     shown = slice(filled[0], filled[-1] + 1)
-    pairs = zip(_PADDED[shown].tolist(), counts[shown].tolist(), strict=True)
-    bars = tuple(Bar(bound / 1000, count) for bound, count in pairs)
-    return Spread(int(durations_ms.sum()) / size / 1000, median_ms / 1000, bars)
+    pairs = zip(BOUNDS_MS[shown].tolist(), bars[shown].tolist(), strict=True)
+    total_ms = sum(int(each.sum()) for each in durations_ms)
+    return Spread(
+        total_ms / size / 1000,
+        _median_ms(bits, counts) / 1000,
+        tuple(Bar(bound / 1000, count) for bound, count in pairs),
+    )
 
 
-@kernel(f"void({view('int64')}, {view('int64')}, uint8[::1], int64[::1])", counted=False)
-def _find_bars(durations, bounds, bar_of, counts):  # type: ignore[no-untyped-def]
-    """The bar of each time, by halving without a branch; ``counts`` (zeros) of each bar. Bounds: 64, ascending."""
-    for each in range(np.uint64(durations.size)):
-        duration = durations[each]
-        bar = np.uint64(0)
-        for shift in range(5, -1, -1):
-            half = np.uint64(1 << shift)
-            bar += half * np.uint64(bounds[bar + half - np.uint64(1)] < duration)
-        bar_of[each] = np.uint8(bar)
-        counts[bar] += 1
+def _median_ms(bits: Integers, counts: Integers) -> float:
+    """``counts``: of each part. Only times of the part that has it, or two, can be the median."""
+    ends = np.cumsum(counts)
+    ranks = ((len(bits) - 1) // 2, len(bits) // 2)
+    first, last = np.searchsorted(ends, ranks, "right").tolist()
+    before = int(ends[first] - counts[first])
+    middle = np.empty(int(ends[last]) - before, np.int64)
+    _take(bits, first, last, middle)
+    places = [rank - before for rank in ranks]
+    return float(np.partition(middle.view(np.float64), places)[places].mean())
+
+
+@kernel(inline="always")
+def _part_of(bits):  # type: ignore[no-untyped-def]
+    return np.uint64(max((bits >> _SHIFT) - _BELOW_1, 0))
+
+
+@kernel(f"void({view('int64')}, {view('int64')}, int64[::1], int64[::1])", counted=False)
+def _count(bits, limits, counts, beyond):  # type: ignore[no-untyped-def]
+    """Adds 1 to ``counts`` for the part of each time, and to ``beyond`` if it is above the limit of the part."""
+    for each in range(np.uint64(bits.size)):
+        part = _part_of(bits[each])
+        counts[part] += 1
+        beyond[part] += np.int64(bits[each] > limits[part])
+
+
+@kernel(f"void({view('int64')}, int64, int64, int64[::1])", counted=False)
+def _take(bits, first, last, out):  # type: ignore[no-untyped-def]
+    """Writes the times of some parts, as many as ``out`` holds."""
+    count, low, high = np.uint64(0), np.uint64(first), np.uint64(last)
+    for each in range(np.uint64(bits.size)):
+        part = _part_of(bits[each])
+        if low <= part <= high:
+            out[count] = bits[each]
+            count += np.uint64(1)

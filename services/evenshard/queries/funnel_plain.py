@@ -44,6 +44,8 @@ class _Scan:
         self.latest = np.empty(STEPS_MAX + 1, np.int64)
         self.entries = np.array(plan.entries_ms, np.int64)
         self.users = np.zeros(STEPS_MAX + 1, np.int64)
+        self.kind = np.uint32 if plan.has_short_times else np.int64
+        """Of times as they travel."""
         self.times: list[list[Integers]] = [[] for _ in range(len(plan.steps) + 1)]
 
     def _opens(self, masks: AnyMasks) -> Kept:
@@ -68,7 +70,7 @@ class _Scan:
             filled = np.empty(len(rows.times), np.int32)
             found = best_attempts(rows.starts, rows.times, rows.masks, *how, levels, filled)
             total = since_entry(levels, filled[:found], rows.times, times)
-        users, sorted_times = np.zeros(STEPS_MAX + 1, np.int64), np.empty(total, np.int64)
+        users, sorted_times = np.zeros(STEPS_MAX + 1, np.int64), np.empty(total, self.kind)
         by_level(levels, times[:total], users, sorted_times)
         at = 0
         for level in range(2, len(self.plan.steps) + 1):
@@ -87,7 +89,7 @@ class _Scan:
             "users": pa.array(self.users[levels]),
             "times": pa.LargeListArray.from_arrays(
                 pa.array(np.cumsum([0, *sizes], dtype=np.int64)),
-                pa.array(np.concatenate([np.zeros(0, np.int64), *flat])),
+                pa.array(np.concatenate([np.zeros(0, self.kind), *flat])),
             ),
         }
         return pa.table(columns)

@@ -36,8 +36,17 @@ def _steps_of_ms(steps, row, after):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def _entry_of(row, end, times, steps, earliest, entries):  # type: ignore[no-untyped-def]
-    """The first row of the ms of the first entry not before ``earliest``; there is one."""
+def _start_of_ms(times, row, first):  # type: ignore[no-untyped-def]
+    """The first row, from ``first`` on, of the same time."""
+    while row > first and times[row - _ONE] == times[row]:
+        row -= _ONE
+    return row
+
+
+@kernel(inline="always")
+def _first_from(row, end, times, earliest):  # type: ignore[no-untyped-def]
+    """The first row not before ``earliest``. Of few rows those before it are counted, for where they end cannot be
+    foretold."""
     if end - row > np.uint64(_FEW):
         low, high = row, end
         while low < high:
@@ -46,18 +55,24 @@ def _entry_of(row, end, times, steps, earliest, entries):  # type: ignore[no-unt
                 low = middle + _ONE
             else:
                 high = middle
-        row = low
-    else:
-        while times[row] < earliest:
-            row += _ONE
-    interval = 0
+        return low
+    before = np.uint64(0)
+    for each in range(row, end):
+        before += np.uint64(times[each] < earliest)
+    return row + before
+
+
+@kernel(inline="always")
+def _entry_of(row, end, times, steps, earliest, entries):  # type: ignore[no-untyped-def]
+    """The row of the first entry not before ``earliest``; there is one."""
+    row, interval = _first_from(row, end, times, earliest), 0
     while True:
-        while entries[interval + 1] <= times[row]:
-            interval += 2
-        after = _end_of_ms(times, row, end)
-        if entries[interval] <= times[row] and _steps_of_ms(steps, row, after) & np.uint64(2):
-            return row
-        row = after
+        if steps[row] == np.uint8(1):
+            while entries[interval + 1] <= times[row]:
+                interval += 2
+            if entries[interval] <= times[row]:
+                return row
+        row += _ONE
 
 
 @kernel(inline="always")
@@ -74,20 +89,19 @@ def _carry(found, deepest, since, latest):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def _fill(row, end, times, steps, best, out, total):  # type: ignore[no-untyped-def]
-    """Writes the ms from the entry, in the ms of ``row``, to steps 2 … ``best``, each filled by the first that can.
-    Returns how many times there are then."""
-    entry, level = times[row], np.uint64(0)
-    while level < best:
-        after = _end_of_ms(times, row, end)
-        found = _steps_of_ms(steps, row, after)
-        while level < best and (found >> (level + _ONE)) & _ONE:
-            if level:
-                out[total] = times[row] - entry
-                total += _ONE
-            level += _ONE
-        row = after
-    return total
+def _fill(row, first, times, steps, best, best_time, out, total):  # type: ignore[no-untyped-def]
+    """Writes the ms from the entry, in ``row``, to steps 2 … ``best``, each filled by the first event that can; the
+    last one is at ``best_time``, which is when ``best`` was first reached. Returns how many times there are then."""
+    entry, step = times[row], np.uint64(2)
+    while step < best:
+        row = _start_of_ms(times, row, first)  # of one ms, whatever their order
+        while np.uint64(steps[row]) != step:
+            row += _ONE
+        out[total] = times[row] - entry
+        total += _ONE
+        step += _ONE
+    out[total] = best_time - entry
+    return total + _ONE
 
 
 @kernel(inline="always")
@@ -142,10 +156,10 @@ def follow(starts, times, steps, count, window, entries, latest, levels, out, fi
             if after == end or times[after] != now:
                 step = np.uint64(steps[row])
                 carried = latest[step - _ONE]
-                if carried >= now - window:
-                    latest[step] = carried
-                    if step > best:
-                        best, best_time = step, now
+                reaches = carried >= now - window
+                latest[step] = carried if reaches else latest[step]
+                if reaches and step > best:
+                    best, best_time = step, now
             else:
                 after = _end_of_ms(times, row, end)
                 found = _steps_of_ms(steps, row, after)
@@ -160,9 +174,9 @@ def follow(starts, times, steps, count, window, entries, latest, levels, out, fi
             continue
         row = _entry_of(first, end, times, steps, best_time - window, entries)
         if by_rows:
-            total = _fill_rows(row, end, times, steps, best, filled, total)
+            total = _fill_rows(_start_of_ms(times, row, first), end, times, steps, best, filled, total)
         else:
-            total = _fill(row, end, times, steps, best, out, total)
+            total = _fill(row, first, times, steps, best, best_time, out, total)
     return np.int64(total)
 
 
@@ -183,7 +197,7 @@ def since_entry(levels, filled, times, out):  # type: ignore[no-untyped-def]
     return np.int64(total)
 
 
-@kernel(f"void({view('int8')}, {view('int64')}, int64[::1], int64[::1])")
+@kernel(*(f"void({view('int8')}, {view('int64')}, int64[::1], {kind}[::1])" for kind in ("int64", "uint32")))
 def by_level(levels, times, users, out):  # type: ignore[no-untyped-def]
     """Times of ``follow`` with those of lower levels first. users (how many have each level, none 0) and out are
     written."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from evenshard.events.by_time import sort_by_time
 from evenshard.kernels import kernel, view
 
 USED, DUPLICATE, LEFT_OUT = 0, 1, 2
@@ -9,8 +10,6 @@ USED, DUPLICATE, LEFT_OUT = 0, 1, 2
 ROWS, RUNS = 0, 1
 """Places in ``at``: rows and runs picked so far."""
 _1 = np.uint64(1)
-_INSERTED_MAX = 24
-"""So many rows of a user are sorted by insertion."""
 
 _STRETCH = ", ".join([view("int32")] * 4 + ["int64", "int64", "int64"])
 _RUNS = f"{_STRETCH}, {view('uint8')}, boolean"
@@ -132,29 +131,6 @@ def mark_masked(opens, starts, ends, numbers, order, first, last, base, marks): 
                 marks[np.uint64(numbers[run] - base)] = 1
 
 
-@kernel(inline="always")
-def _sort_by_time(first, end, times, masks, places):  # type: ignore[no-untyped-def]
-    """Sorts some rows; those of one time keep their order. places: may be empty."""
-    placed = places.size > 0
-    if end - first > _INSERTED_MAX:
-        order = np.argsort(times[first:end], kind="mergesort")
-        times[first:end] = times[first:end][order]
-        masks[first:end] = masks[first:end][order]
-        if placed:
-            places[first:end] = places[first:end][order]
-        return
-    for row in range(first + 1, end):
-        time, mask, place, to = times[row], masks[row], places[row] if placed else np.int32(0), row
-        while to > first and times[to - 1] > time:
-            times[to], masks[to] = times[to - 1], masks[to - 1]
-            if placed:
-                places[to] = places[to - 1]
-            to -= 1
-        times[to], masks[to] = time, mask
-        if placed:
-            places[to] = place
-
-
 @kernel(
     *(
         f"void({view('int32')}, {view('int32')}, {view('int64')}, {view(kind)}, int64[::1], int64[::1], {kind}[::1], "
@@ -196,4 +172,4 @@ def join_runs(users, counts, times, masks, starts, out_times, out_masks, out_pla
                 rising = False
                 break
         if not rising:
-            _sort_by_time(starts[user], starts[user + 1], out_times, out_masks, out_places)
+            sort_by_time(starts[user], starts[user + 1], out_times, out_masks, out_places)

@@ -20,6 +20,7 @@ from evenshard.events.held import Held
 from evenshard.events.properties import property_values
 from evenshard.events.scan import Bools, Part, Parts, PassedOver, ScannedRows
 from evenshard.queries.expression import COHORT_PREFIX
+from evenshard.queries.groups import Integers
 from evenshard.queries.values import FIELD_OF_NAME, encoded
 
 NAMES_SEEN: Final = b"names_seen"
@@ -27,6 +28,7 @@ NEAR_MAX: Final = 3
 """Names a warning proposes."""
 _NEAR: Final = 0.6
 """As alike, of 1, as a name must be to be proposed."""
+_LOOKED_AT_FIRST: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Watch:
         codes, names = encoded(some.record.column("event"))
         there = pc.is_in(names, value_set=pa.array(sorted(missing), names.type)).to_numpy(zero_copy_only=False)
         for code in np.flatnonzero(there).tolist():
-            if _any_of(codes == code, some.keep):
+            if _holds(codes, code, some.keep):
                 self.events.add(names[code].as_py())
 
     def _look_for_properties(self, some: ScannedRows) -> None:
@@ -127,6 +129,17 @@ def _may_have(held: Held, names: Names) -> bool:
         or any(held.may_hold_field("event", name) for name in names.events)
         or any(held.may_have_property(name) for name in names.properties)
     )
+
+
+def _holds(codes: Integers, code: int, keep: Bools | None) -> bool:
+    """Whether a row that is meant has the code. Most have been found among the first rows."""
+    first, rows = 0, _LOOKED_AT_FIRST
+    while first < len(codes):
+        some = slice(first, first + rows)
+        if _any_of(codes[some] == code, None if keep is None else keep[some]):
+            return True
+        first, rows = first + rows, 8 * rows
+    return False
 
 
 def _any_of(rows: Bools, keep: Bools | None) -> bool:

@@ -171,8 +171,8 @@ class Picked:
         if needed_rows > len(self._times):
             size = max(needed_rows, 2 * len(self._times))
             self._times, self._masks = _grown(self._times, size), _grown(self._masks, size)
-            if self._numbers_rows:
-                self._rows = _grown(self._rows, size)
+        if self._numbers_rows and needed_rows > len(self._rows):
+            self._rows = _grown(self._rows, max(needed_rows, 2 * len(self._rows)))
         if needed_runs > len(self._users):
             size = max(needed_runs, 2 * len(self._users))
             self._users, self._counts = _grown(self._users, size), _grown(self._counts, size)
@@ -186,11 +186,7 @@ class Picked:
                 f"more than {user_rows.ROWS_MAX} events of one user take part",
                 hint="ask for fewer days, a shorter window, or filter with where",
             )
-        starts = np.empty(self._end - self._base + 1, np.int64)
-        times, masks = np.empty(rows, np.int64), np.empty(rows, self._masks.dtype)
-        places = np.empty(rows if self._places else 0, np.int32)
-        runs_joined = (self._users[:runs], self._counts[:runs], self._times[:rows], self._masks[:rows])
-        join_runs(*runs_joined, starts, times, masks, places)
+        starts, times, masks, places = self._of_one_part(rows, runs) if len(self._from) == 1 else self._join(rows, runs)
         sessions = np.zeros(0, np.int32)
         if self._needs.sessions:
             sessions = np.empty(rows, np.int32)
@@ -205,6 +201,24 @@ class Picked:
         names = [name for name in self._from[0][0].codes if name != _KEPT] if self._from else []
         codes = {name: self._codes(name, places) for name in names}
         return UserRows(starts, times, masks, self._base, codes, sessions)
+
+    def _of_one_part(self, rows: int, runs: int) -> tuple[Int64, Int64, AnyMasks, Int32]:
+        """What one part has of each user is in order already."""
+        starts = np.zeros(self._end - self._base + 1, np.int64)
+        starts[self._users[:runs] + 1] = self._counts[:runs]
+        np.cumsum(starts, out=starts)
+        times, masks = self._times[:rows], self._masks[:rows]
+        self._times, self._masks = np.empty(0, np.int64), np.empty(0, masks.dtype)  # they are the caller's now
+        return starts, times, masks, np.arange(rows if self._places else 0, dtype=np.int32)
+
+    def _join(self, rows: int, runs: int) -> tuple[Int64, Int64, AnyMasks, Int32]:
+        """What several parts have of each user."""
+        starts = np.empty(self._end - self._base + 1, np.int64)
+        times, masks = np.empty(rows, np.int64), np.empty(rows, self._masks.dtype)
+        places = np.empty(rows if self._places else 0, np.int32)
+        runs_joined = (self._users[:runs], self._counts[:runs], self._times[:rows], self._masks[:rows])
+        join_runs(*runs_joined, starts, times, masks, places)
+        return starts, times, masks, places
 
     def late_bytes(self) -> int:
         """Bytes of columns read for the order within a ms since it was asked last."""

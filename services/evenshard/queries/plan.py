@@ -135,6 +135,11 @@ class FunnelScan:
         """Nor does it matter which of several events of one ms fills a step."""
         return self.steps_decide and not self.by
 
+    @property
+    def has_short_times(self) -> bool:
+        """Whether the ms from one step to another fit into 32 bits, as they travel then."""
+        return self.window_ms < 1 << 32
+
     def to_json(self) -> bytes:
         return orjson.dumps({"version": PLAN_VERSION, "kind": "funnel", **asdict(self)})
 

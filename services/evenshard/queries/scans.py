@@ -84,6 +84,11 @@ def cohorts_needed(scan: bytes) -> list[str]:
     return cohorts_named(_columns_of(plan).properties or ())
 
 
+def copies_are_only_counted(scan: bytes) -> bool:
+    """Whether duplicates change nothing but how many of them were skipped, whoever they are of."""
+    return plan_of(scan).skip_duplicates and not cohorts_needed(scan)
+
+
 def rows_needed(scan: bytes) -> RowsThatMatter | None:
     """The rows that may change the partial of ``scan``; None: any may. Raises ``QUERY_INVALID``."""
     return rows_that_matter(plan_of(scan))

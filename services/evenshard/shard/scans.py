@@ -16,10 +16,10 @@ from evenshard.ids import Epoch, TenantId
 from evenshard.queries.pruning import RowsThatMatter, may_matter
 from evenshard.queries.reunion import ShardAnswer, answer
 from evenshard.queries.scan_plans import sees_as_it_came
-from evenshard.queries.scans import Rows, columns_needed, rows_needed
+from evenshard.queries.scans import Rows, columns_needed, copies_are_only_counted, rows_needed
 from evenshard.queries.split import Split
 from evenshard.queries.views import view_for
-from evenshard.storage.columns.scan import Wanted
+from evenshard.storage.columns.sources import Wanted
 from evenshard.storage.ownership import Ownership
 from evenshard.storage.store import Store
 
@@ -82,7 +82,7 @@ def _scan(
     patience.check()
     store.fence(tenant, epoch)
     shown = None if sees_as_it_came(plan) else restored
-    asked, views = columns_needed(plan), [view_for(plan, shown)]
+    asked, views, split = columns_needed(plan), [view_for(plan, shown)], split_at()
     with store.snapshot(tenant, owned) as snapshot:
         snapshot.check_epoch(epoch)
 
@@ -95,13 +95,14 @@ def _scan(
                 rows = snapshot.scan_to_show(fields, None, needed.start_ms, needed.end_ms, matter)
                 return map(view.show, rows)
             wanted = Wanted(
-                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, matter, needed.late
-            )
+                needed.fields, needed.properties, needed.start_ms, needed.end_ms, needed.users, matter, needed.late,
+                copies_apart=split is None and copies_are_only_counted(scan),
+            )  # fmt: skip
             stored = snapshot.parts(wanted)
             passed_over = [_passed_over(each, view) for each in stored.passed_over]
             return Parts(_all_shown(stored.parts, view), stored.people, passed_over)
 
-        found = answer(plan, read, split_at(), patience.check)
+        found = answer(plan, read, split, patience.check)
         rewritten = views[-1].rewritten  # the query's own scan comes last
         given_up = snapshot.rows_given_up(asked.start_ms, asked.end_ms)
         stats = replace(

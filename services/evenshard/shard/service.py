@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from evenshard.api.v1 import common_pb2, shard_pb2, shard_pb2_grpc
 from evenshard.directory.tenant import Tenant
+from evenshard.hotkeys.restored import Restored
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.queries.reunion import split_at
 from evenshard.runtime.call import current_call
@@ -120,7 +121,7 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
             restored, owned = self._restored.of(tenant.name), owned_slots(tenant, self._shard)
             self._store.moves.check_scan(tenant.name, owned)
             if request.known_tag:
-                tag = await asyncio.to_thread(self._tags.now, tenant.name, epoch, restored)
+                tag = await self._tag(tenant.name, epoch, restored)
                 if tag == request.known_tag:
                     span.set_attribute("evenshard.cache_hit", True)
                     return shard_pb2.ScanResponse(tag=tag, unchanged=True)
@@ -150,6 +151,12 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
                 }
             )
             return scan_response(found, version, self._tags.of(version, restored))
+
+    async def _tag(self, tenant: TenantId, epoch: Epoch, restored: Restored) -> str:
+        """In a thread only where the epoch has to be stored: to change threads takes as long as all the rest."""
+        if self._store.epoch(tenant) == epoch:
+            return self._tags.now(tenant, epoch, restored)
+        return await asyncio.to_thread(self._tags.now, tenant, epoch, restored)
 
     async def ScanRows(
         self, request: shard_pb2.ScanRowsRequest, context: Any

@@ -14,7 +14,8 @@ from evenshard.ids import Epoch, TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.columns.cache import ColumnCache
 from evenshard.storage.columns.lookups import Lookups, SegmentHeld
-from evenshard.storage.columns.scan import ColumnScan, Wanted
+from evenshard.storage.columns.scan import ColumnScan
+from evenshard.storage.columns.sources import Wanted
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.ownership import (
     Owned,

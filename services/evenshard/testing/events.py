@@ -14,7 +14,7 @@ from evenshard.events.scan import DUPLICATE, HOT, Part, ScannedRows
 from evenshard.events.users import People
 from evenshard.ids import Epoch, TenantId
 from evenshard.storage.append import Append
-from evenshard.storage.columns.scan import Wanted
+from evenshard.storage.columns.sources import Wanted
 from evenshard.storage.snapshot import Snapshot
 from evenshard.storage.store import Store
 

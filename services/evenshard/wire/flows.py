@@ -3,7 +3,6 @@
 from evenshard.api.v1 import query_pb2
 from evenshard.queries.flows_answer import FlowsAnswer
 from evenshard.queries.flows_model import FlowsQuery, flows_query
-from evenshard.wire.query import Account, meta
 from evenshard.wire.retention import step_of
 
 
@@ -24,7 +23,8 @@ def flows_query_of(request: query_pb2.QueryFlowsRequest) -> FlowsQuery:
     )
 
 
-def flows_response(answer: FlowsAnswer, account: Account) -> query_pb2.QueryFlowsResponse:
+def flows_body(answer: FlowsAnswer) -> bytes:
+    """A ``QueryFlowsResponse`` without its account."""
     nodes = [
         query_pb2.FlowNode(step=node.step, name=node.name, count=node.count, dropoff=node.dropoff)
         for node in answer.nodes
@@ -34,4 +34,4 @@ def flows_response(answer: FlowsAnswer, account: Account) -> query_pb2.QueryFlow
         message = query_pb2.FlowEdge(step=edge.step, to=edge.after, count=edge.count)
         setattr(message, "from", edge.before)  # a word of Python's
         edges.append(message)
-    return query_pb2.QueryFlowsResponse(anchors=answer.anchors, nodes=nodes, edges=edges, meta=meta(account))
+    return query_pb2.QueryFlowsResponse(anchors=answer.anchors, nodes=nodes, edges=edges).SerializeToString()

@@ -6,7 +6,7 @@ from evenshard.api.v1 import query_pb2
 from evenshard.queries.funnel_answer import FunnelAnswer, StepResult
 from evenshard.queries.funnel_model import FunnelQuery, funnel_query
 from evenshard.queries.steps import Exclusion, Step
-from evenshard.wire.query import Account, group_value, meta
+from evenshard.wire.query import group_value
 
 
 def funnel_query_of(request: query_pb2.QueryFunnelRequest) -> FunnelQuery:
@@ -35,14 +35,14 @@ def funnel_query_of(request: query_pb2.QueryFunnelRequest) -> FunnelQuery:
     )
 
 
-def funnel_response(answer: FunnelAnswer, account: Account) -> query_pb2.QueryFunnelResponse:
+def funnel_body(answer: FunnelAnswer) -> bytes:
+    """A ``QueryFunnelResponse`` without its account."""
     return query_pb2.QueryFunnelResponse(
         overall=query_pb2.FunnelSteps(steps=_steps(answer.overall)),
         groups=[
             query_pb2.FunnelGroup(by=[group_value(value) for value in group.by], steps=_steps(group.steps))
             for group in answer.groups
         ],
-        meta=meta(account),
         explain=[
             query_pb2.ExplainedEvent(
                 event=line["event"],
@@ -53,7 +53,7 @@ def funnel_response(answer: FunnelAnswer, account: Account) -> query_pb2.QueryFu
             )
             for line in answer.explained
         ],
-    )
+    ).SerializeToString()
 
 
 def _steps(steps: Sequence[StepResult]) -> list[query_pb2.FunnelStepResult]:

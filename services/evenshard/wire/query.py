@@ -74,9 +74,8 @@ def export_query_of(request: query_pb2.ExportEventsRequest) -> ExportQuery:
     )
 
 
-def segmentation_response(
-    answer: SegmentationAnswer, account: Account, incomplete_buckets: int
-) -> query_pb2.QuerySegmentationResponse:
+def segmentation_body(answer: SegmentationAnswer) -> bytes:
+    """A ``QuerySegmentationResponse`` without its account, and what depends on now."""
     return query_pb2.QuerySegmentationResponse(
         buckets=answer.buckets,
         series=[
@@ -87,9 +86,7 @@ def segmentation_response(
             )
             for series in answer.series
         ],
-        meta=meta(account),
-        incomplete_buckets=incomplete_buckets,
-    )
+    ).SerializeToString()
 
 
 def meta(account: Account) -> common_pb2.Meta:

@@ -4,7 +4,7 @@ from evenshard.api.v1 import query_pb2
 from evenshard.queries.retention_answer import RetentionAnswer, Triangle
 from evenshard.queries.retention_model import RetentionQuery, retention_query
 from evenshard.queries.steps import Step
-from evenshard.wire.query import Account, group_value, meta
+from evenshard.wire.query import group_value
 
 
 def retention_query_of(request: query_pb2.QueryRetentionRequest) -> RetentionQuery:
@@ -31,7 +31,8 @@ def step_of(step: query_pb2.FunnelStep) -> Step:
     return Step(tuple(step.events), step.where)
 
 
-def retention_response(answer: RetentionAnswer, account: Account) -> query_pb2.QueryRetentionResponse:
+def retention_body(answer: RetentionAnswer) -> bytes:
+    """A ``QueryRetentionResponse`` without its account."""
     return query_pb2.QueryRetentionResponse(
         cohorts=_cohorts(answer.overall),
         average=_average(answer.overall),
@@ -43,8 +44,7 @@ def retention_response(answer: RetentionAnswer, account: Account) -> query_pb2.Q
             )
             for group in answer.groups
         ],
-        meta=meta(account),
-    )
+    ).SerializeToString()
 
 
 def _cohorts(triangle: Triangle) -> list[query_pb2.RetentionCohort]:

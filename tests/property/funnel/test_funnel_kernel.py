@@ -101,7 +101,17 @@ def test_rows_found_by_the_numbers_of_steps_are_the_naive_ones(
     for start, level in zip(starts.tolist(), levels.tolist(), strict=False):
         found.append((filled[at : at + level] - start).tolist())
         at += level
-    assert (found, total) == (naive_attempts(users, steps, window, entries), at)
+    naive = naive_attempts(users, steps, window, entries)
+    assert (found, total) == (naive, at)
+    # Where only times are wanted they are those of the same rows.
+    levels_too, since_entry = np.full(len(users), -1, np.int8), np.full(len(times), -1, np.int64)
+    count = follow(*funnel, latest, levels_too, since_entry, np.zeros(0, np.int32))
+    expected = [
+        int(times[start + row] - times[start + rows[0]])
+        for start, rows in zip(starts, naive, strict=False)
+        for row in rows[1:]
+    ]
+    assert (since_entry[:count].tolist(), levels_too.tolist()) == (expected, levels.tolist())
 
 
 @settings(max_examples=300, deadline=None, print_blob=True)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from evenshard.ids import TenantId
 from evenshard.shard.preparing import PREPARED_ROWS_MAX, number_users, to_prepare
-from evenshard.storage.columns.scan import Wanted
+from evenshard.storage.columns.sources import Wanted
 from evenshard.storage.tenant import TenantStorage
 from evenshard.testing.shard import ACME, Shard, click, fail
 

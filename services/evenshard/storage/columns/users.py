@@ -1,6 +1,6 @@
 """The users of a tenant's parts, numbered over all of them; kept, so that the next scan numbers only what is new."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,9 +40,10 @@ class _Held:
         runs = {key: each if isinstance(each, PackedRuns) else packed(each) for key, each in self.runs.items()}
         return replace(self, runs=runs)
 
-    def of(self, sources: "Sequence[Source]") -> Users:
+    def of(self, sources: "Sequence[Source]", also: Iterable[Hashable]) -> Users:
         """As scans read them."""
-        return Users(self.people, {source.key: _plain(self.runs[source.key]) for source in sources})
+        keys = [*(source.key for source in sources), *(key for key in also if key in self.runs)]
+        return Users(self.people, {key: _plain(self.runs[key]) for key in keys})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ def users_of(
     sources: Sequence[Source],
     live: Callable[[Hashable], bool],
     seq: int,
+    also: Iterable[Hashable] = (),
 ) -> Users:
-    """The users of ``sources``. ``live``: whether a source is still there; others are forgotten. ``seq``: of
-    the last deletion; users known before it are forgotten, for they may be deleted ones.
+    """The users of ``sources``, and of those with the keys ``also``, where they are known. ``live``: whether a source
+    is still there; others are forgotten. ``seq``: of the last deletion; users known before it are forgotten, for they
+    may be deleted ones.
 
     Sources are decoded and joined some at a time, as many as the cache could hold. Raises ``QUERY_INVALID`` where users
     do not fit into it.
@@ -75,7 +78,7 @@ def users_of(
         held = _Held(NO_PEOPLE, {}, seq)
     fresh = [source for source in sources if source.key not in held.runs]
     if not fresh:
-        return held.of(sources)
+        return held.of(sources, also)
     waiting: list[tuple[Hashable, OwnRuns]] = []
     waiting_bytes = 0
     for source in fresh:
@@ -87,7 +90,24 @@ def users_of(
     if waiting:
         held = _joined(tenant, held, waiting, live, cache.bytes_max)
     cache.put(key, held, held.bytes, scan)
-    return held.of(sources)
+    return held.of(sources, also)
+
+
+def keep_runs(
+    cache: ColumnCache, scan: int, tenant: TenantId, people: People, runs: Mapping[Hashable, UserRuns], gone: Hashable
+) -> bool:
+    """Of more sources, whose users are numbered as ``people``: kept with all others, if those are the users still.
+    False where there is no room. ``gone``: the key of a source that is no more."""
+    key = ("users", tenant)
+    held: _Held | None = cache.get(key, scan)
+    if held is None or held.people is not people:
+        return held is not None  # others have come meanwhile
+    more = replace(held, runs={**{old: each for old, each in held.runs.items() if old != gone}, **runs})
+    cache.put(key, more, more.bytes, scan)
+    if cache.get(key, scan) is more:
+        return True
+    cache.put(key, held, held.bytes, scan)
+    return False
 
 
 def _joined(

@@ -22,7 +22,7 @@ from evenshard.queries.partials import read_partial
 from evenshard.queries.plan import ScanStats
 from evenshard.queries.scans import run
 from evenshard.queries.segmentation import OVERALL
-from evenshard.storage.columns.scan import Wanted
+from evenshard.storage.columns.sources import Wanted
 from evenshard.storage.segment.reader import none_set
 from evenshard.testing.bench.dataset import COPIES_SHARE, Dataset, write_dataset
 from evenshard.testing.bench.figure import Figure
