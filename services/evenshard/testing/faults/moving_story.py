@@ -59,8 +59,8 @@ class MoveNote:
     """They go from the target to the source."""
     follows: bool = False
     """The one that is to get them said that it follows."""
-    position: int = 0
-    """From which on of the owner's log it does; 0: it copies all there is first."""
+    position: int | None = None
+    """From which on of the owner's log it does; None: it copies all there is first."""
     fenced_at: int | None = None
     """The owner said so."""
     agreed_at: int | None = None
