@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ BASE_PORTS = range(20_000, 32_000)
 PORTS_OF_A_PROCESS = 200
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def free_base_port(preferred: int | None = None) -> int:
@@ -53,6 +55,23 @@ class CommandResult:
     exit_status: int
     document: Any
     stderr: str
+
+
+@contextlib.contextmanager
+def _end_held_back() -> Iterator[None]:
+    """A signal that ends this process waits: what came while a child is made would leave it to nobody."""
+    if threading.current_thread() is not threading.main_thread():  # no other one is interrupted
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @dataclass
@@ -100,7 +119,7 @@ class ClusterProcess:
             command += ["--metrics-port", str(self.base_port + PORTS_NEEDED // 2)]
         for setting in self.settings:
             command += ["--set", setting]
-        with self._up_log_file.open("ab") as stderr:
+        with self._up_log_file.open("ab") as stderr, _end_held_back():
             self._process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
