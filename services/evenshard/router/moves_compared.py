@@ -80,11 +80,18 @@ class MoveComparer:
         return differences
 
     async def _looked(self, way: Way) -> tuple[str, ...]:
-        await self._asked(way, way.target, shard_pb2.COMPARE_STEP_HOLD, 0)
-        one = await self._asked(way, way.source, shard_pb2.COMPARE_STEP_NOW, None)
-        other = await self._asked(way, way.target, shard_pb2.COMPARE_STEP_NOW, one.log_position)
-        leg = replace(way.moved.leg, source=way.source, target=way.target)
-        return digest_differences(leg, one, other)
+        while True:
+            await self._asked(way, way.target, shard_pb2.COMPARE_STEP_HOLD, 0)
+            one = await self._asked(way, way.source, shard_pb2.COMPARE_STEP_NOW, None)
+            try:
+                other = await self._asked(way, way.target, shard_pb2.COMPARE_STEP_NOW, one.log_position)
+            except EvenshardError as error:
+                if "behind" not in error.details or current_call().remaining_s() < 2 * ENDED_WITHIN_S:
+                    raise
+                await self._clock.sleep(POLL_MS)  # who has just lost its slots is told to follow soon
+                continue
+            leg = replace(way.moved.leg, source=way.source, target=way.target)
+            return digest_differences(leg, one, other)
 
     async def _asked(
         self, way: Way, shard: ShardId, step: shard_pb2.CompareStep, position: int | None

@@ -27,7 +27,7 @@ class MoveCompared:
         self._follower = follower
 
     async def step(self, request: shard_pb2.CompareSlotsRequest) -> shard_pb2.CompareSlotsResponse:
-        """Raises ``OPERATION_STATE``, ``PAYLOAD_INVALID``, ``SHARD_UNAVAILABLE`` where a follower went on meanwhile."""
+        """Raises ``OPERATION_STATE``, ``PAYLOAD_INVALID``, ``SHARD_UNAVAILABLE`` where a follower is behind."""
         moved, operation = moved_of(request.moved), request.moved.operation
         name, answer = move_name(operation, overflow=moved.overflow), shard_pb2.CompareSlotsResponse()
         match request.step:
@@ -57,7 +57,10 @@ class MoveCompared:
             await self._until_at(moved.tenant, name, position)
         digest, followed = await asyncio.to_thread(self._store.moves.digest_now, moved, operation)
         if is_follower and followed != position:
-            raise EvenshardError("SHARD_UNAVAILABLE", f"it follows up to {followed}, and was to be at {position}")
+            how_far = "does not follow yet" if followed is None else f"follows up to {followed:,}"
+            raise EvenshardError(
+                "SHARD_UNAVAILABLE", f"it {how_far}, and was to be at {position:,}", details={"behind": "1"}
+            )
         return digest_message(digest)
 
     async def _until_at(self, tenant: TenantId, name: str, position: int) -> None:

@@ -18,6 +18,7 @@ from evenshard.ids import Epoch, OperationId, ShardId
 from evenshard.router.move_ways import MoveWays
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.runtime.operations import StoredOperation
+from evenshard.storage.moving.store_moves import StoreMoves
 from evenshard.testing.cluster import ROUTER, MemoryCluster
 from evenshard.testing.crossing import Crossing, chancy_cluster
 from evenshard.testing.reference import Row, ndjson_of
@@ -412,6 +413,15 @@ async def test_what_came_in_files_alone_is_compared_and_shipped_back_as_any_othe
         (way,) = MoveWays(cast(Any, None)).ways(stored, back=True)
         assert (way.source, way.target, way.from_position) == (C, B, 0)
         assert (await verified(cluster, operation)).equal
+        digest_now, late = StoreMoves.digest_now, [True]
+
+        def not_yet(self: StoreMoves, moved: Any, operation: str) -> tuple[Any, int | None]:
+            digest, followed = digest_now(self, moved, operation)
+            return digest, None if followed is not None and late and late.pop() else followed
+
+        monkeypatch.setattr(StoreMoves, "digest_now", not_yet)  # as if it was not told yet to follow
+        assert (await verified(cluster, operation)).equal
+        assert late == []
         epoch = (await cluster.tenant("acme")).placement.epoch
         told = await cluster.call(B, rpcs.FOLLOW_SLOTS, follow_request(way.moved, epoch, C, C, 0, way.from_position))
         assert (told.phase, told.rows_done) == (shard_pb2.FOLLOW_PHASE_CATCHING_UP, 0)  # nothing was copied back
