@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
 from evenshard.errors import EvenshardError
+from evenshard.queries.values import JsonText
 from evenshard.testing.fake_calls import TRACE_ID, Row, refuse
 from evenshard.testing.fake_state import FakeState
+from evenshard.wire.query import group_value
 
 
 class FakeQueries(query_pb2_grpc.QueryServiceServicer):
@@ -201,18 +203,7 @@ class FakeQueries(query_pb2_grpc.QueryServiceServicer):
 
 
 def _group_value(value: Any) -> query_pb2.GroupValue:
-    match value:
-        case None:
-            return query_pb2.GroupValue()
-        case bool():
-            return query_pb2.GroupValue(bool_value=value)
-        case int():
-            return query_pb2.GroupValue(int64_value=value)
-        case float():
-            return query_pb2.GroupValue(double_value=value)
-        case str():
-            return query_pb2.GroupValue(string_value=value)
-    return query_pb2.GroupValue(json_value=json.dumps(value))
+    return group_value(JsonText(json.dumps(value)) if isinstance(value, list | dict) else value)
 
 
 def _lines(rows: list[Row]) -> bytes:
