@@ -21,6 +21,7 @@ from evenshard.storage.moving.joining import joined, ready_to_join
 from evenshard.storage.ownership import Foreign
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.value_keys import KEY_BYTES
+from evenshard.storage.segment.written_keys import WrittenKeys
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.state import State, refusal
 from evenshard.storage.tail.runs import next_run, sorted_run, tables
@@ -60,11 +61,15 @@ def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None, 
         with state.append_lock:
             identities = rows.seal()
             taken = rows.visible
+            kept = state.cache.begin_writing()
         try:
-            result, removed = _write(state, rows, taken, identities, pace, apart=apart)
+            result, removed = _write(state, rows, taken, identities, kept, pace, apart=apart)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
+                if kept is not None:
+                    kept.begin()
+                state.cache.end_writing(kept)
             if isinstance(error, OSError):
                 raise refusal(error, f"{tenant} could not be compacted") from error
             raise
@@ -116,36 +121,54 @@ def is_unsettled(
 
 
 def _write(
-    state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace, *, apart: bool
+    state: State,
+    rows: TenantRows,
+    taken: Visible,
+    identities: IdentitySet,
+    kept: WrittenKeys | None,
+    pace: Pace,
+    *,
+    apart: bool,
 ) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     with discarding(state, rows):
-        written = _compact(state, rows, taken, identities, pace, apart=apart)
+        written = _compact(state, rows, taken, identities, kept, pace, apart=apart)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
+            state.cache.end_writing(kept)
         return replace(NOTHING, backlog_rows=rows.visible.tail_rows), ()
     gone = frozenset(written.removed)
     removed = [segment for segment in taken.segments if segment.id in gone]
-    kept = [segment for segment in taken.segments if segment.id not in gone]
-    indexed = counting_identities(state.disk, [*kept, *written.added], taken.layers, state.cache)
+    stay = [segment for segment in taken.segments if segment.id not in gone]
+    indexed = counting_identities(state.disk, [*stay, *written.added], taken.layers, state.cache)
     segments = catalog_committed(state, rows.tenant, written.added, written.removed, mark)
     with state.append_lock:
         with state.visible_lock:
             rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
         state.cache.forget(gone)
+        state.cache.end_writing(kept)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
 def _compact(
-    state: State, rows: TenantRows, taken: Visible, identities: IdentitySet, pace: Pace, *, apart: bool
+    state: State,
+    rows: TenantRows,
+    taken: Visible,
+    identities: IdentitySet,
+    kept: WrittenKeys | None,
+    pace: Pace,
+    *,
+    apart: bool,
 ) -> Compaction:
     """Sparing what cannot be read, once that is on record."""
     everything = {segment.id for segment in taken.plain}
     for tries_left in reversed(range(_UNREADABLE_MAX)):
         unreadable = state.cache.unreadable & everything
+        if kept is not None:
+            kept.begin()
         try:
             return compact(
                 state.disk,
@@ -160,6 +183,7 @@ def _compact(
                 spared=everything if apart else unreadable,
                 settle=as_it_is if apart else checked,
                 pace=pace,
+                kept=kept,
             )
         except EvenshardError as error:
             file = error.details.get("file")

@@ -284,7 +284,7 @@ class Store:
         tail, cache, columns = self._state.tail, self._state.cache, self._state.columns
         return [
             MemoryPart("tail", tail.bytes, tail.bytes_max),
-            MemoryPart("cache", cache.bytes, cache.bytes_max),
+            MemoryPart("cache", cache.bytes_held, cache.bytes_max),
             MemoryPart("columns", columns.bytes, columns.bytes_max),
         ]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch, schema_of
-from evenshard.events.hashing import UInt64, hash_events
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
+from evenshard.events.hashing import UInt8, UInt64, hash_events
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.inputs import TailTable
 from evenshard.storage.segment.writer import identity_of
@@ -103,11 +103,13 @@ def waiting_table(tenant: TenantId, rows: Sequence[TailRow]) -> TailTable:
     hashes = identity_of(tenant, table)
     chance = np.random.default_rng(len(rows))
 
-    def among(chosen: Bools) -> Sequence[UInt64]:
-        came = chance.permutation(hashes[chosen])
+    def in_two_pieces(came: UInt64) -> Sequence[UInt64]:
         return came[: came.size // 3], came[came.size // 3 :]
 
-    return TailTable(table, lambda: hashes, among(np.ones(hashes.size, np.bool_)), among)
+    def deal(parts: UInt8, count: int) -> Sequence[Sequence[UInt64]]:
+        return [in_two_pieces(chance.permutation(hashes[parts == part])) for part in range(count)]
+
+    return TailTable(table, lambda: hashes, in_two_pieces(chance.permutation(hashes)), deal)
 
 
 def rows_of(data: pa.Table | pa.RecordBatch) -> list[TailRow]:

@@ -203,6 +203,11 @@ def parquet(shard: Shard, day: int) -> str:
     raise LookupError(day)
 
 
+def forget_what_is_in_memory(shard: Shard) -> None:
+    """Of segments: whoever wants to know has to read them."""
+    shard.store._state.cache.forget({segment.id for segment in shard.store._state.catalog.segments[ACME]})
+
+
 def test_a_damaged_segment_costs_its_days_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("plan", "compact"):
         monkeypatch.setattr(f"evenshard.storage.compaction.{module}.SHARED_ROWS_MAX", 0)
@@ -235,6 +240,8 @@ def test_a_segment_found_damaged_by_an_import_is_set_aside_before_the_ack() -> N
     shard.store.compact(ACME)
     file = parquet(shard, 0)
     shard.disk.flip(file, 10)
+    assert shard.add(click(1)) == [True]  # it need not be read: what was just indexed is in memory
+    forget_what_is_in_memory(shard)
     assert shard.add(click(1)) == [False]
     assert [record.file for record in shard.store.quarantined] == [file]
     shard.start()
@@ -260,7 +267,7 @@ def test_what_was_stored_as_new_beside_a_copy_of_what_was_lost_counts_once() -> 
     shard.store.compact(ACME)
     assert shard.add(click(1)) == [True]
     shard.disk.flip(parquet(shard, 0), 10)
-    shard.store._state.cache._entries.clear()
+    forget_what_is_in_memory(shard)
     shard.store._state.cache.scratch.close()
     assert shard.add(click(1), click(2)) == [False, False]
     shard.start()

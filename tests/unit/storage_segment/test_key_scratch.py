@@ -7,13 +7,18 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+import pyarrow as pa
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import NO_IDENTITY, EventHashes
+from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.storage.segment import identities
 from evenshard.storage.segment import writer as segment_writer
+from evenshard.storage.segment.cache import WRITTEN
 from evenshard.storage.segment.filter import BucketFilter
 from evenshard.storage.segment.key_scratch import FREE_BYTES_MIN
+from evenshard.storage.segment.written_keys import WrittenKeys
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.store import Store
 from evenshard.testing.clock import ManualClock
@@ -130,12 +135,16 @@ def alike(rows: list[Event]) -> list[Event]:
     return [others[number % len(others)](row) for number, row in enumerate(rows)]
 
 
-@pytest.mark.parametrize("cache_bytes", [NO_MEMORY, 64 << 20])
-def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_insert_id_is_none(cache_bytes: int) -> None:
+@pytest.mark.parametrize(("cache_bytes", "restarted"), [(NO_MEMORY, False), (64 << 20, True), (64 << 20, False)])
+def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_insert_id_is_none(
+    cache_bytes: int, restarted: bool
+) -> None:
     """Also one whose hash is that of another: hashes are taken for equal here."""
     disk = MemoryDisk()
     store = opened(disk, identity_cache_bytes=cache_bytes)
     index(store, SOME)
+    if restarted:
+        store = again(store, disk)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BucketFilter, "may_contain", lambda _, identity: identity != NO_IDENTITY)
         for _ in range(2):
@@ -151,26 +160,87 @@ def test_an_event_that_differs_in_one_field_is_another_one_and_one_without_inser
     store.close()
 
 
+def again(store: Store, disk: MemoryDisk) -> Store:
+    """The store after a restart: nothing is in memory of what was indexed."""
+    store.close()
+    return opened(disk, identity_cache_bytes=64 << 20)
+
+
+def test_what_was_just_indexed_is_found_without_decoding_it_and_goes_with_its_segment() -> None:
+    """Also where copies are merged with their originals."""
+    store = opened(MemoryDisk(), identity_cache_bytes=64 << 20)
+    index(store, SOME)
+    old = [row for first in range(0, SOME, BATCH) for row in events(first, BATCH)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identities, "read_columns", None)
+        assert duplicates(store, [*old, *alike(old)]) == [True] * SOME + [False] * SOME
+        before = {info.id for info in store._state.tenants[TENANT].visible.segments}
+        store.compact(TENANT)
+        assert not [key for key in store._state.cache._entries if isinstance(key, tuple) and key[0] in before]
+        known = [row.insert_id is not None for row in alike(old)]
+        assert duplicates(store, [*old, *alike(old)]) == [True] * SOME + known
+    store.close()
+
+
+def test_what_a_compaction_had_in_its_hands_gives_way_to_whatever_else_needs_the_room() -> None:
+    """As a whole: row groups of a segment share memory. What was of use is as anything else."""
+    store = opened(MemoryDisk(), identity_cache_bytes=1 << 20)
+    index(store, SOME)
+    cache = store._state.cache
+    (written,) = [key for key in cache._entries if isinstance(key, tuple) and key[1] == WRITTEN]
+    assert len(cache.peek(written)) == -(-SOME // GROUP_ROWS) > 1
+    assert cache.has_room(cache.bytes_max)
+    cache.put("a filter", None, cache.bytes_max - cache.bytes)
+    assert cache.peek(written) is not None
+    cache.put("another filter", None, 1)
+    assert cache.peek(written) is None
+    assert all(duplicates(store, events(0, BATCH)))
+    store.close()
+
+
+@pytest.mark.parametrize("yields_at", [0, 1, 2])
+def test_a_segment_of_which_a_row_group_found_no_room_is_not_kept_at_all(yields_at: int) -> None:
+    room = 1 << 20
+    written = WrittenKeys(lambda: room)
+    batch = append_of(sorted(events(0, 500), key=lambda row: row.distinct_id), TENANT).prepared()
+    assert batch.hashes is not None
+    rows = pa.table(
+        {**dict(zip(batch.batch.record.schema.names, batch.batch.record.columns, strict=True)),
+         PLACEMENT_HASH: batch.hashes.placement}
+    )  # fmt: skip
+    for number in range(3):
+        if number == yields_at:
+            room = 0
+            written.yield_room()
+        written.add(7, rows)
+        room = 1 << 20
+    written.add(8, rows)
+    kept = written.take()
+    assert ({segment: len(groups) for segment, groups in kept.items()}, written.bytes) == ({8: 1}, 0)
+
+
 def test_what_memory_has_room_for_is_read_once_and_not_written_and_goes_with_its_segment() -> None:
     disk = CountingDisk()
     store = opened(disk, identity_cache_bytes=64 << 20)
     index(store, SOME)
+    store = again(store, disk)
     old = [row for first in range(0, SOME, BATCH) for row in events(first, BATCH)]
     assert all(duplicates(store, old))
     disk.read_bytes.clear()
     assert all(duplicates(store, old))
     assert (disk.taken(".parquet"), disk.taken("keys")) == (0, 0)
-    cache = store._state.cache
-    held = cache.bytes
+    before = {info.id for info in store._state.tenants[TENANT].visible.segments}
     store.compact(TENANT)
-    assert cache.bytes < held // 10
+    assert not [key for key in store._state.cache._entries if isinstance(key, tuple) and key[0] in before]
     assert all(duplicates(store, old))
     store.close()
 
 
-def test_one_user_with_many_events_of_one_ms_and_anonymous_ones_are_found_in_memory() -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_one_user_with_many_events_of_one_ms_and_anonymous_ones_are_found_in_memory(restarted: bool) -> None:
     """Times that leap, copies, events without insert_id; each is asked for, and one like it that is none."""
-    store = opened(MemoryDisk(), identity_cache_bytes=64 << 20)
+    disk = MemoryDisk()
+    store = opened(disk, identity_cache_bytes=64 << 20)
     chance = Random(8)
     rows = [
         Event(
@@ -185,6 +255,8 @@ def test_one_user_with_many_events_of_one_ms_and_anonymous_ones_are_found_in_mem
     known = {row.identity for row in rows if row.identity}
     duplicates(store, [*rows, *rows[:50]])
     store.compact(TENANT)
+    if restarted:
+        store = again(store, disk)
     seen: set[object] = set(known)
     expected = []
     for row in asked:
@@ -220,6 +292,7 @@ def test_what_a_filter_lets_by_in_error_is_told_from_two_columns_and_nothing_is_
     disk = CountingDisk()
     store = opened(disk)
     index(store, SOME)
+    store = again(store, disk)
     assert duplicates(store, events(0, 1)) == [True]
     whole, kept = disk.taken(".parquet"), store._state.cache.scratch.bytes
     with pytest.MonkeyPatch.context() as patch:

@@ -37,6 +37,15 @@ def test_equal_hashes_and_events_without_identity_do_not_break_it() -> None:
     assert not built.may_contain(np.full(3, NO_IDENTITY, np.uint64)).any()
 
 
+def test_more_keys_in_one_part_than_16_bits_count_are_all_found() -> None:
+    keys = hashes(300_000)
+    crowd = np.tile(keys[:2], 70_000)
+    built = build_filter(keys, crowd)
+    assert built.keys == keys.size + crowd.size
+    assert built.may_contain(keys).all()
+    assert built.may_contain(hashes(100_000, 3)).mean() < 1e-3
+
+
 def test_a_filter_of_nothing_contains_nothing() -> None:
     built = from_bytes(to_bytes(build_filter(np.full(5, NO_IDENTITY, np.uint64))), "f")
     assert not built.may_contain(hashes(1000)).any()

@@ -25,6 +25,7 @@ from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.value_keys import KEYS_MAX
 from evenshard.storage.segment.writer import SegmentPlace, with_identities, without_identities
+from evenshard.storage.segment.written_keys import WrittenKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class _Work:
     deletions: Deletions
     pace: Callable[[int], None]
     settle: Settle
+    kept: WrittenKeys | None
 
 
 def compact(
@@ -84,6 +86,7 @@ def compact(
     tasks: Sequence[Task] | None = None,
     settle: Settle = checked,
     pace: Callable[[int], None] = lambda _: None,
+    kept: WrittenKeys | None = None,
 ) -> Compaction:
     """Indexes ``tail``: tables of canonical columns plus ``placement_hash``, ``duplicate``, ``hot``, in log order; and
     ``identity_hash``, where it is known.
@@ -92,7 +95,7 @@ def compact(
     has become due. ``spared``: segments that are not read. ``tasks``: what to do instead of what is planned.
     ``settle``: what becomes of merged rows before they are written. Rows of segments that ``deletions`` hide are left
     out; the tail has none of them, and all its rows were stored before any later one. ``pace`` is told of the bytes
-    written, every now and then, and may wait.
+    written, every now and then, and may wait. ``kept`` gets the identity fields of the rows written.
 
     Raises ``DATA_DAMAGED`` and ``OSError``; what files are left behind then, the catalog does not name.
     """
@@ -102,7 +105,9 @@ def compact(
         count_days(item.times(), tail_days)
     if tasks is None:
         tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
-    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace, settle)
+    for item in inputs:
+        item.deal([(task.first_day, task.last_day) for task in tasks])
+    work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace, settle, kept)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []
     try:
@@ -148,6 +153,7 @@ def _carry_out(
             work.limits.segment_rows,
             work.limits.value_keys // len(pieces),
             is_one_file=is_loose,
+            kept=work.kept,
         )
         for first, last in pieces
     ]

@@ -13,6 +13,7 @@ from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.value_keys import KEYS_MAX
 from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter, without_identities
+from evenshard.storage.segment.written_keys import WrittenKeys
 
 
 def cut_point(hashes: UInt64, room: int) -> int:
@@ -42,14 +43,17 @@ class RunWriter:
         keys_max: int = KEYS_MAX,
         *,
         is_one_file: bool = False,
+        kept: WrittenKeys | None = None,
     ) -> None:
-        """``is_one_file``: there are no more rows than fit into one, and they are not cut."""
+        """``is_one_file``: there are no more rows than fit into one, and they are not cut. ``kept`` gets the identity
+        fields of what is written."""
         self._disk = disk
         self._next_id = next_id
         self._place = place
         self._rows_max = min(rows_max, SEGMENT_ROWS_MAX)
         self._keys_max = keys_max
         self._is_one_file = is_one_file
+        self._kept = kept
         self._current: SegmentWriter | None = None
         self._current_bytes = 0
         self.written: list[SegmentInfo] = []
@@ -64,7 +68,7 @@ class RunWriter:
         """Rows in segment order; none is allowed."""
         while table.num_rows:
             if self._current is None:
-                self._current = SegmentWriter(self._disk, self._next_id(), self._place, self._keys_max)
+                self._current = SegmentWriter(self._disk, self._next_id(), self._place, self._keys_max, self._kept)
                 self._current_bytes = 0
             bytes_per_row = max(1, table.nbytes // table.num_rows)
             room = min(

@@ -107,23 +107,28 @@ def deal_keys(hashes, buckets, dealt, limits, ends):  # type: ignore[no-untyped-
     return keys
 
 
-@kernel(f"void({view('uint32')}, {view('uint32')}, {view('uint32')}, uint64, uint16[::1], uint64[::1], uint32[::1])")
-def fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts):  # type: ignore[no-untyped-def]
-    """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order.
+_FILL = f"{view('uint32')}, {view('uint32')}, {view('uint32')}, uint64"
+
+
+@kernel(f"void({_FILL}, uint16[::1], uint16[::1], uint64[::1], uint32[::1])",
+        f"void({_FILL}, uint32[::1], uint16[::1], uint64[::1], uint32[::1])")  # fmt: skip
+def _fill(dealt, firsts, ends, buckets, places, remainders, sizes, starts):  # type: ignore[no-untyped-def]
+    """See ``fill_buckets``. ``places``: where in its part each bucket begins.
 
     Of a block's sizes only the zeros are placed, without a branch: how many keys a bucket has nobody can foretell. That
     takes a block that fits into a word; another goes bucket by bucket."""
-    width = _ONE << np.uint64(_PART_BUCKETS_SHIFT)
-    places = np.empty(width, np.uint32)
-    at, word, gathered, shift = _ZERO, _ZERO, _ZERO, _ZERO
+    width = np.uint64(places.size)
+    before, word, gathered, shift = _ZERO, _ZERO, _ZERO, _ZERO
     for part in range(np.uint64(ends.size)):
         first, end = np.uint64(firsts[part]), np.uint64(ends[part])
         base = part * width
         places[:] = 0
         for key in range(first, end):
-            places[np.uint64(dealt[key]) >> _16] += np.uint32(1)
+            home = np.uint64(dealt[key]) >> _16
+            places[home] = np.uint64(places[home]) + _ONE
+        at = _ZERO
         for block in range(_ZERO, min(width, buckets - base), _BLOCK):
-            starts[(base + block) // _BLOCK] = at
+            starts[(base + block) // _BLOCK] = before + at
             begin, zeros = at, _ZERO
             for bucket in range(block, block + _BLOCK):
                 count = np.uint64(places[bucket])
@@ -155,11 +160,23 @@ def fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts):  # ty
                         gathered = shift = _ZERO
         for key in range(first, end):
             value = np.uint64(dealt[key])
-            bucket = value >> _16  # type: ignore[assignment]
-            place = places[bucket]
-            remainders[np.uint64(place)] = np.uint16(value & _REMAINDER)
-            places[bucket] = place + np.uint32(1)
+            home = value >> _16
+            place = np.uint64(places[home])
+            remainders[before + place] = np.uint16(value & _REMAINDER)
+            places[home] = place + _ONE
+        before += at
     sizes[word] = gathered
+
+
+def fill_buckets(
+    dealt: UInt32, firsts: UInt32, ends: UInt32, buckets: int, remainders: UInt16, sizes: UInt64, starts: UInt32
+) -> None:
+    """Fills the three arrays (zeros) of a filter from dealt keys: part by part, so that memory is walked in order. What
+    is read and written at random is half as large, and stays in the nearest cache, where a part has as many keys as
+    ever unless hashes are alike."""
+    few = int((ends - firsts).max()) <= np.iinfo(np.uint16).max
+    places = np.empty(1 << _PART_BUCKETS_SHIFT, np.uint16 if few else np.uint32)
+    _fill(dealt, firsts, ends, np.uint64(buckets), places, remainders, sizes, starts)
 
 
 @kernel(inline=True)

@@ -2,11 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable
-from typing import Any
+from typing import Any, Final
 
 from evenshard.errors import EvenshardError
 from evenshard.storage.segment.info import SegmentInfo
 from evenshard.storage.segment.key_scratch import KeyScratch
+from evenshard.storage.segment.written_keys import WrittenKeys
+
+WRITTEN: Final = "written"
+"""With a segment's id the key of what was kept of it when it was written: ``KeyColumns``, one a row group."""
 
 OnUnreadable = Callable[[SegmentInfo, EvenshardError], None]
 """Told that a segment is damaged, before anything is decided without it; puts that on record."""
@@ -20,6 +24,9 @@ class SegmentCache:
         self.scratch = scratch
         """What does not fit into memory; closed by whom the cache belongs to."""
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._spare: dict[Hashable, None] = {}
+        """Keys of what was not of use yet."""
+        self._writing: WrittenKeys | None = None
         self.bytes = 0
         self.unreadable: set[int] = set()
         """Segments that are in quarantine: nothing is looked up in them."""
@@ -44,16 +51,22 @@ class SegmentCache:
         if held is None:
             return None
         self._entries.move_to_end(key)
+        self._spare.pop(key, None)
         return held[0]
+
+    def peek(self, key: Hashable) -> Any:
+        """The same, of which it is not clear yet whether it is of use."""
+        held = self._entries.get(key)
+        return None if held is None else held[0]
 
     def forget(self, segment_ids: Container[int]) -> None:
         """Nothing of some segments is held any more: they were replaced."""
         for key in [key for key in self._entries if isinstance(key, tuple) and key[0] in segment_ids]:
-            self.bytes -= self._entries.pop(key)[1]
+            self._drop(key)
 
     def has_room(self, size: int) -> bool:
-        """Whether nothing has to go for a value of so many bytes."""
-        return self.bytes + size <= self._budget_bytes
+        """Whether nothing that was of use has to go for a value of so many bytes."""
+        return self.bytes - self._spare_bytes + size <= self._budget_bytes
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Holds a value that is not held, unless it is larger than the budget."""
@@ -61,5 +74,40 @@ class SegmentCache:
             self._entries[key] = (value, size)
             self.bytes += size
             while self.bytes > self._budget_bytes:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self.bytes -= freed
+                self._drop(next(iter(self._spare)) if self._spare else next(iter(self._entries)))
+            if self._writing is not None:
+                self._writing.yield_room()
+
+    def begin_writing(self) -> WrittenKeys | None:
+        """What gathers the identities that are written from now on, in the room that is left; None: another does. What
+        was gathered before and not of use goes. ``end_writing`` must follow."""
+        if self._writing is not None:
+            return None
+        for key in tuple(self._spare):
+            self._drop(key)
+        self._writing = WrittenKeys(lambda: self._budget_bytes - self.bytes)
+        return self._writing
+
+    def end_writing(self, written: WrittenKeys | None) -> None:
+        """Holds what was gathered: until the room is needed, or as anything else once it was of use."""
+        if written is None or written is not self._writing:
+            return
+        self._writing = None
+        for segment_id, groups in written.take().items():
+            key, size = (segment_id, WRITTEN), sum(columns.bytes for columns in groups)
+            if self.bytes + size <= self._budget_bytes:
+                self.put(key, groups, size)
+                self._spare[key] = None
+
+    @property
+    def bytes_held(self) -> int:
+        """With what is being gathered."""
+        return self.bytes + (0 if self._writing is None else self._writing.bytes)
+
+    @property
+    def _spare_bytes(self) -> int:
+        return sum(self._entries[key][1] for key in self._spare)
+
+    def _drop(self, key: Hashable) -> None:
+        self.bytes -= self._entries.pop(key)[1]
+        self._spare.pop(key, None)

@@ -99,7 +99,7 @@ def build_filter(*pieces: UInt64) -> BucketFilter:
     remainders = np.zeros(keys + SPARE_KEYS, np.uint16)
     sizes = np.zeros(_words(buckets, keys), np.uint64)
     starts = np.zeros(blocks, np.uint32)
-    fill_buckets(dealt, firsts, ends, np.uint64(buckets), remainders, sizes, starts)
+    fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts)
     return BucketFilter(buckets, remainders, sizes, starts)
 
 

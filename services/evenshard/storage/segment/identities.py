@@ -19,7 +19,7 @@ from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.ids import TenantId
 from evenshard.ports.disk import Disk
 from evenshard.storage.deletions import NO_DELETIONS, Deletions, Hiding
-from evenshard.storage.segment.cache import SegmentCache
+from evenshard.storage.segment.cache import WRITTEN, SegmentCache
 from evenshard.storage.segment.filter import (
     PREFIX_BYTES,
     BucketFilter,
@@ -155,7 +155,14 @@ class IndexedIdentities:
         self, info: SegmentInfo, reader: SegmentReader, group: int, keys: BatchKeys, rows: Int64
     ) -> npt.NDArray[np.bool_]:
         """Whether each row is in a row group, which is decoded. Where one was there, more will be asked for: it is kept
-        in memory as long as nothing else has to go for it, else on scratch, or where that cannot be, in memory."""
+        in memory as long as nothing else has to go for it, else on scratch, or where that cannot be, in memory. What
+        was kept when it was written need not be decoded."""
+        written: Sequence[KeyColumns] | None = self._cache.peek((info.id, WRITTEN))
+        if written is not None:
+            found = written[group].contains(keys, rows, copies_count=self._copies_count)
+            if found.any():
+                self._cache.held((info.id, WRITTEN))
+            return found
         held: KeyColumns | KeyPage | None = self._cache.held((info.id, group))
         if held is not None:
             return held.contains(keys, rows, copies_count=self._copies_count)

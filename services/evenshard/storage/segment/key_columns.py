@@ -14,7 +14,7 @@ from evenshard.events.hashing import StringBuffers, UInt64, string_buffers
 from evenshard.events.scan import DUPLICATE, PLACEMENT_HASH
 from evenshard.kernels import kernel, view
 from evenshard.storage.segment.keys import BatchKeys
-from evenshard.storage.segment.order import Int64, equal_bytes, plain_strings
+from evenshard.storage.segment.order import Int64, equal_bytes, only_chunk, plain_strings
 from evenshard.storage.segment.reader import SegmentReader
 
 Bools = npt.NDArray[np.bool_]
@@ -76,9 +76,22 @@ def _find(  # type: ignore[no-untyped-def]
             at += _1
 
 
+@kernel(f"int64({view('uint64')}, int64[::1])")
+def _starts(placement, starts):  # type: ignore[no-untyped-def]
+    """Fills ``starts`` with the first row of each placement hash, and behind them the number of rows; returns how many
+    entries that are. It has room for one more than there are rows, of which there is one at least."""
+    starts[0] = 0
+    count = np.uint64(1)
+    for row in range(np.uint64(1), np.uint64(placement.size)):
+        starts[count] = row
+        count += np.uint64(placement[row] != placement[row - _1])
+    starts[count] = placement.size
+    return np.int64(count + _1)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyColumns:
-    """Made by ``read_columns``."""
+    """Made by ``read_columns`` or ``columns_of``."""
 
     placements: UInt64
     """The different placement hashes, ascending."""
@@ -120,17 +133,23 @@ class KeyColumns:
 
 def read_columns(reader: SegmentReader, group: int) -> KeyColumns:
     """Decodes the identity fields of one row group."""
-    has_copies = reader.info.duplicates > 0
-    record = reader.read_group(group, (*_FIELDS, DUPLICATE) if has_copies else _FIELDS)
-    copies = record.column(DUPLICATE).to_numpy(zero_copy_only=False) if has_copies else np.zeros(record.num_rows, bool)
-    placement = record.column(PLACEMENT_HASH).to_numpy()
-    starts = np.flatnonzero(np.concatenate(([True], placement[1:] != placement[:-1])))
-    insert_ids = plain_strings(record.column("insert_id"))
-    events, ids = (_encoded(record.column(name)) for name in ("event", "distinct_id"))
+    return columns_of(reader.read_group(group, (*_FIELDS, DUPLICATE) if reader.info.duplicates > 0 else _FIELDS))
+
+
+def columns_of(rows: pa.RecordBatch | pa.Table) -> KeyColumns:
+    """Those of one row group, sorted, that has them; without ``duplicate`` there is none."""
+    copies = np.zeros(rows.num_rows, np.bool_)
+    if DUPLICATE in rows.schema.names:
+        copies = only_chunk(rows.column(DUPLICATE)).to_numpy(zero_copy_only=False)
+    placement = only_chunk(rows.column(PLACEMENT_HASH)).to_numpy()
+    starts = np.empty(placement.size + 1, np.int64)
+    starts = starts[: _starts(placement, starts)].copy()
+    insert_ids = plain_strings(rows.column("insert_id"))
+    events, ids = (_encoded(only_chunk(rows.column(name))) for name in ("event", "distinct_id"))
     return KeyColumns(
-        placement[starts],
-        np.append(starts, placement.size),
-        record.column("time").to_numpy(),
+        placement[starts[:-1]],
+        starts,
+        only_chunk(rows.column("time")).to_numpy(),
         events,
         ids,
         insert_ids,

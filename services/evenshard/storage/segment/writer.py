@@ -45,6 +45,7 @@ from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
 from evenshard.storage.segment.value_filter import values_bytes
 from evenshard.storage.segment.value_keys import KEYS_MAX, ValueKeys
+from evenshard.storage.segment.written_keys import WrittenKeys
 
 Int32 = npt.NDArray[np.int32]
 
@@ -101,8 +102,15 @@ class _Totals:
 class SegmentWriter:
     """A segment being written: ``append`` sorted tables of one schema, then ``finish`` or ``discard``."""
 
-    def __init__(self, disk: Disk, segment_id: int, place: SegmentPlace, keys_max: int = KEYS_MAX) -> None:
-        """``keys_max``: of its filter of values, while it is written."""
+    def __init__(
+        self,
+        disk: Disk,
+        segment_id: int,
+        place: SegmentPlace,
+        keys_max: int = KEYS_MAX,
+        written: WrittenKeys | None = None,
+    ) -> None:
+        """``keys_max``: of its filter of values, while it is written. ``written`` gets the identity fields."""
         self._disk = disk
         self._id = segment_id
         self._place = place
@@ -113,6 +121,7 @@ class SegmentWriter:
         self._totals = _Totals()
         self._identities: list[UInt64] = []
         self._values = ValueKeys(segment_id, keys_max)
+        self._written = written
 
     def discard(self) -> None:
         """Removes the files of a segment that was not finished."""
@@ -147,6 +156,8 @@ class SegmentWriter:
             piece = with_own_dictionaries(table.slice(start, step))
             self._writer.write_table(piece, row_group_size=step)
             self._values.add(piece)
+            if self._written is not None:
+                self._written.add(self._id, piece)
         self._identities += identities
 
     def finish(self) -> SegmentInfo:

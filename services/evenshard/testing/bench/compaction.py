@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from evenshard.client.batches import encode_record
 from evenshard.storage.compaction import settle as settle_module
 from evenshard.storage.segment import writer as writer_module
+from evenshard.storage.segment import written_keys as written_keys_module
 from evenshard.storage.segment.filter import PREFIX_BYTES, IdentityFilter, from_bytes, identity_bytes
 from evenshard.storage.settings import StorageSettings
 from evenshard.storage.tail import runs as runs_module
@@ -37,8 +38,9 @@ ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
 DEDUPE_PARTS: Final = ((settle_module, "check_originals"), (runs_module, "identities_of"),
-                       (runs_module, "identities_among"), (writer_module, "identity_of"),
-                       (writer_module, "build_filter"), (writer_module, "to_bytes"))  # fmt: skip
+                       (runs_module, "identities_dealt"), (writer_module, "identity_of"),
+                       (writer_module, "build_filter"), (writer_module, "to_bytes"),
+                       (written_keys_module, "columns_of"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 
 
@@ -198,16 +200,20 @@ def late_duplicates(options: Options) -> list[Figure]:
         appends = [prepared(path.read_bytes()) for path in data.files[half:]]
         late = [prepared(payload) for payload in _with_late_copies(data.files[:half], data.files[half:])]
         copies = sum(int(BATCH_ROWS * COPIES_SHARE) for _ in late)
-        rounds = []
+        rounds, cold = [], []
         for number in range(_rounds(options)):
             ordinary = _appended(place / f"ordinary-{number}", data.files[:half], appends, 0)
             rounds.append((_appended(place / f"late-{number}", data.files[:half], late, copies), ordinary))
+            cold.append(_appended(place / f"cold-{number}", data.files[:half], late, copies, restarted=True)[0])
     events = sum(append.batch.rows for append in late)
     ours = statistics.median(spent.ns(events) for (spent, _), _ in rounds)
     ordinary_ns = statistics.median(spent.ns(events) for _, (spent, _) in rounds)
+    cold_ns = statistics.median(spent.ns(events) for spent in cold)
     return [Figure("late_duplicates", ours, "ns", events, detail={
         "ordinary_ns": ordinary_ns,
         "times_ordinary": round(ours / ordinary_ns, 2),
+        "after_a_restart_ns": cold_ns,
+        "after_a_restart_times_ordinary": round(cold_ns / ordinary_ns, 2),
         "middle_batch_ns": statistics.median(middle for (_, middle), _ in rounds),
         "ordinary_middle_batch_ns": statistics.median(middle for _, (_, middle) in rounds),
         "wall_ns": [round(1e9 * spent.wall_s / events) for (spent, _), _ in rounds],
@@ -235,15 +241,20 @@ def _with_late_copies(earlier: Sequence[Path], files: Sequence[Path]) -> Iterato
         yield encode_record(record)
 
 
-def _appended(folder: Path, indexed: Sequence[Path], appends: Sequence[Any], copies: int) -> tuple[Spent, float]:
+def _appended(
+    folder: Path, indexed: Sequence[Path], appends: Sequence[Any], copies: int, *, restarted: bool = False
+) -> tuple[Spent, float]:
     """What appending costs a shard in which ``indexed`` are indexed, and of the middle batch the ns an event: most
-    come when what they need of the segments is in the cache."""
+    come when what they need of the segments is in the cache. ``restarted``: nothing of what was indexed is in memory
+    at first."""
     spent = Spent()
     batches: list[float] = []
     with OneShard(folder) as shard:
         shard.append_all(indexed)
         shard.sort_tail()
         shard.store.compact(TENANT_ID)
+        if restarted:
+            shard.open_again()
         found = 0
         for append in appends:
             before_s = spent.cpu_s

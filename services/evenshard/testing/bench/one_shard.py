@@ -67,8 +67,17 @@ class OneShard:
 
     def __init__(self, folder: Path, settings: StorageSettings | None = None) -> None:
         self.folder = folder
-        self.disk = LocalDisk(folder)
-        self.store = Store.open(self.disk, SystemClock(), ShardId("shard-0"), settings or StorageSettings(), print)
+        self._settings = settings or StorageSettings()
+        self._open()
+
+    def _open(self) -> None:
+        self.disk = LocalDisk(self.folder)
+        self.store = Store.open(self.disk, SystemClock(), ShardId("shard-0"), self._settings, print)
+
+    def open_again(self) -> None:
+        """As after a restart."""
+        self.close()
+        self._open()
 
     def append(self, append: Append) -> int:
         """Stores it, alone in its group; returns how many duplicates it had."""
