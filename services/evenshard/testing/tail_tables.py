@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.events.batch import EventBatch, schema_of
-from evenshard.events.hashing import UInt8, UInt64, hash_events
-from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH
+from evenshard.events.hashing import UInt64, hash_events
+from evenshard.events.scan import DUPLICATE, HOT, PLACEMENT_HASH, Bools
 from evenshard.ids import TenantId
 from evenshard.storage.compaction.inputs import TailTable
 from evenshard.storage.segment.writer import identity_of
@@ -103,13 +103,11 @@ def waiting_table(tenant: TenantId, rows: Sequence[TailRow]) -> TailTable:
     hashes = identity_of(tenant, table)
     chance = np.random.default_rng(len(rows))
 
-    def in_two_pieces(came: UInt64) -> Sequence[UInt64]:
+    def among(chosen: Bools) -> Sequence[UInt64]:
+        came = chance.permutation(hashes[chosen])
         return came[: came.size // 3], came[came.size // 3 :]
 
-    def deal(parts: UInt8, count: int) -> Sequence[Sequence[UInt64]]:
-        return [in_two_pieces(chance.permutation(hashes[parts == part])) for part in range(count)]
-
-    return TailTable(table, lambda: hashes, in_two_pieces(chance.permutation(hashes)), deal)
+    return TailTable(table, lambda: hashes, among(np.ones(hashes.size, np.bool_)), among)
 
 
 def rows_of(data: pa.Table | pa.RecordBatch) -> list[TailRow]:

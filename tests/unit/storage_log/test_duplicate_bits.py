@@ -128,10 +128,9 @@ def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_wha
         assert each.in_order().tolist() == of_rows.tolist()
         if each.as_they_came is not None:
             assert sorted(np.concatenate(each.as_they_came).tolist()) == sorted(of_rows.tolist())
-            assert each.deal is not None
-            parts = random.choice(4, of_rows.size, p=[0.2, 0.5, 0.0, 0.3]).astype(np.uint8)
-            dealt = [sorted(hash_ for piece in part for hash_ in piece.tolist()) for part in each.deal(parts, 4)]
-            assert dealt == [sorted(of_rows[parts == part].tolist()) for part in range(4)]
+            assert each.among is not None
+            chosen = random.random(of_rows.size) < 0.3
+            assert sorted(np.concatenate(each.among(chosen)).tolist()) == sorted(of_rows[chosen].tolist())
     held = sum(each.table.num_rows for each in given)
     assert shard.store.compact(ACME).rows == held == len(shard.all())
     (segment,) = rows.visible.segments

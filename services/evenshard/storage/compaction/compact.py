@@ -105,8 +105,6 @@ def compact(
         count_days(item.times(), tail_days)
     if tasks is None:
         tasks = plan(ranges_of(existing), tail_days, now_day, spared=spared)
-    for item in inputs:
-        item.deal([(task.first_day, task.last_day) for task in tasks])
     work = _Work(disk, next_id, tenant, shard, now_day, limits, deletions, pace, settle, kept)
     infos = {info.id: info for info in existing}
     runs: list[RunWriter] = []

@@ -7,8 +7,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from evenshard.events.hashing import UInt8
-from evenshard.events.scan import PLACEMENT_HASH, SPREAD
+from evenshard.events.scan import PLACEMENT_HASH, SPREAD, Bools
 from evenshard.storage.compaction.merge import sort_table, sort_with_order
 from evenshard.storage.compaction.windows import Weights
 from evenshard.storage.deletions import Hiding
@@ -17,10 +16,6 @@ from evenshard.storage.segment.info import DAY_MS
 from evenshard.storage.segment.order import Int64, UInt64, only_chunk
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import with_identities
-
-Deal = Callable[[UInt8, int], Sequence[Sequence[UInt64]]]
-"""The identity hashes of rows by the part that each row is in, of so many; those of a part in any order."""
-_PARTS_MAX = 1 << 8
 
 _PIECE_ROWS = 8192
 
@@ -101,8 +96,8 @@ class TailTable:
     """Puts the hashes into the order of the rows."""
     as_they_came: Sequence[UInt64] | None = None
     """Those of exactly these rows, in any order; None: they are not at hand."""
-    deal: Deal | None = None
-    """Parts them; where there is ``as_they_came``."""
+    among: Callable[[Bools], Sequence[UInt64]] | None = None
+    """Those of some of these rows, in any order; where there is ``as_they_came``."""
 
 
 class TailInput:
@@ -112,14 +107,12 @@ class TailInput:
         self,
         table: pa.Table,
         in_order: Callable[[], UInt64] | None = None,
-        deal: Deal | None = None,
+        among: Callable[[Bools], Sequence[UInt64]] | None = None,
     ) -> None:
         self.table = table
         self._in_order = in_order
         """Puts the identity hashes, which the table has in any order, into that of its rows; None: they are."""
-        self._deal = deal
-        self._dealt: dict[tuple[int, int], Sequence[UInt64]] = {}
-        """The hashes of the rows of some days."""
+        self._among = among
         self._ordered: TailInput | None = None
         self._hashes: UInt64 = only_chunk(self.table.column(PLACEMENT_HASH)).to_numpy()
 
@@ -135,20 +128,20 @@ class TailInput:
     @staticmethod
     def of_tail(tail: TailTable) -> "TailInput":
         """The same, of one whose hashes are not put into order before somebody wants them so."""
-        deal = tail.deal
-        if tail.as_they_came is None or deal is None:
+        among = tail.among
+        if tail.as_they_came is None or among is None:
             return TailInput.of_table(tail.table.append_column(IDENTITY_HASH, pa.array(tail.in_order())))
         table, order = sort_with_order(tail.table)
         table = _with_hashes(table, tail.as_they_came)
         if order is None:
-            return TailInput(table, tail.in_order, deal)
+            return TailInput(table, tail.in_order, among)
 
-        def deal_sorted(parts: UInt8, count: int) -> Sequence[Sequence[UInt64]]:
-            before = np.empty(parts.size, np.uint8)
-            before[order] = parts
-            return deal(before, count)
+        def among_sorted(chosen: Bools) -> Sequence[UInt64]:
+            before = np.empty(chosen.size, np.bool_)
+            before[order] = chosen
+            return among(before)
 
-        return TailInput(table, lambda: tail.in_order()[order], deal_sorted)
+        return TailInput(table, lambda: tail.in_order()[order], among_sorted)
 
     @property
     def is_ordered(self) -> bool:
@@ -186,28 +179,11 @@ class TailInput:
             return self
         if not wanted.any():
             return None
-        hashes = self._dealt.pop((first_day, last_day), None)
-        if self._in_order is None or hashes is None:
-            return TailInput(self.ordered().table.filter(pa.array(wanted)))
+        if self._in_order is None or self._among is None:
+            return TailInput(self.table.filter(pa.array(wanted)))
         in_order = self._in_order
         others = self.table.drop_columns([IDENTITY_HASH]).filter(pa.array(wanted))
-        return TailInput(_with_hashes(others, hashes), lambda: in_order()[wanted])
-
-    def deal(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Parts the identity hashes by the ranges of days that will be asked for, each once, so that they are gone
-        through once, however many ranges there are. No row is of two of them."""
-        if self._in_order is None or self._deal is None:
-            return
-        days = self.times() // DAY_MS
-        first_day, last_day = int(days.min()), int(days.max())
-        near = [(first, last) for first, last in ranges if first <= last_day and last >= first_day]
-        if not 1 < len(near) < _PARTS_MAX:
-            return
-        part_of_day = np.zeros(last_day - first_day + 1, np.uint8)
-        for number, (first, last) in enumerate(near, 1):
-            part_of_day[max(0, first - first_day) : last - first_day + 1] = number
-        dealt = self._deal(part_of_day[days - first_day], len(near) + 1)
-        self._dealt = dict(zip(near, dealt[1:], strict=True))
+        return TailInput(_with_hashes(others, self._among(wanted)), lambda: in_order()[wanted])
 
 
 def _with_hashes(table: pa.Table, hashes: Sequence[UInt64]) -> pa.Table:

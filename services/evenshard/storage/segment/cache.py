@@ -10,7 +10,7 @@ from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.written_keys import WrittenKeys
 
 WRITTEN: Final = "written"
-"""With a segment's id the key of what was kept of it when it was written: ``KeyColumns``, one a row group."""
+"""With a segment's id the key of what was kept of it when it was written: ``LaterColumns``, one a row group."""
 
 OnUnreadable = Callable[[SegmentInfo, EvenshardError], None]
 """Told that a segment is damaged, before anything is decided without it; puts that on record."""

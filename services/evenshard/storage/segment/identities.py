@@ -30,7 +30,7 @@ from evenshard.storage.segment.filter import (
     identity_bytes,
 )
 from evenshard.storage.segment.info import DAY_MS, SegmentInfo
-from evenshard.storage.segment.key_columns import KeyColumns, read_columns
+from evenshard.storage.segment.key_columns import KeyColumns, LaterColumns, read_columns
 from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.keys import BatchKeys, KeyPage, lay_out, may_hold, nonce_of
 from evenshard.storage.segment.order import Int64
@@ -157,9 +157,9 @@ class IndexedIdentities:
         """Whether each row is in a row group, which is decoded. Where one was there, more will be asked for: it is kept
         in memory as long as nothing else has to go for it, else on scratch, or where that cannot be, in memory. What
         was kept when it was written need not be decoded."""
-        written: Sequence[KeyColumns] | None = self._cache.peek((info.id, WRITTEN))
+        written: Sequence[LaterColumns] | None = self._cache.peek((info.id, WRITTEN))
         if written is not None:
-            found = written[group].contains(keys, rows, copies_count=self._copies_count)
+            found = written[group].columns().contains(keys, rows, copies_count=self._copies_count)
             if found.any():
                 self._cache.held((info.id, WRITTEN))
             return found

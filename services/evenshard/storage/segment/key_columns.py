@@ -21,6 +21,8 @@ Bools = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
 
 _FIELDS: Final = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
+_MADE_BYTES: Final = 2
+"""A row: whether it has an insert_id, and is a copy."""
 _1 = np.uint64(1)
 
 
@@ -160,6 +162,25 @@ def columns_of(rows: pa.RecordBatch | pa.Table) -> KeyColumns:
         string_buffers(ids.dictionary),
         string_buffers(insert_ids),
     )
+
+
+class LaterColumns:
+    """The key columns of a row group that is in memory, made when they are first asked for: mostly they never are."""
+
+    __slots__ = ("_columns", "_rows", "bytes")
+
+    def __init__(self, rows: pa.Table) -> None:
+        """As of ``columns_of``; there may be other columns, which are let go."""
+        self._rows = rows.select([name for name in (*_FIELDS, DUPLICATE) if name in rows.column_names])
+        self._columns: KeyColumns | None = None
+        self.bytes = int(self._rows.nbytes) + _MADE_BYTES * rows.num_rows
+        """Memory, of what will be made too: the hash of each row goes for that of each user."""
+
+    def columns(self) -> KeyColumns:
+        """One thread at a time."""
+        if self._columns is None:
+            self._columns, self._rows = columns_of(self._rows), None
+        return self._columns
 
 
 def _encoded(strings: pa.Array) -> pa.DictionaryArray:

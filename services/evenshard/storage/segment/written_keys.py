@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from evenshard.storage.segment.key_columns import KeyColumns, columns_of
+from evenshard.storage.segment.key_columns import LaterColumns
 
 
 class WrittenKeys:
@@ -19,7 +19,7 @@ class WrittenKeys:
         """``room``: bytes that nobody else has now."""
         self._room = room
         self._lock = threading.Lock()
-        self._of_segment: dict[int, list[KeyColumns]] = {}
+        self._of_segment: dict[int, list[LaterColumns]] = {}
         self._given_up: set[int] = set()
         self.bytes = 0
 
@@ -33,7 +33,7 @@ class WrittenKeys:
         """The next row group of a segment."""
         if segment_id in self._given_up:
             return
-        columns = columns_of(rows)
+        columns = LaterColumns(rows)
         with self._lock:
             if segment_id in self._given_up:  # meanwhile
                 return
@@ -50,10 +50,10 @@ class WrittenKeys:
                     break
                 self._forget((segment_id,))
 
-    def take(self) -> dict[int, Sequence[KeyColumns]]:
+    def take(self) -> dict[int, Sequence[LaterColumns]]:
         """What was kept, by segment and row group; nothing is any more."""
         with self._lock:
-            kept: dict[int, Sequence[KeyColumns]] = {**self._of_segment}
+            kept: dict[int, Sequence[LaterColumns]] = {**self._of_segment}
             self._forget(tuple(kept))
             return kept
 

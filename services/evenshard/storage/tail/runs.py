@@ -29,15 +29,15 @@ def _scatter(values, rows, out):  # type: ignore[no-untyped-def]
         out[np.uint64(rows[i])] = values[i]
 
 
-@kernel(f"void({view('uint64')}, {view('int32')}, {view('uint8')}, int64[::1], uint64[::1])")
-def _deal(values, rows, parts, ends, out):  # type: ignore[no-untyped-def]
-    """Appends ``values[i]`` to part ``parts[rows[i]]``: those of a part stand in ``out`` one after another, the next
-    goes where ``ends`` says."""
+@kernel(f"int64({view('uint64')}, {view('int32')}, {view('boolean')}, uint64[::1])")
+def _choose(values, rows, chosen, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` with ``values[i]`` where ``chosen[rows[i]]``; returns how many that are. It has room for one more
+    than all."""
+    count = np.uint64(0)
     for i in range(np.uint64(rows.size)):
-        part = np.uint64(parts[np.uint64(rows[i])])
-        at = np.uint64(ends[part])
-        out[at] = values[i]
-        ends[part] = at + np.uint64(1)
+        out[count] = values[i]
+        count += np.uint64(chosen[np.uint64(rows[i])])
+    return np.int64(count)
 
 
 class _Group:
@@ -110,7 +110,7 @@ def _table(blocks: Sequence[Block], identities: IdentitySet) -> TailTable:
         kept = np.concatenate(shown)
         return TailTable(table.filter(pa.array(kept)), lambda: in_order()[kept])
     as_they_came = identities.hashes(blocks[0].first_ordinal, table.num_rows)
-    return TailTable(table, in_order, as_they_came, partial(identities_dealt, blocks, identities))
+    return TailTable(table, in_order, as_they_came, partial(identities_among, blocks, identities))
 
 
 def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
@@ -129,29 +129,21 @@ def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
     return of_rows
 
 
-def identities_dealt(
-    blocks: Sequence[Block], identities: IdentitySet, parts: npt.NDArray[np.uint8], count: int
-) -> list[list[UInt64]]:
-    """The identity hashes of the rows of blocks that follow one another, by the part that each row is in, in any order;
-    ``count``: of parts."""
-    dealt: list[list[UInt64]] = [[] for _ in range(count)]
+def identities_among(blocks: Sequence[Block], identities: IdentitySet, chosen: npt.NDArray[np.bool_]) -> list[UInt64]:
+    """The identity hashes of the ``chosen`` rows of blocks that follow one another, in any order."""
+    found: list[UInt64] = []
     first = 0
     for block in blocks:
-        of_block = parts[first : first + block.rows]
-        pieces = identities.hashes(block.first_ordinal, block.rows)
-        first += block.rows
-        behind = np.cumsum(np.bincount(of_block, minlength=count))
-        ends, out, at = np.concatenate(([0], behind[:-1])), np.empty(block.rows, np.uint64), 0
-        for hashes in pieces:
-            rows = np.arange(at, at + hashes.size, dtype=np.int32)
-            if block.row_of_ordinal is not None:
-                rows = block.row_of_ordinal[at : at + hashes.size]
-            _deal(hashes, rows, of_block, ends, out)
+        of_block, at = chosen[first : first + block.rows], 0
+        for hashes in identities.hashes(block.first_ordinal, block.rows):
+            if block.row_of_ordinal is None:
+                found.append(hashes[of_block[at : at + hashes.size]])
+            else:
+                some = np.empty(hashes.size + 1, np.uint64)
+                found.append(some[: _choose(hashes, block.row_of_ordinal[at : at + hashes.size], of_block, some)])
             at += hashes.size
-        for part, hashes in zip(dealt, np.split(out, behind[:-1]), strict=True):
-            if hashes.size:
-                part.append(hashes)
-    return dealt
+        first += block.rows
+    return found
 
 
 def sorted_run(blocks: Sequence[Block]) -> Block:

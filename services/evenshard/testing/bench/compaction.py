@@ -38,9 +38,9 @@ ROUNDS_DEFAULT: Final = 3
 PROBES: Final = 20_000_000
 _PROBE_ROWS: Final = 1_000_000
 DEDUPE_PARTS: Final = ((settle_module, "check_originals"), (runs_module, "identities_of"),
-                       (runs_module, "identities_dealt"), (writer_module, "identity_of"),
+                       (runs_module, "identities_among"), (writer_module, "identity_of"),
                        (writer_module, "build_filter"), (writer_module, "to_bytes"),
-                       (written_keys_module, "columns_of"))  # fmt: skip
+                       (written_keys_module, "LaterColumns"))  # fmt: skip
 """Functions a compaction would do without if nothing were deduplicated."""
 
 
