@@ -198,25 +198,23 @@ def test_what_a_compaction_had_in_its_hands_gives_way_to_whatever_else_needs_the
     store.close()
 
 
-@pytest.mark.parametrize("yields_at", [0, 1, 2])
-def test_a_segment_of_which_a_row_group_found_no_room_is_not_kept_at_all(yields_at: int) -> None:
+@pytest.mark.parametrize(("yields", "kept_groups"), [(False, 2), (True, 0)])
+def test_of_a_segment_nothing_is_kept_behind_a_row_group_that_found_no_room(yields: bool, kept_groups: int) -> None:
+    """The number of a row group is its place. Where others come to need the room, all of the segment goes."""
     room = 1 << 20
     written = WrittenKeys(lambda: room)
     batch = append_of(sorted(events(0, 500), key=lambda row: row.distinct_id), TENANT).prepared()
     assert batch.hashes is not None
-    rows = pa.table(
-        {**dict(zip(batch.batch.record.schema.names, batch.batch.record.columns, strict=True)),
-         PLACEMENT_HASH: batch.hashes.placement}
-    )  # fmt: skip
-    for number in range(3):
-        if number == yields_at:
-            room = 0
+    columns = dict(zip(batch.batch.record.schema.names, batch.batch.record.columns, strict=True))
+    rows = pa.table({**columns, PLACEMENT_HASH: batch.hashes.placement})
+    for number in range(4):
+        room = 0 if number == 2 else 1 << 20
+        if yields and number == 2:
             written.yield_room()
         written.add(7, rows)
-        room = 1 << 20
     written.add(8, rows)
-    kept = written.take()
-    assert ({segment: len(groups) for segment, groups in kept.items()}, written.bytes) == ({8: 1}, 0)
+    kept = {segment: len(groups) for segment, groups in written.take().items()}
+    assert (kept, written.bytes) == ({8: 1} | ({7: kept_groups} if kept_groups else {}), 0)
 
 
 def test_what_memory_has_room_for_is_read_once_and_not_written_and_goes_with_its_segment() -> None:

@@ -10,7 +10,10 @@ from evenshard.storage.segment.key_scratch import KeyScratch
 from evenshard.storage.segment.written_keys import WrittenKeys
 
 WRITTEN: Final = "written"
-"""With a segment's id the key of what was kept of it when it was written: ``LaterColumns``, one a row group."""
+"""With a segment's id the key of what was kept of it when it was written: ``LaterColumns``, one a row group,
+of the first ones."""
+_SPARE_EIGHTHS: Final = 7
+"""Of the room that is left: what was written has a filter too, and is of no use where that takes its room."""
 
 OnUnreadable = Callable[[SegmentInfo, EvenshardError], None]
 """Told that a segment is damaged, before anything is decided without it; puts that on record."""
@@ -85,7 +88,7 @@ class SegmentCache:
             return None
         for key in tuple(self._spare):
             self._drop(key)
-        self._writing = WrittenKeys(lambda: self._budget_bytes - self.bytes)
+        self._writing = WrittenKeys(lambda: (self._budget_bytes - self.bytes) * _SPARE_EIGHTHS // 8)
         return self._writing
 
     def end_writing(self, written: WrittenKeys | None) -> None:

@@ -158,7 +158,7 @@ class IndexedIdentities:
         in memory as long as nothing else has to go for it, else on scratch, or where that cannot be, in memory. What
         was kept when it was written need not be decoded."""
         written: Sequence[LaterColumns] | None = self._cache.peek((info.id, WRITTEN))
-        if written is not None:
+        if written is not None and group < len(written):
             found = written[group].columns().contains(keys, rows, copies_count=self._copies_count)
             if found.any():
                 self._cache.held((info.id, WRITTEN))

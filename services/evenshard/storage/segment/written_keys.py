@@ -1,7 +1,8 @@
 """The identity fields of rows just indexed, as a compaction has them in its hands: what came last comes again soonest.
 
 They are kept as they are, without copying, in room of the cache that nobody else has: whoever needs it takes it, also
-while they are gathered. All of a segment's or none, since its row groups share memory.
+while they are gathered. Of a segment the first row groups are kept, as many as find room; they go together, since they
+share memory.
 """
 
 import threading
@@ -37,10 +38,11 @@ class WrittenKeys:
         with self._lock:
             if segment_id in self._given_up:  # meanwhile
                 return
+            if self.bytes + columns.bytes > self._room():
+                self._given_up.add(segment_id)
+                return
             self._of_segment.setdefault(segment_id, []).append(columns)
             self.bytes += columns.bytes
-            if self.bytes > self._room():
-                self._forget((segment_id,))
 
     def yield_room(self) -> None:
         """Somebody else has come to need room: what no longer fits goes."""
@@ -51,7 +53,7 @@ class WrittenKeys:
                 self._forget((segment_id,))
 
     def take(self) -> dict[int, Sequence[LaterColumns]]:
-        """What was kept, by segment and row group; nothing is any more."""
+        """What was kept, by segment, of its first row groups; nothing is any more."""
         with self._lock:
             kept: dict[int, Sequence[LaterColumns]] = {**self._of_segment}
             self._forget(tuple(kept))
