@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from evenshard.events.hashing import SLOT_COUNT, hash_of
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.append import Appended
+from evenshard.storage.compaction import plan
+from evenshard.storage.moving import dropping
 from evenshard.storage.moving.comparing import Digest
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.taking import TailRows
@@ -159,6 +162,29 @@ def test_a_whole_move_and_back() -> None:
     with two.stores[1].snapshot(ACME) as snapshot:
         assert all_events(snapshot) == []
     assert two.stores[1].moves.drop(LOW, Epoch(3), "op", 5, spread=False) == 0
+
+
+def test_files_that_go_wholly_become_trash_in_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appends of all tenants, and whoever is to be fenced, wait for each change: ten in a row are a long hold."""
+    monkeypatch.setattr(plan, "SHARED_ROWS_MAX", 1)  # each day has a file of its own
+    two = Two()
+    for day in range(10):
+        two.add(*some(range(9), day=day))
+    two.stores[0].compact(ACME)
+    with two.stores[0].snapshot(ACME) as snapshot:
+        assert len(snapshot.segments) == 10
+    everything = MovedSlots(ACME, ((0, SLOT_COUNT - 1),))
+    commits, commit = list[int](), dropping.catalog_committed
+
+    def counted(*given: Any, **named: Any) -> Any:
+        commits.append(len(given[5]) if len(given) > 5 else 0)
+        return commit(*given, **named)
+
+    monkeypatch.setattr(dropping, "catalog_committed", counted)
+    two.switch(everything, 1)
+    assert two.stores[0].moves.drop(everything, Epoch(2), "op", 2, spread=False) == 90
+    assert [each for each in commits if each] == [10]
+    assert two.shown(0) == []
 
 
 def test_copied_files_become_like_any_others() -> None:
