@@ -198,6 +198,41 @@ async def test_a_drained_shard_is_empty() -> None:
             await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="t1", to=A))
 
 
+async def test_a_drain_that_is_rolled_back_leaves_everything_where_it_was() -> None:
+    async with MemoryCluster(shards=3, seed=9) as cluster:
+        traffics = []
+        for number in range(3):
+            tenant = await cluster.create_tenant(f"t{number}", placement=even_placement([A]))
+            traffics.append(Traffic(cluster, f"t{number}"))
+            await traffics[-1].send(300)
+            await cluster.compact(tenant)
+            await traffics[-1].send(40)
+        drain = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
+        placements = [(await cluster.tenant(f"t{number}")).placement.shards for number in range(3)]
+
+        async def one_has_gone() -> bool:
+            found = await cluster.call(ROUTER, rpcs.LIST_OPERATIONS, admin_pb2.ListOperationsRequest())
+            return any(each.kind == "move" and each.state == "complete" for each in found.operations)
+
+        await traffics[0].during(cluster.until(one_has_gone, 20))
+        request = admin_pb2.RollbackOperationRequest(
+            operation=drain, options=admin_pb2.ChangeOptions(request_id="taken back")
+        )
+        asked = (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation
+        assert (asked.operation, asked.state, asked.error) == (drain, "running", "is being rolled back")
+        assert (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation.operation == drain
+        ended = await traffics[0].during(until(cluster, drain, "rolled_back", timeout_s=40))
+        assert ended.error == ""
+        assert [(await cluster.tenant(f"t{number}")).placement.shards for number in range(3)] == placements
+        for number, traffic in enumerate(traffics):
+            await traffic.check()
+            await cluster.until(lambda number=number: holds_nothing(cluster, f"t{number}", B, C))  # type: ignore[misc]
+            await traffic.send(20)
+            await traffic.check()
+        shards = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
+        assert {shard.shard: shard.state for shard in shards} == dict.fromkeys([A, B, C], "active")
+
+
 async def test_a_directory_that_was_set_back_is_refused_and_nothing_changes() -> None:
     async with MemoryCluster(shards=2, seed=4) as cluster:
         before = await cluster.create_tenant("acme", placement=even_placement([A]))
