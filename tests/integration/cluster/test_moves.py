@@ -327,6 +327,28 @@ async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_th
         await traffic.check()
 
 
+async def test_of_a_deleted_user_nothing_is_left_where_a_move_came_from() -> None:
+    """A shard that has nothing of the tenant any more keeps its trash no longer."""
+    async with MemoryCluster(shards=3, seed=10) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(300)
+        await cluster.compact(tenant)
+        await moved(cluster, "acme", B)
+        assert await bytes_of(cluster, "acme", A) > 0
+        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=["u3"])
+        deletion = (await cluster.call(ROUTER, rpcs.DELETE_USERS, request)).operation.operation
+        await until(cluster, deletion, "complete")
+        assert await bytes_of(cluster, "acme", A) == 0
+        traffic.rows = [row for row in traffic.rows if row["distinct_id"] != "u3"]
+        await traffic.check()
+
+
+async def bytes_of(cluster: MemoryCluster, tenant: str, shard: ShardId) -> int:
+    answer = await cluster.call(shard, rpcs.GET_SHARD_STORAGE, rpcs.GET_SHARD_STORAGE.request(tenant=tenant))
+    return sum(each.bytes for each in answer.tenants)
+
+
 def before_the_first_fence(
     monkeypatch: pytest.MonkeyPatch, cluster: MemoryCluster, shard: ShardId, hidden: shard_pb2.HideUsersRequest
 ) -> list[int]:
