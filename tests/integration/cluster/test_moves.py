@@ -2,25 +2,27 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2, shard_pb2
-from evenshard.directory.keys import operation_key
+from evenshard.directory.keys import operation_key, service_key
 from evenshard.directory.operations import Operation
 from evenshard.directory.placement import even_placement
+from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.ids import Epoch, OperationId, ShardId
+from evenshard.ports.directory import Put
 from evenshard.router.move_ways import MoveWays
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.runtime.operations import StoredOperation
 from evenshard.storage.moving.store_moves import StoreMoves
 from evenshard.testing.cluster import ROUTER, MemoryCluster
-from evenshard.testing.crossing import Crossing, chancy_cluster
+from evenshard.testing.crossing import THRESHOLD, Crossing, chancy_cluster
 from evenshard.testing.reference import Row, ndjson_of
 from evenshard.wire import rpcs
 from evenshard.wire.move_calls import follow_request
@@ -278,20 +280,29 @@ async def moved(cluster: MemoryCluster, tenant: str, to: ShardId, *, overflow: b
     await complete(cluster, operation)
 
 
+async def crossed(cluster: MemoryCluster, mode: Any, rows: Sequence[Row] = ()) -> Crossing:
+    """A tenant on two shards with a key that is hot by now; of some ``rows``."""
+    crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
+    crossing.rows = [*(rows or crossing.rows)]
+    await crossing.create()
+    await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
+    await crossing.send_all(2)
+    await crossing.until_active()
+    return crossing
+
+
+def restored(answers: Sequence[Any]) -> list[Any]:
+    """Those that show events as they came: which of them were over the threshold differs from time to time."""
+    return [answers[1], *(text for text, _ in answers[6:])]
+
+
 @pytest.mark.parametrize("mode", ["rewrite", "salt"])
 async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_again_is_known(mode: Any) -> None:
-    async with chancy_cluster(6, shards=4, routers=1) as cluster:
-        added = ShardId("shard-3")
-        await cluster.call(ROUTER, rpcs.CORDON_SHARD, admin_pb2.CordonShardRequest(shard=added))
-        crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
-        await crossing.create()
-        await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
-        await crossing.send_all(2)
-        await crossing.cross()
-        await crossing.until_active()
+    """The overflow's slots go to a shard that was added; then all is as in a cluster that never moved."""
+    async with chancy_cluster(6, shards=3, routers=1) as cluster:
+        crossing = await crossed(cluster, mode)
         before = await crossing.answers()
-        assert added not in (await cluster.tenant(crossing.tenant)).placement.overflow_shards
-        await cluster.call(ROUTER, rpcs.UNCORDON_SHARD, admin_pb2.UncordonShardRequest(shard=added))
+        added = await cluster.add_shard()
         await moved(cluster, crossing.tenant, C)
         assert await crossing.answers() == before
         await moved(cluster, crossing.tenant, added, overflow=True)
@@ -301,6 +312,45 @@ async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_ag
         assert await crossing.send_all(1) == len(crossing.rows)
         assert await crossing.answers() == before
         await crossing.check()
+    async with chancy_cluster(6, shards=3, routers=1) as calm:
+        twin = await crossed(calm, mode, crossing.rows)
+        assert await twin.send_all(1) == len(twin.rows)
+        assert restored(await twin.answers()) == restored(before)
+
+
+async def test_an_overflow_stays_on_shards_with_the_labels_of_its_tenant() -> None:
+    async with chancy_cluster(6, shards=4, routers=1) as cluster:
+        zones = dict.fromkeys([A, ShardId("shard-3")], "a") | dict.fromkeys([B, C], "b")
+        for shard, zone in zones.items():
+            entry = await cluster.directory.get(service_key(shard))
+            assert entry is not None
+            record = replace(ServiceRecord.from_json(entry.value), labels={"zone": zone})
+            await cluster.directory.swap([], [Put(entry.key, record.to_json())])
+        crossing = Crossing(cluster, 6, "rewrite", routers=(ROUTER,))
+        labels = admin_pb2.RequiredLabels(labels=["zone=b"])
+        settings = admin_pb2.TenantSettings(hot_key_threshold=THRESHOLD, hot_key_mode="rewrite", required_labels=labels)
+        await cluster.until(lambda: told_zones(cluster, zones))
+        create = admin_pb2.CreateTenantRequest(tenant=crossing.tenant, settings=settings)
+        await cluster.call(ROUTER, rpcs.CREATE_TENANT, create)
+        await crossing.send_all(2)
+        await crossing.until_active()
+        before = await crossing.answers()
+        placement = (await cluster.tenant(crossing.tenant)).placement
+        assert set(placement.shards) == {B, C}
+        assert placement.overflow_shards <= {B, C}
+        elsewhere = admin_pb2.MoveTenantRequest(tenant=crossing.tenant, to=A, overflow=True)
+        with pytest.raises(EvenshardError, match="PLACEMENT_UNSATISFIABLE"):
+            await began(cluster, rpcs.MOVE_TENANT, elsewhere)
+        drained = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=B))
+        await until(cluster, drained, "complete", timeout_s=40)
+        assert set((await cluster.tenant(crossing.tenant)).placement.shards) == {C}
+        assert await crossing.send_all(1) == len(crossing.rows)
+        assert await crossing.answers() == before
+
+
+async def told_zones(cluster: MemoryCluster, zones: Mapping[ShardId, str]) -> bool:
+    listed = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
+    return {each.shard: each.labels.get("zone") for each in listed} == zones
 
 
 async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_they_were() -> None:
