@@ -66,7 +66,8 @@ LAG_DOUBLINGS_MAX: Final = 8
 SEEN_MAX: Final = 10_000
 HELD_BACK_MS: Final = 2_000.0
 """After a fence that came to nothing; doubles with each, up to ``HELD_BACK_MS_MAX``."""
-HELD_BACK_MS_MAX: Final = 30_000.0
+HELD_BACK_MS_MAX: Final = 8_000.0
+"""So that a move goes on soon after the end of what kept its fences from a switch."""
 
 
 class MoveDriver:
