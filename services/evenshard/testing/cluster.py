@@ -227,7 +227,7 @@ class MemoryCluster:
         """Any call to any service."""
         return await self.peers.call(name, rpc, request, timeout_s=timeout_s)
 
-    async def until(self, met: Callable[[], Awaitable[bool]], timeout_s: float = 5.0) -> None:
+    async def until(self, met: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
         """Waits until ``met()`` (a coroutine function) is true; raises ``TimeoutError``."""
         async with asyncio.timeout(timeout_s):
             while not await met():

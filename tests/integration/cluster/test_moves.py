@@ -10,6 +10,7 @@ import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2, shard_pb2
 from evenshard.directory.keys import operation_key, service_key
+from evenshard.directory.moves import Move
 from evenshard.directory.operations import Operation
 from evenshard.directory.placement import even_placement
 from evenshard.directory.service import ServiceRecord
@@ -107,7 +108,7 @@ async def shown(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
     return found
 
 
-async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 20.0) -> admin_pb2.Operation:
+async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 60.0) -> admin_pb2.Operation:
     async def met() -> bool:
         found = await shown(cluster, operation)
         if found.paused:
@@ -191,7 +192,7 @@ async def test_a_drained_shard_is_empty() -> None:
             traffics.append(Traffic(cluster, f"t{number}"))
             await traffics[-1].send(200)
         operation = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
-        await traffics[0].during(until(cluster, operation, "complete", timeout_s=40))
+        await traffics[0].during(until(cluster, operation, "complete"))
         for number, traffic in enumerate(traffics):
             assert A not in (await cluster.tenant(f"t{number}")).placement.shards
             await traffic.check()
@@ -216,14 +217,14 @@ async def test_a_drain_that_is_rolled_back_leaves_everything_where_it_was() -> N
             found = await cluster.call(ROUTER, rpcs.LIST_OPERATIONS, admin_pb2.ListOperationsRequest())
             return any(each.kind == "move" and each.state == "complete" for each in found.operations)
 
-        await traffics[0].during(cluster.until(one_has_gone, 20))
+        await traffics[0].during(cluster.until(one_has_gone))
         request = admin_pb2.RollbackOperationRequest(
             operation=drain, options=admin_pb2.ChangeOptions(request_id="taken back")
         )
         asked = (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation
         assert (asked.operation, asked.state, asked.error) == (drain, "running", "is being rolled back")
         assert (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation.operation == drain
-        ended = await traffics[0].during(until(cluster, drain, "rolled_back", timeout_s=40))
+        ended = await traffics[0].during(until(cluster, drain, "rolled_back"))
         assert ended.error == ""
         assert [(await cluster.tenant(f"t{number}")).placement.shards for number in range(3)] == placements
         for number, traffic in enumerate(traffics):
@@ -342,7 +343,7 @@ async def test_an_overflow_stays_on_shards_with_the_labels_of_its_tenant() -> No
         with pytest.raises(EvenshardError, match="PLACEMENT_UNSATISFIABLE"):
             await began(cluster, rpcs.MOVE_TENANT, elsewhere)
         drained = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=B))
-        await until(cluster, drained, "complete", timeout_s=40)
+        await until(cluster, drained, "complete")
         assert set((await cluster.tenant(crossing.tenant)).placement.shards) == {C}
         assert await crossing.send_all(1) == len(crossing.rows)
         assert await crossing.answers() == before
@@ -415,6 +416,15 @@ def before_the_first_fence(
     return fences
 
 
+async def move_of(cluster: MemoryCluster, operation: str) -> Move:
+    """As its record stands. A busy machine may need more fences than one until there is time enough within one."""
+    entry = await cluster.directory.get(operation_key(OperationId(operation)))
+    assert entry is not None
+    move = Operation.from_json(entry.value).move
+    assert move is not None
+    return move
+
+
 async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -434,7 +444,7 @@ async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_
         request = admin_pb2.MoveTenantRequest(tenant="acme", to=B, slots=slots)
         operation = await began(cluster, rpcs.MOVE_TENANT, request)
         switched = await until(cluster, operation, "switched")
-        assert (switched.verify.equal, len(fences)) == (True, 2)
+        assert (switched.verify.equal, len(fences) > 1, (await move_of(cluster, operation)).copies) == (True, True, 1)
         traffic.rows = [row for row in traffic.rows if row["distinct_id"] != user] + [between]
         await traffic.check()
 
@@ -460,11 +470,8 @@ async def test_a_source_that_was_restarted_before_the_fence_is_compared_again_an
         monkeypatch.setattr(MoveDriver, "_persist_epoch", restarted)
         operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
         await until(cluster, operation, "switched")
-        entry = await cluster.directory.get(operation_key(OperationId(operation)))
-        assert entry is not None
-        move = Operation.from_json(entry.value).move
-        assert move is not None
-        assert (len(fences), move.copies, move.differences) == (2, 0, ())
+        move = await move_of(cluster, operation)
+        assert (len(fences) > 1, move.copies, move.differences) == (True, 0, ())
         await traffic.check()
 
 
