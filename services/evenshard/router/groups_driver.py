@@ -10,7 +10,7 @@ from typing import Final
 
 from evenshard.directory.balancing import drain_plan
 from evenshard.directory.groups import AT_ONCE, Group
-from evenshard.directory.keys import OPERATIONS, group_key, moving_key, operation_key
+from evenshard.directory.keys import OPERATIONS, group_key, moving_key, operation_key, tenant_key
 from evenshard.directory.move_table import CancelAsked, CompleteAsked, MoveSignal, RollbackAsked
 from evenshard.directory.moves import placement_moved
 from evenshard.directory.operations import (
@@ -25,7 +25,8 @@ from evenshard.directory.operations import (
     Undone,
     operation_id,
 )
-from evenshard.directory.planning import PlannedMove, legs_of
+from evenshard.directory.planning import PlannedMove, TenantFacts, legs_of
+from evenshard.directory.tenant import Tenant
 from evenshard.directory.way_back import stayed, way_back
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, Revision, TenantId
@@ -128,9 +129,15 @@ class GroupDriver:
         moved = [each for each in operations if each.move is not None and each.move.group == group.operation]
         moved = [each for each in moved if each.state == "complete"]
         facts = await self._facts.of_all(DIRECTORY_TIMEOUT_S)
-        for told in stayed(moved, facts.tenants):
+        tenants = {}
+        for name in dict.fromkeys(each.tenant for each in moved):
+            entry = await self._directory.get(tenant_key(name), timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is not None:  # as it is now: what is seen here may lag behind
+                placement = Tenant.from_json(entry.value).placement
+                tenants[name] = replace(facts.tenants.get(name, TenantFacts(name, placement)), placement=placement)
+        for told in stayed(moved, tenants):
             group = group.troubled(told)
-        return group.turned(way_back(moved, facts.tenants))
+        return group.turned(way_back(moved, tenants))
 
     def _waits_for(self, group: Group) -> str:
         """What its moves wait for."""

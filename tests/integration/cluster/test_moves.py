@@ -203,33 +203,34 @@ async def test_a_drained_shard_is_empty() -> None:
 
 async def test_a_drain_that_is_rolled_back_leaves_everything_where_it_was() -> None:
     async with MemoryCluster(shards=3, seed=9) as cluster:
-        traffics = []
-        for number in range(3):
-            tenant = await cluster.create_tenant(f"t{number}", placement=even_placement([A]))
-            traffics.append(Traffic(cluster, f"t{number}"))
-            await traffics[-1].send(300)
+        tenants = [await cluster.create_tenant(f"t{number}", placement=even_placement([A])) for number in range(5)]
+        traffics = [Traffic(cluster, tenant.name) for tenant in tenants]
+        for tenant, traffic in zip(tenants, traffics, strict=True):
+            await traffic.send(80)
             await cluster.compact(tenant)
-            await traffics[-1].send(40)
+            await traffic.send(20)
         drain = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
-        placements = [(await cluster.tenant(f"t{number}")).placement.shards for number in range(3)]
+        request = admin_pb2.RollbackOperationRequest(
+            operation=drain, options=admin_pb2.ChangeOptions(request_id="taken back")
+        )
 
         async def one_has_gone() -> bool:
             found = await cluster.call(ROUTER, rpcs.LIST_OPERATIONS, admin_pb2.ListOperationsRequest())
             return any(each.kind == "move" and each.state == "complete" for each in found.operations)
 
-        await traffics[0].during(cluster.until(one_has_gone))
-        request = admin_pb2.RollbackOperationRequest(
-            operation=drain, options=admin_pb2.ChangeOptions(request_id="taken back")
-        )
-        asked = (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation
-        assert (asked.operation, asked.state, asked.error) == (drain, "running", "is being rolled back")
-        assert (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation.operation == drain
-        ended = await traffics[0].during(until(cluster, drain, "rolled_back"))
+        async def taken_back() -> admin_pb2.Operation:
+            await cluster.until(one_has_gone)
+            asked = (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation
+            assert (asked.operation, asked.state, asked.error) == (drain, "running", "is being rolled back")
+            assert (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation.operation == drain
+            return await until(cluster, drain, "rolled_back")
+
+        ended = await traffics[0].during(taken_back())
         assert ended.error == ""
-        assert [(await cluster.tenant(f"t{number}")).placement.shards for number in range(3)] == placements
-        for number, traffic in enumerate(traffics):
+        for tenant, traffic in zip(tenants, traffics, strict=True):
+            assert (await cluster.tenant(tenant.name)).placement.shards == (A,)
             await traffic.check()
-            await cluster.until(lambda number=number: holds_nothing(cluster, f"t{number}", B, C))  # type: ignore[misc]
+            await cluster.until(lambda name=tenant.name: holds_nothing(cluster, name, B, C))  # type: ignore[misc]
             await traffic.send(20)
             await traffic.check()
         shards = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
