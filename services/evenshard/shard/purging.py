@@ -32,7 +32,7 @@ class Purger:
         self._task = asyncio.create_task(self._run(), name="purge")
         self._task.add_done_callback(_ended)
 
-    async def purge(self, tenant: TenantId, operation: str, *, is_owner: bool) -> Purge:
+    async def purge(self, tenant: TenantId, operation: str, *, is_owner: bool = True) -> Purge:
         """How far it is; what is left is gone on with. ``is_owner``: of slots of the tenant; else all that is left here
         of it goes, too."""
         status = await asyncio.to_thread(self._store.purge_status, tenant, operation)
