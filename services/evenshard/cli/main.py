@@ -15,6 +15,7 @@ from evenshard.cli.output import print_error
 from evenshard.cli.tenant_hint import router_of, with_tenant_hint
 from evenshard.cli.tracing import command_traced
 from evenshard.errors import EvenshardError, ExitStatus
+from evenshard.runtime.polling import poll_in_one_thread
 
 COMMANDS: Final[dict[str, str]] = {
     "up": "evenshard.cli.up",
@@ -89,6 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point."""
+    poll_in_one_thread()
     sys.exit(int(run(sys.argv[1:])))
 
 

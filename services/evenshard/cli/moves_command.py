@@ -9,7 +9,7 @@ import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
 from evenshard.cli.move_progress import moved
-from evenshard.cli.operation_shown import shown_operation
+from evenshard.cli.operation_shown import named_operation, shown_operation
 from evenshard.cli.operations_command import OperationArgument
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, print_blocks, print_result
 from evenshard.cli.values import duration_s
@@ -209,7 +209,8 @@ def rollback(
     router: RouterOption = ROUTER_DEFAULT,
     json_output: JsonOption = False,
 ) -> None:
-    """Takes a move back that has switched: the slots are where they were, with all that came since."""
+    """Takes back a move that has switched, or a drain or rebalancing that goes on: the slots are where they were, with
+    all that came since."""
     _end(operation, "rollback_operation", "The slots go back to where they were.", router, yes, json_output)
 
 
@@ -267,14 +268,15 @@ def _begin(
         if asked.wait:
             moved(client, document, asked.timeout_s, json_output=asked.as_json, live=sys.stderr.isatty())
             return
-    name = document["operation"]
-    print_result(document, as_json=asked.as_json, human=lambda found: f"{shown_operation(found)}\n{_follow(name)}")
+    print_result(document, as_json=asked.as_json, human=lambda found: f"{shown_operation(found)}\n{_follow(document)}")
 
 
-def _follow(name: str) -> str:
+def _follow(document: Mapping[str, Any]) -> str:
+    verbs = [("to follow it", "wait"), ("to end it", "cancel")]
+    if not document["tenant"]:  # it completes its moves itself
+        verbs.append(("to take it back, while it goes on", "rollback"))
     return "\n".join(
-        f"  {what}: {shlex.join(['evenshard', 'admin', verb, name])}"
-        for what, verb in (("to follow it", "wait"), ("to end it", "cancel"))
+        f"  {what}: {shlex.join(['evenshard', 'admin', verb, document['operation']])}" for what, verb in verbs
     )
 
 
@@ -286,7 +288,7 @@ def _end(operation: str, method: str, effect: str, router: str, yes: bool, as_js
         change = getattr(client, method)
         if not yes:
             planned = change(operation, dry_run=True)
-            confirm(f"operation {operation} ({planned['kind']} of tenant {planned['tenant']}): {effect}", yes=False)
+            confirm(f"{named_operation(planned)}: {effect}", yes=False)
         document = change(operation)
     print_result(document, as_json=as_json, human=shown_operation)
 

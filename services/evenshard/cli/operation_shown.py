@@ -9,6 +9,12 @@ _DONE: Final = {"delete-users": "rewritten", "repair": "repaired", "repair-undo"
 _MOVES: Final = frozenset(["move", "split", "merge", "isolate", "drain", "rebalance"])
 
 
+def named_operation(document: Mapping[str, Any]) -> str:
+    """An operation, as in a question."""
+    whose = f" of tenant {document['tenant']}" if document["tenant"] else ""
+    return f"operation {document['operation']} ({document['kind']}{whose})"
+
+
 def shown_operation(document: Mapping[str, Any]) -> str:
     """An operation, for people."""
     if document["kind"] in _MOVES:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from evenshard.cli.confirm import YesOption, check_can_ask, confirm
-from evenshard.cli.operation_shown import shown_operation
+from evenshard.cli.operation_shown import named_operation, shown_operation
 from evenshard.cli.output import ROUTER_DEFAULT, JsonOption, RouterOption, finish, print_result
 from evenshard.cli.values import duration_s, table
 from evenshard.errors import EvenshardError, ExitStatus
@@ -144,7 +144,7 @@ def _change(operation: str, router: str, method: str, effect: str, *, yes: bool,
         change = getattr(client, method)
         if not yes:
             planned = change(operation, dry_run=True)
-            confirm(effect.format(f"operation {operation} ({planned['kind']} of tenant {planned['tenant']})"), yes=yes)
+            confirm(effect.format(named_operation(planned)), yes=yes)
         document = change(operation)
     print_result(document, as_json=json_output, human=shown_operation)
 

@@ -13,6 +13,7 @@ import typer
 
 from evenshard.cli.output import JsonOption, finish, print_note, print_result
 from evenshard.cli.settings import parse_settings
+from evenshard.cli.values import duration_s
 from evenshard.errors import EvenshardError, ExitStatus
 
 if TYPE_CHECKING:
@@ -51,13 +52,17 @@ def command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; see: evenshard config.")
     ] = None,
+    timeout: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="How long to wait for services to serve that say nothing of getting on."),
+    ] = "60s",
     json_output: JsonOption = False,
 ) -> None:
     """Starts a whole cluster on this machine, in the foreground."""
     started_s = time.monotonic()
     from evenshard.runtime.cluster_plan import ClusterSize, plan_cluster
 
-    environment = dict(parse_settings(settings or []))
+    environment, timeout_s = dict(parse_settings(settings or [])), duration_s(timeout)
     if trace_file is not None:
         environment["EVENSHARD_TRACE_FILE"] = str(check_trace_file(trace_file))
     endpoints = tuple(each for each in os.environ.get("ETCD_ENDPOINTS", "").split(",") if each)
@@ -70,7 +75,7 @@ def command(
         raise
     lock = lock_data_dir(plan.data_dir)
     try:
-        killed = _run(plan, lambda: _print_ready(plan, started_s, as_json=json_output))
+        killed = _run(plan, timeout_s, lambda: _print_ready(plan, started_s, as_json=json_output))
     finally:
         os.close(lock)
     if killed:
@@ -137,7 +142,7 @@ def lock_data_dir(data_dir: Path) -> int:
     return descriptor
 
 
-def _run(plan: "ClusterPlan", on_ready: Callable[[], None]) -> bool:
+def _run(plan: "ClusterPlan", timeout_s: float, on_ready: Callable[[], None]) -> bool:
     """True: it was ended by a second Ctrl-C."""
     import asyncio
 
@@ -165,7 +170,7 @@ def _run(plan: "ClusterPlan", on_ready: Callable[[], None]) -> bool:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, on_signal, number)
-        await Supervisor(plan, etcd_program, print_note).run(on_ready, stop, kill)
+        await Supervisor(plan, etcd_program, print_note, timeout_s).run(on_ready, stop, kill)
         return kill.is_set()
 
     return asyncio.run(supervise())

@@ -21,6 +21,10 @@ from evenshard.text.table import Block
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)", re.ASCII)
 _STEP_FIELDS: Final = tuple(field.name for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields)
+_STEP_NUMBERS: Final = tuple(
+    (field.name, field.has_presence) for field in query_pb2.FunnelStepResult.DESCRIPTOR.fields if not field.is_repeated
+)
+"""Fields of one value, and whether it may be absent."""
 _BAR: Final = pa.struct({"up_to_seconds": pa.float64(), "count": pa.int64()})
 _STEP_TYPES: Final = {"step": pa.int32(), "name": pa.utf8(), "count": pa.int64(), "histogram": pa.list_(_BAR)}
 
@@ -169,8 +173,8 @@ def funnel_result(answer: query_pb2.QueryFunnelResponse, request: query_pb2.Quer
 def _steps(steps: Sequence[query_pb2.FunnelStepResult]) -> list[dict[str, Any]]:
     return [
         {
-            field.name: getattr(step, field.name) if not field.has_presence or step.HasField(field.name) else None
-            for field in step.DESCRIPTOR.fields
+            name: getattr(step, name) if not may_be_absent or step.HasField(name) else None
+            for name, may_be_absent in _STEP_NUMBERS
         }
         | {"histogram": [{"up_to_seconds": bar.up_to_seconds, "count": bar.count} for bar in step.histogram]}
         for step in steps

@@ -32,9 +32,12 @@ def run_blocking(coroutine: Coroutine[Any, Any, Value]) -> Value:
 
     future = asyncio.run_coroutine_threadsafe(run(), _shared_loop())
     try:
-        while not future.done():
-            concurrent.futures.wait([future], SLICE_S)
-        return future.result()
+        while True:
+            try:
+                return future.result(SLICE_S)
+            except concurrent.futures.TimeoutError:
+                if future.done():  # its own, or it ended just now
+                    return future.result()
     except BaseException:
         if future.cancel():  # it has not ended by itself
             ended.wait(CANCEL_TIMEOUT_S)

@@ -79,7 +79,8 @@ def segmentation_result(
     series = [
         {
             "by": [breakdown_value(each) for each in line.by],
-            "values": [measured(value) for value in line.values],
+            # What has an integer that is not 0 needs no further look.
+            "values": [value.int64_value or measured(value) for value in line.values],
             "overall": measured(line.overall),
         }
         for line in answer.series

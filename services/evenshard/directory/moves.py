@@ -21,7 +21,7 @@ Wish = Literal["", "cancel", "rollback", "complete"]
 """What somebody asked of a move that is under way; it is never taken back."""
 COPIES_MAX: Final = 3
 """How often a move is copied anew because both sides are not the same; then they are only compared again."""
-FENCES_WITHOUT_SWITCH_MAX: Final = 20
+FENCES_WITHOUT_SWITCH_MAX: Final = 40
 """Fences in a row that came to nothing; then the move is paused, and somebody must look."""
 
 

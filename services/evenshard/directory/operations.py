@@ -119,6 +119,14 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """What it had moved is where it was before."""
+
+    error: str = ""
+    """What is not; empty: all is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Paused:
     """It is to wait."""
 
@@ -135,7 +143,7 @@ class Failed:
     error: str
 
 
-Signal = Started | Cancelled | Hidden | Noted | Purged | Done | Dropped | Paused | Resumed | Failed
+Signal = Started | Cancelled | Hidden | Noted | Purged | Done | Dropped | Undone | Paused | Resumed | Failed
 """Of any operation; moves have more."""
 
 TRANSITIONS: Final[Mapping[tuple[State, type[Signal]], State]] = {
@@ -149,6 +157,7 @@ TRANSITIONS: Final[Mapping[tuple[State, type[Signal]], State]] = {
     ("running", Purged): "complete",
     ("running", Done): "complete",
     ("running", Dropped): "cancelled",
+    ("running", Undone): "rolled_back",
     ("running", Paused): "running",
     ("running", Resumed): "running",
     ("running", Failed): "failed",
@@ -282,7 +291,7 @@ def after(operation: Operation, signal: Signal | MoveSignal, now_ms: int, nonce:
         case Purged(rows):
             rows = max(rows, changed.rows_done)
             return replace(changed, rows_done=rows, rows_total=rows, shards_left=(), error="")
-        case Failed(error):
+        case Undone(error) | Failed(error):
             return replace(changed, shards_left=(), error=error)
     return _moved(changed, signal)
 
@@ -314,21 +323,21 @@ def act_of(signal: Signal | MoveSignal) -> str:
     return words.get(name, name.lower())
 
 
-def refused(operation: Operation, act: str) -> EvenshardError:
-    """``OPERATION_STATE``, with a sentence that says why."""
+def refused(operation: Operation, act: str, wish: str = "") -> EvenshardError:
+    """``OPERATION_STATE``, with a sentence that says why. ``wish``: what was asked of moves of several tenants."""
     hint = _hint(operation, act)
     if operation.state == "running" and operation.kind not in GROUP_KINDS:
         hint = "what it has hidden stays hidden; wait for its end: evenshard admin wait " + operation.id
     return EvenshardError(
         "OPERATION_STATE",
-        f"operation {operation.id} is {_standing(operation)}: it cannot be {act}{_when(operation, act)}",
+        f"operation {operation.id} is {_standing(operation, wish)}: it cannot be {act}{_when(operation, act)}",
         hint=hint,
         details={"operation": operation.id, "state": operation.state},
     )
 
 
-def _standing(operation: Operation) -> str:
-    wish = operation.move.wish if operation.move else ""
+def _standing(operation: Operation, wish: str) -> str:
+    wish = operation.move.wish if operation.move else wish
     asked = {"cancel": "being cancelled", "rollback": "being rolled back", "complete": "being completed"}.get(wish)
     return operation.state if asked is None or operation.ended else f"{operation.state}, and {asked}"
 
@@ -340,6 +349,8 @@ def _when(operation: Operation, act: str) -> str:
 
 def _hint(operation: Operation, act: str) -> str:
     """What to do instead with a move."""
+    if operation.kind in GROUP_KINDS and operation.state in ("complete", "cancelled") and act == "rolled back":
+        return "move back what is to go back: evenshard admin uncordon SHARD, then move, or rebalance"
     if operation.move is None:
         return ""
     match operation.state, act:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from evenshard.directory.moves import Leg, Slots, slots_on
@@ -144,6 +144,11 @@ class Shards:
         """A label that it lacks for the tenant; empty: none."""
         return missing(self.all[shard].labels, tenant.requires)
 
+    def check_return(self, shard: ShardId, tenant: TenantFacts, incoming_bytes: int = 0) -> None:
+        """As ``check_target``, of one that had the slots before: it may be cordoned, or emptied."""
+        others = [replace(facts, use="active") for facts in self.all.values()]
+        Shards(others).check_target(shard, tenant, incoming_bytes)
+
     def eligible(self, tenant: TenantFacts | None = None, incoming_bytes: int = 0) -> list[ShardId]:
         """Those that may take more, by name."""
         found = [shard for shard in sorted(self.all) if not self.refusal(shard, incoming_bytes)]
@@ -253,7 +258,7 @@ def split_plan(tenant: TenantFacts, targets: Sequence[ShardId], shards: Shards) 
             taken = min(need, last - first + 1, left[donor] - least)
             if last - first + 1 > taken:
                 runs[donor].append((first, last - taken))
-            moves.append(_planned(tenant, (last - taken + 1, last), donor, target, "split", overflow=False))
+            moves.append(planned(tenant, (last - taken + 1, last), donor, target, "split", overflow=False))
             left[donor] -= taken
             need -= taken
     moves = _joined(moves)
@@ -282,15 +287,16 @@ def _to_one(
 ) -> list[PlannedMove]:
     sources = [shard for shard in dict.fromkeys(piece.shard for piece in ranges) if shard != target]
     return [
-        _planned(tenant, slots, source, target, reason, overflow=overflow)
+        planned(tenant, slots, source, target, reason, overflow=overflow)
         for source in sources
         for slots in slots_on(ranges, source, within)
     ]
 
 
-def _planned(
+def planned(
     tenant: TenantFacts, slots: Slots, source: ShardId, target: ShardId, reason: str, *, overflow: bool
 ) -> PlannedMove:
+    """With rows and bytes, about."""
     share = (slots[1] - slots[0] + 1) / max(1, slots_held(tenant.placement, source))
     rows, size = tenant.rows.get(source, 0), tenant.bytes.get(source, 0)
     return PlannedMove(tenant.name, slots, source, target, overflow, int(rows * share), int(size * share), reason)

@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_names import Warnings, unknown_names
+from evenshard.gateway.unknown_names import Warnings, unknown_names, unseen_names
 from evenshard.queries.flows import nothing
 from evenshard.queries.flows_answer import MARGINS_MS, FlowsAnswer, finish, is_cut_short, merge, plan_flows
 from evenshard.queries.flows_model import FlowsQuery
 from evenshard.queries.flows_plan import FlowsScan
+from evenshard.queries.names import Names
 from evenshard.wire.flows import flows_body
 
 
@@ -42,8 +43,9 @@ async def answer_flows(scatter: Scatter, name: str, query: FlowsQuery, terms: Te
             merged = await scatter.finish(question, scattered, partial(_merged, scan, scattered.partials))
             if not is_cut_short(merged):
                 break
-        answer, body = await scatter.finish((*question, "answer"), scattered, lambda: _finish(query, merged))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
+        finishing = partial(_finish, query, merged, asked, scattered)
+        answer, body, unseen = await scatter.finish((*question, "answer"), scattered, finishing)
+        unknown = await unknown_names(scatter, tenant, asked, unseen, scattered, terms, "that could count")
         return AnsweredFlows(tenant, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
@@ -54,9 +56,11 @@ def _plan(query: FlowsQuery, zone: ZoneInfo, dedupe: bool, margin: int) -> tuple
     return scan, scan.to_json()
 
 
-def _finish(query: FlowsQuery, merged: pa.Table) -> tuple[FlowsAnswer, bytes]:
+def _finish(
+    query: FlowsQuery, merged: pa.Table, asked: bytes, scattered: Scattered
+) -> tuple[FlowsAnswer, bytes, Names]:
     answer = finish(query, merged)
-    return answer, flows_body(answer)
+    return answer, flows_body(answer), unseen_names(asked, scattered)
 
 
 def _merged(scan: FlowsScan, partials: Sequence[pa.Table]) -> pa.Table:

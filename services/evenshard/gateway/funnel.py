@@ -1,18 +1,16 @@
 """Answers a funnel: plan, ask all shards once, put together, finish."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_names import Warnings, unknown_names
+from evenshard.gateway.unknown_names import Warnings, unknown_names, unseen_names
 from evenshard.queries.funnel import scan_rows
 from evenshard.queries.funnel_answer import FunnelAnswer, finish, merge, plan_funnel
 from evenshard.queries.funnel_model import FunnelQuery
+from evenshard.queries.names import Names
 from evenshard.queries.plan import FunnelScan
 from evenshard.wire.funnel import funnel_body
 
@@ -48,8 +46,8 @@ async def answer_funnel(scatter: Scatter, name: str, query: FunnelQuery, terms: 
         scan, asked = await scatter.planned((query, zone.key, dedupe), partial(_plan, query, zone, dedupe))
         scattered = await scatter.scan(tenant, asked, terms)
         question = (tenant.name, tenant.placement.epoch, query, asked)
-        answer, body = await scatter.finish(question, scattered, lambda: _finish(query, scan, scattered.partials))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
+        answer, body, unseen = await scatter.finish(question, scattered, lambda: _finish(query, scan, asked, scattered))
+        unknown = await unknown_names(scatter, tenant, asked, unseen, scattered, terms, "that could count")
         return AnsweredFunnel(tenant, query, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
@@ -60,6 +58,8 @@ def _plan(query: FunnelQuery, zone: ZoneInfo, dedupe: bool) -> tuple[FunnelScan,
     return scan, scan.to_json()
 
 
-def _finish(query: FunnelQuery, scan: FunnelScan, partials: Sequence[pa.Table]) -> tuple[FunnelAnswer, bytes]:
-    answer = finish(query, merge(partials or [scan_rows(scan, ())[0]]))
-    return answer, funnel_body(answer)
+def _finish(
+    query: FunnelQuery, scan: FunnelScan, asked: bytes, scattered: Scattered
+) -> tuple[FunnelAnswer, bytes, Names]:
+    answer = finish(query, merge(scattered.partials or [scan_rows(scan, ())[0]]))
+    return answer, funnel_body(answer), unseen_names(asked, scattered)

@@ -1,15 +1,13 @@
 """Answers a retention: plan, ask all shards once, add up, finish as of now."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_names import Warnings, unknown_names
+from evenshard.gateway.unknown_names import Warnings, unknown_names, unseen_names
+from evenshard.queries.names import Names
 from evenshard.queries.retention import nothing
 from evenshard.queries.retention_answer import RetentionAnswer, RetentionPlan, finish, merge, plan_retention
 from evenshard.queries.retention_model import RetentionQuery
@@ -40,8 +38,9 @@ async def answer_retention(
         scattered = await scatter.scan(tenant, asked, terms)
         over = (plan.over_ms <= now_ms).tobytes()  # all that now decides
         question = (tenant.name, tenant.placement.epoch, query, asked, over)
-        answer, body = await scatter.finish(question, scattered, lambda: _finish(plan, scattered.partials, now_ms))
-        unknown = await unknown_names(scatter, tenant, asked, scattered, terms, "that could count")
+        finishing = partial(_finish, plan, asked, scattered, now_ms)
+        answer, body, unseen = await scatter.finish(question, scattered, finishing)
+        unknown = await unknown_names(scatter, tenant, asked, unseen, scattered, terms, "that could count")
         return AnsweredRetention(tenant, answer, body, scattered, unknown)
 
     return await scatter.at_one_epoch(name, terms.deadline, attempt)
@@ -52,6 +51,8 @@ def _plan(query: RetentionQuery, zone: ZoneInfo, dedupe: bool) -> tuple[Retentio
     return plan, plan.scan.to_json()
 
 
-def _finish(plan: RetentionPlan, partials: Sequence[pa.Table], now_ms: int) -> tuple[RetentionAnswer, bytes]:
-    answer = finish(plan, merge(partials or [nothing(plan.scan)]), now_ms)
-    return answer, retention_body(answer)
+def _finish(
+    plan: RetentionPlan, asked: bytes, scattered: Scattered, now_ms: int
+) -> tuple[RetentionAnswer, bytes, Names]:
+    answer = finish(plan, merge(scattered.partials or [nothing(plan.scan)]), now_ms)
+    return answer, retention_body(answer), unseen_names(asked, scattered)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -100,6 +100,7 @@ class Scattered:
     answered: Sequence[ShardId]
     missing: Sequence[ShardId]
     stats: ScanStats
+    """Of the partials, whenever they were made; what was read for this answer is what was ``Spent``."""
     data_version: str
     """``shard-0:…,shard-1:…`` of those that answered."""
     tags: tuple[str, ...]
@@ -295,9 +296,7 @@ class Scatter:
         except EvenshardError as error:
             raise named(shard, error) from error
         if response.unchanged and known is not None:
-            # Nothing was read; what the rows left out hold still.
-            stats = replace(known.stats, rows_scanned=0, bytes_scanned=0)
-            return _Answer(shard, replace(known, stats=stats), known=True)
+            return _Answer(shard, known, known=True)
         table = await asyncio.to_thread(read_partial, response.partial)
         stats = scan_stats_of(response.stats)
         terms.spent.add(stats)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from evenshard.directory.tenant import Tenant
 from evenshard.gateway.scatter import Scatter, Scattered, Terms
-from evenshard.gateway.unknown_names import unknown_names
+from evenshard.gateway.unknown_names import unknown_names, unseen_names
 from evenshard.queries.answer import (
     Group,
     SegmentationAnswer,
@@ -19,6 +19,7 @@ from evenshard.queries.answer import (
     plan_segmentation,
 )
 from evenshard.queries.model import SegmentationQuery
+from evenshard.queries.names import Names
 from evenshard.queries.segmentation import scan_rows
 from evenshard.wire.query import segmentation_body
 
@@ -63,10 +64,11 @@ async def _answer_at(scatter: Scatter, tenant: Tenant, query: SegmentationQuery,
             break
         plan = plan.keeping(keep)
         asked = plan.scan.to_json()
-    warnings = await unknown_names(scatter, tenant, asked, scattered, terms)
+    finishing = partial(_finish, plan, merged, asked, scattered)
+    answer, body, unseen = await scatter.finish((*question, "answer"), scattered, finishing)
+    warnings = await unknown_names(scatter, tenant, asked, unseen, scattered, terms)
     if keep is not None:
         warnings += (("RANKING_MOVED", "the largest groups changed faster than they could be counted"),)
-    answer, body = await scatter.finish((*question, "answer"), scattered, partial(_finish, plan, merged))
     return Answered(tenant, answer, body, scattered, warnings, plan)
 
 
@@ -75,9 +77,11 @@ def _plan(query: SegmentationQuery, zone: ZoneInfo, dedupe: bool) -> tuple[Segme
     return plan, plan.scan.to_json()
 
 
-def _finish(plan: SegmentationPlan, merged: pa.Table) -> tuple[SegmentationAnswer, bytes]:
+def _finish(
+    plan: SegmentationPlan, merged: pa.Table, asked: bytes, scattered: Scattered
+) -> tuple[SegmentationAnswer, bytes, Names]:
     answer = finish(plan, merged)
-    return answer, segmentation_body(answer)
+    return answer, segmentation_body(answer), unseen_names(asked, scattered)
 
 
 def _merged(plan: SegmentationPlan, scattered: Scattered) -> tuple[pa.Table, list[Group] | None]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from evenshard.api.v1 import common_pb2, query_pb2, query_pb2_grpc
 from evenshard.directory.tenant import Tenant
@@ -13,6 +13,7 @@ from evenshard.gateway.cohorts import Cohorts
 from evenshard.gateway.export import Done, Exporter, Piece
 from evenshard.gateway.flows import answer_flows
 from evenshard.gateway.funnel import answer_funnel
+from evenshard.gateway.lru import Lru
 from evenshard.gateway.measuring import count_answer
 from evenshard.gateway.retention import answer_retention
 from evenshard.gateway.scatter import SHARE_OF_DEADLINE, Deadline, Scatter, Scattered, Spent, Terms
@@ -38,6 +39,12 @@ from evenshard.wire.retention import retention_query_of
 from evenshard.wire.unknown import refuse_unknown
 
 EXPORT_TIMEOUT_MAX_S = 24 * 3600.0
+READINGS_BYTES_MAX: Final = 4 << 20
+"""Requests that are remembered with what they ask, so that one that comes again is not read again."""
+_READING_COPIES: Final = 16
+"""A query is objects: so many times what its request has as bytes."""
+_READING_BYTES: Final = 1 << 10
+"""Of the smallest one, about."""
 
 
 class _Answered(Protocol):
@@ -76,6 +83,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self._exporter = exporter
         self._cohorts = cohorts
         self._slowness = slowness
+        self._readings: Lru[tuple[str, bytes], Any] = Lru(READINGS_BYTES_MAX)
 
     async def QuerySegmentation(
         self, request: query_pb2.QuerySegmentationRequest, context: Any
@@ -126,8 +134,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         waits for its turn is the same."""
         started_ms = self._clock.monotonic_ms()
         with query_span(request.tenant, kind) as span, self._slowness.noting(request, kind) as asked:
-            refuse_unknown(request)
-            query = read(request)
+            question = _question(kind, request)
+            query = self._read(question, request, read)
             options = request.options
             terms = Terms(
                 self._deadline(), options.allow_partial, not options.no_cache, restore_hot=options.restore_hot
@@ -136,21 +144,31 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             async def work() -> tuple[_AnAnswer, Spent]:
                 return await answer(self._scatter, request.tenant, query, terms), terms.spent
 
-            answered, spent = await self._admitted(kind, request, terms, lambda: asked.begun(work()))
+            answered, spent = await self._admitted(question, request.tenant, terms, lambda: asked.begun(work()))
             asked.rows = spent.rows
             account = self._account(answered, spent, started_ms)
             note_answered(span, account, self._scatter.directory_revision)
             count_answer(account)
         return answered, account
 
-    async def _admitted(self, kind: str, request: Any, terms: Terms, work: Callable[[], Awaitable[_Result]]) -> _Result:
+    def _read(self, question: tuple[str, bytes], request: Any, read: Callable[[Any], _Query]) -> _Query:
+        """What a request asks; one that is wrong is refused anew each time."""
+        found = self._readings.get(question)
+        if found is None:
+            refuse_unknown(request)
+            found = read(request)
+            self._readings.put(question, found, _READING_COPIES * len(question[1]) + _READING_BYTES)
+        return cast(_Query, found)
+
+    async def _admitted(
+        self, question: tuple[str, bytes], tenant: str, terms: Terms, work: Callable[[], Awaitable[_Result]]
+    ) -> _Result:
         """What ``work`` gives when it is the tenant's turn; what shards read for it is paid for, whatever comes of it.
         Of equal requests that wait only the first one's is done."""
-        question = (kind, request.SerializeToString(deterministic=True))
         try:
-            return await self._admission.run(request.tenant, question, terms.deadline, work)
+            return await self._admission.run(tenant, question, terms.deadline, work)
         finally:
-            self._admission.paid(request.tenant, terms.spent.bytes)
+            self._admission.paid(tenant, terms.spent.bytes)
 
     def _account(self, answered: _Answered, spent: Spent, started_ms: float) -> Account:
         stats = answered.scattered.stats
@@ -170,14 +188,18 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         refuse_unknown(request)
         text, terms = definition_text(request.definition), Terms(self._deadline())
         saved = await self._admitted(
-            "save cohort", request, terms, lambda: self._cohorts.save(request.tenant, request.name, text, terms)
+            _question("save cohort", request),
+            request.tenant,
+            terms,
+            lambda: self._cohorts.save(request.tenant, request.name, text, terms),
         )
         return query_pb2.SaveCohortResponse(cohort=cohort_message(saved.record, saved.users))
 
     async def ListCohorts(self, request: query_pb2.ListCohortsRequest, context: Any) -> query_pb2.ListCohortsResponse:
         refuse_unknown(request)
         terms = Terms(self._deadline())
-        found = await self._admitted("cohorts", request, terms, lambda: self._cohorts.all(request.tenant, terms))
+        question = _question("cohorts", request)
+        found = await self._admitted(question, request.tenant, terms, lambda: self._cohorts.all(request.tenant, terms))
         return query_pb2.ListCohortsResponse(cohorts=[cohort_message(each.record, each.users) for each in found])
 
     async def DeleteCohort(
@@ -214,6 +236,12 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                             trace_id=call.trace_id,
                             warnings=[*_warnings(rows_behind), *loss_warnings(rows_given_up)],
                         )
+
+
+def _question(kind: str, request: Any) -> tuple[str, bytes]:
+    """All that a request says: equal ones have equal answers at the same time. What this version does not know is
+    part of it."""
+    return kind, request.SerializeToString(deterministic=True)
 
 
 def _warnings(rows_behind: int) -> list[common_pb2.Warning]:

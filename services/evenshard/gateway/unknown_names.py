@@ -1,7 +1,7 @@
 """Warns of names in a question that nothing has, with those that may have been meant.
 
-Only where a name was not seen by any shard a second scan lists the names there are: of all events, and of the
-properties of some rows of each shard.
+Which they are is found, and kept, together with the answer. Only where a name was not seen by any shard a second scan
+lists the names there are: of all events, and of the properties of some rows of each shard.
 """
 
 import asyncio
@@ -28,21 +28,25 @@ Warnings = tuple[tuple[str, str], ...]
 """Codes and messages."""
 
 
+def unseen_names(scan: bytes, scattered: Scattered) -> Names:
+    """Those that ``scan`` asks for and no shard that answered has seen. Pure."""
+    return asked(events_of(scan), columns_needed(scan).properties) - seen_in(scattered.partials)
+
+
 async def unknown_names(
     scatter: Scatter,
     tenant: Tenant,
     scan: bytes,
+    unknown: Names,
     scattered: Scattered,
     terms: Terms,
     where: str = "in these days",
 ) -> Warnings:
-    """Warnings for an answer that came from ``scan``; none where shards are missing, which may have the names."""
-    if scattered.missing:
+    """Warnings for an answer that came from ``scan``, whose ``unseen_names`` are ``unknown``; none where shards are
+    missing, which may have them."""
+    if scattered.missing or not unknown:
         return ()
     needed = columns_needed(scan)
-    unknown = asked(events_of(scan), needed.properties) - seen_in(scattered.partials)
-    if not unknown:
-        return ()
 
     async def listed(read: Callable[[pa.Table], set[str]], *, properties: bool) -> set[str]:
         names = SchemaScan(

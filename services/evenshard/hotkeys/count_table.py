@@ -38,6 +38,10 @@ _HALF = np.uint64(32)
 _LOAD: Final = 0.75
 SLOTS_MIN: Final = 1 << 16
 _GROWTH: Final = 4
+_STRETCH: Final = 64
+"""Keys whose slots fit into the nearest cache, with room to spare."""
+_PROBED = np.uint64(6)
+"""Most keys are found in so many slots."""
 
 _KEYS = f"{view('uint64')}, {view('int32')}, {view('int32')}"
 
@@ -75,30 +79,41 @@ def _find(slots, at, key):  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    f"int64(uint64[::1], uint32[::1], uint64[::1], {_KEYS}, {view('int64')}, int64, int64[::1], boolean[::1])",
+    f"int64(uint64[::1], uint32[::1], uint64[::1], {_KEYS}, {view('int64')}, int64, int64[::1], boolean[::1],"
+    "uint64[::1], uint64[::1])",
     counted=False,
 )
-def _add(slots, homes, older, hashes, tenants, days, counts, listed_from, totals, listed):  # type: ignore[no-untyped-def]
+def _add(slots, homes, older, hashes, tenants, days, counts, listed_from, totals, listed, starts, met):  # type: ignore[no-untyped-def]
     """Adds counts; a key that is new takes along what ``older`` has of it. Returns how many are new. Fills ``totals``
-    and ``listed``, as ``Added`` has them."""
+    and ``listed``, as ``Added`` has them. ``starts``, ``met``: room for a stretch of keys.
+
+    Where the keys of a stretch may stand is read before any is added to: those reads wait for memory together, as those
+    of a loop that goes on by what it reads do not. A key's slot may be in the next line of memory: that is read too.
+    """
     new = 0
-    for i in range(hashes.size):
-        key = (_user_bits(hashes[i], tenants[i]) << _DAY_BITS) | (np.uint64(days[i]) & _DAY_MASK)
-        at = _find(slots, _home(hashes[i], tenants[i], days[i], slots.size), key)
-        total = np.int64(slots[at] & _COUNT_MASK) + counts[i]
-        enters = total - counts[i] < listed_from or total >= COUNT_MAX
-        if slots[at] == np.uint64(0):
-            new += 1
-            enters = True
-            if homes.size > 0:
-                homes[at] = _home_bits(hashes[i], tenants[i], days[i])
-            if older.size > 0:
-                before = _find(older, _home(hashes[i], tenants[i], days[i], older.size), key)
-                total += np.int64(older[before] & _COUNT_MASK)
-                older[before] &= ~_COUNT_MASK
-        slots[at] = (key << _COUNT_BITS) | np.uint64(min(total, COUNT_MAX))
-        totals[i] = total
-        listed[i] = enters and total >= listed_from
+    last = np.uint64(slots.size - 1)
+    for first in range(0, hashes.size, starts.size):
+        end = min(first + starts.size, hashes.size)
+        for i in range(first, end):
+            starts[i - first] = _home(hashes[i], tenants[i], days[i], slots.size)
+            met[i - first] = slots[starts[i - first]] ^ slots[min(starts[i - first] + _PROBED, last)]
+        for i in range(first, end):
+            key = (_user_bits(hashes[i], tenants[i]) << _DAY_BITS) | (np.uint64(days[i]) & _DAY_MASK)
+            at = _find(slots, starts[i - first], key)
+            total = np.int64(slots[at] & _COUNT_MASK) + counts[i]
+            enters = total - counts[i] < listed_from or total >= COUNT_MAX
+            if slots[at] == np.uint64(0):
+                new += 1
+                enters = True
+                if homes.size > 0:
+                    homes[at] = _home_bits(hashes[i], tenants[i], days[i])
+                if older.size > 0:
+                    before = _find(older, _home(hashes[i], tenants[i], days[i], older.size), key)
+                    total += np.int64(older[before] & _COUNT_MASK)
+                    older[before] &= ~_COUNT_MASK
+            slots[at] = (key << _COUNT_BITS) | np.uint64(min(total, COUNT_MAX))
+            totals[i] = total
+            listed[i] = enters and total >= listed_from
     return new
 
 
@@ -189,7 +204,10 @@ class CountTable:
         self._make_room(hashes.size)
         totals, listed = np.empty(hashes.size, np.int64), np.empty(hashes.size, np.bool_)
         before = np.zeros(0, np.uint64) if older is None else older._slots
-        self.used += _add(self._slots, self._homes, before, hashes, tenants, days, counts, listed_from, totals, listed)
+        starts, met = np.empty((2, _STRETCH), np.uint64)
+        self.used += _add(
+            self._slots, self._homes, before, hashes, tenants, days, counts, listed_from, totals, listed, starts, met
+        )
         return Added(totals, listed)
 
     def counts(self, hashes: UInt64, tenants: Int32, days: Int32) -> Int64:

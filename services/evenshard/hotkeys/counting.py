@@ -247,15 +247,15 @@ class Counts:
         """Counts the keys at ``heavy`` by name too, and corrects ``totals``."""
         young, old = self._young, self._old
         first_new = young.heavy.used
-        young.heavy.add(keys, heavy, totals)
+        young.heavy.add(keys, heavy, totals, COUNT_MAX)
         if old is not None and young.heavy.used > first_new:
             entered = np.arange(first_new, young.heavy.used)
             before = old.heavy.find(young.heavy.keys(), entered)
             # What a slot could not count further is missing in what was taken along.
             young.heavy.raise_counts(entered, np.maximum(old.heavy.counts_at(before) - COUNT_MAX, 0))
             old.heavy.clear(before[before >= 0].astype(np.int64))
-        beyond = heavy[totals[heavy] >= COUNT_MAX]
-        totals[beyond] = young.heavy.counts_at(young.heavy.find(keys, beyond))
+            beyond = heavy[totals[heavy] >= COUNT_MAX]
+            totals[beyond] = young.heavy.counts_at(young.heavy.find(keys, beyond))
         while young.heavy.used > self._heavy_max and young.listed_from < LISTED_FROM_MAX:
             young.listed_from *= 2
             young.heavy = young.heavy.take(np.flatnonzero(young.listed().counts >= young.listed_from))

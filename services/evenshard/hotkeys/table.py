@@ -5,7 +5,7 @@ Open addressing with linear probing, at most half full. The hash finds candidate
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from evenshard.kernels import kernel, view
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+
+_ALL: Final = (1 << 63) - 1
 
 _TABLE = "int32[::1], uint64[::1], int32[::1], int32[::1], int64[::1], int64[::1], uint8[::1]"
 _KEYS = f"{view('uint64')}, {view('int32')}, {view('int32')}, {view('int64')}, {view('int64')}, {view('uint8')}"
@@ -38,7 +40,7 @@ def _probe(slots, hashes, tenants, days, ends, data, id_hash, tenant, day, id_by
         at = (at + np.uint64(1)) & mask
 
 
-@kernel(f"int64({_TABLE}, int64, {_KEYS}, {view('int64')}, {view('int64')})")
+@kernel(f"int64({_TABLE}, int64, {_KEYS}, {view('int64')}, int64[::1], int64)")
 def _add(  # type: ignore[no-untyped-def]
     slots,
     hashes,
@@ -56,8 +58,10 @@ def _add(  # type: ignore[no-untyped-def]
     in_data,
     chosen,
     totals,
+    exact_below,
 ):
-    """Adds the chosen keys to a table that has room for all of them; returns how many entries it now has."""
+    """Adds the chosen keys to a table that has room for all of them; returns how many entries it now has. ``totals``
+    that are not below ``exact_below`` become those of the table."""
     for i in chosen:
         start, end = in_bounds[i], in_bounds[i + 1]
         tenant, day = in_tenants[i], in_days[i]
@@ -65,6 +69,8 @@ def _add(  # type: ignore[no-untyped-def]
         entry = slots[at]
         if entry >= 0:
             counts[entry] = max(counts[entry] + in_counts[i], totals[i])
+            if totals[i] >= exact_below:
+                totals[i] = counts[entry]
             continue
         slots[at] = used
         hashes[used], tenants[used], days[used], counts[used] = in_hashes[i], tenant, day, totals[i]
@@ -165,16 +171,17 @@ class KeyTable:
         bounds = np.concatenate((np.zeros(1, np.int64), self._ends[part]))
         return Keys(self._hashes[part], self._tenants[part], self._days[part], self._counts[part], bounds, self._data)
 
-    def add(self, keys: Keys, chosen: Int64, totals: Int64) -> None:
-        """Adds the counts of the keys at ``chosen``, which then have ``totals`` at least; new ones stand at the end."""
+    def add(self, keys: Keys, chosen: Int64, totals: Int64, exact_below: int = _ALL) -> None:
+        """Adds the counts of the keys at ``chosen``, which then have ``totals`` at least; new ones stand at the end.
+        ``totals`` of ``exact_below`` or more may be too low: they become what is counted here."""
         self._make_room(chosen.size, int((keys.bounds[chosen + 1] - keys.bounds[chosen]).sum()))
-        self.used = _add(*self._arrays(), self.used, *_columns(keys), chosen, totals)
+        self.used = _add(*self._arrays(), self.used, *_columns(keys), chosen, totals, exact_below)
 
     def take(self, entries: Int64) -> "KeyTable":
         """A table of some entries."""
         table = KeyTable()
         keys = self.keys()
-        table.add(keys, entries, keys.counts)
+        table.add(keys, entries, keys.counts.copy())
         return table
 
     def find(self, keys: Keys, chosen: Int64) -> Int32:
@@ -221,7 +228,7 @@ class KeyTable:
         """What ``save`` gave."""
         table = KeyTable()
         keys = Keys(**saved)
-        table.add(keys, np.arange(keys.size), keys.counts)
+        table.add(keys, np.arange(keys.size), keys.counts.copy())
         return table
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:

@@ -10,7 +10,7 @@ it never knew anything of has less; and a key with less than half its threshold 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +20,12 @@ import pyarrow.compute as pc
 from evenshard.events.hashing import UInt64, hash_of, string_buffers
 from evenshard.hotkeys.aggregate import DAY_MS, CountedKeys, aggregate
 from evenshard.hotkeys.marks import HotKey, Mark, Rule
+from evenshard.hotkeys.near_keys import HOT, KNOWN_KEYS_MAX, SPREAD, NearKeys
 from evenshard.hotkeys.sketch import NO_BUCKET, Bools, Int32, Int64, Sketch, among, buckets_of
-from evenshard.hotkeys.watched import WatchedKeys
 from evenshard.ids import TenantId
 from evenshard.kernels import kernel
 
-KNOWN_KEYS_MAX = 200_000
-"""Keys near their threshold whose count a router keeps; beyond, the older half is forgotten and asked for again."""
-DROPPED_KEYS_MAX = 1_000_000
-"""Keys of which a router knows that their count is forgotten, 16 to 32 bytes each; beyond, it learns of them only when
-they are counted again."""
-_NOBODY: frozenset[int] = frozenset()
-NEEDLESS_MIN = 64
-NEEDLESS_PART = 4
-"""So many watched keys that need no watch, and a share of all: then the watched ones are gathered anew."""
-_HOT, _CROSSING, _SPREAD = 1, 2, 4
+_CROSSING: Final = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -101,17 +92,10 @@ class KeyWatch:
 
     def __init__(self, lock: AbstractContextManager[Any] | None = None, known_keys_max: int = KNOWN_KEYS_MAX) -> None:
         self._lock = lock or nullcontext()
-        self._known_keys_max = known_keys_max
         self._sketch = Sketch()
+        self._near = NearKeys(self._sketch, known_keys_max)
         self._pending: dict[int, Rows] = {}
         self._entered = 0
-        self._known: dict[HotKey, int] = {}
-        self._marks: dict[HotKey, int] = {}
-        """What becomes of rows of keys that have a mark."""
-        self._dropped = WatchedKeys()
-        """Near keys whose count is forgotten: it must be asked for before anything is decided about them."""
-        self._needless = 0
-        """Keys that are still watched and need not be."""
 
     def enter(
         self,
@@ -147,13 +131,12 @@ class KeyWatch:
         with self._lock:
             pending = self._ahead_of(rows, suspects)
             own = suspects.counted.record.column("count").to_numpy()
-            dropped = self._dropped.holds_of(suspects.keys) if self._dropped.used else _NOBODY
+            forgotten = self._near.forgotten_of(suspects.keys)
             return [
                 number
                 for number, key in enumerate(suspects.keys)
-                if (pending.get(key, 0) + own[number] >= rule.count_min or number in dropped)
-                and key not in self._known
-                and key not in self._marks
+                if (pending.get(key, 0) + own[number] >= rule.count_min or number in forgotten)
+                and not self._near.is_known(key)
             ]
 
     def decide(self, rows: Rows, suspects: Suspects, rule: Rule, looked_up: Mapping[HotKey, int]) -> Decision:
@@ -162,14 +145,14 @@ class KeyWatch:
         room, effect = np.zeros(total, np.int64), np.zeros(total, np.uint8)
         counts = np.zeros(total, np.int64)
         # Rows beyond the threshold go to the home still, as long as it takes them: what is new is known only then.
-        fresh = _CROSSING | (_HOT if rule.mode == "rewrite" else 0)
+        fresh = _CROSSING | (HOT if rule.mode == "rewrite" else 0)
         with self._lock:
             # Before anything is learned, which may forget what is known of the very keys to decide about.
-            known = {key: max(self._known.get(key, 0), looked_up.get(key, 0)) for key in suspects.keys}
-            self._learn(looked_up, rule.count_min)
+            known = {key: max(self._near.count(key), looked_up.get(key, 0)) for key in suspects.keys}
+            self._near.learn(looked_up, rule.count_min)
             pending = self._ahead_of(rows, suspects)
             for number, key in enumerate(suspects.keys):
-                mark = self._marks.get(key)
+                mark = self._near.marked(key)
                 if mark is not None:
                     effect[number] = mark
                     continue
@@ -179,8 +162,8 @@ class KeyWatch:
         _decide(suspects.counted.key_of_row, room, effect, flags)
         counts += suspects.counted.record.column("count").to_numpy()
         return Decision(
-            (flags & _HOT) != 0,
-            (flags & _SPREAD) != 0,
+            (flags & HOT) != 0,
+            (flags & SPREAD) != 0,
             (flags & _CROSSING) != 0,
             suspects.counted.key_of_row,
             suspects.keys,
@@ -194,7 +177,7 @@ class KeyWatch:
         """Which of the ``chosen`` rows, which are not decided about, are of keys that were handed over."""
         counted = aggregate(distinct_ids, times, hashes, chosen)
         with self._lock:
-            spread = [self._marks.get(key, 0) & _SPREAD != 0 for key in _keys(tenant, counted.record)]
+            spread = [(self._near.marked(key) or 0) & SPREAD != 0 for key in _keys(tenant, counted.record)]
         found: Bools = np.array([*spread, False], np.bool_)[counted.key_of_row]  # -1: the last one
         return found
 
@@ -227,12 +210,12 @@ class KeyWatch:
                 if some.number in self._pending:
                     self._count_known(some)
                     self._remove(some)
-            self._learn(dict(told), count_min)
+            self._near.learn(dict(told), count_min)
 
     def learn(self, counts: Mapping[HotKey, int]) -> None:
         """What counters have of some keys, without what is pending here."""
         with self._lock:
-            self._learn(counts, 1)
+            self._near.learn(counts, 1)
 
     def forget(self, tenant: TenantId, distinct_ids: Sequence[str]) -> None:
         """Some users are deleted: their keys, of all days, have no count and no mark any more, and what was stored of
@@ -240,10 +223,7 @@ class KeyWatch:
         chosen = frozenset(distinct_ids)
         ids = pa.array(distinct_ids, pa.utf8())
         with self._lock:
-            for keys in (self._known, self._marks):
-                for key in [key for key in keys if key[0] == tenant and key[1] in chosen]:
-                    del keys[key]
-                    self._unwatched()
+            self._near.forget(tenant, chosen)
             for rows in self._pending.values():
                 if rows.tenant == tenant and rows.acknowledged:
                     gone = pc.is_in(rows.distinct_ids, value_set=ids).to_numpy(zero_copy_only=False) & rows.counted
@@ -253,26 +233,20 @@ class KeyWatch:
     def mark(self, key: HotKey, mark: Mark) -> None:
         """The key is hot, and this is its mark now."""
         with self._lock:
-            self._mark(key, mark)
+            self._near.mark(key, mark)
 
     def cross(self, key: HotKey, mark: Mark) -> bool:
         """The key is hot, and this is to be its mark. False: it has one, which stays."""
         with self._lock:
-            if key in self._marks:
+            if self._near.marked(key) is not None:
                 return False
-            self._mark(key, mark)
+            self._near.mark(key, mark)
             return True
-
-    def _mark(self, key: HotKey, mark: Mark) -> None:
-        self._marks[key] = (_HOT if mark.has_hot_rows else 0) | (_SPREAD if mark.is_spread else 0)
-        self._known.pop(key, None)
-        self._sketch.watch([key])
 
     def unmark(self, key: HotKey) -> None:
         """The key's mark was removed."""
         with self._lock:
-            if self._marks.pop(key, None) is not None:
-                self._unwatched()
+            self._near.unmark(key)
 
     def marked(self, tenant: TenantId, keys_of: pa.RecordBatch, hashes: UInt64) -> Bools:
         """Which of some keys, with the hashes of their ids, are marked; one entry a key."""
@@ -282,7 +256,7 @@ class KeyWatch:
             marked = self._sketch.watched(hash_of(tenant), buckets, days * DAY_MS, hashes)
             watched = np.flatnonzero(marked)
             keys = _keys(tenant, keys_of.take(pa.array(watched)))
-            marked[watched] = [key in self._marks for key in keys]
+            marked[watched] = [self._near.marked(key) is not None for key in keys]
         return marked
 
     @property
@@ -315,7 +289,7 @@ class KeyWatch:
         """How many rows of each suspect without a mark count that were entered before ``rows``, or acknowledged. Other
         keys of the same buckets may be among them."""
         ahead: dict[HotKey, int] = {}
-        undecided = [number for number, key in enumerate(suspects.keys) if key not in self._marks]
+        undecided = [number for number, key in enumerate(suspects.keys) if self._near.marked(key) is None]
         if not undecided:
             return ahead
         in_buckets = among(suspects.buckets[undecided])
@@ -327,43 +301,13 @@ class KeyWatch:
         return ahead
 
     def _count_known(self, rows: Rows) -> None:
-        if not self._known:
+        if not self._near.has_counts:
             return
         watched = self._sketch.watched(hash_of(rows.tenant), rows.buckets, rows.times, rows.hashes) & rows.counted
         if watched.any():
             counts: dict[HotKey, int] = {}
             _count_into(counts, rows, watched)
-            for key, count in counts.items():
-                if key in self._known:
-                    self._known[key] += count
-
-    def _learn(self, counts: Mapping[HotKey, int], count_min: int) -> None:
-        near = {key: count for key, count in counts.items() if count >= count_min and key not in self._marks}
-        for key, count in near.items():
-            self._known[key] = max(count, self._known.get(key, 0))
-        self._sketch.watch(near)
-        if len(self._known) > self._known_keys_max:
-            gone = list(self._known)[: len(self._known) - self._known_keys_max // 2]
-            for key in gone:
-                del self._known[key]
-            if self._dropped.used + len(gone) > DROPPED_KEYS_MAX:
-                self._dropped = WatchedKeys()
-                self._watch_anew()
-            self._dropped.add(gone)
-            self._sketch.watch(gone)
-
-    def _unwatched(self) -> None:
-        """A key needs no watch any more. That costs its rows an exact look, so not all is done anew for each."""
-        self._needless += 1
-        if self._needless >= max(NEEDLESS_MIN, self._sketch.watched_keys // NEEDLESS_PART):
-            self._watch_anew()
-
-    def _watch_anew(self) -> None:
-        self._sketch.watch_nothing()
-        self._sketch.watch(self._known)
-        self._sketch.watch(self._marks)
-        self._sketch.watch_all_of(self._dropped)
-        self._needless = 0
+            self._near.add(counts)
 
 
 def _count_into(counts: dict[HotKey, int], rows: Rows, counted: Bools) -> None:

@@ -13,9 +13,10 @@ from evenshard.queries.plan import scan_of
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.rows_that_matter import Scan
 
-_KNOWN_PLANS: Final = 64
+KNOWN_PLANS: Final = 64
 """Read last: each is read several times for one question."""
-_KNOWN_BYTES_MAX: Final = 1 << 16
+KNOWN_BYTES_MAX: Final = 1 << 16
+"""Of a scan that is remembered."""
 _AS_IT_CAME: Final = b'{"kind":"as_it_came","scan":'
 
 
@@ -39,10 +40,10 @@ def unwrapped(scan: bytes) -> tuple[bytes, list[CohortScans]]:
 
 def plan_of(scan: bytes) -> Scan:
     """Whatever it asks for. Raises ``QUERY_INVALID``."""
-    return _known_plan(scan) if len(scan) <= _KNOWN_BYTES_MAX else _plan(scan)
+    return _known_plan(scan) if len(scan) <= KNOWN_BYTES_MAX else _plan(scan)
 
 
-@lru_cache(_KNOWN_PLANS)
+@lru_cache(KNOWN_PLANS)
 def _known_plan(scan: bytes) -> Scan:
     return _plan(scan)
 

@@ -5,6 +5,7 @@ zones. A shard asks ``columns_needed`` what to read, reads it, and gives the row
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ from evenshard.queries.plan import FunnelScan, ScanStats, SegmentationScan, add_
 from evenshard.queries.pruning import RowsThatMatter
 from evenshard.queries.retention_plan import RetentionScan
 from evenshard.queries.rows_that_matter import Scan, rows_that_matter
-from evenshard.queries.scan_plans import plan_of, unwrapped
+from evenshard.queries.scan_plans import KNOWN_BYTES_MAX, KNOWN_PLANS, plan_of, unwrapped
 from evenshard.queries.segmentation_parts import clock_for
 
 Rows = Parts | Iterable[ScannedRows]
@@ -76,12 +77,21 @@ def columns_needed(scan: bytes) -> ColumnsNeeded:
     return ColumnsNeeded(found.fields, properties, plan.start_ms, plan.end_ms, users, found.late)
 
 
-def cohorts_needed(scan: bytes) -> list[str]:
+def cohorts_needed(scan: bytes) -> tuple[str, ...]:
     """The names of cohorts that a scan looks at itself. Raises ``QUERY_INVALID``."""
+    return _known_cohorts(scan) if len(scan) <= KNOWN_BYTES_MAX else _cohorts(scan)
+
+
+@lru_cache(KNOWN_PLANS)
+def _known_cohorts(scan: bytes) -> tuple[str, ...]:
+    return _cohorts(scan)
+
+
+def _cohorts(scan: bytes) -> tuple[str, ...]:
     plan = plan_of(scan)
     if isinstance(plan, TimelineScan):
-        return cohorts_named(sorted(names_in(parse(plan.where)))) if plan.where else []
-    return cohorts_named(_columns_of(plan).properties or ())
+        return tuple(cohorts_named(sorted(names_in(parse(plan.where))))) if plan.where else ()
+    return tuple(cohorts_named(_columns_of(plan).properties or ()))
 
 
 def copies_are_only_counted(scan: bytes) -> bool:

@@ -1,6 +1,8 @@
 """Drives what moves slots of several tenants: begins a few moves at a time, and completes those that have switched.
 
-Each tenant's move is an operation of its own; what comes to a shard that is drained meanwhile is moved too.
+Each tenant's move is an operation of its own; what comes to a shard that is drained meanwhile is moved too. Where all
+of it is to go back, moves under way are ended and those that have switched rolled back; then whatever was completed is
+moved back in the same way.
 """
 
 from dataclasses import replace
@@ -8,8 +10,8 @@ from typing import Final
 
 from evenshard.directory.balancing import drain_plan
 from evenshard.directory.groups import AT_ONCE, Group
-from evenshard.directory.keys import group_key, moving_key, operation_key
-from evenshard.directory.move_table import CancelAsked, CompleteAsked, MoveSignal
+from evenshard.directory.keys import OPERATIONS, group_key, moving_key, operation_key, tenant_key
+from evenshard.directory.move_table import CancelAsked, CompleteAsked, MoveSignal, RollbackAsked
 from evenshard.directory.moves import placement_moved
 from evenshard.directory.operations import (
     Cancelled,
@@ -20,13 +22,16 @@ from evenshard.directory.operations import (
     Operation,
     Signal,
     Started,
+    Undone,
     operation_id,
 )
-from evenshard.directory.planning import PlannedMove, legs_of
+from evenshard.directory.planning import PlannedMove, TenantFacts, legs_of
+from evenshard.directory.tenant import Tenant
+from evenshard.directory.way_back import stayed, way_back
 from evenshard.errors import EvenshardError
 from evenshard.ids import OperationId, Revision, TenantId
 from evenshard.ports.clock import Clock
-from evenshard.ports.directory import Directory, Put, Unchanged
+from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.cluster_facts import ClusterFacts, Facts
 from evenshard.router.moves_admin import moving
@@ -35,6 +40,8 @@ from evenshard.runtime.election import Term
 from evenshard.runtime.operations import OperationView, StoredOperation
 
 LOOK_EVERY_MS: Final = 500.0
+ENDS: Final = "what has begun is being ended"
+GOES_BACK: Final = "what has moved goes back"
 _REFUSALS: Final = frozenset(
     ["SHARD_NOT_FOUND", "SHARD_NOT_ELIGIBLE", "PLACEMENT_UNSATISFIABLE", "OPERATION_CONFLICT", "PLAN_STALE"]
 )
@@ -71,9 +78,11 @@ class GroupDriver:
         try:
             if group.is_cancelled:
                 return await self._cancelled(stored, group, entry.revision, term)
+            if group.is_taken_back and not group.is_turned and not group.running:
+                return await self._write(stored, await self._turned(group), entry.revision, None, term, GOES_BACK)
             if group.next_tenant is not None and len(group.running) < AT_ONCE:
                 return await self._begun(stored, group, entry.revision, term)
-            if not group.running and group.shard is not None:
+            if not group.running and group.shard is not None and not group.is_taken_back:
                 group = await self._planned_anew(group)
         except EvenshardError as error:
             if error.code not in _REFUSALS:
@@ -81,15 +90,15 @@ class GroupDriver:
             await self._note(stored, before, group, entry.revision, term, f"{error.code}: {error.message}")
             return False
         if not group.running and not group.pending:
-            return await self._write(
-                stored, group, entry.revision, Done(group.rows_done, "; ".join(group.troubles)), term
-            )
+            troubles = "; ".join(group.troubles)
+            ended = Undone(troubles) if group.is_taken_back else Done(group.rows_done, troubles)
+            return await self._write(stored, group, entry.revision, ended, term)
         await self._note(stored, before, group, entry.revision, term, self._waits_for(group))
         await self._clock.sleep(LOOK_EVERY_MS)
         return True
 
     async def _looked_after(self, group: Group, term: Term) -> Group:
-        """What has ended is taken off; what has switched is completed."""
+        """What has ended is taken off; what has switched is completed, or rolled back."""
         for name in group.running:
             stored = await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
             running = tuple(each for each in group.running if each != name)
@@ -102,15 +111,33 @@ class GroupDriver:
                 group = replace(group, running=running)
                 if operation.state == "complete":
                     group = replace(group, rows_done=group.rows_done + operation.rows_done)
-                else:
+                elif operation.state == "failed" or not group.ends_what_it_began:
                     group = group.troubled(f"{operation.id}, of {operation.tenant}: {operation.state}")
             elif operation.state == "switched" and not operation.move.wish:
-                await self._asked(stored, CompleteAsked(), term)
-            elif group.is_cancelled and operation.state in ("copying", "catching_up") and not operation.move.wish:
+                goes_back = group.is_taken_back and not group.is_turned
+                await self._asked(stored, RollbackAsked() if goes_back else CompleteAsked(), term)
+            elif group.ends_what_it_began and operation.state in ("copying", "catching_up") and not operation.move.wish:
                 await self._asked(stored, CancelAsked(), term)
-            elif group.is_cancelled and operation.state == "planned":
-                await self._asked(stored, Cancelled(), term)
+            elif group.ends_what_it_began and operation.state == "planned":
+                await self._writer.write(stored, Cancelled(), term, [Delete(moving_key(operation.tenant))])
         return group
+
+    async def _turned(self, group: Group) -> Group:
+        """Nothing of it is under way: what it has moved for good is to be moved back."""
+        snapshot = await self._directory.range(OPERATIONS, timeout_s=DIRECTORY_TIMEOUT_S)
+        operations = [StoredOperation.of(entry).operation for entry in snapshot.entries]
+        moved = [each for each in operations if each.move is not None and each.move.group == group.operation]
+        moved = [each for each in moved if each.state == "complete"]
+        facts = await self._facts.of_all(DIRECTORY_TIMEOUT_S)
+        tenants = {}
+        for name in dict.fromkeys(each.tenant for each in moved):
+            entry = await self._directory.get(tenant_key(name), timeout_s=DIRECTORY_TIMEOUT_S)
+            if entry is not None:  # as it is now: what is seen here may lag behind
+                placement = Tenant.from_json(entry.value).placement
+                tenants[name] = replace(facts.tenants.get(name, TenantFacts(name, placement)), placement=placement)
+        for told in stayed(moved, tenants):
+            group = group.troubled(told)
+        return group.turned(way_back(moved, tenants))
 
     def _waits_for(self, group: Group) -> str:
         """What its moves wait for."""
@@ -138,7 +165,7 @@ class GroupDriver:
             await self._clock.sleep(LOOK_EVERY_MS)
             return True
         try:
-            self._check(moves, facts)
+            self._check(moves, facts, back=group.is_turned)
         except EvenshardError as error:
             if error.code not in _REFUSALS:
                 raise
@@ -161,11 +188,12 @@ class GroupDriver:
         )
         return written is not None
 
-    def _check(self, moves: tuple[PlannedMove, ...], facts: Facts) -> None:
+    def _check(self, moves: tuple[PlannedMove, ...], facts: Facts, *, back: bool) -> None:
         (tenant,) = facts.tenants.values()
         placement_moved(tenant.placement, legs_of(moves))
+        check = facts.shards.check_return if back else facts.shards.check_target
         for target in {move.target for move in moves}:
-            facts.shards.check_target(target, tenant, sum(move.bytes for move in moves if move.target == target))
+            check(target, tenant, sum(move.bytes for move in moves if move.target == target))
 
     def _child(
         self, group: Operation, tenant: TenantId, moves: tuple[PlannedMove, ...], bytes_per_second: int
@@ -187,7 +215,7 @@ class GroupDriver:
     async def _cancelled(self, stored: StoredOperation, group: Group, revision: Revision, term: Term) -> bool:
         if not group.running:
             return await self._write(stored, group, revision, Dropped(), term)
-        await self._write(stored, group, revision, None, term, "what has begun is being ended")
+        await self._write(stored, group, revision, None, term, ENDS)
         await self._clock.sleep(LOOK_EVERY_MS)
         return True
 
@@ -195,7 +223,7 @@ class GroupDriver:
         self, stored: StoredOperation, before: Group, group: Group, revision: Revision, term: Term, error: str
     ) -> None:
         """Where it is news."""
-        told = error or "; ".join(group.troubles)
+        told = error or "; ".join(group.troubles) or (GOES_BACK if group.is_taken_back else "")
         if group != before or told != stored.operation.error:
             await self._write(stored, group, revision, None, term, told)
 

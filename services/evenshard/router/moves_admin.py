@@ -218,7 +218,8 @@ class MoveAdmin:
             if options.dry_run:
                 return Planned(planned.plan, planned.facts.revision, None)
             pending = _of_whole_tenants(planned.plan.moves)
-            group = Group(wanted.id, pending, drained, rate)
+            known = None if drained is None else planned.facts.states.get(drained)
+            group = Group(wanted.id, pending, drained, rate, use_before="active" if known is None else known.use)
             rows, size = sum(move.rows for move in pending), sum(move.bytes for move in pending)
             operation = replace(wanted, rows_total=rows, bytes_total=size)
             conditions = [Unchanged(operation_key(operation.id), NOT_THERE)]
@@ -260,7 +261,7 @@ class MoveAdmin:
             key, known = shard_state_key(state.shard), planned.facts.states.get(state.shard)
             if all(condition.key != key for condition in conditions):
                 conditions.append(Unchanged(key, known.revision if known else NOT_THERE))
-            changes.append(Put(key, state.to_json()))
+            changes.append(Put(key, replace(state, nonce=operation.id).to_json()))  # by it it is found and given back
         if options.request_id:
             lease = await self._directory.grant(REQUEST_TTL_S, timeout_s=budget_s())
             conditions.append(Unchanged(request_key(options.request_id), NOT_THERE))

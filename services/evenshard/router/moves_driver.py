@@ -18,6 +18,7 @@ from evenshard.directory.move_table import (
     Fenced,
     FencedBack,
     MoveEffect,
+    MoveSignal,
     MoveState,
     Progressed,
     Recopies,
@@ -25,15 +26,16 @@ from evenshard.directory.move_table import (
     move_effect,
 )
 from evenshard.directory.moves import COPIES_MAX
-from evenshard.directory.operations import Dropped, Noted, Operation, Started
+from evenshard.directory.operations import Dropped, Noted, Operation, Signal, Started
 from evenshard.errors import EvenshardError
 from evenshard.ids import ShardId
 from evenshard.ports.clock import Clock
-from evenshard.ports.directory import Delete, Directory, Put
+from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.move_switching import MoveSwitching
 from evenshard.router.move_ways import CALL_TIMEOUT_S, DIRECTORY_TIMEOUT_S, MoveWays, move_of
 from evenshard.router.operation_writing import OperationWriter
+from evenshard.router.shard_uses import no_more_isolated
 from evenshard.router.tenant_shards import TenantShards
 from evenshard.runtime.election import Term
 from evenshard.runtime.logs import logger
@@ -64,7 +66,8 @@ LAG_DOUBLINGS_MAX: Final = 8
 SEEN_MAX: Final = 10_000
 HELD_BACK_MS: Final = 2_000.0
 """After a fence that came to nothing; doubles with each, up to ``HELD_BACK_MS_MAX``."""
-HELD_BACK_MS_MAX: Final = 30_000.0
+HELD_BACK_MS_MAX: Final = 8_000.0
+"""So that a move goes on soon after the end of what kept its fences from a switch."""
 
 
 class MoveDriver:
@@ -225,9 +228,19 @@ class MoveDriver:
             for shard in {way.source, way.target} & set(losers):
                 drop = shard_pb2.DropSlotsRequest(moved=way.moved.message(), epoch=tenant.placement.epoch)
                 await self._shards.one(shard, DROP_SLOTS, drop, DROP_TIMEOUT_S)
-        wish = move_of(stored).wish
-        signal = Dropped() if wish == "cancel" else RolledBack() if wish == "rollback" else Completed()
-        return await self._write(stored, signal, term, [Delete(moving_key(stored.operation.tenant))])
+        wish, gone = move_of(stored).wish, Delete(moving_key(stored.operation.tenant))
+        if wish == "complete":
+            return await self._write(stored, Completed(), term, [gone])
+        use = await no_more_isolated(
+            self._directory,
+            stored.operation,
+            who=stored.operation.requested_by,
+            now_ms=self._clock.now_ms(),
+            nonce=self._rng.token_hex(8),
+            timeout_s=DIRECTORY_TIMEOUT_S,
+        )
+        signal = Dropped() if wish == "cancel" else RolledBack()
+        return await self._write(stored, signal, term, [gone, *use.changes], use.conditions)
 
     # Of several effects
 
@@ -297,9 +310,14 @@ class MoveDriver:
         return await self._write(now, signal, term)
 
     async def _write(
-        self, stored: StoredOperation, signal: object, term: Term, changes: Sequence[Put | Delete] = ()
+        self,
+        stored: StoredOperation,
+        signal: Signal | MoveSignal,
+        term: Term,
+        changes: Sequence[Put | Delete] = (),
+        conditions: Sequence[Unchanged] = (),
     ) -> bool:
-        return await self._writer.write(stored, signal, term, changes) is not None  # type: ignore[arg-type]
+        return await self._writer.write(stored, signal, term, changes, conditions) is not None
 
 
 def _trouble(told: Sequence[shard_pb2.FollowSlotsResponse]) -> str:

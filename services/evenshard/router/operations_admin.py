@@ -1,7 +1,6 @@
 """What operators ask of operations: begin one, look, wait, cancel. Writes records; the elected router acts on them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from evenshard.directory.audit import Audited
@@ -12,12 +11,10 @@ from evenshard.directory.changes import (
     tenant_not_found,
 )
 from evenshard.directory.deletion import DELETE_USERS, Block, DeletionRequest, Users, users_to_delete
-from evenshard.directory.groups import Group
 from evenshard.directory.keys import (
     BLOCKED,
     OPERATIONS,
     blocked_key,
-    group_key,
     moving_key,
     operation_key,
     request_key,
@@ -54,8 +51,10 @@ from evenshard.ports.clock import Clock
 from evenshard.ports.directory import Delete, Directory, Put, Unchanged
 from evenshard.ports.rng import Rng
 from evenshard.router.admin import NOT_THERE, RETRY_PAUSE_MS_MAX, TRIES_MAX, ChangeOptions, budget_s
+from evenshard.router.groups_admin import GroupAdmin
 from evenshard.router.importing import Importer
 from evenshard.router.repairs_admin import RepairAdmin
+from evenshard.router.shard_uses import no_more_isolated
 from evenshard.runtime.blocked import BlockedView
 from evenshard.runtime.call import current_call
 from evenshard.runtime.operations import OperationView, StoredOperation
@@ -91,6 +90,7 @@ class OperationAdmin:
         self._blocked = blocked
         self._importer = importer
         self._repairs = repairs
+        self._groups = GroupAdmin(directory, operations, clock, rng)
         self._clock = clock
         self._rng = rng
 
@@ -181,9 +181,10 @@ class OperationAdmin:
                     except _ChangedMeanwhileError:
                         continue
                 if operation.kind in GROUP_KINDS and operation.state == "running":
-                    if not options.dry_run and not await self._cancel_group(operation.id):
+                    asked = await self._groups.ask(stored, "cancel", dry_run=options.dry_run)
+                    if asked is None:
                         continue
-                    return await self.show(name)
+                    return asked
                 if operation.state == "running" and not options.dry_run and await self._repairs.cancel(stored):
                     return await self.show(name)
                 if operation.state != "planned":
@@ -196,7 +197,15 @@ class OperationAdmin:
                     *([Delete(moving_key(operation.tenant))] if operation.move is not None else []),
                     *await self._repairs.free(operation),
                 ]
-                cancelled = await self._written(stored, wanted, "cancel", gone)
+                use = await no_more_isolated(
+                    self._directory,
+                    operation,
+                    who=current_call().principal.name,
+                    now_ms=self._clock.now_ms(),
+                    nonce=self._rng.token_hex(8),
+                    timeout_s=budget_s(),
+                )
+                cancelled = await self._written(stored, wanted, "cancel", [*gone, *use.changes], use.conditions)
                 if cancelled is None:
                     continue
                 stored = cancelled
@@ -215,7 +224,7 @@ class OperationAdmin:
         return await self._changed(name, options, Resumed(), "resumed")
 
     async def rollback(self, name: str, options: ChangeOptions) -> StoredOperation:
-        """Takes a move back that has switched. Raises as ``cancel``."""
+        """Takes a move back that has switched, or moves of several tenants that go on. Raises as ``cancel``."""
         return await self._wished(name, RollbackAsked(), options)
 
     async def complete(self, name: str, options: ChangeOptions) -> StoredOperation:
@@ -232,8 +241,15 @@ class OperationAdmin:
             reached = {RollbackAsked: "rolled_back", CompleteAsked: "complete"}[type(signal)]
             if stored.operation.state == reached:
                 return stored
-            if stored.operation.move is None:
-                raise refused(stored.operation, act_of(signal))
+            operation = stored.operation
+            if operation.kind in GROUP_KINDS and not operation.ended and isinstance(signal, RollbackAsked):
+                asked = await self._groups.ask(stored, "rollback", dry_run=options.dry_run)
+                if asked is not None:
+                    return asked
+                await self._clock.sleep(self._rng.random() * RETRY_PAUSE_MS_MAX)
+                continue
+            if operation.move is None:
+                raise refused(operation, act_of(signal))
             try:
                 return await self._asked(stored, signal, options)
             except _ChangedMeanwhileError:
@@ -259,12 +275,17 @@ class OperationAdmin:
         return changed
 
     async def _written(
-        self, before: StoredOperation, wanted: Operation, verb: str, changes: Sequence[Put | Delete] = ()
+        self,
+        before: StoredOperation,
+        wanted: Operation,
+        verb: str,
+        changes: Sequence[Put | Delete] = (),
+        conditions: Sequence[Unchanged] = (),
     ) -> StoredOperation | None:
         """With what goes along, and who asked; None: it changed meanwhile."""
         key = operation_key(wanted.id)
         result = await self._directory.swap(
-            [Unchanged(key, before.revision)],
+            [Unchanged(key, before.revision), *conditions],
             [Put(key, wanted.to_json()), *changes, self._audited(before.operation, verb)],
             timeout_s=budget_s(),
         )
@@ -276,18 +297,6 @@ class OperationAdmin:
 
     def _after(self, operation: Operation, signal: Signal | MoveSignal) -> Operation:
         return after(operation, signal, self._clock.now_ms(), self._rng.token_hex(8))
-
-    async def _cancel_group(self, operation: OperationId) -> bool:
-        """False: it changed meanwhile."""
-        key = group_key(operation)
-        entry = await self._directory.get(key, timeout_s=budget_s())
-        if entry is None:
-            return False
-        group = replace(Group.from_json(entry.value), is_cancelled=True)
-        result = await self._directory.swap(
-            [Unchanged(key, entry.revision)], [Put(key, group.to_json())], timeout_s=budget_s()
-        )
-        return result.swapped
 
     def _audited(self, operation: Operation, verb: str) -> Put:
         call, before = current_call(), {"state": operation.state}

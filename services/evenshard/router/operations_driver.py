@@ -68,6 +68,8 @@ PAUSE_MS_MAX: Final = 5_000.0
 FORGOTTEN_TTL_S: Final = 60
 """How long other routers can see whom to forget; one that was away longer counts on until it is restarted."""
 PRUNE_EVERY_MS: Final = 600_000
+FORMER_MS: Final = 8 * 86_400_000
+"""How long a shard may have trash of a tenant after a move, and a day."""
 CHANGES_AT_ONCE: Final = 100
 """In one swap; etcd takes 128."""
 
@@ -225,7 +227,7 @@ class OperationDriver:
             PURGE,
             lambda epoch: purge_request(operation.tenant, epoch, operation.id),
             lambda: PURGE_TIMEOUT_S,
-            await self._move_shards(operation.tenant),
+            (*await self._move_shards(operation.tenant), *self._former_shards(operation.tenant)),
         )
         progress = purge_progress(answered)
         if not failed and not progress.shards_left:
@@ -255,6 +257,14 @@ class OperationDriver:
         name = await moving_operation(self._directory, tenant, DIRECTORY_TIMEOUT_S)
         stored = None if name is None else await self._operations.fetch(name, timeout_s=DIRECTORY_TIMEOUT_S)
         return stored.operation.move.shards if stored is not None and stored.operation.move is not None else ()
+
+    def _former_shards(self, tenant: TenantId) -> list[ShardId]:
+        """Those that moves of the tenant took slots from, or brought some to, not long ago: trash may be left there."""
+        since_ms = self._clock.now_ms() - FORMER_MS
+        ended = [stored.operation for stored in self._operations.all()]
+        moved = [each.move for each in ended if each.tenant == tenant and each.ended and each.changed_ms >= since_ms]
+        shards = dict.fromkeys(shard for move in moved if move is not None for shard in move.shards)
+        return [shard for shard in shards if self._shards.is_listed(shard)]
 
     async def _repair(self, stored: StoredOperation, term: Term) -> bool:
         advance = await self._repairs.carry_out(stored)

@@ -98,6 +98,10 @@ class TenantShards:
         messages = self._peers.stream(self.address(shard), rpc, request, timeout_s=timeout_s)
         return cast(AsyncGenerator[Response, None], messages)
 
+    def is_listed(self, shard: ShardId) -> bool:
+        """Whether the directory says where it is; it need not be up."""
+        return self._services.get(shard) is not None
+
     def address(self, shard: ShardId) -> str:
         """Where a shard serves. Raises ``SHARD_UNAVAILABLE``."""
         record = self._services.get(shard)

@@ -24,8 +24,7 @@ from evenshard.runtime.cluster_plan import DRAIN_STAGES, ClusterPlan, PlannedPro
 from evenshard.runtime.etcd import EtcdDirectory
 from evenshard.runtime.peers import GrpcPeers
 
-READY_TIMEOUT_S: Final = 60.0
-"""Without any word of getting on."""
+LIST_TIMEOUT_S: Final = 60.0
 STAGE_ENDS_S: Final = (12.0, 25.0, 28.0)
 """When each stage of a drain is over, counted from its begin; what is alive then is killed."""
 RESTART_DELAY_S_MIN: Final = 0.1
@@ -46,11 +45,15 @@ _HEALTH_CHECK: Final[Rpc[Any, Any]] = Rpc(
 class Supervisor:
     """Belongs to one event loop. ``say`` gets lines for people."""
 
-    def __init__(self, plan: ClusterPlan, etcd_program: Sequence[str], say: Callable[[str], None]) -> None:
-        """``etcd_program`` is the server with flags of its own; not used where the plan runs none."""
+    def __init__(
+        self, plan: ClusterPlan, etcd_program: Sequence[str], say: Callable[[str], None], ready_timeout_s: float
+    ) -> None:
+        """``etcd_program`` is the server with flags of its own; not used where the plan runs none. ``ready_timeout_s``:
+        how long services may take until they serve, without any word of getting on."""
         self._plan = plan
         self._etcd_program = etcd_program
         self._say = say
+        self._ready_timeout_s = ready_timeout_s
         logs = plan.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self._children = {
@@ -100,7 +103,7 @@ class Supervisor:
 
     async def _until_ready(self, stop: asyncio.Event) -> bool:
         """False: told to stop before."""
-        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        deadline_s = time.monotonic() + self._ready_timeout_s
         missing = list(self._plan.processes)
         said: dict[str, str] = {}
         while not stop.is_set():
@@ -109,7 +112,7 @@ class Supervisor:
                     raise child.error()
             missing = await self._not_serving(missing)
             if self._reasons != said:  # it takes long, but gets on
-                said, deadline_s = dict(self._reasons), time.monotonic() + READY_TIMEOUT_S
+                said, deadline_s = dict(self._reasons), time.monotonic() + self._ready_timeout_s
                 self._say_now_and_then("; ".join(f"{name}: {reason}" for name, reason in sorted(said.items())))
             if not missing:
                 if self._registering is not None:
@@ -117,7 +120,7 @@ class Supervisor:
                 return True
             if time.monotonic() > deadline_s:
                 names = ", ".join(each.name for each in missing)
-                raise EvenshardError("DEADLINE_EXCEEDED", f"not ready after {READY_TIMEOUT_S:.0f} s: {names}")
+                raise EvenshardError("DEADLINE_EXCEEDED", f"not ready after {self._ready_timeout_s:g} s: {names}")
             await asyncio.sleep(POLL_S)
         return False
 
@@ -194,7 +197,7 @@ class Supervisor:
         child = self._children[process.name]
         record = ServiceRecord(process.name, "etcd", process.address, socket.gethostname(), child.pid, child.restarts)
         try:
-            snapshot = await self._directory.range(SERVICES, timeout_s=READY_TIMEOUT_S)
+            snapshot = await self._directory.range(SERVICES, timeout_s=LIST_TIMEOUT_S)
             changes: list[Put | Delete] = [Put(service_key(process.name), record.to_json())]
             for entry in snapshot.entries:
                 listed = ServiceRecord.from_json(entry.value)

@@ -21,7 +21,8 @@ class Purger:
     def __init__(self, store: Store, compactor: Compactor) -> None:
         self._store = store
         self._compactor = compactor
-        self._asked: dict[TenantId, None] = {}
+        self._asked: dict[TenantId, bool] = {}
+        """Whether the shard owns slots of it."""
         self._failed: dict[TenantId, str] = {}
         """Why the last step failed; gone with the next that does not."""
         self._wake = asyncio.Event()
@@ -31,12 +32,15 @@ class Purger:
         self._task = asyncio.create_task(self._run(), name="purge")
         self._task.add_done_callback(_ended)
 
-    async def purge(self, tenant: TenantId, operation: str) -> Purge:
-        """How far it is; what is left is gone on with."""
+    async def purge(self, tenant: TenantId, operation: str, *, is_owner: bool = True) -> Purge:
+        """How far it is; what is left is gone on with. ``is_owner``: of slots of the tenant; else all that is left here
+        of it goes, too."""
         status = await asyncio.to_thread(self._store.purge_status, tenant, operation)
+        if status.purged and not is_owner:
+            status = await asyncio.to_thread(self._store.left_status, tenant)
         if status.purged:
             return status
-        self._asked[tenant] = None
+        self._asked[tenant] = is_owner
         self._wake.set()
         failed = self._failed.get(tenant)
         return status if failed is None else replace(status, waits_for=failed)
@@ -60,6 +64,8 @@ class Purger:
         """False: there is nothing to do now."""
         try:
             more = await self._compactor.beside(partial(self._store.purge_step, tenant))
+            if not more and not self._asked[tenant]:
+                more = await self._compactor.beside(partial(self._store.left_step, tenant))
         except Exception as error:  # noqa: BLE001 - logged and shown, whatever it is; the other tenants go on
             known = isinstance(error, EvenshardError)
             self._failed[tenant] = str(error) if known else repr(error)

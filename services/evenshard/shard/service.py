@@ -231,8 +231,9 @@ class ShardService(shard_pb2_grpc.ShardServiceServicer):
         return shard_pb2.RaiseHorizonResponse(horizon_ms=horizon_ms)
 
     async def Purge(self, request: shard_pb2.PurgeRequest, context: Any) -> shard_pb2.PurgeResponse:
-        tenant = (await self._placements.at(request.tenant, Epoch(request.epoch))).name
-        return purge_response(await self._purger.purge(tenant, request.operation))
+        tenant = await self._placements.at(request.tenant, Epoch(request.epoch))
+        is_owner = self._shard in tenant.placement.shards
+        return purge_response(await self._purger.purge(tenant.name, request.operation, is_owner=is_owner))
 
     async def LookAtKey(self, request: shard_pb2.LookAtKeyRequest, context: Any) -> shard_pb2.LookAtKeyResponse:
         tenant = await self._at(request)

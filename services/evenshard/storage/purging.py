@@ -66,8 +66,8 @@ def purge_status(state: State, tenant: TenantId, operation: str) -> Purge:
     left = visible.tail_rows if _tail_below(visible, last) else 0
     left += sum(segment.rows for segment in visible.segments if _hiding(visible, segment, last) is not None)
     with state.append_lock:
-        keepers = _keepers(state, tenant, last)
-    left += sum(_unindexed(state, name) for name in keepers if name != tenant)
+        keepers = log_keepers(state, tenant, last.position)
+    left += sum(unindexed_rows(state, name) for name in keepers if name != tenant)
     return Purge(False, left, done, _waits_for(state, rows, visible, last, keepers))
 
 
@@ -102,7 +102,7 @@ def purge_step(state: State, tenant: TenantId, pace: Pace = lambda _: None) -> b
     try:
         if _rewrite_next(state, rows, last.seq, pace):
             return True
-        return _give_up_log(state, tenant, last, pace) or _forget(state, rows, last)
+        return give_up_log(state, tenant, last.position, pace) or _forget(state, rows, last)
     except OSError as error:
         raise refusal(error, f"{tenant} could not be purged") from error
 
@@ -200,36 +200,36 @@ def _commit(
     state.pins.remove(removed)
 
 
-def _keepers(state: State, tenant: TenantId, last: Deletion) -> list[TenantId]:
-    """Tenants whose unindexed rows keep log files with rows of ``tenant`` from before the deletion. Under
+def log_keepers(state: State, tenant: TenantId, position: int) -> list[TenantId]:
+    """Tenants whose unindexed rows keep log files with rows of ``tenant`` from before a position. Under
     ``append_lock``."""
-    holding = state.log_files.holding(tenant, below=last.position)
+    holding = state.log_files.holding(tenant, below=position)
     return state.log_files.keeping(holding[-1], state.catalog.mark) if holding else []
 
 
-def _unindexed(state: State, tenant: TenantId) -> int:
+def unindexed_rows(state: State, tenant: TenantId) -> int:
     rows = state.tenants.get(tenant)
     return 0 if rows is None else rows.visible.tail_rows
 
 
-def _give_up_log(state: State, tenant: TenantId, last: Deletion, pace: Pace) -> bool:
-    """Log files with rows from before the deletion go; False: there are none any more, or they cannot be removed."""
+def give_up_log(state: State, tenant: TenantId, position: int, pace: Pace) -> bool:
+    """Log files with rows from before a position go; False: there are none any more, or they cannot be removed."""
     with state.append_lock:
-        holding = state.log_files.holding(tenant, below=last.position)
+        holding = state.log_files.holding(tenant, below=position)
         if not holding:
             return False
         if holding[-1] == state.writer.number:
             rotate(state)
-        keepers = _keepers(state, tenant, last)
+        keepers = log_keepers(state, tenant, position)
     if keepers:
         release(state, keepers[0], pace)
         with state.append_lock:
-            return keepers[0] not in _keepers(state, tenant, last)
+            return keepers[0] not in log_keepers(state, tenant, position)
     remove_log_files(state)
-    if state.needed_from(tenant) < last.position:  # a follower has not taken it yet
+    if state.needed_from(tenant) < position:  # a follower has not taken it yet
         return False
     with state.append_lock:
-        left = state.log_files.holding(tenant, below=last.position)
+        left = state.log_files.holding(tenant, below=position)
     if left:
         state.report(f"{file_name(left[0])} is to be removed for a deletion of {tenant}, and still there")
     return not left

@@ -17,6 +17,7 @@ from evenshard.storage.compaction.plan import storage_day
 from evenshard.storage.deleting import hide_users, raise_horizon
 from evenshard.storage.hot_keys import HeldKey, UserDay
 from evenshard.storage.indexing import Compacted, Pace, compact_tenant, is_unsettled, sort_tail
+from evenshard.storage.left_behind import left_status, left_step
 from evenshard.storage.log.files import LogUsage
 from evenshard.storage.log_age import age_log
 from evenshard.storage.memory import BACKLOG_FULL, MemoryPart
@@ -212,6 +213,14 @@ class Store:
         """Does the next piece of removing what is hidden; False: there is nothing to do now. Takes as long as a
         compaction. ``pace`` and errors as of ``compact``."""
         return purge_step(self._state, tenant, pace)
+
+    def left_status(self, tenant: TenantId) -> Purge:
+        """Of a tenant none of whose slots this shard owns: what is still here of it."""
+        return left_status(self._state, tenant)
+
+    def left_step(self, tenant: TenantId, pace: Pace = lambda _: None) -> bool:
+        """Removes the next piece of that; as ``purge_step``."""
+        return left_step(self._state, tenant, pace)
 
     def compact(
         self, tenant: TenantId, day: int | None = None, pace: Pace = lambda _: None, *, apart: bool = False

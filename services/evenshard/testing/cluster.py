@@ -110,6 +110,14 @@ class MemoryCluster:
         record = ServiceRecord(name, service.kind, name, "localhost", 1, service.restarts)
         await self.directory.swap([], [Put(service_key(name), record.to_json())])
 
+    async def add_shard(self) -> ShardId:
+        """One shard more, with nothing on it."""
+        name = ShardId(f"shard-{len(self.shard_names)}")
+        self.shard_names = [*self.shard_names, name]
+        self._services[name] = _Service("shard", MemoryDisk())
+        await self.start(name)
+        return name
+
     async def stop(self, name: str) -> None:
         """A clean stop; nothing happens to a service that does not run."""
         service = self._services[name]
@@ -219,7 +227,7 @@ class MemoryCluster:
         """Any call to any service."""
         return await self.peers.call(name, rpc, request, timeout_s=timeout_s)
 
-    async def until(self, met: Callable[[], Awaitable[bool]], timeout_s: float = 5.0) -> None:
+    async def until(self, met: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
         """Waits until ``met()`` (a coroutine function) is true; raises ``TimeoutError``."""
         async with asyncio.timeout(timeout_s):
             while not await met():

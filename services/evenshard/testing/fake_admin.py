@@ -173,6 +173,11 @@ class FakeAdmin(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.MoveTenantResponse(operation=operation, plan=plan)
 
     def RollbackOperation(self, request: Any, context: Any) -> Any:
+        """A drain that goes on goes back by itself."""
+        operation = self._operation(request.operation, context)
+        if (operation.kind, operation.state) == ("drain", "running"):
+            operation.error = operation.error if request.options.dry_run else "is being rolled back"
+            return admin_pb2.RollbackOperationResponse(operation=operation)
         return admin_pb2.RollbackOperationResponse(operation=self._ended(request, "rolled_back", context))
 
     def CompleteOperation(self, request: Any, context: Any) -> Any:

@@ -23,7 +23,8 @@ from evenshard.testing.account import Account
 PORTS_NEEDED = 16
 BASE_PORTS = range(20_000, 32_000)
 PORTS_OF_A_PROCESS = 200
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
+ENDED_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 45.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -114,7 +115,7 @@ class ClusterProcess:
         """Returns when all services serve; raises with what ``up`` said if they do not."""
         command = [*self.account.evenshard, "up", "--json", "--data-dir", str(self.data_dir)]
         command += ["--shards", str(self.shards), "--routers", str(self.routers), "--gateways", str(self.gateways)]
-        command += ["--base-port", str(self.base_port)]
+        command += ["--base-port", str(self.base_port), "--timeout", f"{self.ready_timeout_s:g}s"]
         if self.has_metrics:
             command += ["--metrics-port", str(self.base_port + PORTS_NEEDED // 2)]
         for setting in self.settings:
@@ -130,7 +131,7 @@ class ClusterProcess:
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        deadline = time.monotonic() + self.ready_timeout_s
+        deadline = time.monotonic() + self.ready_timeout_s + ENDED_TIMEOUT_S
         said = b""
         while b"\n" not in said:
             said += self._process.stdout.read() or b""

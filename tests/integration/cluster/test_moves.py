@@ -2,25 +2,28 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2, shard_pb2
-from evenshard.directory.keys import operation_key
+from evenshard.directory.keys import operation_key, service_key
+from evenshard.directory.moves import Move
 from evenshard.directory.operations import Operation
 from evenshard.directory.placement import even_placement
+from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.ids import Epoch, OperationId, ShardId
+from evenshard.ports.directory import Put
 from evenshard.router.move_ways import MoveWays
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.runtime.operations import StoredOperation
 from evenshard.storage.moving.store_moves import StoreMoves
 from evenshard.testing.cluster import ROUTER, MemoryCluster
-from evenshard.testing.crossing import Crossing, chancy_cluster
+from evenshard.testing.crossing import THRESHOLD, Crossing, chancy_cluster
 from evenshard.testing.reference import Row, ndjson_of
 from evenshard.wire import rpcs
 from evenshard.wire.move_calls import follow_request
@@ -105,7 +108,7 @@ async def shown(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
     return found
 
 
-async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 20.0) -> admin_pb2.Operation:
+async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 60.0) -> admin_pb2.Operation:
     async def met() -> bool:
         found = await shown(cluster, operation)
         if found.paused:
@@ -189,13 +192,49 @@ async def test_a_drained_shard_is_empty() -> None:
             traffics.append(Traffic(cluster, f"t{number}"))
             await traffics[-1].send(200)
         operation = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
-        await traffics[0].during(until(cluster, operation, "complete", timeout_s=40))
+        await traffics[0].during(until(cluster, operation, "complete"))
         for number, traffic in enumerate(traffics):
             assert A not in (await cluster.tenant(f"t{number}")).placement.shards
             await traffic.check()
             await cluster.until(lambda number=number: holds_nothing(cluster, f"t{number}", A))  # type: ignore[misc]
         with pytest.raises(EvenshardError, match="SHARD_NOT_ELIGIBLE"):
             await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="t1", to=A))
+
+
+async def test_a_drain_that_is_rolled_back_leaves_everything_where_it_was() -> None:
+    async with MemoryCluster(shards=3, seed=9) as cluster:
+        tenants = [await cluster.create_tenant(f"t{number}", placement=even_placement([A])) for number in range(5)]
+        traffics = [Traffic(cluster, tenant.name) for tenant in tenants]
+        for tenant, traffic in zip(tenants, traffics, strict=True):
+            await traffic.send(80)
+            await cluster.compact(tenant)
+            await traffic.send(20)
+        drain = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=A))
+        request = admin_pb2.RollbackOperationRequest(
+            operation=drain, options=admin_pb2.ChangeOptions(request_id="taken back")
+        )
+
+        async def one_has_gone() -> bool:
+            found = await cluster.call(ROUTER, rpcs.LIST_OPERATIONS, admin_pb2.ListOperationsRequest())
+            return any(each.kind == "move" and each.state == "complete" for each in found.operations)
+
+        async def taken_back() -> admin_pb2.Operation:
+            await cluster.until(one_has_gone)
+            asked = (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation
+            assert (asked.operation, asked.state, asked.error) == (drain, "running", "is being rolled back")
+            assert (await cluster.call(ROUTER, rpcs.ROLLBACK_OPERATION, request)).operation.operation == drain
+            return await until(cluster, drain, "rolled_back")
+
+        ended = await traffics[0].during(taken_back())
+        assert ended.error == ""
+        for tenant, traffic in zip(tenants, traffics, strict=True):
+            assert (await cluster.tenant(tenant.name)).placement.shards == (A,)
+            await traffic.check()
+            await cluster.until(lambda name=tenant.name: holds_nothing(cluster, name, B, C))  # type: ignore[misc]
+            await traffic.send(20)
+            await traffic.check()
+        shards = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
+        assert {shard.shard: shard.state for shard in shards} == dict.fromkeys([A, B, C], "active")
 
 
 async def test_a_directory_that_was_set_back_is_refused_and_nothing_changes() -> None:
@@ -243,20 +282,29 @@ async def moved(cluster: MemoryCluster, tenant: str, to: ShardId, *, overflow: b
     await complete(cluster, operation)
 
 
+async def crossed(cluster: MemoryCluster, mode: Any, rows: Sequence[Row] = ()) -> Crossing:
+    """A tenant on two shards with a key that is hot by now; of some ``rows``."""
+    crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
+    crossing.rows = [*(rows or crossing.rows)]
+    await crossing.create()
+    await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
+    await crossing.send_all(2)
+    await crossing.until_active()
+    return crossing
+
+
+def restored(answers: Sequence[Any]) -> list[Any]:
+    """Those that show events as they came: which of them were over the threshold differs from time to time."""
+    return [answers[1], *(text for text, _ in answers[6:])]
+
+
 @pytest.mark.parametrize("mode", ["rewrite", "salt"])
 async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_again_is_known(mode: Any) -> None:
-    async with chancy_cluster(6, shards=4, routers=1) as cluster:
-        added = ShardId("shard-3")
-        await cluster.call(ROUTER, rpcs.CORDON_SHARD, admin_pb2.CordonShardRequest(shard=added))
-        crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
-        await crossing.create()
-        await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
-        await crossing.send_all(2)
-        await crossing.cross()
-        await crossing.until_active()
+    """The overflow's slots go to a shard that was added; then all is as in a cluster that never moved."""
+    async with chancy_cluster(6, shards=3, routers=1) as cluster:
+        crossing = await crossed(cluster, mode)
         before = await crossing.answers()
-        assert added not in (await cluster.tenant(crossing.tenant)).placement.overflow_shards
-        await cluster.call(ROUTER, rpcs.UNCORDON_SHARD, admin_pb2.UncordonShardRequest(shard=added))
+        added = await cluster.add_shard()
         await moved(cluster, crossing.tenant, C)
         assert await crossing.answers() == before
         await moved(cluster, crossing.tenant, added, overflow=True)
@@ -266,6 +314,45 @@ async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_ag
         assert await crossing.send_all(1) == len(crossing.rows)
         assert await crossing.answers() == before
         await crossing.check()
+    async with chancy_cluster(6, shards=3, routers=1) as calm:
+        twin = await crossed(calm, mode, crossing.rows)
+        assert await twin.send_all(1) == len(twin.rows)
+        assert restored(await twin.answers()) == restored(before)
+
+
+async def test_an_overflow_stays_on_shards_with_the_labels_of_its_tenant() -> None:
+    async with chancy_cluster(6, shards=4, routers=1) as cluster:
+        zones = dict.fromkeys([A, ShardId("shard-3")], "a") | dict.fromkeys([B, C], "b")
+        for shard, zone in zones.items():
+            entry = await cluster.directory.get(service_key(shard))
+            assert entry is not None
+            record = replace(ServiceRecord.from_json(entry.value), labels={"zone": zone})
+            await cluster.directory.swap([], [Put(entry.key, record.to_json())])
+        crossing = Crossing(cluster, 6, "rewrite", routers=(ROUTER,))
+        labels = admin_pb2.RequiredLabels(labels=["zone=b"])
+        settings = admin_pb2.TenantSettings(hot_key_threshold=THRESHOLD, hot_key_mode="rewrite", required_labels=labels)
+        await cluster.until(lambda: told_zones(cluster, zones))
+        create = admin_pb2.CreateTenantRequest(tenant=crossing.tenant, settings=settings)
+        await cluster.call(ROUTER, rpcs.CREATE_TENANT, create)
+        await crossing.send_all(2)
+        await crossing.until_active()
+        before = await crossing.answers()
+        placement = (await cluster.tenant(crossing.tenant)).placement
+        assert set(placement.shards) == {B, C}
+        assert placement.overflow_shards <= {B, C}
+        elsewhere = admin_pb2.MoveTenantRequest(tenant=crossing.tenant, to=A, overflow=True)
+        with pytest.raises(EvenshardError, match="PLACEMENT_UNSATISFIABLE"):
+            await began(cluster, rpcs.MOVE_TENANT, elsewhere)
+        drained = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=B))
+        await until(cluster, drained, "complete")
+        assert set((await cluster.tenant(crossing.tenant)).placement.shards) == {C}
+        assert await crossing.send_all(1) == len(crossing.rows)
+        assert await crossing.answers() == before
+
+
+async def told_zones(cluster: MemoryCluster, zones: Mapping[ShardId, str]) -> bool:
+    listed = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
+    return {each.shard: each.labels.get("zone") for each in listed} == zones
 
 
 async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_they_were() -> None:
@@ -292,6 +379,28 @@ async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_th
         await traffic.check()
 
 
+async def test_of_a_deleted_user_nothing_is_left_where_a_move_came_from() -> None:
+    """A shard that has nothing of the tenant any more keeps its trash no longer."""
+    async with MemoryCluster(shards=3, seed=10) as cluster:
+        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
+        traffic = Traffic(cluster, "acme")
+        await traffic.send(300)
+        await cluster.compact(tenant)
+        await moved(cluster, "acme", B)
+        assert await bytes_of(cluster, "acme", A) > 0
+        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=["u3"])
+        deletion = (await cluster.call(ROUTER, rpcs.DELETE_USERS, request)).operation.operation
+        await until(cluster, deletion, "complete")
+        assert await bytes_of(cluster, "acme", A) == 0
+        traffic.rows = [row for row in traffic.rows if row["distinct_id"] != "u3"]
+        await traffic.check()
+
+
+async def bytes_of(cluster: MemoryCluster, tenant: str, shard: ShardId) -> int:
+    answer = await cluster.call(shard, rpcs.GET_SHARD_STORAGE, rpcs.GET_SHARD_STORAGE.request(tenant=tenant))
+    return sum(each.bytes for each in answer.tenants)
+
+
 def before_the_first_fence(
     monkeypatch: pytest.MonkeyPatch, cluster: MemoryCluster, shard: ShardId, hidden: shard_pb2.HideUsersRequest
 ) -> list[int]:
@@ -306,6 +415,15 @@ def before_the_first_fence(
 
     monkeypatch.setattr(MoveDriver, "_persist_epoch", hides)
     return fences
+
+
+async def move_of(cluster: MemoryCluster, operation: str) -> Move:
+    """As its record stands. A busy machine may need more fences than one until there is time enough within one."""
+    entry = await cluster.directory.get(operation_key(OperationId(operation)))
+    assert entry is not None
+    move = Operation.from_json(entry.value).move
+    assert move is not None
+    return move
 
 
 async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_along(
@@ -327,7 +445,7 @@ async def test_a_row_that_comes_between_the_deletions_of_source_and_target_goes_
         request = admin_pb2.MoveTenantRequest(tenant="acme", to=B, slots=slots)
         operation = await began(cluster, rpcs.MOVE_TENANT, request)
         switched = await until(cluster, operation, "switched")
-        assert (switched.verify.equal, len(fences)) == (True, 2)
+        assert (switched.verify.equal, len(fences) > 1, (await move_of(cluster, operation)).copies) == (True, True, 1)
         traffic.rows = [row for row in traffic.rows if row["distinct_id"] != user] + [between]
         await traffic.check()
 
@@ -353,11 +471,8 @@ async def test_a_source_that_was_restarted_before_the_fence_is_compared_again_an
         monkeypatch.setattr(MoveDriver, "_persist_epoch", restarted)
         operation = await began(cluster, rpcs.MOVE_TENANT, admin_pb2.MoveTenantRequest(tenant="acme", to=B))
         await until(cluster, operation, "switched")
-        entry = await cluster.directory.get(operation_key(OperationId(operation)))
-        assert entry is not None
-        move = Operation.from_json(entry.value).move
-        assert move is not None
-        assert (len(fences), move.copies, move.differences) == (2, 0, ())
+        move = await move_of(cluster, operation)
+        assert (len(fences) > 1, move.copies, move.differences) == (True, 0, ())
         await traffic.check()
 
 

@@ -16,7 +16,8 @@ from evenshard.testing import fresh_machine as fresh
 from evenshard.testing.processes import free_base_port
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-READY_TIMEOUT_S = 30.0
+PATIENT = ("--timeout", "180s")
+"""Machines that run tests are busy."""
 
 # `up`, except that its services are the probe's.
 PROGRAM = """
@@ -57,7 +58,7 @@ class Up:
         """Of its newest start."""
         return int(next(line["pid"] for line in reversed(self.log(name)) if line["event"] == "ready"))
 
-    def finish(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
+    def finish(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 45.0) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
@@ -73,7 +74,7 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         program = [sys.executable, "-c", PROGRAM, str(Path(__file__).with_name("probe_service.py"))]
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                [*program, "up", "--json", "--base-port", str(port), "--data-dir", str(directory), *flags],
+                [*program, "up", "--json", "--base-port", str(port), "--data-dir", str(directory), *PATIENT, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -87,7 +88,7 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for each in started:
         with contextlib.suppress(ProcessLookupError):  # all have ended
             os.killpg(each.process.pid, signal.SIGKILL)
-        each.process.wait(10)
+        each.process.wait(60)
         if each.process.stdout is not None:
             each.process.stdout.close()
 

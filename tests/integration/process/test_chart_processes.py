@@ -20,7 +20,7 @@ from evenshard.testing.chart import CHART, documents, render, values_of
 from evenshard.testing.chart_cluster import ChartCluster
 
 pytest.importorskip("helm_python", reason="NO CHART RUN: pip install evenshard[charts]")
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SEED = 8
 DAY_MS = 1_767_225_600_000

@@ -19,7 +19,7 @@ from evenshard.testing.clock import ManualClock
 from evenshard.testing.events import Event, append_of
 from evenshard.testing.processes import ClusterProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 START_MS = 1_767_225_600_000
 RANGE = ("--from", "2026-01-01", "--to", "2026-01-01")

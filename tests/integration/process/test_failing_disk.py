@@ -14,7 +14,7 @@ from evenshard.errors import EvenshardError
 from evenshard.testing import faults
 from evenshard.testing.processes import ClusterProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 FAILING_PROCESS = Path(faults.__file__).parent / "failing_process"
 START_MS = 1_767_225_600_000

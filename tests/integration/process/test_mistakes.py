@@ -19,7 +19,7 @@ import pytest
 from evenshard.testing.account import Account
 from evenshard.testing.processes import ClusterProcess, free_base_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 START_MS = 1_767_225_600_000
 
 
@@ -169,6 +169,7 @@ def test_ctrl_c_twice_ends_an_import_at_once_and_it_can_go_on(
 
 def test_ctrl_c_twice_ends_a_cluster_at_once_and_says_that_nothing_is_lost(account: Account, folder: Path) -> None:
     up = [*account.evenshard, "up", "--data-dir", str(folder / "data"), "--base-port", str(free_base_port())]
+    up += ["--timeout", "180s"]
     process = subprocess.Popen(
         [*up, "--shards", "1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, **account.options(),

@@ -11,7 +11,7 @@ from evenshard.testing.account import Account, bare_environment, nobody_uid
 from evenshard.testing.fresh_machine import python_for
 from evenshard.testing.processes import ClusterProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SERVICES = ("router-0", "gateway-0", "counter-0", "shard-0")
 SOURCES = Path(evenshard.__file__).parents[1]

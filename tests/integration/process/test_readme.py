@@ -15,7 +15,7 @@ import pytest
 from evenshard.testing.account import Account
 from evenshard.testing.processes import free_base_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 README = (REPOSITORY / "README.md").read_text()

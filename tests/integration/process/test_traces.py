@@ -18,7 +18,7 @@ from evenshard.testing.processes import free_base_port
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 EVENTS = 400
 COPIES = 100
@@ -92,6 +92,8 @@ class Cluster:
                     str(folder / "data"),
                     "--trace-file",
                     "traces.jsonl",
+                    "--timeout",
+                    "180s",
                 ],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from evenshard.testing.processes import ClusterProcess
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TIME_MS = 1_767_225_600_000  # 2026-01-01
 

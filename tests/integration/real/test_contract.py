@@ -17,7 +17,7 @@ from evenshard.testing.notebook import outputs_as_text, run_notebook, with_outpu
 from evenshard.testing.processes import ClusterProcess, free_base_port
 from evenshard.testing.report_servers import MailServer, WebhookServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TOUR = Path(__file__).resolve().parents[3] / "docs/tour.ipynb"
 TIME_MS = 1_767_225_600_000  # 2026-01-01

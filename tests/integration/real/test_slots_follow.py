@@ -12,7 +12,7 @@ import pytest
 from evenshard.api.v1 import shard_pb2, shard_pb2_grpc
 from evenshard.testing.processes import ClusterProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TENANT, START_MS, DAY_MS = "acme", 1_767_225_600_000, 86_400_000
 ROWS = 5_000

@@ -14,7 +14,7 @@ from evenshard.storage.log.frame import Frame
 from evenshard.storage.log.reader import read_log_file
 from evenshard.testing.processes import ClusterProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TENANT = "acme"
 SERVICES = ("router-0", "gateway-0", "counter-0", "shard-0", "shard-1")

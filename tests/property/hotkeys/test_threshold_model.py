@@ -11,7 +11,8 @@ import pytest
 from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.aggregate import aggregate
 from evenshard.hotkeys.marks import HotKey, Mark, Rule
-from evenshard.hotkeys.threshold import KNOWN_KEYS_MAX, NEEDLESS_MIN, Decision, KeyWatch, Rows
+from evenshard.hotkeys.near_keys import KNOWN_KEYS_MAX, NEEDLESS_MIN
+from evenshard.hotkeys.threshold import Decision, KeyWatch, Rows
 from evenshard.ids import TenantId
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,7 @@ class Router:
     rule: Rule
     known_keys_max: int = KNOWN_KEYS_MAX
     counters: Counter[HotKey] = field(default_factory=Counter)
+    marks: set[HotKey] = field(default_factory=set)
     waiting: list[Rows] = field(default_factory=list)
     lookups: int = 0
 
@@ -88,6 +90,7 @@ class Router:
             if decision is not None:
                 for number in np.unique(decision.key_of_row[at[flags[at] & decision.crossing[at]]]).tolist():
                     self.watch.mark(decision.keys[number], MARK)
+                    self.marks.add(decision.keys[number])
             self.waiting.append(self.watch.acknowledge(rows, at, rows.distinct_ids.take(pa.array(at)), flags[at]))
         self.watch.leave(rows)
 
@@ -109,13 +112,13 @@ class Router:
         self.watch.forget(TENANT, users)
         for key in [key for key in self.counters if key[1] in users]:
             del self.counters[key]
+        self.marks = {key for key in self.marks if key[1] not in users}
 
     def restart(self) -> None:
         """A new watch: it knows the marks, and what counters have near the threshold."""
         self.tell()
-        marks = dict(self.watch._marks)
         self.watch = KeyWatch(known_keys_max=self.known_keys_max)
-        for key in marks:
+        for key in self.marks:
             self.watch.mark(key, MARK)
         near: Mapping[HotKey, int] = {
             key: count for key, count in self.counters.items() if count >= self.rule.count_min

@@ -16,6 +16,7 @@ def test_whatever_happens_every_acknowledged_event_is_answered_once() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_for_very_many_lives() -> None:
     run_state_machine_as_test(
         Moving, settings=settings(QUICK, max_examples=2_000, stateful_step_count=60, derandomize=False)

@@ -30,6 +30,7 @@ def test_any_history_gives_the_answers_of_a_list(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(100, 160))
 def test_long_histories_give_the_answers_of_a_list(seed: int) -> None:
     play(seed, 400)

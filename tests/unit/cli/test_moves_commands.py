@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from evenshard.api.v1 import admin_pb2
 from evenshard.cli import move_progress
 from evenshard.cli.main import run
 from evenshard.testing.fake_cluster import FakeCluster
@@ -56,6 +57,25 @@ def test_what_is_switched_is_completed_or_rolled_back_and_nothing_else(ask: Ask,
     ask(*MOVE, "--yes", "--wait")
     assert ask("admin", "rollback", "op-0", "--yes")[1]["state"] == "rolled_back"
     status, document = ask("admin", "complete", "op-0", "--yes")
+    assert (status, document["error"]["code"]) == (4, "OPERATION_STATE")
+
+
+def test_a_drain_that_goes_on_is_taken_back_and_one_that_is_over_is_not(
+    ask: Ask, cluster: FakeCluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drain = admin_pb2.Operation(operation="op-0", kind="drain", state="running", rows_total=7, requested_by="somebody")
+    cluster.operations["op-0"] = drain
+    status, document = ask("admin", "rollback", "op-0", "--yes")
+    assert (status, document["kind"], document["tenant"], document["state"]) == (0, "drain", "", "running")
+    assert document["error"] == "is being rolled back"
+    assert run(["admin", "rollback", "op-0", "--yes"]) == 0
+    shown = capfd.readouterr().out
+    assert "op-0: running, 0 of 7 rows, is being rolled back" in shown
+    assert "drain, asked for by somebody" in shown
+    cluster.waits = ["rolled_back"]
+    status, document = ask("admin", "wait", "op-0")
+    assert (status, document["state"]) == (1, "rolled_back")
+    status, document = ask("admin", "rollback", "op-0", "--yes")
     assert (status, document["error"]["code"]) == (4, "OPERATION_STATE")
 
 

@@ -4,7 +4,8 @@ import asyncio
 import signal
 import threading
 
-from evenshard.client.loop import run_blocking
+import pytest
+from evenshard.client.loop import SLICE_S, run_blocking
 
 
 def test_a_signal_that_did_not_wake_the_waiting_thread_is_handled_meanwhile() -> None:
@@ -20,3 +21,13 @@ def test_a_signal_that_did_not_wake_the_waiting_thread_is_handled_meanwhile() ->
         assert run_blocking(meanwhile())
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 1.5 * SLICE_S])
+def test_a_call_that_ran_out_of_time_by_itself_says_so(waited_s: float) -> None:
+    async def out_of_time() -> None:
+        await asyncio.sleep(waited_s)
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        run_blocking(out_of_time())

@@ -30,6 +30,14 @@ def test_values_are_integers_or_doubles(
     assert (table.column("value").type, table.column("value").to_pylist()) == (kind, expected)
 
 
+def test_values_come_as_they_were_sent_nothing_and_undefined_ones_too() -> None:
+    of = query_pb2.MeasureValue
+    sent = [of(int64_value=0), of(int64_value=-3), of(), of(double_value=0.0), of(double_value=2.5), of(int64_value=7)]
+    series = [query_pb2.SegmentationSeries(values=sent, overall=of(int64_value=0))]
+    found = segmentation_result(query_pb2.QuerySegmentationResponse(series=series), ())
+    assert repr(found.series) == "[{'by': [], 'values': [0, -3, None, 0.0, 2.5, 7], 'overall': 0}]"
+
+
 def test_an_answer_knows_what_it_was_asked_in() -> None:
     answer = query_pb2.QuerySegmentationResponse(buckets=["2026-01-01", "2026-02-01"], incomplete_buckets=2)
     asked = segmentation_result(answer, ["p"], "unique", "month")

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from evenshard.api.v1 import query_pb2
+from evenshard.errors import EvenshardError
+from evenshard.gateway import service
 from evenshard.gateway.lru import Lru
 from evenshard.ids import Epoch
 from evenshard.runtime.settings import Settings
@@ -144,3 +146,46 @@ def test_what_is_kept_is_what_was_used_last_and_fits(seed: int) -> None:
             while sum(each[2] for each in model) > 100:
                 model.pop(0)
         assert (len(kept), kept.bytes) == (len(model), sum(each[2] for each in model))
+
+
+async def test_a_request_that_comes_again_is_not_read_again_and_a_wrong_one_is_refused_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(service, "refuse_unknown", lambda request: read.append(type(request).__name__))
+    async with GatewayWorld() as world:
+        world.add(rows(random.Random(1), 20))
+        for _ in range(3):
+            await world.funnel(STEPS, **RANGE)
+        assert read == ["QueryFunnelRequest"]
+        await world.funnel(STEPS, **RANGE, limit=3)
+        await world.segmentation(**RANGE)
+        assert read == ["QueryFunnelRequest", "QueryFunnelRequest", "QuerySegmentationRequest"]
+        for _ in range(2):
+            with pytest.raises(EvenshardError) as caught:
+                await world.funnel(["view"], **RANGE)
+            assert caught.value.code == "QUERY_INVALID"
+        assert len(read) == 5
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "funnel", "retention", "flows"])
+async def test_names_nobody_has_are_told_each_time_until_somebody_has_them(kind: str) -> None:
+    async with GatewayWorld() as world:
+        world.add(rows(random.Random(1), 20))
+
+        async def ask() -> tuple[str, list[tuple[str, str]]]:
+            match kind:
+                case "segmentation":
+                    answer: Any = await world.segmentation(events=["byu"], **RANGE)
+                case "funnel":
+                    answer = await world.funnel(["view", "byu"], **RANGE)
+                case "retention":
+                    answer = await world.retention("view", "byu", buckets=2, **RANGE)
+                case _:
+                    answer = await world.flows("byu", **RANGE)
+            return answer.meta.cache, [(each.code, each.message.partition(";")[2]) for each in answer.meta.warnings]
+
+        told = [("UNKNOWN_EVENT", " is 'buy' meant?")]
+        assert [await ask() for _ in range(3)] == [("miss", told), ("hit", told), ("hit", told)]
+        world.add([{**rows(random.Random(1), 1)[0], "event": "byu"}])
+        assert [await ask() for _ in range(2)] == [("miss", []), ("hit", [])]

@@ -171,6 +171,30 @@ def test_a_source_that_is_cut_off_while_fenced_takes_nothing_until_it_knows() ->
     lived(story)
 
 
+def test_a_move_whose_fences_come_to_nothing_for_a_while_switches_soon_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: MovingWorld) -> None:
+        acme = await world.create("acme", [A])
+        await world.send("router-0", acme, 20)
+        target = world.shards[B].shard
+        assert target is not None
+        digest, behind = target.GetDigest, True
+
+        async def answers(request: Any, context: Any) -> Any:
+            if behind and request.HasField("position"):
+                raise EvenshardError("OPERATION_STATE", "it is not there yet")
+            return await digest(request, context)
+
+        monkeypatch.setattr(target, "GetDigest", answers)
+        operation = await begun(world, acme, B)
+        while (move := (await world.operation(operation)).move) is None or move.fences < 4:
+            await world.clock.sleep(100)
+        behind, began_ms = False, world.clock.monotonic_ms()
+        await until(world, operation, "switched")
+        assert world.clock.monotonic_ms() - began_ms < 10_000
+
+    lived(story)
+
+
 def test_draining_moves_everything_and_completes() -> None:
     async def story(world: MovingWorld) -> None:
         names = [await world.create(f"t{number}", [A, B]) for number in range(5)]

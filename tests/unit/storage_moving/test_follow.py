@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from evenshard.events.hashing import SLOT_COUNT, hash_of
 from evenshard.events.marked_rows import MarkedRows
 from evenshard.ids import Epoch, ShardId, TenantId
 from evenshard.storage.append import Appended
+from evenshard.storage.compaction import plan
+from evenshard.storage.layers import TRASH
+from evenshard.storage.moving import dropping
 from evenshard.storage.moving.comparing import Digest
 from evenshard.storage.moving.slots import MovedSlots
 from evenshard.storage.moving.taking import TailRows
@@ -159,6 +163,82 @@ def test_a_whole_move_and_back() -> None:
     with two.stores[1].snapshot(ACME) as snapshot:
         assert all_events(snapshot) == []
     assert two.stores[1].moves.drop(LOW, Epoch(3), "op", 5, spread=False) == 0
+
+
+def test_files_that_go_wholly_become_trash_in_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appends of all tenants, and whoever is to be fenced, wait for each change: ten in a row are a long hold."""
+    monkeypatch.setattr(plan, "SHARED_ROWS_MAX", 1)  # each day has a file of its own
+    two = Two()
+    for day in range(10):
+        two.add(*some(range(9), day=day))
+    two.stores[0].compact(ACME)
+    with two.stores[0].snapshot(ACME) as snapshot:
+        assert len(snapshot.segments) == 10
+    everything = MovedSlots(ACME, ((0, SLOT_COUNT - 1),))
+    commits, commit = list[int](), dropping.catalog_committed
+
+    def counted(*given: Any, **named: Any) -> Any:
+        commits.append(len(given[5]) if len(given) > 5 else 0)
+        return commit(*given, **named)
+
+    monkeypatch.setattr(dropping, "catalog_committed", counted)
+    two.switch(everything, 1)
+    assert two.stores[0].moves.drop(everything, Epoch(2), "op", 2, spread=False) == 90
+    assert [each for each in commits if each] == [10]
+    assert two.shown(0) == []
+
+
+def test_trash_of_a_shard_that_still_has_slots_is_purged_with_the_rest() -> None:
+    two = Two()
+    two.add(*some(range(200)))
+    two.stores[0].compact(ACME)
+    user = next(f"u{number}" for number in range(200) if LOW.mask[hash_of(f"u{number}") >> 52])
+    two.switch(LOW, 1)
+    dropped = two.stores[0].moves.drop(LOW, Epoch(2), "op", 2, spread=False)
+    assert trashed(two.stores[0]) == dropped > 1
+    two.stores[0].hide_users(ACME, Epoch(2), "gone", [user])
+    while two.stores[0].purge_step(ACME):
+        pass
+    assert two.stores[0].purge_status(ACME, "gone").purged
+    assert trashed(two.stores[0]) == dropped - 1
+
+
+def test_nothing_is_left_of_a_tenant_that_has_gone_wholly_once_it_is_to_be_purged() -> None:
+    """Neither its trash nor its rows in a log that another tenant, which nobody compacted, still needs."""
+    two = Two()
+    store = two.stores[0]
+    store.append([append_of([click(1)], "other")])
+    two.add(Event("click", "somebody-to-be-deleted", NOON, "x", {}), *some(range(40)))
+    everything = MovedSlots(ACME, ((0, SLOT_COUNT - 1),))
+    two.switch(everything, 1)
+    assert store.moves.drop(everything, Epoch(2), "op", 2, spread=False) == 41
+    assert trashed(store) == 41
+    assert in_files(two.disks[0], b"somebody-to-be-deleted")
+    assert not store.left_status(ACME).purged
+    while store.left_step(ACME):
+        pass
+    assert store.left_status(ACME).purged
+    assert not in_files(two.disks[0], b"somebody-to-be-deleted")
+    assert trashed(store) == 0
+    with store.snapshot(TenantId("other")) as snapshot:
+        assert len(all_events(snapshot)) == 1
+
+
+def trashed(store: Store) -> int:
+    """Rows in the trash."""
+    with store.snapshot(ACME) as snapshot:
+        return sum(segment.rows for segment in snapshot.segments if segment.layer.startswith(TRASH))
+
+
+def in_files(disk: MemoryDisk, name: bytes) -> bool:
+    """Whether a name stands in a file as it is: in the log it does, in a segment's pages it is compressed."""
+    files = [f"{folder}/{file}" for folder in ("log", "segments") for file in disk.list(folder)]
+    found = []
+    for file in files:
+        opened = disk.open(file)
+        found.append(name in opened.read(0, opened.size()))
+        opened.close()
+    return any(found)
 
 
 def test_copied_files_become_like_any_others() -> None:

@@ -427,7 +427,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollbackOperation(self, request, context):
-        """Takes a move back that has switched: the slots are where they were.
+        """Takes a move back that has switched: the slots are where they were. Of a drain or a rebalancing that goes on,
+        everything it has moved; of a drain, its shard is used as before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,11 +47,14 @@ def drop(
     dropped = 0
     try:
         with rows.maintenance:
-            for segment in told_segments(rows.visible, moved):
-                if moved.has_all_of(segment):
-                    _commit(state, rows, [replace(segment, layer=layer)], (), trash=layer, changed=True)
-                    dropped += segment.rows
-                else:
+            told = told_segments(rows.visible, moved)
+            whole = [segment for segment in told if moved.has_all_of(segment)]
+            if whole:  # at once: appends, and the fences of others' moves, wait for each commit
+                changed = [replace(segment, layer=layer) for segment in whole]
+                _commit(state, rows, changed, (), trash=layer, changed=True)
+                dropped += sum(segment.rows for segment in whole)
+            for segment in told:
+                if not moved.has_all_of(segment):
                     dropped += _drop_of(state, rows, segment, partial(_rows, moved), moved.fields, layer, pace)
             if for_good and layer in rows.visible.layers:
                 _commit(state, rows, (), of_layer(rows.visible.segments, layer), gone=layer)

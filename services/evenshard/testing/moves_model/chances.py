@@ -45,6 +45,7 @@ class ChancyLife:
             tenant = await cluster.create_tenant(TENANT, placement=even_placement(SHARDS[:2]))
             await self._send(300)
             await cluster.compact(tenant)
+            await cluster.until(self._moved, HEALED_WITHIN_S)  # whatever chance brings, it was moved once
             traffic = asyncio.create_task(self._traffic())
             for _ in range(steps):
                 await self._something()
@@ -114,6 +115,10 @@ class ChancyLife:
             return await self.cluster.call(self.random.choice(ROUTERS), rpc, request, timeout_s=3)
         except EvenshardError:
             return None
+
+    async def _moved(self) -> bool:
+        await self._move()
+        return self.moves > 0
 
     async def _move(self) -> None:
         to = self.random.choice(SHARDS)
