@@ -21,8 +21,10 @@ Bools = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
 
 _FIELDS: Final = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
-_MADE_BYTES: Final = 2
-"""A row: whether it has an insert_id, and is a copy."""
+_STRINGS: Final = ("event", "distinct_id", "insert_id")
+_ROW_BYTES: Final = 8 + 8 + 2
+"""Time and hash, whether it has an insert_id, and is a copy."""
+_OFFSET_BYTES: Final = 4
 _1 = np.uint64(1)
 
 
@@ -173,7 +175,7 @@ class LaterColumns:
         """As of ``columns_of``; there may be other columns, which are let go."""
         self._rows = rows.select([name for name in (*_FIELDS, DUPLICATE) if name in rows.column_names])
         self._columns: KeyColumns | None = None
-        self.bytes = int(self._rows.nbytes) + _MADE_BYTES * rows.num_rows
+        self.bytes = _ROW_BYTES * rows.num_rows + sum(_bytes_of(only_chunk(rows.column(name))) for name in _STRINGS)
         """Memory, of what will be made too: the hash of each row goes for that of each user."""
 
     def columns(self) -> KeyColumns:
@@ -181,6 +183,14 @@ class LaterColumns:
         if self._columns is None:
             self._columns, self._rows = columns_of(self._rows), None
         return self._columns
+
+
+def _bytes_of(strings: pa.Array) -> int:
+    """As ``nbytes`` would tell, without its looking at every row."""
+    if pa.types.is_dictionary(strings.type):
+        return _OFFSET_BYTES * len(strings) + _bytes_of(strings.dictionary)
+    offsets = string_buffers(strings).offsets
+    return int(offsets[-1]) - int(offsets[0]) + _OFFSET_BYTES * len(strings)
 
 
 def _encoded(strings: pa.Array) -> pa.DictionaryArray:
