@@ -24,7 +24,6 @@ _FIELDS: Final = ("event", "distinct_id", "time", "insert_id", PLACEMENT_HASH)
 _STRINGS: Final = ("event", "distinct_id", "insert_id")
 _ROW_BYTES: Final = 8 + 8 + 2
 """Time and hash, whether it has an insert_id, and is a copy."""
-_OFFSET_BYTES: Final = 4
 _1 = np.uint64(1)
 
 
@@ -172,25 +171,19 @@ class LaterColumns:
     __slots__ = ("_columns", "_rows", "bytes")
 
     def __init__(self, rows: pa.Table) -> None:
-        """As of ``columns_of``; there may be other columns, which are let go."""
-        self._rows = rows.select([name for name in (*_FIELDS, DUPLICATE) if name in rows.column_names])
+        """As of ``columns_of``; there may be other columns, which are let go. A compaction waits for this: no column is
+        looked at."""
+        kept = (*_FIELDS, DUPLICATE) if DUPLICATE in rows.schema.names else _FIELDS
+        self._rows: dict[str, pa.ChunkedArray] | None = {name: rows.column(name) for name in kept}
         self._columns: KeyColumns | None = None
-        self.bytes = _ROW_BYTES * rows.num_rows + sum(_bytes_of(only_chunk(rows.column(name))) for name in _STRINGS)
+        self.bytes = _ROW_BYTES * rows.num_rows + sum(self._rows[name].nbytes for name in _STRINGS)
         """Memory, of what will be made too: the hash of each row goes for that of each user."""
 
     def columns(self) -> KeyColumns:
         """One thread at a time."""
         if self._columns is None:
-            self._columns, self._rows = columns_of(self._rows), None
+            self._columns, self._rows = columns_of(pa.table(self._rows)), None
         return self._columns
-
-
-def _bytes_of(strings: pa.Array) -> int:
-    """As ``nbytes`` would tell, without its looking at every row."""
-    if pa.types.is_dictionary(strings.type):
-        return _OFFSET_BYTES * len(strings) + _bytes_of(strings.dictionary)
-    offsets = string_buffers(strings).offsets
-    return int(offsets[-1]) - int(offsets[0]) + _OFFSET_BYTES * len(strings)
 
 
 def _encoded(strings: pa.Array) -> pa.DictionaryArray:
