@@ -75,7 +75,7 @@ def test_after_a_power_cut_at_any_byte_and_another_while_recovering(name: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("name", MOVES)
 def test_after_a_power_cut_at_any_byte_of_a_move_and_another_while_recovering(name: str) -> None:
     counts = Explorer(every_byte, **SOAK).explore(MOVES[name](SEED))
