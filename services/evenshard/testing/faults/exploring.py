@@ -87,15 +87,15 @@ class Explorer:
     _shown: dict[Hashable, Recovered] = field(default_factory=dict)
     """Those that differ."""
 
-    def explore(self, story: Played, *, only_the_end: bool = False, since: int = 0) -> Counts:
-        """From a moment on: the number of an entry of the journal. Raises ``WrongAfterCrashError`` at the first state
-        that is not recovered from."""
-        self._explore(story, self.cuts, self.depth, len(story.disk.journal) if only_the_end else since)
+    def explore(self, story: Played, *, only_the_end: bool = False, since: int = 0, step: int = 1) -> Counts:
+        """From a moment on (the number of an entry of the journal), one of ``step``. Raises ``WrongAfterCrashError`` at
+        the first state that is not recovered from."""
+        self._explore(story, self.cuts, self.depth, len(story.disk.journal) if only_the_end else since, step)
         return self.counts
 
-    def _explore(self, story: Played, cuts: Cuts, depth: int, since: int = 0) -> None:
+    def _explore(self, story: Played, cuts: Cuts, depth: int, since: int = 0, step: int = 1) -> None:
         size = story.settings.log_file_bytes
-        for moment, oracle, states in moments(story, cuts, self.counts, since):
+        for moment, oracle, states in moments(story, cuts, self.counts, since, step):
             right: set[int] = set()
             for state in states:
                 key = size, oracle.key(), state.disk.key()
@@ -131,9 +131,10 @@ class Explorer:
 
 
 def moments(
-    story: Played, cuts: Cuts, counts: Counts, since: int = 0
+    story: Played, cuts: Cuts, counts: Counts, since: int = 0, step: int = 1
 ) -> Iterator[tuple[str, Oracle, Iterator[CrashState]]]:
-    """Every moment of a story, what is promised then (to be looked at before the next), and all states there may be."""
+    """Moments of a story, as ``Explorer.explore`` has them, what is promised then (before the next is looked at), and
+    all states there may be."""
     model, oracle = CrashModel(story.disk.start), story.begin.copy()
     journal = list(story.disk.journal)
     for number, entry in enumerate([None, *journal]):
@@ -141,7 +142,7 @@ def moments(
             model.apply(entry)
             if isinstance(entry, Noted):
                 oracle.note(entry.what)
-        if number < since:
+        if number < since or (number - since) % step:
             continue
         counts.moments += 1
         name = "the beginning" if entry is None else f"{number} of {len(journal)}, {type(entry).__name__}"
