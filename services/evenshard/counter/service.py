@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from evenshard.api.v1 import counter_pb2, counter_pb2_grpc
 from evenshard.counter.snapshots import Snapshots
 from evenshard.directory.tenant import tenant_id
 from evenshard.errors import EvenshardError
 from evenshard.hotkeys.counting import Counts, KeyCount
+from evenshard.ids import TenantId
 from evenshard.ports.clock import Clock
 from evenshard.runtime.hot_key_reports import HotKeyReports
 from evenshard.runtime.metrics import count, is_measuring
 from evenshard.runtime.telemetry import links_to, tracer
-from evenshard.wire.counting import count_response, hot_keys_response, keys_of, names_of
+from evenshard.wire.counting import count_response, events_of, hot_keys_response, keys_of, names_of
 from evenshard.wire.hot_key_report import report_response, report_wanted
 
 LIMIT_DEFAULT = 20
@@ -47,9 +46,13 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
         with tracer().start_as_current_span(
             "counter.count",
             links=links_to(request.imports),
-            attributes={"evenshard.tenant": request.tenant, "evenshard.bytes": len(request.arrow_ipc)},
-        ):
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._count, request)
+            attributes={"evenshard.tenant": request.tenant},
+        ) as span:
+            arrow_ipc = request.arrow_ipc  # a copy each time it is asked for
+            span.set_attribute("evenshard.bytes", len(arrow_ipc))
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._count, tenant_id(request.tenant), arrow_ipc, request.count_min
+            )
 
     async def GetCounts(self, request: counter_pb2.GetCountsRequest, context: Any) -> counter_pb2.GetCountsResponse:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._look_up, request)
@@ -80,14 +83,14 @@ class CounterService(counter_pb2_grpc.CounterServiceServicer):
             await self._snapshots.forgotten()
         return counter_pb2.ForgetUsersResponse()
 
-    def _count(self, request: counter_pb2.CountEventsRequest) -> counter_pb2.CountEventsResponse:
-        tenant, keys = tenant_id(request.tenant), keys_of(request)
-        counts = self._counts.add(tenant, keys, self._clock.now_ms())
+    def _count(self, tenant: TenantId, arrow_ipc: bytes, count_min: int) -> counter_pb2.CountEventsResponse:
+        batches = keys_of(arrow_ipc)
+        counts = [self._counts.add(tenant, keys, self._clock.now_ms()) for keys in batches]
         if is_measuring():
-            count("evenshard.counter.events", int(np.sum(keys.column("count").to_numpy())))
+            count("evenshard.counter.events", sum(events_of(keys) for keys in batches))
         if self._snapshots is not None:
             self._snapshots.counted()
-        return count_response(keys, counts, request.count_min)
+        return count_response(zip(batches, counts, strict=True), count_min)
 
     def _look_up(self, request: counter_pb2.GetCountsRequest) -> counter_pb2.GetCountsResponse:
         counts = self._counts.counts_of(tenant_id(request.tenant), names_of(request))

@@ -1,4 +1,4 @@
-"""Keeps a counter's counts over its end: written each half minute, when users were forgotten, and when it stops.
+"""Keeps a counter's counts over its end: written each minute, when users were forgotten, and when it stops.
 
 A counter that was killed begins with the counts last written, and owns up to what it may have missed since
 (``Counts.start_ms``); one that stopped cleanly goes on as if nothing had been. A file of the name ``running`` tells the
@@ -17,7 +17,8 @@ from evenshard.ports.disk import Disk
 from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 
-SNAPSHOT_EVERY_MS: Final = 30_000
+SNAPSHOT_EVERY_MS: Final = 60_000
+"""A copy costs what some hundred thousand events do."""
 COUNTS: Final = "counts"
 _NEW: Final = "counts.new"
 _RUNNING: Final = "running"

@@ -25,7 +25,7 @@ KEY_SCHEMA = pa.schema(
 )
 """Counted keys: days since the epoch, UTC."""
 NAME_SCHEMA = pa.schema([KEY_SCHEMA.field("distinct_id"), KEY_SCHEMA.field("day")])
-"""Keys to look up."""
+"""Keys to look up, or events to count."""
 
 
 @kernel(inline=True)

@@ -105,8 +105,8 @@ class Counts:
         return sum(loss.count_max for loss in self._losses if loss.now_ms >= begins_ms)
 
     def add(self, tenant: TenantId, record: pa.RecordBatch, now_ms: int) -> Int64:
-        """Adds counted keys of the schema ``aggregate.KEY_SCHEMA``. Returns the count of each, int64; of a key that
-        occurs several times that up to and including its row."""
+        """Adds counted keys of the schema ``aggregate.KEY_SCHEMA``, or events, a row each, of ``NAME_SCHEMA``. Returns
+        the count of each, int64; of a key that occurs several times that up to and including its row."""
         keys = self._keys_of(tenant, record)
         step = min(self._half, _CHUNK_KEYS)
         totals = [
@@ -285,7 +285,7 @@ class Counts:
             hashes,
             np.full(record.num_rows, self._tenant_numbers[tenant], np.int32),
             record.column("day").to_numpy(),
-            record.column("count").to_numpy() if counted else np.zeros(record.num_rows, np.int64),
+            record.column("count").to_numpy() if counted else np.ones(record.num_rows, np.int64),
             ids.offsets.astype(np.int64),
             ids.data,
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evenshard.events.hashing import UInt64
-from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, aggregate
+from evenshard.hotkeys.aggregate import DAY_MS, NAME_SCHEMA, aggregate
 
 _SAMPLE_ROWS: Final = 4_096
 _REPEATED_MAX: Final = 0.25
@@ -18,8 +18,9 @@ _REPEATED_MAX: Final = 0.25
 def to_be_counted(
     distinct_ids: pa.StringArray, times: npt.NDArray[np.int64], id_hashes: UInt64, counted: npt.NDArray[np.bool_]
 ) -> tuple[pa.RecordBatch, UInt64]:
-    """What a counter is to add, of ``KEY_SCHEMA``, and the hashes beside. As ``aggregate`` has it; but where hardly any
-    key comes again, by the look of some rows, each row stands for itself: a table costs more than it would save."""
+    """What a counter is to add, and the hashes beside. As ``aggregate`` has it, of ``KEY_SCHEMA``; but where hardly any
+    key comes again, by the look of some rows, each row stands for itself, ``NAME_SCHEMA``: a table costs more than it
+    would save."""
     total, some = len(distinct_ids), min(len(distinct_ids), _SAMPLE_ROWS)
     sample = aggregate(distinct_ids.slice(0, some), times[:some], id_hashes[:some], counted[:some])
     repeated = int(np.count_nonzero(sample.key_of_row >= 0)) - sample.record.num_rows
@@ -31,5 +32,4 @@ def to_be_counted(
         rows = np.flatnonzero(counts)
         distinct_ids, times, id_hashes = distinct_ids.take(pa.array(rows)), times[rows], id_hashes[rows]
     days = (times // DAY_MS).astype(np.int32)
-    ones = np.ones(times.size, np.int64)
-    return pa.RecordBatch.from_arrays([distinct_ids, pa.array(days), pa.array(ones)], schema=KEY_SCHEMA), id_hashes
+    return pa.RecordBatch.from_arrays([distinct_ids, pa.array(days)], schema=NAME_SCHEMA), id_hashes

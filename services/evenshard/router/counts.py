@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from evenshard.errors import EvenshardError
+from evenshard.events.hashing import UInt64
 from evenshard.hotkeys.marks import HotKey, Rule
 from evenshard.hotkeys.threshold import KeyWatch, Rows
 from evenshard.hotkeys.to_count import to_be_counted
@@ -27,13 +28,15 @@ from evenshard.runtime.endless import until_ended
 from evenshard.runtime.logs import logger
 from evenshard.runtime.services import ServiceView
 from evenshard.runtime.telemetry import LINKS_MAX, is_recording, trace_parent
-from evenshard.wire.counting import count_request, counts_of_response
+from evenshard.wire.counting import count_request, counts_of_response, events_of
 from evenshard.wire.rpcs import COUNT_EVENTS
 
-GATHER_MS = 50
-"""Waits so long for more to send at once."""
+GATHER_MS = 200
+"""Waits so long for more to send at once: a call costs what counting some thousand rows does."""
 JOINED_ROWS = 16_384
-"""Small imports are told of together, up to about so many rows: beyond, joining them costs more than a call."""
+"""Small imports are told of as one batch, up to about so many rows: beyond, joining them costs more than a batch."""
+CALL_ROWS = 131_072
+"""A call tells of so many rows, or of one import's."""
 CALL_TIMEOUT_S = 2.0
 PAUSE_MS = 1000
 """After a failure; meanwhile the queue fills, then drops."""
@@ -144,7 +147,7 @@ class CountFeed:
             rows = [news.rows for news in together]
             async with self.talking:
                 told: list[tuple[HotKey, int]] = []
-                for some in _joined(together):
+                for some in _grouped(together, CALL_ROWS):
                     whole &= await self._count(tenant, some, count_min, told)
                 await loop.run_in_executor(self._pool, self._watch.tell, rows, told, count_min)
         return whole
@@ -161,18 +164,17 @@ class CountFeed:
     ) -> bool:
         """``told`` gets what counters answered. False: something was dropped."""
         counters = self._services.of_kind("counter")
-        rows = [news.rows for news in together]
         if not counters:
-            self._drop(sum(len(some.distinct_ids) for some in rows), "the directory lists no counter")
+            self._drop(sum(len(news.rows.distinct_ids) for news in together), "the directory lists no counter")
             return False
         whole = True
         self._turn += 1
         shares = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._shares, tenant, rows, len(counters), self._turn
+            self._pool, self._shares, tenant, together, len(counters), self._turn
         )
         imports = list(dict.fromkeys(news.span for news in together if news.span))[:LINKS_MAX]
         for counter, share in zip(counters, shares, strict=True):
-            if share.num_rows == 0:
+            if not share:
                 continue
             request = count_request(tenant, share, count_min)
             request.imports.extend(imports)
@@ -183,27 +185,27 @@ class CountFeed:
                     for key in counts_of_response(response).to_pylist()
                 ]
             except EvenshardError as error:
-                self._drop(int(np.sum(share.column("count").to_numpy())), f"{counter.name}: {error.code}")
+                self._drop(sum(events_of(keys) for keys in share), f"{counter.name}: {error.code}")
                 whole = False
         return whole
 
-    def _shares(self, tenant: TenantId, rows: Sequence[Rows], counters: int, turn: int) -> list[pa.RecordBatch]:
-        """The counted keys of a tenant, dealt out to so many counters."""
-        if len(rows) == 1:
-            (one,) = rows
-            record, hashes = to_be_counted(one.distinct_ids, one.times, one.hashes, one.counted)
-        else:
-            record, hashes = to_be_counted(
-                pa.concat_arrays([some.distinct_ids for some in rows]),
-                np.concatenate([some.times for some in rows]),
-                np.concatenate([some.hashes for some in rows]),
-                np.concatenate([some.counted for some in rows]),
-            )
-        if counters == 1:
-            return [record]
-        turns = np.where(self._watch.marked(tenant, record, hashes), np.uint64(turn % counters), np.uint64(0))
-        owner = (hashes % np.uint64(counters) + turns) % np.uint64(counters)
-        return [record.filter(pa.array(owner == number)) for number in range(counters)]
+    def _shares(
+        self, tenant: TenantId, together: Sequence[_New], counters: int, turn: int
+    ) -> list[list[pa.RecordBatch]]:
+        """Counted keys of a tenant in some batches, dealt out to so many counters."""
+        shares: list[list[pa.RecordBatch]] = [[] for _ in range(counters)]
+        for some in _grouped(together, JOINED_ROWS):
+            keys, hashes = _to_be_counted([news.rows for news in some])
+            if counters == 1:
+                dealt = [keys]
+            else:
+                turns = np.where(self._watch.marked(tenant, keys, hashes), np.uint64(turn % counters), np.uint64(0))
+                owner = (hashes % np.uint64(counters) + turns) % np.uint64(counters)
+                dealt = [keys.filter(pa.array(owner == number)) for number in range(counters)]
+            for share, part in zip(shares, dealt, strict=True):
+                if part.num_rows:
+                    share.append(part)
+        return shares
 
     def _drop(self, rows: int, reason: str) -> None:
         self.dropped_rows += rows
@@ -213,14 +215,26 @@ class CountFeed:
             logger().warning("counts dropped", rows=rows, rows_since_start=self.dropped_rows, reason=reason)
 
 
-def _joined(together: Sequence[_New]) -> Iterator[list[_New]]:
-    """All of them, in their order, small ones together."""
-    joined: list[_New] = []
+def _to_be_counted(rows: Sequence[Rows]) -> tuple[pa.RecordBatch, UInt64]:
+    if len(rows) == 1:
+        (one,) = rows
+        return to_be_counted(one.distinct_ids, one.times, one.hashes, one.counted)
+    return to_be_counted(
+        pa.concat_arrays([some.distinct_ids for some in rows]),
+        np.concatenate([some.times for some in rows]),
+        np.concatenate([some.hashes for some in rows]),
+        np.concatenate([some.counted for some in rows]),
+    )
+
+
+def _grouped(together: Sequence[_New], rows_max: int) -> Iterator[list[_New]]:
+    """All of them, in their order, small ones together: groups of at most so many rows, or of one."""
+    group: list[_New] = []
     rows = 0
     for news in together:
-        if joined and rows + news.rows.times.size > JOINED_ROWS:
-            yield joined
-            joined, rows = [], 0
-        joined.append(news)
+        if group and rows + news.rows.times.size > rows_max:
+            yield group
+            group, rows = [], 0
+        group.append(news)
         rows += news.rows.times.size
-    yield joined
+    yield group

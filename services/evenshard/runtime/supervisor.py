@@ -35,7 +35,7 @@ POLL_S: Final = 0.05
 LOG_CHECK_S: Final = 10.0
 KILLED_WAIT_S: Final = 5.0
 SAY_EVERY_S: Final = 5.0
-"""What keeps services from serving is said so often."""
+"""What keeps services from serving is said so often; which are waited for, as long as they say nothing, too."""
 
 _HEALTH_CHECK: Final[Rpc[Any, Any]] = Rpc(
     "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
@@ -54,7 +54,7 @@ class Supervisor:
         self._etcd_program = etcd_program
         self._say = say
         self._ready_timeout_s = ready_timeout_s
-        logs = plan.data_dir / "logs"
+        self._logs = logs = plan.data_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self._children = {
             each.name: Child(
@@ -103,7 +103,8 @@ class Supervisor:
 
     async def _until_ready(self, stop: asyncio.Event) -> bool:
         """False: told to stop before."""
-        deadline_s = time.monotonic() + self._ready_timeout_s
+        begun_s = time.monotonic()
+        deadline_s = begun_s + self._ready_timeout_s
         missing = list(self._plan.processes)
         said: dict[str, str] = {}
         while not stop.is_set():
@@ -118,8 +119,11 @@ class Supervisor:
                 if self._registering is not None:
                     await self._registering
                 return True
+            names = ", ".join(each.name for each in missing)
+            if time.monotonic() > begun_s + SAY_EVERY_S and not said:
+                compiling = "kernels that are not compiled yet take a minute or two"
+                self._say_now_and_then(f"waiting for {names}; {compiling}; logs: {self._logs}")
             if time.monotonic() > deadline_s:
-                names = ", ".join(each.name for each in missing)
                 raise EvenshardError("DEADLINE_EXCEEDED", f"not ready after {self._ready_timeout_s:g} s: {names}")
             await asyncio.sleep(POLL_S)
         return False

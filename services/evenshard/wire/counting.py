@@ -14,40 +14,52 @@ from evenshard.hotkeys.counting import KeyCount
 Int64 = npt.NDArray[np.int64]
 
 
-def count_request(tenant: str, keys: pa.RecordBatch, count_min: int = 0) -> counter_pb2.CountEventsRequest:
-    """``keys`` has the schema ``KEY_SCHEMA``; the answer shall name those that have ``count_min`` or more; 0: none."""
-    return counter_pb2.CountEventsRequest(tenant=tenant, arrow_ipc=_written(keys), count_min=count_min)
+def count_request(tenant: str, batches: Sequence[pa.RecordBatch], count_min: int = 0) -> counter_pb2.CountEventsRequest:
+    """``batches``, at least one, have the schema ``KEY_SCHEMA``, or ``NAME_SCHEMA`` where each row is an event; the
+    answer shall name the keys that have ``count_min`` or more; 0: none."""
+    schema = KEY_SCHEMA if any(len(keys.schema) == len(KEY_SCHEMA) for keys in batches) else NAME_SCHEMA
+    written = _written([_with_counts(keys) for keys in batches] if schema is KEY_SCHEMA else batches, schema)
+    return counter_pb2.CountEventsRequest(tenant=tenant, arrow_ipc=written, count_min=count_min)
 
 
-def keys_of(request: counter_pb2.CountEventsRequest) -> pa.RecordBatch:
-    """Raises ``PAYLOAD_INVALID``."""
-    return _read(request.arrow_ipc, KEY_SCHEMA)
+def keys_of(arrow_ipc: bytes) -> list[pa.RecordBatch]:
+    """What a counter is told, as ``count_request`` had it. Raises ``PAYLOAD_INVALID``."""
+    return _read(arrow_ipc, KEY_SCHEMA, NAME_SCHEMA)
 
 
-def count_response(keys: pa.RecordBatch, counts: Int64, count_min: int) -> counter_pb2.CountEventsResponse:
-    """``counts``: what the counter now has of each of ``keys``."""
-    chosen = counts >= count_min
-    if count_min <= 0 or not chosen.any():
-        return counter_pb2.CountEventsResponse()
-    counted = pa.RecordBatch.from_arrays([*keys.columns[:2], pa.array(counts)], schema=KEY_SCHEMA)
-    return counter_pb2.CountEventsResponse(arrow_ipc=_written(counted.filter(pa.array(chosen))))
+def events_of(keys: pa.RecordBatch) -> int:
+    """How many events ``keys``, of ``KEY_SCHEMA`` or ``NAME_SCHEMA``, stand for."""
+    return int(np.sum(keys.column("count").to_numpy())) if "count" in keys.schema.names else keys.num_rows
 
 
-def counts_of_response(response: counter_pb2.CountEventsResponse) -> pa.RecordBatch:
-    """The keys that were named. Raises ``PAYLOAD_INVALID``."""
-    if not response.arrow_ipc:
-        return pa.RecordBatch.from_pylist([], schema=KEY_SCHEMA)
-    return _read(response.arrow_ipc, KEY_SCHEMA)
+def count_response(counted: Iterable[tuple[pa.RecordBatch, Int64]], count_min: int) -> counter_pb2.CountEventsResponse:
+    """``counted``: keys, and what the counter now has of each."""
+    named = []
+    for keys, counts in counted:
+        chosen = counts >= count_min
+        if count_min > 0 and chosen.any():
+            found = pa.RecordBatch.from_arrays([*keys.columns[:2], pa.array(counts)], schema=KEY_SCHEMA)
+            named.append(found.filter(pa.array(chosen)))
+    return counter_pb2.CountEventsResponse(arrow_ipc=_written(named, KEY_SCHEMA) if named else b"")
+
+
+def counts_of_response(response: counter_pb2.CountEventsResponse) -> pa.Table:
+    """The keys that were named, one of several batches with each of its counts. Raises ``PAYLOAD_INVALID``."""
+    named = _read(response.arrow_ipc, KEY_SCHEMA) if response.arrow_ipc else []
+    return pa.Table.from_batches(named, schema=KEY_SCHEMA)
 
 
 def lookup_request(tenant: str, keys: pa.RecordBatch) -> counter_pb2.GetCountsRequest:
     """``keys`` has the schema ``NAME_SCHEMA``."""
-    return counter_pb2.GetCountsRequest(tenant=tenant, arrow_ipc=_written(keys))
+    return counter_pb2.GetCountsRequest(tenant=tenant, arrow_ipc=_written([keys], keys.schema))
 
 
 def names_of(request: counter_pb2.GetCountsRequest) -> pa.RecordBatch:
     """Raises ``PAYLOAD_INVALID``."""
-    return _read(request.arrow_ipc, NAME_SCHEMA)
+    batches = _read(request.arrow_ipc, NAME_SCHEMA)
+    if len(batches) != 1:
+        raise EvenshardError("PAYLOAD_INVALID", f"the keys to look up come in one batch, not in {len(batches)}")
+    return batches[0]
 
 
 def hot_keys_request(
@@ -79,22 +91,31 @@ def forget_request(tenant: str, distinct_ids: Iterable[str]) -> counter_pb2.Forg
     return counter_pb2.ForgetUsersRequest(tenant=tenant, distinct_ids=distinct_ids)
 
 
-def _written(keys: pa.RecordBatch) -> bytes:
+def _with_counts(keys: pa.RecordBatch) -> pa.RecordBatch:
+    if len(keys.schema) == len(KEY_SCHEMA):
+        return keys
+    return pa.RecordBatch.from_arrays([*keys.columns, pa.array(np.ones(keys.num_rows, np.int64))], schema=KEY_SCHEMA)
+
+
+def _written(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, keys.schema) as writer:
-        writer.write_batch(keys)
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for keys in batches:
+            writer.write_batch(keys)
     result: bytes = sink.getvalue().to_pybytes()
     return result
 
 
-def _read(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
+def _read(data: bytes, *schemas: pa.Schema) -> list[pa.RecordBatch]:
+    """At least one batch, all of one of ``schemas``."""
     try:
         with pa.ipc.open_stream(data) as reader:
-            keys = reader.read_next_batch()
-        keys.validate(full=True)
-    except (pa.ArrowException, OSError, StopIteration) as error:
+            batches = list(reader)
+        for keys in batches:
+            keys.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
         raise EvenshardError("PAYLOAD_INVALID", f"the counts cannot be read: {error}") from error
-    if keys.schema != schema or any(column.null_count for column in keys.columns):
-        wanted = ", ".join(f"{field.name} {field.type}" for field in schema)
+    if not batches or batches[0].schema not in schemas or any(c.null_count for keys in batches for c in keys.columns):
+        wanted = ", ".join(f"{field.name} {field.type}" for field in schemas[0])
         raise EvenshardError("PAYLOAD_INVALID", f"the counts need {wanted}, no nulls")
-    return keys
+    return batches

@@ -127,12 +127,14 @@ def test_an_etcd_named_by_etcd_endpoints_is_used_and_none_started(start_up: Star
 
 
 def test_who_waits_no_longer_for_services_is_told_for_which(start_up: Start) -> None:
-    up = start_up("--shards", "1", "--timeout", "1s", ETCD_ENDPOINTS="127.0.0.1:1")
+    up = start_up("--shards", "1", "--timeout", "6s", ETCD_ENDPOINTS="127.0.0.1:1")
     assert up.process.stdout is not None
     error = json.loads(up.process.stdout.read())["error"]
     assert (up.process.wait(ENDS_WITHIN_S), error["code"]) == (3, "DEADLINE_EXCEEDED")
-    assert error["message"] == "not ready after 1 s: router-0, gateway-0, counter-0, shard-0"
+    assert error["message"] == "not ready after 6 s: router-0, gateway-0, counter-0, shard-0"
     assert error["hint"] == "give it more time: --timeout"
+    waiting = "waiting for router-0, gateway-0, counter-0, shard-0; kernels that are not compiled yet take"
+    assert up.errors.read_text().count(waiting) == 1
 
 
 def test_every_service_tells_its_services_by_reflection(start_up: Start) -> None:

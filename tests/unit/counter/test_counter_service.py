@@ -37,17 +37,26 @@ def named(*keys: tuple[str, int]) -> pa.RecordBatch:
 
 
 async def test_counting_answers_with_the_keys_that_have_enough_by_now(counter: CounterService) -> None:
-    first = await counter.CountEvents(count_request("acme", counted(("a", 1, 5), ("b", 1, 9)), 8), None)
-    second = await counter.CountEvents(count_request("acme", counted(("a", 1, 5), ("a", 2, 7), ("c", 1, 1)), 8), None)
+    first = await counter.CountEvents(count_request("acme", [counted(("a", 1, 5), ("b", 1, 9))], 8), None)
+    second = await counter.CountEvents(count_request("acme", [counted(("a", 1, 5), ("a", 2, 7), ("c", 1, 1))], 8), None)
     assert counts_of_response(first).to_pylist() == [{"distinct_id": "b", "day": 1, "count": 9}]
     assert counts_of_response(second).to_pylist() == [{"distinct_id": "a", "day": 1, "count": 10}]
-    silent = await counter.CountEvents(count_request("acme", counted(("a", 1, 5))), None)
+    silent = await counter.CountEvents(count_request("acme", [counted(("a", 1, 5))]), None)
     assert silent == counter_pb2.CountEventsResponse()
 
 
+async def test_events_without_counts_and_counted_keys_may_come_in_one_call(counter: CounterService) -> None:
+    batches = [named(("a", 1), ("b", 1), ("a", 1)), counted(("a", 1, 5), ("c", 1, 9)), named(("b", 1))]
+    answer = await counter.CountEvents(count_request("acme", batches, 2), None)
+    said = [(key["distinct_id"], key["count"]) for key in counts_of_response(answer).to_pylist()]
+    assert said == [("a", 2), ("a", 7), ("c", 9), ("b", 2)]
+    alone = await counter.CountEvents(count_request("acme", batches[:1], 9), None)
+    assert [(key["distinct_id"], key["count"]) for key in counts_of_response(alone).to_pylist()] == [("a", 9)]
+
+
 async def test_counts_of_keys_come_in_the_order_asked(counter: CounterService) -> None:
-    await counter.CountEvents(count_request("acme", counted(("a", 1, 5), ("b", 1, 9))), None)
-    await counter.CountEvents(count_request("other", counted(("a", 1, 70))), None)
+    await counter.CountEvents(count_request("acme", [counted(("a", 1, 5), ("b", 1, 9))]), None)
+    await counter.CountEvents(count_request("other", [counted(("a", 1, 70))]), None)
     answer = await counter.GetCounts(lookup_request("acme", named(("b", 1), ("a", 2), ("a", 1))), None)
     assert list(answer.counts) == [9, 0, 5]
 

@@ -36,7 +36,7 @@ class Life:
         self.snapshots.start()
 
     async def count(self, **counts: int) -> None:
-        await self.service.CountEvents(count_request(ACME, columns(**counts)), None)
+        await self.service.CountEvents(count_request(ACME, [columns(**counts)]), None)
 
     @property
     def known(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from evenshard.events.hashing import hash_of
-from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, aggregate
+from evenshard.hotkeys.aggregate import DAY_MS, KEY_SCHEMA, NAME_SCHEMA, aggregate
 from evenshard.hotkeys.counting import Counts, KeyCount
 from evenshard.hotkeys.saved_counts import decoded, encoded
 from evenshard.hotkeys.to_count import to_be_counted
@@ -53,6 +53,9 @@ def test_what_counters_are_told_adds_up_whether_keys_come_again_or_not(users: in
         expected = aggregate(ids, times, hashes, new).record
         assert hashes_of.tolist() == [hash_of(id_) for id_ in record.column("distinct_id").to_pylist()]
         assert (record.num_rows > expected.num_rows) == told_by_row
+        assert (record.schema == NAME_SCHEMA) == told_by_row
+        if told_by_row:
+            record = record.append_column("count", pa.array(np.ones(record.num_rows, np.int64)))
         sums = [
             pa.Table.from_batches([each]).group_by(["distinct_id", "day"]).aggregate([("count", "sum")])
             for each in (record, expected)

@@ -16,7 +16,7 @@ from evenshard.events.hashing import hash_of
 from evenshard.hotkeys.marks import Mark, Rule
 from evenshard.hotkeys.threshold import KeyWatch
 from evenshard.ids import TenantId
-from evenshard.router.counts import JOINED_ROWS, PAUSE_MS, CountFeed
+from evenshard.router.counts import CALL_ROWS, JOINED_ROWS, PAUSE_MS, CountFeed
 from evenshard.runtime.services import ServiceView
 from evenshard.testing.clock import ManualClock
 from evenshard.wire.counting import keys_of
@@ -33,8 +33,8 @@ class FakeCounters:
         self.told: dict[str, Counter[tuple[str, str, int]]] = {
             f"counter-{number}": Counter() for number in range(count)
         }
-        self.calls: list[int] = []
-        """Keys that each told of."""
+        self.calls: list[list[int]] = []
+        """Keys that each told of, by batch."""
         self.failing = False
         self.defects = 0
 
@@ -48,10 +48,10 @@ class FakeCounters:
             raise ZeroDivisionError("a defect")
         if self.failing:
             raise EvenshardError("UNREACHABLE", "as told")
-        keys = keys_of(request)
-        self.calls.append(keys.num_rows)
-        for key in keys.to_pylist():
-            self.told[address][request.tenant, key["distinct_id"], key["day"]] += key["count"]
+        batches = keys_of(request.arrow_ipc)
+        self.calls.append([keys.num_rows for keys in batches])
+        for key in (key for keys in batches for key in keys.to_pylist()):
+            self.told[address][request.tenant, key["distinct_id"], key["day"]] += key.get("count", 1)
         return counter_pb2.CountEventsResponse()
 
 
@@ -143,13 +143,13 @@ async def test_keys_are_dealt_out_to_counters_each_to_one() -> None:
     await world.close()
 
 
-async def test_small_imports_are_told_of_together_and_large_ones_apart() -> None:
+async def test_small_imports_are_told_of_as_one_batch_and_many_in_one_call() -> None:
     world = World(rows_max=1_000_000)
-    sizes = [10, 20, JOINED_ROWS, 5_000, 30]
+    sizes = [10, 20, JOINED_ROWS, 5_000, 30, CALL_ROWS, 40]
     for size in sizes:
         world.offer("t", [f"user-{size}-{number}" for number in range(size)], [500 * DAY_MS] * size)
     await world.advance(400)
-    assert world.counters.calls == [30, JOINED_ROWS, 5_030]
+    assert world.counters.calls == [[30, JOINED_ROWS, 5_030], [CALL_ROWS], [40]]
     assert sum(world.told.values()) == sum(sizes)
     assert world.watch.pending_rows == 0
     await world.close()
