@@ -33,6 +33,8 @@ from evenshard.runtime.tenants import TenantView
 TRIES_MAX = 10
 """Of one change, while others keep changing the same tenant."""
 RETRY_PAUSE_MS_MAX = 50.0
+SHARE_FOR_WAITING = 0.85
+"""Of the time the caller has, where the answer waits for something."""
 DIRECTORY_TIMEOUT_S = 5.0
 NOT_THERE = Revision(0)
 

@@ -113,7 +113,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.RecordReportResponse(record=report_record_message(record))
 
     async def DeleteUsers(self, request: admin_pb2.DeleteUsersRequest, context: Any) -> admin_pb2.DeleteUsersResponse:
-        stored = await self._operations.delete_users(
+        stored = await self._operations.deletions.delete_users(
             request.tenant, list(request.distinct_ids), _options(request.options), block=request.block
         )
         return admin_pb2.DeleteUsersResponse(operation=_operation(stored))
