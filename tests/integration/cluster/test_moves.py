@@ -1,143 +1,41 @@
 """Slots move between real shards in one process, while events come in and are asked for."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
-import orjson
 import pytest
 from evenshard.api.v1 import admin_pb2, shard_pb2
-from evenshard.directory.keys import operation_key, service_key
+from evenshard.directory.keys import operation_key
 from evenshard.directory.moves import Move
 from evenshard.directory.operations import Operation
 from evenshard.directory.placement import even_placement
-from evenshard.directory.service import ServiceRecord
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import SLOT_SHIFT, hash_of
 from evenshard.ids import Epoch, OperationId, ShardId
-from evenshard.ports.directory import Put
 from evenshard.router.move_ways import MoveWays
 from evenshard.router.moves_driver import MoveDriver
 from evenshard.runtime.operations import StoredOperation
 from evenshard.storage.moving.store_moves import StoreMoves
 from evenshard.testing.cluster import ROUTER, MemoryCluster
-from evenshard.testing.crossing import THRESHOLD, Crossing, chancy_cluster
-from evenshard.testing.reference import Row, ndjson_of
+from evenshard.testing.move_traffic import (
+    DAY_MS,
+    START_MS,
+    A,
+    B,
+    C,
+    Traffic,
+    began,
+    complete,
+    holds_nothing,
+    moved,
+    rows_of,
+    shown,
+    until,
+)
+from evenshard.testing.reference import ndjson_of
 from evenshard.wire import rpcs
 from evenshard.wire.move_calls import follow_request
 from evenshard.wire.operations import hide_request
-
-START_MS = 1_767_225_600_000
-DAY_MS = 86_400_000
-A, B, C = (ShardId(f"shard-{number}") for number in range(3))
-
-
-class Traffic:
-    """Imports batch after batch, every third event again, and asks what there is, until it is told to stop."""
-
-    def __init__(self, cluster: MemoryCluster, tenant: str, routers: Sequence[str] = (ROUTER,)) -> None:
-        self.cluster = cluster
-        self.tenant = tenant
-        self.routers = routers
-        self.rows: list[Row] = []
-        self.acked = 0
-        self.longest_ms = 0.0
-        self._stop = False
-
-    def _row(self, number: int) -> Row:
-        return {
-            "event": ("view", "buy")[number % 2],
-            "distinct_id": f"u{number % 97}" if number % 11 else "",
-            "time": START_MS + number * 1_009 % (5 * DAY_MS),
-            "insert_id": f"i{number}",
-            "properties": {"number": number},
-        }
-
-    async def send(self, count: int) -> None:
-        first = len(self.rows)
-        new = [self._row(number) for number in range(first, first + count)]
-        self.rows += new
-        batch = [*new, *self.rows[: first : max(1, first // 20)]] if first else new
-        began_ms = self.cluster.clock.monotonic_ms()
-        router = self.routers[first % len(self.routers)]
-        answer = await self.cluster.import_events(self.tenant, router=router, ndjson=ndjson_of(batch))
-        self.longest_ms = max(self.longest_ms, self.cluster.clock.monotonic_ms() - began_ms)
-        assert not answer.errors, answer.errors[0]
-        assert (answer.accepted, answer.duplicates) == (len(batch), len(batch) - count)
-        self.acked = len(self.rows)
-
-    async def imports(self) -> None:
-        while not self._stop:
-            await self.send(20)
-
-    async def asks(self) -> None:
-        while not self._stop:
-            acked = self.acked
-            answer = await self.cluster.segmentation(self.tenant, "2026-01-01", "2026-01-05", unit="day")
-            found = answer.series[0].overall.int64_value if answer.series else 0
-            assert acked <= found <= len(self.rows)
-
-    async def during(self, work: Any) -> Any:
-        """What ``work`` gives, with traffic from its begin to its end."""
-        self._stop = False
-        running = [asyncio.create_task(self.imports()), asyncio.create_task(self.asks())]
-        try:
-            result = await work
-            assert not any(task.done() for task in running), [task.exception() for task in running if task.done()]
-            return result
-        finally:
-            self._stop = True
-            await asyncio.gather(*running)
-
-    async def check(self) -> None:
-        """Each event once, as it was sent."""
-        payload = await self.cluster.export(self.tenant, START_MS, START_MS + 6 * DAY_MS)
-        found = Counter(orjson.loads(line)["properties"]["$insert_id"] for line in payload.splitlines())
-        assert found == Counter(row["insert_id"] for row in self.rows)
-
-
-async def began(cluster: MemoryCluster, rpc: Any, request: Any) -> str:
-    return str((await cluster.call(ROUTER, rpc, request)).operation.operation)
-
-
-async def shown(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
-    answer = await cluster.call(ROUTER, rpcs.GET_OPERATION, admin_pb2.GetOperationRequest(operation=operation))
-    found: admin_pb2.Operation = answer.operation
-    return found
-
-
-async def until(cluster: MemoryCluster, operation: str, *states: str, timeout_s: float = 60.0) -> admin_pb2.Operation:
-    async def met() -> bool:
-        found = await shown(cluster, operation)
-        if found.paused:
-            raise AssertionError(str(found))
-        return found.state in states
-
-    try:
-        await cluster.until(met, timeout_s)
-    except TimeoutError as error:
-        raise AssertionError(str(await shown(cluster, operation))) from error
-    return await shown(cluster, operation)
-
-
-async def complete(cluster: MemoryCluster, operation: str) -> admin_pb2.Operation:
-    await cluster.call(ROUTER, rpcs.COMPLETE_OPERATION, admin_pb2.CompleteOperationRequest(operation=operation))
-    return await until(cluster, operation, "complete")
-
-
-async def rows_of(cluster: MemoryCluster, tenant: str) -> dict[str, int]:
-    found = {}
-    for shard in cluster.shard_names:
-        answer = await cluster.call(shard, rpcs.GET_SHARD_STORAGE, rpcs.GET_SHARD_STORAGE.request(tenant=tenant))
-        found[str(shard)] = sum(each.log_rows + each.segment_rows for each in answer.tenants)
-    return found
-
-
-async def holds_nothing(cluster: MemoryCluster, tenant: str, *shards: ShardId) -> bool:
-    stored = await rows_of(cluster, tenant)
-    return not any(stored[shard] for shard in shards)
 
 
 async def test_a_tenant_moves_under_traffic_and_its_sources_forget() -> None:
@@ -271,134 +169,6 @@ async def answers(cluster: MemoryCluster) -> bool:
     except EvenshardError:
         return False
     return True
-
-
-async def moved(cluster: MemoryCluster, tenant: str, to: ShardId, *, overflow: bool = False) -> None:
-    """There, and complete."""
-    request = admin_pb2.MoveTenantRequest(tenant=tenant, to=to, overflow=overflow)
-    operation = await began(cluster, rpcs.MOVE_TENANT, request)
-    found = await until(cluster, operation, "switched")
-    assert found.verify.equal
-    await complete(cluster, operation)
-
-
-async def crossed(cluster: MemoryCluster, mode: Any, rows: Sequence[Row] = ()) -> Crossing:
-    """A tenant on two shards with a key that is hot by now; of some ``rows``."""
-    crossing = Crossing(cluster, 6, mode, routers=(ROUTER,))
-    crossing.rows = [*(rows or crossing.rows)]
-    await crossing.create()
-    await cluster.put_tenant(replace(await cluster.tenant(crossing.tenant), placement=even_placement([A, B])))
-    await crossing.send_all(2)
-    await crossing.until_active()
-    return crossing
-
-
-def restored(answers: Sequence[Any]) -> list[Any]:
-    """Those that show events as they came: which of them were over the threshold differs from time to time."""
-    return [answers[1], *(text for text, _ in answers[6:])]
-
-
-@pytest.mark.parametrize("mode", ["rewrite", "salt"])
-async def test_hot_keys_move_with_home_and_overflow_and_everything_that_comes_again_is_known(mode: Any) -> None:
-    """The overflow's slots go to a shard that was added; then all is as in a cluster that never moved."""
-    async with chancy_cluster(6, shards=3, routers=1) as cluster:
-        crossing = await crossed(cluster, mode)
-        before = await crossing.answers()
-        added = await cluster.add_shard()
-        await moved(cluster, crossing.tenant, C)
-        assert await crossing.answers() == before
-        await moved(cluster, crossing.tenant, added, overflow=True)
-        placement = (await cluster.tenant(crossing.tenant)).placement
-        assert ({piece.shard for piece in placement.slots}, placement.overflow_shards) == ({C}, {added})
-        assert await crossing.answers() == before
-        assert await crossing.send_all(1) == len(crossing.rows)
-        assert await crossing.answers() == before
-        await crossing.check()
-    async with chancy_cluster(6, shards=3, routers=1) as calm:
-        twin = await crossed(calm, mode, crossing.rows)
-        assert await twin.send_all(1) == len(twin.rows)
-        assert restored(await twin.answers()) == restored(before)
-
-
-async def test_an_overflow_stays_on_shards_with_the_labels_of_its_tenant() -> None:
-    async with chancy_cluster(6, shards=4, routers=1) as cluster:
-        zones = dict.fromkeys([A, ShardId("shard-3")], "a") | dict.fromkeys([B, C], "b")
-        for shard, zone in zones.items():
-            entry = await cluster.directory.get(service_key(shard))
-            assert entry is not None
-            record = replace(ServiceRecord.from_json(entry.value), labels={"zone": zone})
-            await cluster.directory.swap([], [Put(entry.key, record.to_json())])
-        crossing = Crossing(cluster, 6, "rewrite", routers=(ROUTER,))
-        labels = admin_pb2.RequiredLabels(labels=["zone=b"])
-        settings = admin_pb2.TenantSettings(hot_key_threshold=THRESHOLD, hot_key_mode="rewrite", required_labels=labels)
-        await cluster.until(lambda: told_zones(cluster, zones))
-        create = admin_pb2.CreateTenantRequest(tenant=crossing.tenant, settings=settings)
-        await cluster.call(ROUTER, rpcs.CREATE_TENANT, create)
-        await crossing.send_all(2)
-        await crossing.until_active()
-        before = await crossing.answers()
-        placement = (await cluster.tenant(crossing.tenant)).placement
-        assert set(placement.shards) == {B, C}
-        assert placement.overflow_shards <= {B, C}
-        elsewhere = admin_pb2.MoveTenantRequest(tenant=crossing.tenant, to=A, overflow=True)
-        with pytest.raises(EvenshardError, match="PLACEMENT_UNSATISFIABLE"):
-            await began(cluster, rpcs.MOVE_TENANT, elsewhere)
-        drained = await began(cluster, rpcs.DRAIN_SHARD, admin_pb2.DrainShardRequest(shard=B))
-        await until(cluster, drained, "complete")
-        assert set((await cluster.tenant(crossing.tenant)).placement.shards) == {C}
-        assert await crossing.send_all(1) == len(crossing.rows)
-        assert await crossing.answers() == before
-
-
-async def told_zones(cluster: MemoryCluster, zones: Mapping[ShardId, str]) -> bool:
-    listed = (await cluster.call(ROUTER, rpcs.LIST_SHARDS, admin_pb2.ListShardsRequest())).shards
-    return {each.shard: each.labels.get("zone") for each in listed} == zones
-
-
-async def test_a_deleted_user_and_a_tenant_without_dedupe_are_after_a_move_as_they_were() -> None:
-    async with MemoryCluster(shards=3, seed=7) as cluster:
-        tenant = await cluster.create_tenant("acme", placement=even_placement([A, B]))
-        traffic = Traffic(cluster, "acme")
-        await traffic.send(600)
-        await cluster.compact(tenant)
-        await traffic.send(200)
-        users = [f"u{number}" for number in range(0, 97, 3)]
-        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=users)
-        await cluster.call(ROUTER, rpcs.DELETE_USERS, request)
-        settings = replace((await cluster.tenant("acme")).settings, dedupe=False)
-        await cluster.change_settings("acme", settings)
-        span = (START_MS, START_MS + 6 * DAY_MS)
-        before = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
-        await moved(cluster, "acme", C)
-        after = [await cluster.export("acme", *span), await cluster.export("acme", *span, include_duplicates=True)]
-        assert after == before
-        await cluster.change_settings("acme", replace(settings, dedupe=True))
-        gone = [row for row in traffic.rows if row["distinct_id"] in set(users)]
-        answer = await cluster.import_events("acme", ndjson=ndjson_of(traffic.rows))
-        assert (answer.accepted, answer.duplicates) == (len(traffic.rows), len(traffic.rows) - len(gone))
-        await traffic.check()
-
-
-async def test_of_a_deleted_user_nothing_is_left_where_a_move_came_from() -> None:
-    """A shard that has nothing of the tenant any more keeps its trash no longer."""
-    async with MemoryCluster(shards=3, seed=10) as cluster:
-        tenant = await cluster.create_tenant("acme", placement=even_placement([A]))
-        traffic = Traffic(cluster, "acme")
-        await traffic.send(300)
-        await cluster.compact(tenant)
-        await moved(cluster, "acme", B)
-        assert await bytes_of(cluster, "acme", A) > 0
-        request = admin_pb2.DeleteUsersRequest(tenant="acme", distinct_ids=["u3"])
-        deletion = (await cluster.call(ROUTER, rpcs.DELETE_USERS, request)).operation.operation
-        await until(cluster, deletion, "complete")
-        assert await bytes_of(cluster, "acme", A) == 0
-        traffic.rows = [row for row in traffic.rows if row["distinct_id"] != "u3"]
-        await traffic.check()
-
-
-async def bytes_of(cluster: MemoryCluster, tenant: str, shard: ShardId) -> int:
-    answer = await cluster.call(shard, rpcs.GET_SHARD_STORAGE, rpcs.GET_SHARD_STORAGE.request(tenant=tenant))
-    return sum(each.bytes for each in answer.tenants)
 
 
 def before_the_first_fence(
