@@ -218,6 +218,7 @@ class MoveFollower:
             await self._beside(taking.commit)
             taking = None
         finally:
+            pace.stop()  # whoever is ended does not wait for what a throttle has left
             if taking is not None:
                 await self._beside(taking.discard)
 

@@ -1,6 +1,7 @@
 """A follower whose disk refuses what comes tries again, and can be ended, however much its source has sent already."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
@@ -115,6 +116,45 @@ async def test_a_follower_that_waits_for_compaction_says_so() -> None:
     assert (error.code, "compaction" in error.message) == ("OVERLOADED", True)
     async with asyncio.timeout(10):
         await following.close()
+
+
+class Throttled(Moves):
+    """A strip, whose first piece is ahead of the throttle by more than a hundred days."""
+
+    def __init__(self) -> None:
+        super().__init__(refusals=0)
+        self.bytes, self.pieces, self.discarded = 0, 0, False
+        self.record = replace(self.record, follow=replace(FOLLOW, next_day=0, bytes_per_second=1))
+
+    def take_strip(self, *_: object) -> "Throttled":
+        return self
+
+    def data(self, piece: bytes) -> None:
+        self.bytes += 10_000_000
+        self.pieces += 1
+
+    def discard(self) -> None:
+        self.discarded = True
+
+
+class Strip(Source):
+    """Sends the pieces of a strip."""
+
+    async def stream(self, address: str, rpc: Any, request: Any, *, timeout_s: float) -> AsyncIterator[Any]:
+        yield shard_pb2.CopyRunsResponse(strip=shard_pb2.CopiedStrip(last_day=1))
+        for _ in range(SENT):
+            yield shard_pb2.CopyRunsResponse(data=b"piece")
+
+
+async def test_a_follower_that_is_ended_does_not_wait_for_its_throttle() -> None:
+    moves, clock = Throttled(), ManualClock()
+    following = follower(moves, Strip(), clock)
+    following.go_on(TENANT, "op")
+    await until(clock, lambda: moves.pieces)
+    began_s = time.monotonic()
+    await following.close()
+    assert time.monotonic() - began_s < 5
+    assert (moves.pieces, moves.discarded) == (1, True)
 
 
 async def test_a_follower_that_is_held_takes_nothing_beyond_until_it_is_let_go_or_some_seconds_are_over() -> None:

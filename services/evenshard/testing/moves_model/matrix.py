@@ -99,7 +99,8 @@ def cell(stage: Stage, fault: Fault, victim: Victim, state: str, known: Load) ->
         target = "shard-1" if source == "shard-0" else "shard-0"
         pids = {name: cluster.pid(name) for name in (source, target, "router-0", "router-1")}
         driving = leader(cluster)
-        slow = 2_000_000 if state == "copying" else 0  # so that it can be met
+        # So that it can be met, and yet takes but some seconds, however much has come.
+        slow = max(2_000_000, 10 * known.acked) if state == "copying" else 0
         name = client.move_tenant(TENANT, target, bytes_per_second=slow)["operation"]
         met = _when(client, name, state)
         if victim == "etcd":
