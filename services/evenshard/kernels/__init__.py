@@ -20,7 +20,8 @@ if platform.machine() == "x86_64":
     os.environ.setdefault("NUMBA_CPU_FEATURES", "+cx16,+popcnt,+sse3,+ssse3,+sse4.1,+sse4.2")
 
 import numba
-from numba.core import event, types
+from numba.core import cgutils, event, types
+from numba.extending import intrinsic
 
 from evenshard.kernels.cache import KernelCache, installed_root, temporary_root, writable_root
 from evenshard.kernels.fingerprint import fingerprint_of
@@ -43,6 +44,24 @@ def c_function(name: str, result: str, *arguments: str) -> Any:
     """A function of the C library, for kernels to call, by numba's names of its types. The cache knows it by its name,
     not by where this process has it."""
     return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
+
+
+@intrinsic
+def prefetch(typing, array, index):  # type: ignore[no-untyped-def]
+    """For kernels: asks for what ``array[index]`` (``index``: uint64) is in memory to be brought near; nothing else
+    happens, also where the array has no such place."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+        number = cgutils.int32_t
+        declared = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+        for_reading, kept_near, of_data = number(0), number(3), number(1)
+        builder.call(function, [place, for_reading, kept_near, of_data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
 
 
 def kernel(

@@ -11,6 +11,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from numba.core.extending import _Intrinsic
 from numba.core.types import ExternalFunction
 
 _OURS = "evenshard."
@@ -61,6 +62,8 @@ def _described(value: Any, names: Iterable[str], known: Mapping[Any, str]) -> st
             return f"{getattr(value, '__module__', '')}.{value.__name__}"
         case Hashable() if value in known:
             return known[value]
+        case _Intrinsic():
+            return fingerprint_of(value.__wrapped__, known)
         case ExternalFunction():
             return f"{value.symbol}{value.sig}"
         case FunctionType() if not value.__module__.startswith(_OURS):

@@ -82,6 +82,7 @@ def take(
     if ended:
         rows.held.remove(ended)
         rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
+        state.cache.forget(files)
     with state.visible_lock:
         rows.hide(hidden)
         rows.forget_deletions(gone_seqs)

@@ -55,7 +55,7 @@ def write_filter(disk: Disk, info: SegmentInfo) -> None:
     """A segment's filters, made again; the old one is replaced at once or not at all."""
     reader = SegmentReader(disk, info)
     identities = to_bytes(rebuilt_filter(reader))
-    data = [identities, values_bytes(stored_values(reader), len(identities))]
+    data: list[bytes | memoryview] = [identities, values_bytes(stored_values(reader), len(identities))]
     name = f"{info.filter}.new"
     if name.removeprefix(f"{FOLDER}/") in disk.list(FOLDER):
         disk.unlink(name)

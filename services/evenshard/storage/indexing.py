@@ -47,6 +47,18 @@ _UNREADABLE_MAX = 8
 """So many segments may turn out to be unreadable within one compaction; the next one knows of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What a compaction begins with."""
+
+    taken: Visible
+    """The rows it indexes are those of its blocks."""
+    identities: IdentitySet
+    """Of these."""
+    kept: WrittenKeys
+    """Gets the identity fields of what is written."""
+
+
 def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None, *, apart: bool = False) -> Compacted:
     """Indexes all the tenant has in the log now. Raises with everything as before.
 
@@ -59,17 +71,14 @@ def compact_tenant(state: State, tenant: TenantId, pace: Pace = lambda _: None, 
     with rows.maintenance:
         _join_copied(state, rows)
         with state.append_lock:
-            identities = rows.seal()
-            taken = rows.visible
-            kept = state.cache.begin_writing()
+            begun = _Begun(rows.visible, rows.seal(), state.cache.begin_writing())
         try:
-            result, removed = _write(state, rows, taken, identities, kept, pace, apart=apart)
+            result, removed = _write(state, rows, begun, pace, apart=apart)
         except BaseException as error:
             with state.append_lock:
                 rows.unseal()
-                if kept is not None:
-                    kept.begin()
-                state.cache.end_writing(kept)
+                begun.kept.begin()
+                state.cache.end_writing(begun.kept)
             if isinstance(error, OSError):
                 raise refusal(error, f"{tenant} could not be compacted") from error
             raise
@@ -121,23 +130,17 @@ def is_unsettled(
 
 
 def _write(
-    state: State,
-    rows: TenantRows,
-    taken: Visible,
-    identities: IdentitySet,
-    kept: WrittenKeys | None,
-    pace: Pace,
-    *,
-    apart: bool,
+    state: State, rows: TenantRows, begun: _Begun, pace: Pace, *, apart: bool
 ) -> tuple[Compacted, Sequence[SegmentInfo]]:
     """Writes, commits and swaps; also returns the segments that were replaced."""
+    taken = begun.taken
     mark = taken.blocks[-1].end_position if taken.blocks else taken.mark
     with discarding(state, rows):
-        written = _compact(state, rows, taken, identities, kept, pace, apart=apart)
+        written = _compact(state, rows, begun, pace, apart=apart)
     if not taken.blocks and not written.added and not written.removed:
         with state.append_lock:
             rows.unseal()
-            state.cache.end_writing(kept)
+            state.cache.end_writing(begun.kept)
         return replace(NOTHING, backlog_rows=rows.visible.tail_rows), ()
     gone = frozenset(written.removed)
     removed = [segment for segment in taken.segments if segment.id in gone]
@@ -148,33 +151,24 @@ def _write(
         with state.visible_lock:
             rows.indexed_up_to(len(taken.blocks), mark, segments, indexed)
         state.cache.forget(gone)
-        state.cache.end_writing(kept)
+        state.cache.end_writing(begun.kept)
     backlog = rows.visible.tail_rows
     return Compacted(len(written.added), written.rows, written.duplicates_marked, backlog), removed
 
 
-def _compact(
-    state: State,
-    rows: TenantRows,
-    taken: Visible,
-    identities: IdentitySet,
-    kept: WrittenKeys | None,
-    pace: Pace,
-    *,
-    apart: bool,
-) -> Compaction:
+def _compact(state: State, rows: TenantRows, begun: _Begun, pace: Pace, *, apart: bool) -> Compaction:
     """Sparing what cannot be read, once that is on record."""
+    taken = begun.taken
     everything = {segment.id for segment in taken.plain}
     for tries_left in reversed(range(_UNREADABLE_MAX)):
         unreadable = state.cache.unreadable & everything
-        if kept is not None:
-            kept.begin()
+        begun.kept.begin()
         try:
             return compact(
                 state.disk,
                 lambda: next_segment_id(state, rows),
                 rows.tenant,
-                tables(taken.blocks, identities),
+                tables(taken.blocks, begun.identities),
                 taken.plain,
                 storage_day(state.clock.now_ms()),
                 shard=state.shard,
@@ -183,7 +177,7 @@ def _compact(
                 spared=everything if apart else unreadable,
                 settle=as_it_is if apart else checked,
                 pace=pace,
-                kept=kept,
+                kept=begun.kept,
             )
         except EvenshardError as error:
             file = error.details.get("file")

@@ -115,6 +115,8 @@ def commit(
     segments = catalog_committed(state, rows.tenant, added, ids, rows.visible.mark, layers=new, layers_gone=gone)
     known: Mapping[str, Layer] = state.catalog.layers(rows.tenant)
     indexed = counting_identities(state.disk, segments, known, state.cache)
-    with state.append_lock, state.visible_lock:
-        rows.replace_segments(segments, indexed, known)
+    with state.append_lock:
+        with state.visible_lock:
+            rows.replace_segments(segments, indexed, known)
+        state.cache.forget(ids)
     state.pins.remove(removed)

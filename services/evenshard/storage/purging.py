@@ -195,8 +195,10 @@ def _commit(
         state, rows.tenant, added, [segment.id for segment in removed], rows.visible.mark, changed
     )
     indexed = counting_identities(state.disk, segments, rows.visible.layers, state.cache)
-    with state.append_lock, state.visible_lock:
-        rows.replace_segments(segments, indexed)
+    with state.append_lock:
+        with state.visible_lock:
+            rows.replace_segments(segments, indexed)
+        state.cache.forget({segment.id for segment in removed})
     state.pins.remove(removed)
 
 

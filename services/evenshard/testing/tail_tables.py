@@ -103,11 +103,11 @@ def waiting_table(tenant: TenantId, rows: Sequence[TailRow]) -> TailTable:
     hashes = identity_of(tenant, table)
     chance = np.random.default_rng(len(rows))
 
-    def among(chosen: Bools) -> Sequence[UInt64]:
-        came = chance.permutation(hashes[chosen])
+    def loose(chosen: Bools | None) -> Sequence[UInt64]:
+        came = chance.permutation(hashes if chosen is None else hashes[chosen])
         return came[: came.size // 3], came[came.size // 3 :]
 
-    return TailTable(table, lambda: hashes, among(np.ones(hashes.size, np.bool_)), among)
+    return TailTable(table, lambda: hashes, loose)
 
 
 def rows_of(data: pa.Table | pa.RecordBatch) -> list[TailRow]:

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evenshard.kernels import prefetch
 from evenshard.kernels.fingerprint import fingerprint_of
+from numba.core import types
+from numba.extending import intrinsic
 
 SOURCE = """
 def kernel(x):
@@ -55,6 +58,19 @@ def test_the_same_kernel_has_the_same_fingerprint_wherever_it_stands() -> None:
 )
 def test_whatever_goes_into_a_kernel_changes_its_fingerprint(changed: dict[str, Any]) -> None:
     assert _print(**changed) != _print()
+
+
+def _instruction(kept_near: int) -> Any:
+    @intrinsic
+    def instruction(typing, array):  # type: ignore[no-untyped-def]
+        return types.void(array), lambda *_: kept_near
+
+    return instruction
+
+
+def test_instructions_are_told_apart_by_what_they_are_made_of() -> None:
+    assert _print(factor=_instruction(3)) == _print(factor=_instruction(3)) != _print(factor=_instruction(2))
+    assert _print(factor=prefetch) == _print(factor=prefetch) != _print(factor=_instruction(3))
 
 
 def test_every_value_tells_itself_apart_from_every_other() -> None:

@@ -1,14 +1,18 @@
 """Duplicate bits of a store: the first stored copy wins, exactly, wherever the copies are."""
 
 import errno
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from evenshard.errors import EvenshardError
 from evenshard.ids import Epoch
 from evenshard.storage.append import Appended
+from evenshard.storage.compaction.inputs import TailTable
+from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.identities import read_filter
-from evenshard.storage.segment.writer import identity_of
+from evenshard.storage.segment.loose_hashes import LooseHashes, arrays_of
+from evenshard.storage.segment.writer import identity_of, without_identities
 from evenshard.storage.tail.runs import tables
 from evenshard.testing.events import Event, append_of
 from evenshard.testing.shard import ACME, Shard, click, fail
@@ -101,14 +105,21 @@ def test_many_small_batches_become_sorted_runs_and_stay_exact() -> None:
     assert sorted(shard.all(), key=str) == sorted(expected, key=str)
 
 
-def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_what_is_not_sorted() -> None:
+def hashes_in(loose: Sequence[LooseHashes]) -> list[int]:
+    return [hash_ for hashes in loose for array in arrays_of(hashes) for hash_ in array.tolist()]
+
+
+@pytest.mark.parametrize("some_hidden", [True, False])
+def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_what_is_not_sorted(
+    some_hidden: bool,
+) -> None:
     """Copies, hidden rows and those of a failed append among them; a compaction that failed before."""
     shard = Shard()
     random = np.random.default_rng(4)
     for number in range(150):
         numbers = random.integers(0, 400, 1 + number % 4).tolist()
         shard.add(*(click(each, "x" if each % 7 else None) for each in numbers))
-        if number == 60:
+        if number == 60 and some_hidden:
             shard.store.hide_users(ACME, Epoch(1), "op", [f"u{each}" for each in range(40)])
         if number == 90:
             fail(shard, "write", errno.ENOSPC)
@@ -118,21 +129,27 @@ def test_rows_bring_their_identity_hashes_to_a_compaction_from_runs_and_from_wha
             fail(shard, "create", errno.ENOSPC, folder="segments")
             with pytest.raises(EvenshardError, match="DISK_FULL"):
                 shard.store.compact(ACME)
-        if number == 120:
+        if number == 120 and some_hidden:
             shard.store.hide_users(ACME, Epoch(1), "op-2", [f"u{each}" for each in range(40, 80)])
     rows = shard.store._state.tenants[ACME]
     given = list(tables(rows.visible.blocks, rows.active))
     assert {block.is_run for block in rows.visible.blocks} == {True, False}
-    for each in given:
-        of_rows = identity_of(ACME, each.table)
+    shown = [each.table if isinstance(each, TailTable) else without_identities(each) for each in given]
+    assert [isinstance(each, TailTable) for each in given] == [not some_hidden]
+    for each, table in zip(given, shown, strict=True):
+        of_rows = identity_of(ACME, table)
+        if not isinstance(each, TailTable):
+            assert each.column(IDENTITY_HASH).to_pylist() == of_rows.tolist()
+            continue
         assert each.in_order().tolist() == of_rows.tolist()
-        if each.as_they_came is not None:
-            assert sorted(np.concatenate(each.as_they_came).tolist()) == sorted(of_rows.tolist())
-            assert each.among is not None
-            chosen = random.random(of_rows.size) < 0.3
-            assert sorted(np.concatenate(each.among(chosen)).tolist()) == sorted(of_rows[chosen].tolist())
-    held = sum(each.table.num_rows for each in given)
+        assert sorted(hashes_in(each.loose(None))) == sorted(of_rows.tolist())
+        for share in (0.0, 0.3, 1.0):
+            chosen = random.random(of_rows.size) < share
+            picked = each.loose(chosen)
+            assert sorted(hashes_in(picked)) == sorted(of_rows[chosen].tolist())
+            assert sum(hashes.size for hashes in picked) == chosen.sum()
+    held = sum(table.num_rows for table in shown)
     assert shard.store.compact(ACME).rows == held == len(shard.all())
     (segment,) = rows.visible.segments
-    hashes = np.concatenate([identity_of(ACME, each.table) for each in given])
+    hashes = np.concatenate([identity_of(ACME, table) for table in shown])
     assert read_filter(shard.disk, segment).may_contain(hashes[hashes != 0]).all()

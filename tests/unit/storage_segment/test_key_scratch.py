@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -13,10 +13,12 @@ from evenshard.errors import EvenshardError
 from evenshard.events.hashing import NO_IDENTITY, EventHashes
 from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.ids import Epoch, ShardId, TenantId
+from evenshard.storage.choosing import key_rows
 from evenshard.storage.segment import identities
 from evenshard.storage.segment import writer as segment_writer
 from evenshard.storage.segment.cache import WRITTEN
 from evenshard.storage.segment.filter import BucketFilter
+from evenshard.storage.segment.info import DAY_MS
 from evenshard.storage.segment.key_scratch import FREE_BYTES_MIN
 from evenshard.storage.segment.written_keys import WrittenKeys
 from evenshard.storage.settings import StorageSettings
@@ -231,6 +233,35 @@ def test_what_memory_has_room_for_is_read_once_and_not_written_and_goes_with_its
     store.compact(TENANT)
     assert not [key for key in store._state.cache._entries if isinstance(key, tuple) and key[0] in before]
     assert all(duplicates(store, old))
+    store.close()
+
+
+def purge(store: Store, user: str) -> None:
+    store.hide_users(TENANT, Epoch(1), "op-1", [user])
+    while store.purge_step(TENANT):
+        pass
+    assert store.purge_status(TENANT, "op-1").purged
+
+
+def set_apart(store: Store, user: str) -> None:
+    store.repairs.take(TENANT, "op.taken", key_rows(user, [DAY_START_MS // DAY_MS]))
+
+
+@pytest.mark.parametrize("written_anew", [purge, set_apart])
+def test_nothing_is_kept_in_memory_of_what_was_written_anew_without_some_rows(
+    written_anew: Callable[[Store, str], None],
+) -> None:
+    store = opened(MemoryDisk(), identity_cache_bytes=64 << 20)
+    index(store, SOME)
+    old = events(0, BATCH)
+    assert all(duplicates(store, old))
+    store.compact(TENANT)
+    assert all(duplicates(store, old))
+    before = {info.id for info in store._state.tenants[TENANT].visible.segments}
+    written_anew(store, old[0].distinct_id)
+    after = {info.id for info in store._state.tenants[TENANT].visible.segments}
+    held = {key[0] for key in store._state.cache._entries if isinstance(key, tuple)}
+    assert (bool(before - after), held - after) == (True, set())
     store.close()
 
 

@@ -68,11 +68,24 @@ def test_hashes_that_share_their_low_bits_are_told_apart() -> None:
 
 
 def test_any_flipped_bit_or_cut_is_damage() -> None:
-    data = to_bytes(build_filter(hashes(100)))
+    data = bytes(to_bytes(build_filter(hashes(100))))
     variants = [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(len(data))]
     for bad in [*variants, data[:-1], data[:20], b""]:
         with pytest.raises(EvenshardError, match=r"^DATA_DAMAGED: segments/7\.filter"):
             from_bytes(bad, "segments/7.filter")
+
+
+def test_a_filter_of_another_length_than_its_header_says_is_damaged() -> None:
+    data = bytearray(to_bytes(build_filter(hashes(100))))
+    for at, size in ((12, 4), (16, 8)):  # buckets, keys
+        for change in (-16, 16, 1 << 20):
+            bad = data.copy()
+            bad[at : at + size] = max(0, int.from_bytes(data[at : at + size], "little") + change).to_bytes(
+                size, "little"
+            )
+            bad[-8:] = struct.pack("<Q", checksum_of(bytes(bad[:-8])))
+            with pytest.raises(EvenshardError, match=r"^DATA_DAMAGED: segments/7\.filter"):
+                from_bytes(bytes(bad), "segments/7.filter")
 
 
 def test_a_newer_format_is_refused() -> None:

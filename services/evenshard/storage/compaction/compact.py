@@ -19,12 +19,13 @@ from evenshard.storage.compaction.plan import SHARED_ROWS_MAX, Task, cut_days, p
 from evenshard.storage.compaction.settle import Settle, checked
 from evenshard.storage.compaction.windows import WINDOW_BYTES, WINDOW_ROWS, cut_windows
 from evenshard.storage.deletions import NO_DELETIONS, Deletions
-from evenshard.storage.segment.format import IDENTITY_HASH, SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
+from evenshard.storage.segment.format import SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import DAY_MS, FOLDER, MAIN_RUN, SegmentInfo
+from evenshard.storage.segment.loose_hashes import LooseHashes
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.value_keys import KEYS_MAX
-from evenshard.storage.segment.writer import SegmentPlace, with_identities, without_identities
+from evenshard.storage.segment.writer import SegmentPlace, identities_in, with_identities, without_identities
 from evenshard.storage.segment.written_keys import WrittenKeys
 
 
@@ -139,8 +140,11 @@ def _carry_out(
     rows = sum(info.rows for info in replaced) + sum(item.table.num_rows for item in own_tail)
     pieces = _pieces(task, [*segments, *own_tail], rows)
     is_one_file = len(pieces) == 1 and rows <= work.limits.segment_rows and _are_small(segments, own_tail)
-    is_loose = is_one_file and not all(item.is_ordered for item in own_tail)
-    if not is_loose:  # where the row of each hash goes has to be known
+    loose: list[LooseHashes] | None = None
+    if is_one_file and not all(item.is_ordered for item in own_tail):
+        loose = [hashes for item in own_tail for hashes in item.loose]
+        schema = without_identities(schema.empty_table()).schema
+    else:  # where the row of each hash goes has to be known
         own_tail = [item.ordered() for item in own_tail]
     inputs: list[Input] = [*segments, *own_tail]
     writers = [
@@ -150,7 +154,7 @@ def _carry_out(
             SegmentPlace(work.tenant, first, last, task.run, work.now_day, work.shard, work.deletions.last_seq),
             work.limits.segment_rows,
             work.limits.value_keys // len(pieces),
-            is_one_file=is_loose,
+            loose=loose,
             kept=work.kept,
         )
         for first, last in pieces
@@ -164,11 +168,11 @@ def _carry_out(
         parts = [part for item in inputs if (part := item.slice(first_hash, last_hash)) is not None]
         if not parts:
             continue
+        if loose is not None:
+            loose += [hashes for part in parts for hashes in identities_in(part)]
         woven = merge_sorted(parts, schema)
         merged = work.settle(woven, work.tenant)
         dropped += woven.num_rows - merged.num_rows
-        if is_loose and IDENTITY_HASH not in merged.column_names:
-            raise AssertionError("identity hashes were lost on the way into a filter")
         for (first, last), writer in zip(pieces, writers, strict=True):
             written = writer.bytes
             writer.append(merged if len(pieces) == 1 else _of_days(merged, first, last))

@@ -13,6 +13,7 @@ from evenshard.storage.compaction.windows import Weights
 from evenshard.storage.deletions import Hiding
 from evenshard.storage.segment.format import IDENTITY_HASH
 from evenshard.storage.segment.info import DAY_MS
+from evenshard.storage.segment.loose_hashes import LooseHashes
 from evenshard.storage.segment.order import Int64, UInt64, only_chunk
 from evenshard.storage.segment.reader import SegmentReader
 from evenshard.storage.segment.writer import with_identities
@@ -94,25 +95,17 @@ class TailTable:
     table: pa.Table
     in_order: Callable[[], UInt64]
     """Puts the hashes into the order of the rows."""
-    as_they_came: Sequence[UInt64] | None = None
-    """Those of exactly these rows, in any order; None: they are not at hand."""
-    among: Callable[[Bools], Sequence[UInt64]] | None = None
-    """Those of some of these rows, in any order; where there is ``as_they_came``."""
+    loose: Callable[[Bools | None], Sequence[LooseHashes]]
+    """Those of some of these rows, or of all, in any order."""
 
 
 class TailInput:
     """A table in memory in segment order; made by ``of_table`` or ``of_tail``."""
 
-    def __init__(
-        self,
-        table: pa.Table,
-        in_order: Callable[[], UInt64] | None = None,
-        among: Callable[[Bools], Sequence[UInt64]] | None = None,
-    ) -> None:
+    def __init__(self, table: pa.Table, tail: TailTable | None = None) -> None:
+        """``tail``: gives the identity hashes; None: the table has them."""
         self.table = table
-        self._in_order = in_order
-        """Puts the identity hashes, which the table has in any order, into that of its rows; None: they are."""
-        self._among = among
+        self._tail = tail
         self._ordered: TailInput | None = None
         self._hashes: UInt64 = only_chunk(self.table.column(PLACEMENT_HASH)).to_numpy()
 
@@ -128,34 +121,36 @@ class TailInput:
     @staticmethod
     def of_tail(tail: TailTable) -> "TailInput":
         """The same, of one whose hashes are not put into order before somebody wants them so."""
-        among = tail.among
-        if tail.as_they_came is None or among is None:
-            return TailInput.of_table(tail.table.append_column(IDENTITY_HASH, pa.array(tail.in_order())))
         table, order = sort_with_order(tail.table)
-        table = _with_hashes(table, tail.as_they_came)
         if order is None:
-            return TailInput(table, tail.in_order, among)
+            return TailInput(table, tail)
 
-        def among_sorted(chosen: Bools) -> Sequence[UInt64]:
+        def loose(chosen: Bools | None) -> Sequence[LooseHashes]:
+            if chosen is None:
+                return tail.loose(None)
             before = np.empty(chosen.size, np.bool_)
             before[order] = chosen
-            return among(before)
+            return tail.loose(before)
 
-        return TailInput(table, lambda: tail.in_order()[order], among_sorted)
+        return TailInput(table, TailTable(table, lambda: tail.in_order()[order], loose))
 
     @property
     def is_ordered(self) -> bool:
         """Whether each identity hash is beside its row."""
-        return self._in_order is None
+        return self._tail is None
 
     def ordered(self) -> "TailInput":
         """The same rows, with each hash beside its row."""
-        if self._in_order is None:
+        if self._tail is None:
             return self
         if self._ordered is None:
-            column = self.table.column_names.index(IDENTITY_HASH)
-            self._ordered = TailInput(self.table.set_column(column, IDENTITY_HASH, pa.array(self._in_order())))
+            self._ordered = TailInput(self.table.append_column(IDENTITY_HASH, pa.array(self._tail.in_order())))
         return self._ordered
+
+    @property
+    def loose(self) -> Sequence[LooseHashes]:
+        """Its hashes where they are not beside their rows."""
+        return () if self._tail is None else self._tail.loose(None)
 
     def weights(self) -> Weights:
         starts = np.arange(0, self._hashes.size, _PIECE_ROWS)
@@ -179,15 +174,19 @@ class TailInput:
             return self
         if not wanted.any():
             return None
-        if self._in_order is None or self._among is None:
-            return TailInput(self.table.filter(pa.array(wanted)))
-        in_order = self._in_order
-        others = self.table.drop_columns([IDENTITY_HASH]).filter(pa.array(wanted))
-        return TailInput(_with_hashes(others, self._among(wanted)), lambda: in_order()[wanted])
+        table = self.table.filter(pa.array(wanted))
+        tail = self._tail
+        if tail is None:
+            return TailInput(table)
 
+        def loose(chosen: Bools | None) -> Sequence[LooseHashes]:
+            if chosen is None:
+                return tail.loose(wanted)
+            of_all = wanted.copy()
+            of_all[wanted] = chosen
+            return tail.loose(of_all)
 
-def _with_hashes(table: pa.Table, hashes: Sequence[UInt64]) -> pa.Table:
-    return table.append_column(IDENTITY_HASH, pa.chunked_array(list(hashes), pa.uint64()))
+        return TailInput(table, TailTable(table, lambda: tail.in_order()[wanted], loose))
 
 
 def count_days(times: Int64, counts: dict[int, int]) -> None:

@@ -10,6 +10,7 @@ from evenshard.events.scan import PLACEMENT_HASH
 from evenshard.ports.disk import Disk
 from evenshard.storage.segment.format import SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX
 from evenshard.storage.segment.info import SegmentInfo
+from evenshard.storage.segment.loose_hashes import LooseHashes
 from evenshard.storage.segment.order import only_chunk
 from evenshard.storage.segment.value_keys import KEYS_MAX
 from evenshard.storage.segment.writer import SegmentPlace, SegmentWriter, without_identities
@@ -42,17 +43,18 @@ class RunWriter:
         rows_max: int,
         keys_max: int = KEYS_MAX,
         *,
-        is_one_file: bool = False,
+        loose: list[LooseHashes] | None = None,
         kept: WrittenKeys | None = None,
     ) -> None:
-        """``is_one_file``: there are no more rows than fit into one, and they are not cut. ``kept`` gets the identity
-        fields of what is written."""
+        """``loose``: the rows are written to one file, and these will be their identity hashes when ``finish`` is
+        called, which empties it; None: they come with the rows, or are made of them. ``kept`` gets the identity fields
+        of what is written."""
         self._disk = disk
         self._next_id = next_id
         self._place = place
         self._rows_max = min(rows_max, SEGMENT_ROWS_MAX)
         self._keys_max = keys_max
-        self._is_one_file = is_one_file
+        self._loose = loose
         self._kept = kept
         self._current: SegmentWriter | None = None
         self._current_bytes = 0
@@ -68,14 +70,16 @@ class RunWriter:
         """Rows in segment order; none is allowed."""
         while table.num_rows:
             if self._current is None:
-                self._current = SegmentWriter(self._disk, self._next_id(), self._place, self._keys_max, self._kept)
+                self._current = SegmentWriter(
+                    self._disk, self._next_id(), self._place, self._keys_max, self._kept, self._loose
+                )
                 self._current_bytes = 0
             bytes_per_row = max(1, table.nbytes // table.num_rows)
             room = min(
                 self._rows_max - self._current.rows,
                 max(SEGMENT_BYTES_MAX - self._current_bytes, bytes_per_row) // bytes_per_row,
             )
-            room = table.num_rows if self._is_one_file else room
+            room = room if self._loose is None else table.num_rows
             count = cut_point(only_chunk(table.column(PLACEMENT_HASH)).to_numpy(), room)
             if count < table.num_rows:
                 table = without_identities(table)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenshard.events.hashing import StringBuffers
-from evenshard.kernels import kernel, view
+from evenshard.kernels import kernel, prefetch, view
 from evenshard.storage.segment.order import Int64, SortKeys, UInt64, compare_rows, equal_bytes, same_event
 
 Int32 = npt.NDArray[np.int32]
@@ -195,6 +195,7 @@ def originals_alike(users, times, events, duplicate, first_bit, rows):  # type: 
     ``duplicate``: bits, the first row's at ``first_bit``."""
     count = np.uint64(0)
     for row in range(np.uint64(1), np.uint64(users.size)):
+        prefetch(times, row + np.uint64(512))
         before = row - np.uint64(1)
         if times[row] == times[before] and users[row] == users[before] and events[row] == events[before]:
             rows[count] = row

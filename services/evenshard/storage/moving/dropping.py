@@ -177,5 +177,6 @@ def _commit(
         indexed = counting_identities(state.disk, segments, known, state.cache)
         with state.visible_lock:
             rows.replace_segments(segments, indexed, known)
+        state.cache.forget({segment.id for segment in removed})
         rows.moves.changed()
     state.pins.remove(removed)

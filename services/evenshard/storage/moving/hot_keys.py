@@ -194,6 +194,7 @@ def _replace(
     if held is not None:
         rows.held.put(held)
     rows.originals = IndexedIdentities(state.disk, state.catalog.counting_originals(rows.tenant), state.cache)
+    state.cache.forget(files)
     state.pins.remove(removed)
 
 

@@ -12,8 +12,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from evenshard.kernels import kernel, view
+from evenshard.kernels import kernel, prefetch, view
 
+UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
@@ -23,12 +24,15 @@ BLOCK_BUCKETS = 16
 KEYS_A_BUCKET = 1.1
 SPARE_KEYS = 2
 """Remainders behind the last one, which are read but mean nothing."""
+DEAL_AHEAD = 1024
+"""Keys that are dealt between two looks at whether the parts have room: room for so many must be behind the last."""
 _PART_BUCKETS_SHIFT = 13
 _ZERO, _ONE, _THREE, _SIX, _SEVEN, _EIGHT = (np.uint64(number) for number in (0, 1, 3, 6, 7, 8))
 _16, _32, _56, _63, _64 = (np.uint64(number) for number in (16, 32, 56, 63, 64))
 _LOW_BITS, _HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _BYTE, _REMAINDER = np.uint64(0xFF), np.uint64(0xFFFF)
 _BLOCK = np.uint64(BLOCK_BUCKETS)
+_AHEAD, _SOON = np.uint64(DEAL_AHEAD), np.uint64(512)
 
 
 def _places_in_byte() -> npt.NDArray[np.uint8]:
@@ -86,25 +90,32 @@ def count_parts(hashes, buckets, counts):  # type: ignore[no-untyped-def]
 def deal_keys(hashes, buckets, dealt, limits, ends):  # type: ignore[no-untyped-def]
     """Deals keys into parts of ``2 ** 13`` buckets, each from where ``ends`` says on; afterwards ``ends`` says where
     each part ends. Of a key its bucket within the part is written, then its remainder. Hash 0 is no key, and one equal
-    to that before it is the same key. Returns how many keys there are; -1: a part reached its limit."""
+    to that before it is the same key. Returns how many keys there are; -1: a part has gone beyond its limit, by up to
+    ``DEAL_AHEAD`` keys, and what was dealt is void.
+
+    A processor foresees the growth of fewer parts than there are, and of what is read no more than a page of memory: it
+    is told what will be wanted, or half of the time is spent waiting."""
     shift = np.uint64(_PART_BUCKETS_SHIFT)
     within = (_ONE << shift) - _ONE
-    before = _ZERO
-    keys = np.int64(0)
-    for i in range(hashes.size):
-        key = hashes[i]
-        if key != _ZERO and key != before:
-            value = mixed_hash(key)
-            bucket = _bucket(value, buckets)
-            part = bucket >> shift
-            at = ends[part]
-            if at == limits[part]:
+    before, keys, size = _ZERO, _ZERO, np.uint64(hashes.size)
+    for start in range(_ZERO, size, _AHEAD):
+        for i in range(start, min(start + _AHEAD, size)):
+            prefetch(hashes, i + _SOON)
+            key = hashes[i]
+            if key != _ZERO and key != before:
+                value = mixed_hash(key)
+                bucket = _bucket(value, buckets)
+                part = bucket >> shift
+                at = np.uint64(ends[part])
+                prefetch(dealt, at + _16)
+                dealt[at] = np.uint32(((bucket & within) << _16) | (value & _REMAINDER))
+                ends[part] = np.uint32(at + _ONE)
+                keys += _ONE
+            before = key
+        for part in range(np.uint64(ends.size)):
+            if ends[part] > limits[part]:
                 return np.int64(-1)
-            dealt[np.uint64(at)] = np.uint32(((bucket & within) << _16) | (value & _REMAINDER))
-            ends[part] = at + np.uint32(1)
-            keys += 1
-        before = key
-    return keys
+    return np.int64(keys)
 
 
 _FILL = f"{view('uint32')}, {view('uint32')}, {view('uint32')}, uint64"
@@ -124,6 +135,7 @@ def _fill(dealt, firsts, ends, buckets, places, remainders, sizes, starts):  # t
         base = part * width
         places[:] = 0
         for key in range(first, end):
+            prefetch(dealt, key + _SOON)
             home = np.uint64(dealt[key]) >> _16
             places[home] = np.uint64(places[home]) + _ONE
         at = _ZERO

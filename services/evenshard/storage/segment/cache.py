@@ -81,19 +81,19 @@ class SegmentCache:
             if self._writing is not None:
                 self._writing.yield_room()
 
-    def begin_writing(self) -> WrittenKeys | None:
-        """What gathers the identities that are written from now on, in the room that is left; None: another does. What
-        was gathered before and not of use goes. ``end_writing`` must follow."""
+    def begin_writing(self) -> WrittenKeys:
+        """What gathers the identities that are written from now on, in the room that is left; none where another does.
+        What was gathered before and not of use goes. ``end_writing`` must follow."""
         if self._writing is not None:
-            return None
+            return WrittenKeys(lambda: 0)
         for key in tuple(self._spare):
             self._drop(key)
         self._writing = WrittenKeys(lambda: (self._budget_bytes - self.bytes) * _SPARE_EIGHTHS // 8)
         return self._writing
 
-    def end_writing(self, written: WrittenKeys | None) -> None:
+    def end_writing(self, written: WrittenKeys) -> None:
         """Holds what was gathered: until the room is needed, or as anything else once it was of use."""
-        if written is None or written is not self._writing:
+        if written is not self._writing:
             return
         self._writing = None
         for segment_id, groups in written.take().items():

@@ -7,19 +7,23 @@ remainders and two zeros, all little-endian, and the XXH64 of all that. In forma
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import NO_IDENTITY
 from evenshard.storage.segment.buckets import (
     BLOCK_BUCKETS,
+    DEAL_AHEAD,
     KEYS_A_BUCKET,
     SPARE_KEYS,
+    UInt8,
     UInt16,
     UInt32,
     UInt64,
@@ -32,6 +36,7 @@ from evenshard.storage.segment.buckets import (
 )
 from evenshard.storage.segment.checksum import checksum_of
 from evenshard.storage.segment.fuse import FuseFilter
+from evenshard.storage.segment.loose_hashes import LooseHashes, arrays_of
 
 FORMAT_VERSION = 3
 _MAGIC = b"EVSFILTR"
@@ -66,6 +71,28 @@ class BucketFilter:
     """Bits: as many ones as a bucket has keys, then a zero; bucket by bucket, least significant bit first."""
     starts: UInt32
     """The first key of each ``BLOCK_BUCKETS``-th bucket."""
+    data: UInt8
+    """Its file, in which the others stand, little-endian as the processor has them."""
+
+    @staticmethod
+    def of(buckets: int, keys: int, data: UInt8) -> "BucketFilter":
+        """The filter in a file; without what follows."""
+        sizes, starts, remainders, end = _places(buckets, keys)
+        return BucketFilter(
+            buckets,
+            data[remainders:end].view(np.uint16),
+            data[sizes:starts].view(np.uint64),
+            data[starts:remainders].view(np.uint32),
+            data,
+        )
+
+    @staticmethod
+    def empty(buckets: int, keys: int) -> "BucketFilter":
+        """One that is to be filled."""
+        made = BucketFilter.of(buckets, keys, _room(_places(buckets, keys)[-1] + _CHECKSUM.size))
+        made.sizes[-1:] = 0
+        made.remainders[keys:] = 0
+        return made
 
     @property
     def keys(self) -> int:
@@ -85,9 +112,9 @@ class BucketFilter:
         return out
 
 
-def build_filter(*pieces: UInt64) -> BucketFilter:
-    """The filter of the hashes in all pieces, in any order; ``NO_IDENTITY`` is left out, and within a piece a hash that
-    follows its equal."""
+def build_filter(*pieces: LooseHashes) -> BucketFilter:
+    """The filter of the hashes in all pieces, in any order; ``NO_IDENTITY`` is left out, and within an array a hash
+    that follows its equal."""
     hashes = sum(piece.size for piece in pieces)
     if hashes > _KEYS_MAX:
         raise ValueError(f"a filter has at most {_KEYS_MAX} keys")
@@ -95,15 +122,13 @@ def build_filter(*pieces: UInt64) -> BucketFilter:
     buckets = blocks * BLOCK_BUCKETS
     dealt, firsts, ends, keys = _dealt(pieces, hashes, buckets)
     if not keys:
-        return BucketFilter(0, np.zeros(SPARE_KEYS, np.uint16), np.zeros(0, np.uint64), np.zeros(0, np.uint32))
-    remainders = np.zeros(keys + SPARE_KEYS, np.uint16)
-    sizes = np.zeros(_words(buckets, keys), np.uint64)
-    starts = np.zeros(blocks, np.uint32)
-    fill_buckets(dealt, firsts, ends, buckets, remainders, sizes, starts)
-    return BucketFilter(buckets, remainders, sizes, starts)
+        return BucketFilter.empty(0, 0)
+    built = BucketFilter.empty(buckets, keys)
+    fill_buckets(dealt, firsts, ends, buckets, built.remainders, built.sizes, built.starts)
+    return built
 
 
-def _dealt(pieces: Sequence[UInt64], hashes: int, buckets: int) -> tuple[UInt32, UInt32, UInt32, int]:
+def _dealt(pieces: Sequence[LooseHashes], hashes: int, buckets: int) -> tuple[UInt32, UInt32, UInt32, int]:
     """The dealt keys, where each part of them begins and ends, how many there are. In one pass, into parts with room to
     spare; where a part has more, as with hashes that are alike, they are counted first."""
     parts, room = parts_of(buckets), part_keys_max(buckets, hashes)
@@ -113,8 +138,8 @@ def _dealt(pieces: Sequence[UInt64], hashes: int, buckets: int) -> tuple[UInt32,
         if found is not None:
             return found
     counts = np.zeros(parts, np.uint32)
-    for piece in pieces:
-        count_parts(piece, np.uint64(buckets), counts)
+    for some in _arrays(pieces):
+        count_parts(some, np.uint64(buckets), counts)
     limits = np.cumsum(counts, dtype=np.uint32)
     found = _dealt_into(pieces, buckets, limits - counts, limits, int(limits[-1]))
     assert found is not None
@@ -122,35 +147,43 @@ def _dealt(pieces: Sequence[UInt64], hashes: int, buckets: int) -> tuple[UInt32,
 
 
 def _dealt_into(
-    pieces: Sequence[UInt64], buckets: int, firsts: UInt32, limits: UInt32, size: int
+    pieces: Sequence[LooseHashes], buckets: int, firsts: UInt32, limits: UInt32, size: int
 ) -> tuple[UInt32, UInt32, UInt32, int] | None:
     """None: a part has more than its limit allows."""
-    dealt, ends = np.empty(size, np.uint32), firsts.copy()
+    dealt, ends = _room(4 * (size + DEAL_AHEAD)).view(np.uint32), firsts.copy()
     keys = 0
-    for piece in pieces:
-        count = int(deal_keys(piece, np.uint64(buckets), dealt, limits, ends))
+    for some in _arrays(pieces):
+        count = int(deal_keys(some, np.uint64(buckets), dealt, limits, ends))
         if count < 0:
             return None
         keys += count
     return dealt, firsts, ends, keys
 
 
-def _words(buckets: int, keys: int) -> int:
-    """Of sizes, with one more to read across."""
-    return (buckets + keys) // 64 + 2 if buckets else 0
+def _room(size: int) -> UInt8:
+    """Of Arrow's memory, whose pages are there already: a compaction has had columns in them."""
+    return np.frombuffer(pa.allocate_buffer(size), np.uint8)
 
 
-def to_bytes(filter_: BucketFilter) -> bytes:
-    """As written to the filter's file; the filter of values follows."""
-    body = b"".join(
-        (
-            _HEADER.pack(_MAGIC, FORMAT_VERSION, filter_.buckets, filter_.keys),
-            filter_.sizes.astype("<u8", copy=False).data,
-            filter_.starts.astype("<u4", copy=False).data,
-            filter_.remainders.astype("<u2", copy=False).data,
-        )
-    )
-    return body + _CHECKSUM.pack(checksum_of(body))
+def _arrays(pieces: Sequence[LooseHashes]) -> Iterator[UInt64]:
+    return chain.from_iterable(map(arrays_of, pieces))
+
+
+def _places(buckets: int, keys: int) -> tuple[int, int, int, int]:
+    """Where in its file a filter's sizes, starts and remainders begin, and where these end. There is one word more of
+    sizes, to read across."""
+    starts = _HEADER.size + 8 * ((buckets + keys) // 64 + 2 if buckets else 0)
+    remainders = starts + 4 * (buckets // BLOCK_BUCKETS)
+    return _HEADER.size, starts, remainders, remainders + 2 * (keys + SPARE_KEYS)
+
+
+def to_bytes(filter_: BucketFilter) -> memoryview:
+    """A filter that was built as written to its file, not copied; the filter of values follows."""
+    data = filter_.data.data
+    body = len(data) - _CHECKSUM.size
+    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, filter_.buckets, filter_.keys)
+    _CHECKSUM.pack_into(data, body, checksum_of(data[:body]))
+    return data
 
 
 PREFIX_BYTES = _HEADER.size
@@ -168,13 +201,12 @@ def identity_bytes(prefix: bytes, size: int) -> int:
     if not has_values(prefix):
         return size
     buckets, keys = map(int, _HEADER.unpack_from(prefix)[2:])
-    places = 8 * _words(buckets, keys) + 4 * (buckets // BLOCK_BUCKETS) + 2 * (keys + SPARE_KEYS)
-    return min(size, _HEADER.size + places + _CHECKSUM.size)
+    return min(size, _places(buckets, keys)[-1] + _CHECKSUM.size)
 
 
-def from_bytes(data: bytes, file: str) -> IdentityFilter:
+def from_bytes(data: bytes | memoryview, file: str) -> IdentityFilter:
     """What ``to_bytes`` wrote, whatever follows; ``DATA_DAMAGED`` or ``FORMAT_TOO_NEW`` naming ``file`` otherwise."""
-    data = data[: identity_bytes(data[:PREFIX_BYTES], len(data))]
+    data = data[: identity_bytes(bytes(data[:PREFIX_BYTES]), len(data))]
     body = data[: -_CHECKSUM.size]
     if len(body) < _PREFIX.size or _CHECKSUM.unpack(data[len(body) :])[0] != checksum_of(body):
         raise _damaged(file, "the checksum does not match")
@@ -184,13 +216,11 @@ def from_bytes(data: bytes, file: str) -> IdentityFilter:
     if version > FORMAT_VERSION:
         raise EvenshardError("FORMAT_TOO_NEW", f"{file} has format {version}, newer than {FORMAT_VERSION}")
     if version == 1:
-        return FuseFilter.from_bytes(body)
+        return FuseFilter.from_bytes(bytes(body))
     _, _, buckets, keys = _HEADER.unpack_from(body)
-    sizes = np.frombuffer(body, "<u8", _words(buckets, keys), _HEADER.size).astype(np.uint64, copy=False)
-    at = _HEADER.size + sizes.nbytes
-    starts = np.frombuffer(body, "<u4", buckets // BLOCK_BUCKETS, at).astype(np.uint32, copy=False)
-    remainders = np.frombuffer(body, "<u2", keys + SPARE_KEYS, at + starts.nbytes).astype(np.uint16, copy=False)
-    return BucketFilter(buckets, remainders, sizes, starts)
+    if _places(buckets, keys)[-1] != len(body):
+        raise _damaged(file, "it is not as long as its header says")
+    return BucketFilter.of(buckets, keys, np.frombuffer(data, np.uint8))
 
 
 def _damaged(file: str, what: str) -> EvenshardError:

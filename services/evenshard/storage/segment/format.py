@@ -34,7 +34,8 @@ STORAGE_FIELDS = (
 )
 IDENTITY_HASH = "identity_hash"
 """uint64: a column of rows on their way into a segment, of which its filter is made; never written. Of merged rows they
-are those of all of them, in any order: putting them into that of the rows would cost as much as the filter."""
+are those of all of them, in any order: putting them into that of the rows would cost as much as the filter. Rows that
+waited may be without it: their hashes go by themselves (``loose_hashes.py``)."""
 KEY_FORMAT, KEY_TENANT, KEY_SHARD = "evenshard.format", "evenshard.tenant", "evenshard.shard"
 KEY_HAS_DUPLICATES, KEY_HASH_VERSION = "evenshard.has_duplicates", "evenshard.hash_version"
 KEY_BLOCKS = "evenshard.block_checksums"

@@ -41,6 +41,7 @@ from evenshard.storage.segment.format import (
     read_footer,
 )
 from evenshard.storage.segment.info import SegmentInfo, file_names
+from evenshard.storage.segment.loose_hashes import LooseHashes
 from evenshard.storage.segment.order import only_chunk, plain_strings
 from evenshard.storage.segment.stream import WriteStream
 from evenshard.storage.segment.value_filter import values_bytes
@@ -109,8 +110,11 @@ class SegmentWriter:
         place: SegmentPlace,
         keys_max: int = KEYS_MAX,
         written: WrittenKeys | None = None,
+        loose: list[LooseHashes] | None = None,
     ) -> None:
-        """``keys_max``: of its filter of values, while it is written. ``written`` gets the identity fields."""
+        """``keys_max``: of its filter of values, while it is written. ``written`` gets the identity fields. ``loose``:
+        what will be the identity hashes of all rows when ``finish`` is called, which empties it; None: they come with
+        the rows, or are made of them."""
         self._disk = disk
         self._id = segment_id
         self._place = place
@@ -119,7 +123,8 @@ class SegmentWriter:
         self._stream = WriteStream(self._file)
         self._writer: pq.ParquetWriter | None = None
         self._totals = _Totals()
-        self._identities: list[UInt64] = []
+        self._loose = loose
+        self._identities: list[LooseHashes] = []
         self._values = ValueKeys(segment_id, keys_max)
         self._written = written
 
@@ -146,7 +151,10 @@ class SegmentWriter:
     def append(self, table: pa.Table) -> None:
         """Rows in segment order that follow those before; at least one. Their identity hashes may be with them, in any
         order."""
-        identities, table = _apart(self._place.tenant, table)
+        if self._loose is None:
+            whole = with_identities(self._place.tenant, table)
+            self._identities += identities_in(whole)
+            table = without_identities(whole)
         self._totals.add(table)
         if self._writer is None:
             self._writer = self._open_writer(table)
@@ -158,7 +166,6 @@ class SegmentWriter:
             self._values.add(piece)
             if self._written is not None:
                 self._written.add(self._id, piece)
-        self._identities += identities
 
     def finish(self) -> SegmentInfo:
         """Durable at return, but for the names."""
@@ -174,8 +181,11 @@ class SegmentWriter:
         if size - len(footer) != data_bytes:
             raise AssertionError("the Parquet writer wrote more than the footer at the end")
         self._file.close()
-        filter_bytes = to_bytes(build_filter(*self._identities))
-        self._identities.clear()
+        identities = self._identities if self._loose is None else self._loose
+        if sum(hashes.size for hashes in identities) != totals.rows:
+            raise AssertionError("identity hashes were lost on the way into a filter")
+        filter_bytes = to_bytes(build_filter(*identities))
+        identities.clear()
         value_bytes = values_bytes(self._values, len(filter_bytes))
         filter_file = self._disk.open(self._names[1], create=True)
         try:
@@ -295,10 +305,11 @@ def without_identities(table: pa.Table) -> pa.Table:
     return table.drop_columns([IDENTITY_HASH]) if IDENTITY_HASH in table.column_names else table
 
 
-def _apart(tenant: TenantId, table: pa.Table) -> tuple[list[UInt64], pa.Table]:
-    """The identity hashes, in pieces, and the columns that are written."""
-    whole = with_identities(tenant, table)
-    return [chunk.to_numpy() for chunk in whole.column(IDENTITY_HASH).chunks], without_identities(whole)
+def identities_in(table: pa.Table) -> list[UInt64]:
+    """The identity hashes that come with rows, in pieces."""
+    if IDENTITY_HASH not in table.column_names:
+        return []
+    return [chunk.to_numpy() for chunk in table.column(IDENTITY_HASH).chunks]
 
 
 def _encoded_events(table: pa.Table) -> pa.DictionaryArray:

@@ -14,6 +14,8 @@ from evenshard.kernels import kernel, view
 from evenshard.storage.compaction.inputs import TailTable
 from evenshard.storage.identity import IdentitySet
 from evenshard.storage.rows import take_rows
+from evenshard.storage.segment.format import IDENTITY_HASH
+from evenshard.storage.segment.loose_hashes import LooseHashes, PickedHashes
 from evenshard.storage.segment.order import order_of, sort_keys
 from evenshard.storage.tail.block import Block, hot_of, spread_of
 
@@ -27,17 +29,6 @@ def _scatter(values, rows, out):  # type: ignore[no-untyped-def]
     """``out[rows[i]] = values[i]``."""
     for i in range(np.uint64(rows.size)):
         out[np.uint64(rows[i])] = values[i]
-
-
-@kernel(f"int64({view('uint64')}, {view('int32')}, {view('boolean')}, uint64[::1])")
-def _choose(values, rows, chosen, out):  # type: ignore[no-untyped-def]
-    """Fills ``out`` with ``values[i]`` where ``chosen[rows[i]]``; returns how many that are. It has room for one more
-    than all."""
-    count = np.uint64(0)
-    for i in range(np.uint64(rows.size)):
-        out[count] = values[i]
-        count += np.uint64(chosen[np.uint64(rows[i])])
-    return np.int64(count)
 
 
 class _Group:
@@ -80,9 +71,10 @@ def next_run(blocks: Sequence[Block]) -> range | None:
     return range(first, end)
 
 
-def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[TailTable]:
+def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[pa.Table | TailTable]:
     """All rows in log order, but hidden ones, as few tables of at most ``RUN_ROWS_MAX`` rows, with ``placement_hash``,
-    ``duplicate``, ``hot``, and ``spread`` where any is set, for compaction. Rows of a run come in its order."""
+    ``duplicate``, ``hot``, and ``spread`` where any is set, for compaction; and ``identity_hash`` where some are
+    hidden. Rows of a run come in its order."""
     start = 0
     while start < len(blocks):
         group = _Group()
@@ -93,7 +85,7 @@ def tables(blocks: Sequence[Block], identities: IdentitySet) -> Iterator[TailTab
         start = end
 
 
-def _table(blocks: Sequence[Block], identities: IdentitySet) -> TailTable:
+def _table(blocks: Sequence[Block], identities: IdentitySet) -> pa.Table | TailTable:
     record = joined([block.batch for block in blocks]).record
     duplicates = np.concatenate([block.duplicates for block in blocks])
     table = pa.Table.from_batches([record])
@@ -108,9 +100,8 @@ def _table(blocks: Sequence[Block], identities: IdentitySet) -> TailTable:
     if any(block.hidden is not None for block in blocks):
         shown = [np.ones(block.rows, np.bool_) if block.hidden is None else ~block.hidden for block in blocks]
         kept = np.concatenate(shown)
-        return TailTable(table.filter(pa.array(kept)), lambda: in_order()[kept])
-    as_they_came = identities.hashes(blocks[0].first_ordinal, table.num_rows)
-    return TailTable(table, in_order, as_they_came, partial(identities_among, blocks, identities))
+        return table.append_column(IDENTITY_HASH, pa.array(in_order())).filter(pa.array(kept))
+    return TailTable(table, in_order, partial(identities_among, blocks, identities))
 
 
 def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
@@ -129,19 +120,20 @@ def identities_of(blocks: Sequence[Block], identities: IdentitySet) -> UInt64:
     return of_rows
 
 
-def identities_among(blocks: Sequence[Block], identities: IdentitySet, chosen: npt.NDArray[np.bool_]) -> list[UInt64]:
-    """The identity hashes of the ``chosen`` rows of blocks that follow one another, in any order."""
-    found: list[UInt64] = []
+def identities_among(
+    blocks: Sequence[Block], identities: IdentitySet, chosen: npt.NDArray[np.bool_] | None
+) -> Sequence[LooseHashes]:
+    """The identity hashes of the ``chosen`` rows of blocks that follow one another, or of all, in any order."""
+    if chosen is None:
+        return identities.hashes(blocks[0].first_ordinal, sum(block.rows for block in blocks))
+    found: list[LooseHashes] = []
     first = 0
     for block in blocks:
-        of_block, at = chosen[first : first + block.rows], 0
-        for hashes in identities.hashes(block.first_ordinal, block.rows):
-            if block.row_of_ordinal is None:
-                found.append(hashes[of_block[at : at + hashes.size]])
-            else:
-                some = np.empty(hashes.size + 1, np.uint64)
-                found.append(some[: _choose(hashes, block.row_of_ordinal[at : at + hashes.size], of_block, some)])
-            at += hashes.size
+        of_block = chosen[first : first + block.rows]
+        rows = np.arange(block.rows, dtype=np.int32) if block.row_of_ordinal is None else block.row_of_ordinal
+        hashes = identities.hashes(block.first_ordinal, block.rows)
+        bits, count = np.packbits(of_block, bitorder="little"), int(np.count_nonzero(of_block))
+        found.append(PickedHashes(hashes, rows, bits, count))
         first += block.rows
     return found
 
