@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from evenshard.events.hashing import UInt64
 from evenshard.hotkeys.aggregate import key_hash
-from evenshard.kernels import kernel, view
+from evenshard.kernels import kernel, prefetch, view
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -80,23 +80,27 @@ def _find(slots, at, key):  # type: ignore[no-untyped-def]
 
 @kernel(
     f"int64(uint64[::1], uint32[::1], uint64[::1], {_KEYS}, {view('int64')}, int64, int64[::1], boolean[::1],"
-    "uint64[::1], uint64[::1])",
+    "uint64[::1])",
     counted=False,
 )
-def _add(slots, homes, older, hashes, tenants, days, counts, listed_from, totals, listed, starts, met):  # type: ignore[no-untyped-def]
+def _add(slots, homes, older, hashes, tenants, days, counts, listed_from, totals, listed, starts):  # type: ignore[no-untyped-def]
     """Adds counts; a key that is new takes along what ``older`` has of it. Returns how many are new. Fills ``totals``
-    and ``listed``, as ``Added`` has them. ``starts``, ``met``: room for a stretch of keys.
+    and ``listed``, as ``Added`` has them. ``starts``: room for a stretch of keys.
 
-    Where the keys of a stretch may stand is read before any is added to: those reads wait for memory together, as those
-    of a loop that goes on by what it reads do not. A key's slot may be in the next line of memory: that is read too.
+    Where the keys of a stretch may stand is asked for before any is added to: those reads wait for memory together, as
+    those of a loop that goes on by what it reads do not. A key's slot may be in the next line of memory: that is asked
+    for too.
     """
     new = 0
-    last = np.uint64(slots.size - 1)
     for first in range(0, hashes.size, starts.size):
         end = min(first + starts.size, hashes.size)
         for i in range(first, end):
-            starts[i - first] = _home(hashes[i], tenants[i], days[i], slots.size)
-            met[i - first] = slots[starts[i - first]] ^ slots[min(starts[i - first] + _PROBED, last)]
+            start = _home(hashes[i], tenants[i], days[i], slots.size)
+            starts[i - first] = start
+            prefetch(slots, start)
+            prefetch(slots, start + _PROBED)
+            if homes.size > 0:
+                prefetch(homes, start)
         for i in range(first, end):
             key = (_user_bits(hashes[i], tenants[i]) << _DAY_BITS) | (np.uint64(days[i]) & _DAY_MASK)
             at = _find(slots, starts[i - first], key)
@@ -204,9 +208,9 @@ class CountTable:
         self._make_room(hashes.size)
         totals, listed = np.empty(hashes.size, np.int64), np.empty(hashes.size, np.bool_)
         before = np.zeros(0, np.uint64) if older is None else older._slots
-        starts, met = np.empty((2, _STRETCH), np.uint64)
+        starts = np.empty(_STRETCH, np.uint64)
         self.used += _add(
-            self._slots, self._homes, before, hashes, tenants, days, counts, listed_from, totals, listed, starts, met
+            self._slots, self._homes, before, hashes, tenants, days, counts, listed_from, totals, listed, starts
         )
         return Added(totals, listed)
 
