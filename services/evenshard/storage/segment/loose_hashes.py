@@ -13,7 +13,7 @@ import numpy.typing as npt
 from evenshard.events.hashing import UInt64
 from evenshard.kernels import kernel, prefetch, view
 
-_PIECE_ROWS = 1 << 16
+_PIECE_ROWS = 1 << 15
 _1, _3, _7, _SOON = (np.uint64(number) for number in (1, 3, 7, 512))
 
 
