@@ -134,10 +134,7 @@ class SegmentSource:
             left_out = _either(left_out, segment.hidden(part, self._hiding))
         if self._shown is not None:
             left_out = _either(left_out, ~self._shown_rows(self._shown))
-        if part.time_min < self._wanted.start_ms or part.time_max >= self._wanted.end_ms:
-            times = segment.times(part)
-            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
-        return None if left_out is None else ~left_out
+        return _inside(left_out, part.time_min, part.time_max, self._wanted, lambda: segment.times(part))
 
     def _shown_rows(self, shown: Shown) -> Bools:
         segment, part = self._segment, self._part
@@ -227,13 +224,27 @@ class BlockSource:
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)
         left_out = _either(left_out, foreign_rows(self._shown, self._block, self._facts))
-        if self._facts.time_min < self._wanted.start_ms or self._facts.time_max >= self._wanted.end_ms:
-            times = self._block.batch.record.column("time").to_numpy()
-            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
-        return None if left_out is None else ~left_out
+        facts, record = self._facts, self._block.batch.record
+        return _inside(left_out, facts.time_min, facts.time_max, self._wanted, lambda: record.column("time").to_numpy())
 
 
 def _either(one: Bools | None, other: Bools | None) -> Bools | None:
     if one is None or other is None:
         return other if one is None else one
     return one | other
+
+
+def _inside(
+    left_out: Bools | None, time_min: int, time_max: int, wanted: Wanted, times: Callable[[], Int64]
+) -> Bools | None:
+    """Rows that are not left out, and within the range; None: all. Only bounds that cut are looked at."""
+    keep = None if left_out is None else ~left_out
+    if time_min < wanted.start_ms:
+        keep = _both(keep, times() >= wanted.start_ms)
+    if time_max >= wanted.end_ms:
+        keep = _both(keep, times() < wanted.end_ms)
+    return keep
+
+
+def _both(one: Bools | None, other: Bools) -> Bools:
+    return other if one is None else one & other
