@@ -57,7 +57,7 @@ class ColumnScan:
             users = self._users(sources)
             parts = [part for source in sources for part in source.parts(users.runs[source.key])]
             return Parts(parts, users.people, self._passed_over)
-        loom = Loom(self._cache, self._scan, self._tenant)
+        loom = Loom(self._cache, self._scan, self._tenant, (wanted.start_ms, wanted.end_ms))
         users = self._users(sources, loom.keys)
         woven, rest = loom.over(sources, users, wanted.fields, self._live(()))
         parts = [*woven, *(part for source in rest for part in source.parts(users.runs[source.key]))]

@@ -85,12 +85,15 @@ class SegmentSource:
         return self._part.rows
 
     @property
+    def times_ms(self) -> tuple[int, int]:
+        return self._part.time_min, self._part.time_max
+
+    @property
     def is_whole(self) -> bool:
-        """Whether all rows are meant, and none is hot; one that may be hidden is taken to be."""
-        part, hiding, wanted = self._part, self._hiding, self._wanted
+        """Whether all rows within the range are meant, and none is hot; one that may be hidden is taken to be."""
+        part, hiding = self._part, self._hiding
         hidden = hiding is not None and hiding.may_hide(part.hash_min, part.hash_max, part.time_min)
-        inside = wanted.start_ms <= part.time_min and part.time_max < wanted.end_ms
-        return inside and not hidden and self._shown is None and not self._segment.info.has_hot_rows
+        return not hidden and self._shown is None and not self._segment.info.has_hot_rows
 
     def own_runs(self) -> OwnRuns:
         with self._reading(self._segment.info):
@@ -174,9 +177,15 @@ class BlockSource:
         return self._block.rows
 
     @property
+    def times_ms(self) -> tuple[int, int]:
+        return self._facts.time_min, self._facts.time_max
+
+    @property
     def is_whole(self) -> bool:
-        """Whether all rows are meant, and none is hot."""
-        return self._block.hot is None and self._keep(None) is None
+        """Whether all rows within the range are meant, and none is hot."""
+        block = self._block
+        hidden = block.hidden is not None or foreign_rows(self._shown, block, self._facts) is not None
+        return block.hot is None and not hidden
 
     def own_runs(self) -> OwnRuns:
         record = self._block.batch.record
