@@ -74,6 +74,18 @@ def parts(
         return [(part, part.read(), names) for part in found.parts]
 
 
+def counted(store: Store, *, start_ms: int, end_ms: int, woven: bool) -> Any:
+    """By those who do not ask for users: rows that are no copies, the account, and in how many parts."""
+    with store.snapshot(ACME) as snapshot:
+        wanted = Wanted(FIELDS, (), start_ms, end_ms, users=False, copies_apart=woven)
+        found = [(part, part.read(), ()) for part in snapshot.parts(wanted).parts]
+    rows = []
+    for _, some, _ in found:
+        times, events = (some.record.column(name).to_pylist() for name in ("time", "event"))
+        rows += [(times[row], events[row]) for row in set(meant(some)) - set(duplicate_rows(some.record).tolist())]
+    return sorted(rows), account(found), len(found)
+
+
 def meant(some: Any) -> list[int]:
     return np.arange(some.record.num_rows)[slice(None) if some.keep is None else some.keep].tolist()
 
@@ -145,6 +157,23 @@ def test_questions_of_any_range_in_any_order_find_what_is_stored(made: list[int]
         found, plain = parts(store, **days, fields=fields), parts(store, **days, fields=fields, woven=False)
         assert by_user(found) == by_user(plain)
         assert account(found) == account(plain)
+        assert counted(store, **days, woven=True)[:2] == counted(store, **days, woven=False)[:2]
+    store.close()
+
+
+def test_who_only_counts_finds_what_is_woven_and_never_weaves(made: list[int]) -> None:
+    store = store_of()
+    week = {"start_ms": BASE_MS - 1000, "end_ms": BASE_MS + 10_000}
+    for _ in range(3):
+        assert counted(store, **week, woven=True) == counted(store, **week, woven=False)
+    assert made == []
+    parts(store)
+    parts(store)
+    rows, told, count = counted(store, **week, woven=True)
+    assert (made, (rows, told)) == ([3], counted(store, **week, woven=False)[:2])
+    assert count == 3, "all that is woven, and of the log and of segments what is nobody's or a copy"
+    store.append([append_of([Event("view", "ann", BASE_MS + 5)], ACME)])
+    assert counted(store, **week, woven=True)[:2] == counted(store, **week, woven=False)[:2]
     store.close()
 
 

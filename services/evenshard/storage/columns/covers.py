@@ -1,10 +1,11 @@
 """What rows of a scan's sources are woven, and whom that serves. Pure."""
 
-from collections.abc import Container, Hashable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from evenshard.events.scan import ScannedRows
+from evenshard.events.scan import Bools, ScannedRows
+from evenshard.events.user_runs import Int64
 
 
 class Source(Protocol):
@@ -56,6 +57,12 @@ class Covers:
     def keys(self) -> KeysView[Hashable]:
         return self.times_ms.keys()
 
+    @property
+    def bounds_ms(self) -> tuple[int, int]:
+        """No row is before the first or after the last."""
+        times = [_within(each, self.range_ms) for each in self.times_ms.values()]
+        return min(first for first, _ in times), max(last for _, last in times)
+
     def has(self, other: "Covers") -> bool:
         """Whether all that is woven by the other is by this."""
         return other.keys <= self.keys and all(
@@ -77,6 +84,22 @@ def rows_within(source: Source, range_ms: Range) -> int:
         return source.rows
     inside_ms = min(last + 1, range_ms[1]) - max(first, range_ms[0])
     return max(1, source.rows * inside_ms // (last + 1 - first))
+
+
+def kept_within(
+    keep: Bools | None, times_ms: tuple[int, int], range_ms: Range, times: Callable[[], Int64]
+) -> Bools | None:
+    """Of rows that are kept (None: all) those within a range; ``times_ms``: none lies beyond. Only a bound that cuts is
+    looked at."""
+    if times_ms[0] < range_ms[0]:
+        keep = _both(keep, times() >= range_ms[0])
+    if times_ms[1] >= range_ms[1]:
+        keep = _both(keep, times() < range_ms[1])
+    return keep
+
+
+def _both(one: Bools | None, other: Bools) -> Bools:
+    return other if one is None else one & other
 
 
 def is_inside(times_ms: tuple[int, int], range_ms: Range) -> bool:

@@ -75,7 +75,7 @@ class Loom:
         covers = Covers.of(whole.values(), self._range_ms)
         if held is not None and held.covers.serves(whole, self._range_ms):
             self._cache.drop(self._key_unserved)
-            if isinstance(held, _NoRoom) or held.rows > SERVES_ROWS * sum(source.rows for source in whole.values()):
+            if isinstance(held, _NoRoom) or _is_longer(held, whole):
                 return [], sources
             more = covers.has(held.covers)
         else:
@@ -87,8 +87,15 @@ class Loom:
             held, runs = self._woven(list(whole.values()), covers, users)
         if not isinstance(held, Woven) or runs is None:
             return [], sources
-        rest = [source for source in sources if source.key not in held.covers.keys]
-        return held.parts(runs, fields, whole.keys(), self._range_ms), rest
+        return held.parts(runs, fields, whole.keys(), self._range_ms), _others(held, sources)
+
+    def at_hand(self, sources: Sequence[_Source], fields: Sequence[str]) -> tuple[list[Part], Sequence[_Source]]:
+        """The same without users. Nothing is woven for it: who only counts gains less."""
+        whole, held = {source.key: source for source in sources if source.is_whole}, self._held
+        serves = isinstance(held, Woven) and held.covers.serves(whole, self._range_ms)
+        if not isinstance(held, Woven) or not serves or _is_longer(held, whole):
+            return [], sources
+        return held.parts(None, fields, whole.keys(), self._range_ms), _others(held, sources)
 
     def _is_unserved_for_long(self) -> bool:
         """Whether questions came in turn that what is woven did not serve."""
@@ -135,3 +142,12 @@ class Loom:
         kept = cache.get(self._key, scan) is woven
         if not (kept and keep_runs(cache, scan, self._tenant, users.people, {woven.key: runs}, gone)):
             cache.put(self._key, _NoRoom(woven.covers), 1, scan)
+
+
+def _is_longer(held: Woven, whole: Mapping[Hashable, Source]) -> bool:
+    """Whether to go through what is woven takes longer than through the sources."""
+    return held.rows > SERVES_ROWS * sum(source.rows for source in whole.values())
+
+
+def _others(held: Woven, sources: Sequence[_Source]) -> list[_Source]:
+    return [source for source in sources if source.key not in held.covers.keys]

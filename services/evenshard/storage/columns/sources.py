@@ -17,6 +17,7 @@ from evenshard.events.user_runs import UserRuns
 from evenshard.ids import TenantId
 from evenshard.storage.columns.block import BlockFacts, block_key, coded_column, foreign_rows
 from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.covers import kept_within
 from evenshard.storage.columns.lookups import Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
@@ -48,7 +49,7 @@ class Wanted:
     def may_be_woven(self) -> bool:
         """Whether the rows may come otherwise than they are stored."""
         few = self.properties is not None and not self.properties and not self.late
-        return few and self.users and self.copies_apart and set(self.fields) <= set(FIELDS)
+        return few and self.copies_apart and set(self.fields) <= set(FIELDS)
 
     @property
     def fields_if_hot(self) -> Sequence[str]:
@@ -137,7 +138,7 @@ class SegmentSource:
             left_out = _either(left_out, segment.hidden(part, self._hiding))
         if self._shown is not None:
             left_out = _either(left_out, ~self._shown_rows(self._shown))
-        return _inside(left_out, part.time_min, part.time_max, self._wanted, lambda: segment.times(part))
+        return _kept(left_out, self.times_ms, self._wanted, lambda: segment.times(part))
 
     def _shown_rows(self, shown: Shown) -> Bools:
         segment, part = self._segment, self._part
@@ -233,8 +234,8 @@ class BlockSource:
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)
         left_out = _either(left_out, foreign_rows(self._shown, self._block, self._facts))
-        facts, record = self._facts, self._block.batch.record
-        return _inside(left_out, facts.time_min, facts.time_max, self._wanted, lambda: record.column("time").to_numpy())
+        record = self._block.batch.record
+        return _kept(left_out, self.times_ms, self._wanted, lambda: record.column("time").to_numpy())
 
 
 def _either(one: Bools | None, other: Bools | None) -> Bools | None:
@@ -243,17 +244,9 @@ def _either(one: Bools | None, other: Bools | None) -> Bools | None:
     return one | other
 
 
-def _inside(
-    left_out: Bools | None, time_min: int, time_max: int, wanted: Wanted, times: Callable[[], Int64]
+def _kept(
+    left_out: Bools | None, times_ms: tuple[int, int], wanted: Wanted, times: Callable[[], Int64]
 ) -> Bools | None:
-    """Rows that are not left out, and within the range; None: all. Only bounds that cut are looked at."""
+    """Rows that are not left out, and within the range; None: all."""
     keep = None if left_out is None else ~left_out
-    if time_min < wanted.start_ms:
-        keep = _both(keep, times() >= wanted.start_ms)
-    if time_max >= wanted.end_ms:
-        keep = _both(keep, times() < wanted.end_ms)
-    return keep
-
-
-def _both(one: Bools | None, other: Bools) -> Bools:
-    return other if one is None else one & other
+    return kept_within(keep, times_ms, (wanted.start_ms, wanted.end_ms), times)

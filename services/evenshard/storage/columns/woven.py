@@ -19,7 +19,7 @@ from evenshard.events.hashing import UInt8
 from evenshard.events.scan import DUPLICATE, Bools, Part, ScannedRows, duplicates_of
 from evenshard.events.user_runs import Int32, Int64, UserRuns
 from evenshard.kernels import kernel, view
-from evenshard.storage.columns.covers import Covers, Range, Source, is_inside
+from evenshard.storage.columns.covers import Covers, Range, Source, kept_within
 from evenshard.storage.segment.reader import none_set
 
 FIELDS: Final = ("event", "time")
@@ -44,17 +44,25 @@ class Woven:
     bytes_of: Mapping[Hashable, tuple[int, int]]
     """What is read of each source, and where only times are asked for."""
 
-    def parts(self, users: UserRuns, fields: Sequence[str], keys: Container[Hashable], range_ms: Range) -> list[Part]:
+    def parts(
+        self, users: UserRuns | None, fields: Sequence[str], keys: Container[Hashable], range_ms: Range
+    ) -> list[Part]:
         """With ``fields`` of ``FIELDS``, those within a range, all of which are of the sources ``keys``. ``users``: of
-        ``some``."""
-        found = [_within(one, range_ms) for one in (self.some, *self.apart)]
+        ``some``; None: nobody asks whose rows are."""
+        found = [self._within(one, range_ms) for one in (self.some, *self.apart)]
         alone = "event" not in fields
         read_bytes = sum(both[alone] for key, both in self.bytes_of.items() if key in keys)
         found[0] = replace(found[0], bytes_read=read_bytes)
         if alone:
             found = [replace(one, record=one.record.select([*fields, DUPLICATE])) for one in found]
         first, *others = map(Part.of, found)
+        if users is None:
+            return [first, *others]
         return [replace(first, users=users), *(replace(part, users=_OF_NOBODY) for part in others)]
+
+    def _within(self, some: ScannedRows, range_ms: Range) -> ScannedRows:
+        keep = kept_within(None, self.covers.bounds_ms, range_ms, lambda: some.record.column("time").to_numpy())
+        return some if keep is None else replace(some, keep=keep)
 
     @property
     def rows(self) -> int:
@@ -65,14 +73,6 @@ class Woven:
     def bytes(self) -> int:
         """Memory."""
         return sum(int(one.record.get_total_buffer_size()) for one in (self.some, *self.apart))
-
-
-def _within(some: ScannedRows, range_ms: Range) -> ScannedRows:
-    """The rows within a range are meant."""
-    times = some.record.column("time").to_numpy()
-    if not len(times) or is_inside((int(times.min()), int(times.max())), range_ms):
-        return some
-    return replace(some, keep=(times >= range_ms[0]) & (times < range_ms[1]))
 
 
 def weave(
