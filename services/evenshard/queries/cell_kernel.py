@@ -6,21 +6,27 @@ from evenshard.kernels import kernel, view
 from evenshard.queries.gather_kernel import DUPLICATE, USED
 
 NO_BUCKET = -1
-_CLOCK = ", ".join(["int64", "int64", view("int32"), view("int64"), view("int32")])
+CLOCK = ", ".join(["int64", "int64", view("int32"), view("int64"), view("int32")])
+
+
+EVER = np.int64((1 << 63) - 1)
 
 
 @kernel(inline="always")
-def _bucket(time, start, shift, first, bounds, bucket_of):  # type: ignore[no-untyped-def]
-    """The bucket of a time, or NO_BUCKET; see ``Clock``."""
-    if time < start or time >= bounds[bounds.size - 1]:
-        return np.int32(NO_BUCKET)
+def bucket_at(time, start, shift, first, bounds, bucket_of):  # type: ignore[no-untyped-def]
+    """The bucket of a time, or NO_BUCKET, and from when until when it is of one interval; see ``Clock``."""
+    end = bounds[bounds.size - 1]
+    if time < start:
+        return np.int32(NO_BUCKET), -EVER, start
+    if time >= end:
+        return np.int32(NO_BUCKET), end, EVER
     interval = np.int64(first[np.uint64((time - start) >> shift)])
     interval += np.int64(time >= bounds[np.uint64(interval + 1)])
-    return bucket_of[np.uint64(interval)]
+    return bucket_of[np.uint64(interval)], bounds[np.uint64(interval)], bounds[np.uint64(interval + 1)]
 
 
 @kernel(
-    f"int64({view('int32')}, {view('int32')}, {view('uint8')}, {view('uint8')}, {view('int64')}, {_CLOCK}, int64, "
+    f"int64({view('int32')}, {view('int32')}, {view('uint8')}, {view('uint8')}, {view('int64')}, {CLOCK}, int64, "
     "int64[::1])",
     counted=False,
 )
@@ -32,11 +38,14 @@ def count_cells(codes, events, wanted, states, times, start, shift, first, bound
     """
     coded, named, stated = codes.size > 0, events.size > 0, states.size > 0
     skipped, half = np.int64(0), np.uint64(counts.size // 2)
+    bucket, since, until = np.int32(NO_BUCKET), EVER, -EVER
     for row in range(np.uint64(times.size)):
         if named and not wanted[np.uint64(events[row])]:
             continue
         state = states[row] if stated else np.uint8(USED)
-        bucket = _bucket(times[row], start, shift, first, bounds, bucket_of)
+        time = times[row]
+        if time < since or time >= until:  # neighbours are mostly of one interval
+            bucket, since, until = bucket_at(time, start, shift, first, bounds, bucket_of)
         if bucket == np.int32(NO_BUCKET):
             continue
         cell = np.uint64(bucket)
@@ -50,17 +59,20 @@ def count_cells(codes, events, wanted, states, times, start, shift, first, bound
 
 @kernel(
     f"void({view('int32')}, {view('int32')}, {view('int32')}, {view('uint8')}, {view('uint8')}, {view('int64')}, "
-    f"{_CLOCK}, int64, uint64[::1])",
+    f"{CLOCK}, int64, uint64[::1])",
     counted=False,
 )
 def cells_of(codes, groups, events, wanted, states, times, start, shift, first, bounds, bucket_of, buckets, out):  # type: ignore[no-untyped-def]
     """Writes the cell of each row that counts, plus 1; 0 for the others. groups: of each code; else as above."""
     coded, named, stated = codes.size > 0, events.size > 0, states.size > 0
+    bucket, since, until = np.int32(NO_BUCKET), EVER, -EVER
     for row in range(np.uint64(times.size)):
         out[row] = 0
         if (named and not wanted[np.uint64(events[row])]) or (stated and states[row] != np.uint8(USED)):
             continue
-        bucket = _bucket(times[row], start, shift, first, bounds, bucket_of)
+        time = times[row]
+        if time < since or time >= until:  # neighbours are mostly of one interval
+            bucket, since, until = bucket_at(time, start, shift, first, bounds, bucket_of)
         if bucket != np.int32(NO_BUCKET):
             group = groups[np.uint64(codes[row])] if coded else groups[0]
             out[row] = np.uint64(group) * np.uint64(buckets) + np.uint64(bucket) + np.uint64(1)

@@ -21,6 +21,7 @@ from evenshard.queries import (
     schema,
     segmentation,
     segmentation_parts,
+    segmentation_users,
     timeline,
 )
 from evenshard.queries.browse_plan import SchemaScan, TimelineScan
@@ -224,6 +225,8 @@ def run_with_cohorts(
 def _table_of(scan: bytes, rows: Rows, check: Callable[[], None]) -> tuple[pa.Table, ScanStats]:
     plan = plan_of(scan)
     match plan:
+        case SegmentationScan(measure=measure) if measure in OF_USERS and (clock := clock_for(plan)) is not None:
+            table, stats = segmentation_users.scan_parts(plan, clock, Parts.of(rows), check)
         case SegmentationScan() if (clock := clock_for(plan)) is not None:
             table, stats = segmentation_parts.scan_parts(plan, clock, Parts.of(rows), check)
         case SegmentationScan():

@@ -13,18 +13,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows
-from evenshard.queries.cell_kernel import cells_of, count_cells, count_users
-from evenshard.queries.cell_values import CellValues, ValueRows, counts_alone
+from evenshard.events.scan import Parts, ScannedRows, duplicate_rows
+from evenshard.queries.cell_kernel import cells_of, count_cells
+from evenshard.queries.cell_values import CellValues
 from evenshard.queries.clock import Clock
 from evenshard.queries.evaluate import evaluate
 from evenshard.queries.gather_kernel import LEFT_OUT, USED
 from evenshard.queries.groups import Groups, Integers, OwnCodes, own_codes
-from evenshard.queries.measures import OF_EVENTS, OF_USERS
+from evenshard.queries.measures import OF_EVENTS
 from evenshard.queries.plan import ScanStats, SegmentationScan
 from evenshard.queries.segmentation import CELLS_MAX, SegmentationPass
-from evenshard.queries.user_chunks import UserChunks, states_of
-from evenshard.queries.user_rows import Choice, Masks, SmallMasks, UserRows
+from evenshard.queries.user_chunks import states_of
+from evenshard.queries.user_marks import CellRows
+from evenshard.queries.user_rows import Masks, SmallMasks
 from evenshard.queries.values import columns_holding, encoded
 
 _NONE32: Final = np.zeros(0, np.int32)
@@ -41,14 +42,10 @@ def scan_parts(
     plan: SegmentationScan, clock: Clock, parts: Parts, check: Callable[[], None]
 ) -> tuple[pa.Table, ScanStats]:
     """The partial and the account. ``check`` raises if nobody waits any more."""
-    running = _PartsPass(plan, clock)
-    parts = parts.read_once() if plan.measure in OF_USERS else parts
+    running = PartsPass(plan, clock)
     for number, part in enumerate(parts.parts):
         check()
         running.count(number, part.read())
-    if plan.measure in OF_USERS and running.cells is not None:
-        noted = [running.noted(number, part) for number, part in enumerate(parts.parts)]
-        running.count_users(Parts(noted, parts.people), check)
     return running.partial(), running.stats()
 
 
@@ -63,7 +60,7 @@ class _Rows:
     times: npt.NDArray[np.int64]
 
 
-class _PartsPass(SegmentationPass):
+class PartsPass(SegmentationPass):
     """Counts by part instead of by rows that were selected."""
 
     def __init__(self, plan: SegmentationScan, clock: Clock) -> None:
@@ -71,28 +68,22 @@ class _PartsPass(SegmentationPass):
         self.users = None
         if plan.measure in OF_EVENTS:
             self.values = None
-        self._clock = clock
-        self._groups_of_codes: dict[int, Integers] = {}
+        self.clock = clock
+        self.groups_of_codes: dict[int, Integers] = {}
         """Of each part that was counted with codes of its own."""
-        self._reading = 0
-        self._cell_users: Integers = np.zeros(0, np.int64)
-        self._group_users: Integers = np.zeros(0, np.int64)
-        self._cell_events: Integers = np.zeros(0, np.int64)
-        """Of users; for ``average``."""
 
     def count(self, number: int, some: ScannedRows) -> None:
         """Counts the events of a part."""
-        self.rows += some.record.num_rows if some.keep is None else int(np.count_nonzero(some.keep))
-        self.bytes += some.bytes_read
-        own = self._own_codes(some.record)
+        self.account(some)
+        own = self.own_codes_of(some.record)
         by_rows = own is None and bool(self.plan.by)
         all_meant = some.keep is None and self.where is None and not by_rows and self.values is None
-        rows = self._rows_of(some, stated=not all_meant)
+        rows = self.rows_of(some, stated=not all_meant)
         if rows is None or not some.record.num_rows:
             return
         if by_rows:
             self.skipped[some.indexed] += self._counted(rows, 1)[1]
-            rows, groups = self._grouped(some, rows)
+            rows, groups = self.grouped(some, rows)
             counts, _ = self._counted(rows, len(groups))
         else:
             values = pa.array([""]) if own is None else own.values
@@ -107,14 +98,19 @@ class _PartsPass(SegmentationPass):
                 occurring = np.flatnonzero(counts.any(axis=1))
                 shown = pa.RecordBatch.from_arrays([own.values.take(pa.array(occurring))], names=[own.column])
                 groups[occurring] = self.groups.number(shown)
-            self._groups_of_codes[number] = groups
-        self._add(counts, groups)
+            self.groups_of_codes[number] = groups
+        self.add_counts(counts, groups)
         if self.values is not None:
             self._add_values(self.values, some.record, rows, groups)
 
+    def account(self, some: ScannedRows) -> None:
+        """Of rows that were read."""
+        self.rows += some.record.num_rows if some.keep is None else int(np.count_nonzero(some.keep))
+        self.bytes += some.bytes_read
+
     def _add_values(self, values: CellValues, record: pa.RecordBatch, rows: _Rows, groups: Integers) -> None:
         """``groups``: of the codes of ``rows``. Only what is measured is taken out of the columns."""
-        cells = self._cells_of(rows, groups)
+        cells = self.cells_of_rows(self.placed(rows, groups))
         places = np.flatnonzero(cells)
         measured = record.select(columns_holding((self.plan.measured_property,), record.schema.names))
         if not len(places) or not measured.num_columns:
@@ -123,16 +119,21 @@ class _PartsPass(SegmentationPass):
             cells, measured = cells[places], measured.take(pa.array(places))
         values.add(cells.astype(np.int64) - 1, measured)
 
-    def _cells_of(self, rows: _Rows, groups: Integers) -> Masks:
+    def placed(self, rows: _Rows, groups: Integers) -> CellRows:
+        """With the group of each code, as it is shown."""
+        shown = self.shown_as(groups).astype(np.int32)
+        return CellRows(rows.codes, shown, rows.events, rows.wanted, rows.states, rows.times)
+
+    def cells_of_rows(self, rows: CellRows) -> Masks:
         """The cell of each row that counts, plus 1."""
         cells = np.empty(len(rows.times), np.uint64)
         cells_of(
-            rows.codes, self._shown(groups).astype(np.int32), rows.events, rows.wanted, rows.states, rows.times,
-            *self._clock.arguments, self.plan.buckets, cells,
+            rows.codes, rows.groups, rows.events, rows.wanted, rows.states, rows.times, *self.clock.arguments,
+            self.plan.buckets, cells,
         )  # fmt: skip
         return cells
 
-    def _add(self, counts: npt.NDArray[np.int64], groups: Integers) -> None:
+    def add_counts(self, counts: npt.NDArray[np.int64], groups: Integers) -> None:
         """``counts``: of each code and bucket."""
         occurring = np.flatnonzero(counts.any(axis=1))
         if not len(occurring):
@@ -144,12 +145,12 @@ class _PartsPass(SegmentationPass):
         self._give_up_cells_where_too_many()
         if self.cells is not None:
             codes, buckets = np.nonzero(counts)
-            self.cells.add(self._shown(groups)[codes] * self.plan.buckets + buckets, counts[codes, buckets])
+            self.cells.add(self.shown_as(groups)[codes] * self.plan.buckets + buckets, counts[codes, buckets])
 
-    def _shown(self, groups: Integers) -> Integers:
+    def shown_as(self, groups: Integers) -> Integers:
         return (groups if self.keep is None else np.minimum(groups, self.keep)).astype(np.int64)
 
-    def _rows_of(self, some: ScannedRows, *, stated: bool = True) -> _Rows | None:
+    def rows_of(self, some: ScannedRows, *, stated: bool = True) -> _Rows | None:
         """None: no row is wanted. Not ``stated``: as if all were meant."""
         record = some.record
         events, wanted = _NONE32, _NONE8
@@ -169,7 +170,7 @@ class _PartsPass(SegmentationPass):
         """How many of each of so many codes each bucket has, and the duplicates that were left out."""
         counts = np.zeros((2, codes, self.plan.buckets), np.int64)
         skipped: int = count_cells(
-            rows.codes, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments, self.plan.buckets,
+            rows.codes, rows.events, rows.wanted, rows.states, rows.times, *self.clock.arguments, self.plan.buckets,
             counts.reshape(-1),
         )  # fmt: skip
         return counts[0] + counts[1], skipped
@@ -190,17 +191,17 @@ class _PartsPass(SegmentationPass):
         copies, _ = self._counted(few, codes)
         return whole - copies, int(copies.sum())
 
-    def _own_codes(self, record: pa.RecordBatch) -> OwnCodes | None:
+    def own_codes_of(self, record: pa.RecordBatch) -> OwnCodes | None:
         """Where the breakdown is by one property that has a dictionary here, and only few values."""
         own = own_codes(self.plan.by, record)
         return None if own is None or len(own.values) * self.plan.buckets > CELLS_MAX else own
 
-    def _grouped(self, some: ScannedRows, rows: _Rows) -> tuple[_Rows, Integers]:
+    def grouped(self, some: ScannedRows, rows: _Rows) -> tuple[_Rows, Integers]:
         """Each row's group as its code, whatever the breakdown is by; and the group of each code."""
         counted = np.empty(len(rows.times), np.uint64)
         nowhere = np.zeros(1, np.int32)
         cells_of(
-            rows.codes, nowhere, rows.events, rows.wanted, rows.states, rows.times, *self._clock.arguments,
+            rows.codes, nowhere, rows.events, rows.wanted, rows.states, rows.times, *self.clock.arguments,
             self.plan.buckets, counted,
         )  # fmt: skip
         places = np.flatnonzero(counted)
@@ -210,58 +211,6 @@ class _PartsPass(SegmentationPass):
             codes[places] = number_rows(self.groups, shown, places)
         states = np.where(counted != 0, np.uint8(USED), np.uint8(LEFT_OUT))
         return replace(rows, codes=codes, states=states), np.arange(max(1, len(self.groups)))
-
-    def noted(self, number: int, part: Part) -> Part:
-        """The part, so that ``choose`` knows it again."""
-
-        def read() -> ScannedRows:
-            self._reading = number
-            return replace(part.read(), users=part.users)
-
-        return part if part.users is None else replace(part, read=read)
-
-    def count_users(self, parts: Parts, check: Callable[[], None]) -> None:
-        """Counts the users of each cell that has events."""
-        groups = len(self.groups) if self.keep is None else self.keep + 1
-        self._cell_users = np.zeros(groups * self.plan.buckets, np.int64)
-        self._group_users = np.zeros(groups, np.int64)
-        if self.plan.measure == "average":
-            self._cell_events = np.zeros_like(self._cell_users)
-        last_in_cell, last_in_group = np.full(len(self._cell_users), -1), np.full(groups, -1)
-        chunks = UserChunks(self._cells, np.uint64, skip_duplicates=self.plan.skip_duplicates, check=check)
-        for chunk in chunks.of(parts):
-            self._follow(chunk, last_in_cell, last_in_group)
-
-    def _follow(self, chunk: UserRows, last_in_cell: Integers, last_in_group: Integers) -> None:
-        count_users(
-            chunk.starts, chunk.masks, self.plan.buckets, last_in_cell, last_in_group, self._cell_users,
-            self._group_users, self._cell_events, chunk.first,
-        )  # fmt: skip
-
-    def _cells(self, some: ScannedRows) -> Choice | None:
-        """The cell of each row, plus 1."""
-        rows = self._rows_of(some)
-        if rows is None:
-            return None
-        groups = self._groups_of_codes.get(self._reading) if some.users is not None else None
-        own = self._own_codes(some.record)
-        if groups is None and self.plan.by:
-            rows, groups = self._grouped(some, rows)
-        elif own is not None:
-            rows = replace(rows, codes=own.codes)
-        return self._cells_of(rows, np.zeros(1, np.int64) if groups is None else groups)
-
-    def values_found(self) -> ValueRows | None:
-        if self.plan.measure != "average" or self.cells is None:
-            return super().values_found()
-        cells = np.flatnonzero(self._cell_events)
-        return counts_alone(cells, self._cell_events[cells])
-
-    def users_of_cells(self, keys: Integers) -> Integers:
-        return self._cell_users[keys] if len(self._cell_users) else np.zeros(len(keys), np.int64)
-
-    def users_of_groups(self, groups: Integers) -> Integers:
-        return self._group_users[groups] if len(self._group_users) else np.zeros(len(groups), np.int64)
 
 
 def number_rows(groups: Groups, shown: pa.RecordBatch, rows: Integers) -> Integers:

@@ -10,26 +10,26 @@ are called is read only where that decides, for it seldom does.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evenshard.events.scan import Part, Parts, ScannedRows, duplicate_rows, duplicates_of
-from evenshard.events.user_runs import UserRuns, runs_of
-from evenshard.events.users import NO_PEOPLE, UNKNOWN
-from evenshard.queries.gather_kernel import LEFT_OUT, USED
+from evenshard.events.user_runs import UserRuns
+from evenshard.events.users import NO_PEOPLE
+from evenshard.queries.gather_kernel import LEFT_OUT
 from evenshard.queries.groups import Integers
 from evenshard.queries.members import Members
 from evenshard.queries.picked import Opened, Picked
 from evenshard.queries.plan import ScanStats
-from evenshard.queries.user_codes import NOBODY, number_users, user_codes
 from evenshard.queries.user_rows import Choice, Coded, Int64, Matched, Needs, SmallMasks, UserRows
+from evenshard.queries.whose_rows import WhoseRows, whose_rows
 
 CHUNK_ROWS: Final = 1 << 18
 """Rows of parts that a chunk of users looks at, about: few enough to stay in a core's cache."""
+T = TypeVar("T")
 _PLAIN: Final = Needs()
 _NONE8: Final = np.zeros(0, np.uint8)
 _NO_ROWS: Final = np.zeros(0, np.int64)
@@ -54,9 +54,7 @@ class UserChunks:
         self._skip_duplicates = skip_duplicates
         self._check = check
         self._needs = needs
-        self._people = NO_PEOPLE
-        self._others: pa.Array = pa.array([], pa.utf8())
-        """Users who are not among the people of the parts; their numbers follow."""
+        self._whose = WhoseRows((), NO_PEOPLE, pa.array([], pa.utf8()))
         self.skipped = {True: 0, False: 0}
         """Duplicates that were wanted, of segments (True) and of the log."""
         self.rows = 0
@@ -66,41 +64,27 @@ class UserChunks:
         """The users' rows, a chunk at a time; each user is in one chunk. Raises ``QUERY_INVALID`` for one with more
         than ``ROWS_MAX``."""
         known = []
-        for part, runs in self._with_users(parts):
+        self._whose = whose_rows(parts, self._check)
+        for part, runs in self._whose.parts:
             if len(runs.numbers):
                 known.append((part, runs))
             else:  # what is nobody's is accounted for
                 self._open(part.read())
-        bounds = _bounds([runs for _, runs in known])
-        cuts = [np.searchsorted(runs.numbers, bounds).tolist() for _, runs in known]
-        opened: list[Opened | None] = [None] * len(known)
         picked = Picked(self._kind, self._needs)
-        for chunk, (base, end) in enumerate(pairwise(bounds.tolist())):
+        for base, end, stretches in in_turn(known, _bounds([runs for _, runs in known]), self._open):
             self._check()
             picked.begin(base, end)
-            stretches = []
-            for number, (part, runs) in enumerate(known):
-                first, last = cuts[number][chunk], cuts[number][chunk + 1]
-                if first == last:
-                    continue
-                if first == 0:
-                    opened[number] = self._open(part.read())
-                one = opened[number]
-                if one is not None:
-                    stretches.append((one, runs, first, last))
-                if last == len(runs.numbers):
-                    opened[number] = None
-            picked.add_all(stretches)
+            picked.add_all(list(stretches))
             yield picked.joined()
             self.bytes += picked.late_bytes()
 
     def members(self, numbers: Sequence[Integers]) -> Members:
         """Users of the parts that were gone through, by their numbers."""
         found = np.concatenate([np.zeros(0, np.int64), *numbers])
-        known = len(self._people)
-        belongs = np.zeros(known, np.bool_)
-        belongs[found[found < known]] = True
-        return Members(self._people, belongs, self._others.take(pa.array(found[found >= known] - known)))
+        people, others = self._whose.people, self._whose.others
+        belongs = np.zeros(len(people), np.bool_)
+        belongs[found[found < len(people)]] = True
+        return Members(people, belongs, others.take(pa.array(found[found >= len(people)] - len(people))))
 
     def stats(self) -> ScanStats:
         """The account of the pass."""
@@ -121,40 +105,28 @@ class UserChunks:
         self.skipped[some.indexed] += int(np.count_nonzero(masks))
         return Opened.of(some, chosen, states, self._needs)
 
-    def _with_users(self, parts: Parts) -> list[tuple[Part, UserRuns]]:
-        """Parts with whose their rows are; those of which it was not known are read."""
-        known: list[tuple[Part, UserRuns]] = []
-        waiting: list[ScannedRows] = []
-        for part in parts.parts:
-            if part.users is not None:
-                known.append((part, part.users))
-                continue
-            self._check()
-            some = part.read().kept()
-            if some.record.num_rows:
-                waiting.append(some)
-        self._people = parts.people
-        for some, runs in zip(waiting, self._numbered(waiting), strict=True):
-            known.append((Part.of(some), runs))
-        return known
 
-    def _numbered(self, batches: Sequence[ScannedRows]) -> list[UserRuns]:
-        """Whose the rows of batches are, by their ``distinct_id``; who is not known gets a number behind."""
-        coded = [user_codes(some.record.column("distinct_id")) for some in batches]
-        if not coded:
-            return []
-        places, ids = number_users([ids for _, ids in coded])
-        ids = ids.cast(pa.utf8())
-        found = self._people.find(ids)
-        unknown = found == UNKNOWN
-        found[unknown] = len(self._people) + np.arange(np.count_nonzero(unknown), dtype=np.int32)
-        self._others = ids.filter(pa.array(unknown))
-        found[pc.equal(ids, "").to_numpy(zero_copy_only=False)] = NOBODY
-        result = []
-        for some, (codes, _), numbers in zip(batches, coded, places, strict=True):
-            rows = np.arange(len(codes) + 1, dtype=np.int32)
-            result.append(runs_of(rows[:-1], rows[1:], found[numbers][codes], some.record.column("time").to_numpy()))
-        return result
+def in_turn(
+    known: Sequence[tuple[Part, UserRuns]], bounds: Int64, open_part: Callable[[ScannedRows], T | None]
+) -> Iterator[tuple[int, int, Iterator[tuple[T, UserRuns, int, int]]]]:
+    """For the users from each bound to the next, what parts have of them: each part as it was opened, and the runs
+    ``first`` to ``last`` of it. To be gone through in order: a part is opened when its first user is reached, and let
+    go after its last."""
+    cuts = [np.searchsorted(runs.numbers, bounds).tolist() for _, runs in known]
+    opened: list[T | None] = [None] * len(known)
+
+    def stretches(chunk: int) -> Iterator[tuple[T, UserRuns, int, int]]:
+        for number, (part, runs) in enumerate(known):
+            first, last = cuts[number][chunk], cuts[number][chunk + 1]
+            if first == last:
+                continue
+            one = open_part(part.read()) if first == 0 else opened[number]
+            opened[number] = None if last == len(runs.numbers) else one
+            if one is not None:
+                yield one, runs, first, last
+
+    for chunk, (base, end) in enumerate(pairwise(bounds.tolist())):
+        yield base, end, stretches(chunk)
 
 
 class Following(Protocol):
@@ -190,7 +162,7 @@ def states_of(some: ScannedRows, skip_duplicates: bool) -> SmallMasks:
     duplicates = duplicates_of(some.record) if skip_duplicates else None
     if some.keep is None:
         return _NONE8 if duplicates is None else duplicates.view(np.uint8)
-    states = np.where(some.keep, np.uint8(USED), np.uint8(LEFT_OUT))
+    states = (~some.keep).view(np.uint8) * np.uint8(LEFT_OUT)
     return states if duplicates is None else np.maximum(states, duplicates.view(np.uint8))
 
 

@@ -13,7 +13,16 @@ import pytest
 from evenshard.events.hashing import SLOT_COUNT
 from evenshard.events.scan import Parts, ScannedRows
 from evenshard.ids import ShardId, TenantId
-from evenshard.queries import answer, flows_answer, funnel_answer, retention_answer, scans, user_chunks
+from evenshard.queries import (
+    answer,
+    flows_answer,
+    funnel_answer,
+    retention_answer,
+    scans,
+    segmentation_users,
+    user_chunks,
+    user_marks,
+)
 from evenshard.queries.cohort_model import Did, cohort_query
 from evenshard.queries.cohort_plan import plan_cohort, with_cohorts
 from evenshard.queries.flows_model import flows_query
@@ -172,6 +181,8 @@ def assert_alike(
         patch.setattr(segment, "PART_ROWS_MAX", 2 * group_rows)
         patch.setattr(user_chunks, "CHUNK_ROWS", group_rows)
         patch.setattr(loom, "ROWS_MIN", 1)
+        patch.setattr(segmentation_users, "BITS_MAX", (0, 8, 1024)[seed % 3])
+        patch.setattr(user_marks, "MARKS_BYTES", 8 << seed % 5)
         store = store_of(cache_bytes)
         owned = np.random.default_rng(seed).random(SLOT_COUNT) < 0.5 if seed % 3 else None
         for number, act in enumerate(done):

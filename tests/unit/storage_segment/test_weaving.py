@@ -1,5 +1,8 @@
 """What questions of users read is woven into one part by the second that finds it so; anew when enough has come, never
-for a question of fewer days, and not at all where there is no room."""
+for a question of fewer days, and not at all where there is no room.
+
+Whoever is answered from it finds what is stored.
+"""
 
 from typing import Any
 
@@ -71,13 +74,30 @@ def parts(
         return [(part, part.read(), names) for part in found.parts]
 
 
+def counted(store: Store, *, start_ms: int, end_ms: int, woven: bool) -> Any:
+    """By those who do not ask for users: rows that are no copies, the account, and in how many parts."""
+    with store.snapshot(ACME) as snapshot:
+        wanted = Wanted(FIELDS, (), start_ms, end_ms, users=False, copies_apart=woven)
+        found = [(part, part.read(), ()) for part in snapshot.parts(wanted).parts]
+    rows = []
+    for _, some, _ in found:
+        times, events = (some.record.column(name).to_pylist() for name in ("time", "event"))
+        rows += [(times[row], events[row]) for row in set(meant(some)) - set(duplicate_rows(some.record).tolist())]
+    return sorted(rows), account(found), len(found)
+
+
+def meant(some: Any) -> list[int]:
+    return np.arange(some.record.num_rows)[slice(None) if some.keep is None else some.keep].tolist()
+
+
 def by_user(found: Any) -> dict[str, list[Any]]:
     """Of rows that are no copies: time and event of each user's, which come by time."""
-    rows: dict[str, list[Any]] = {name: [] for name in found[0][2]}
+    rows: dict[str, list[Any]] = {name: [] for _, _, names in found for name in names}
     for part, some, names in found:
         users, copies = part.users, set(duplicate_rows(some.record).tolist())
         copies |= set() if some.keep is None else set(np.flatnonzero(~some.keep).tolist())
-        times, events = (some.record.column(name).to_pylist() for name in ("time", "event"))
+        times = some.record.column("time").to_pylist()
+        events = some.record.column("event").to_pylist() if "event" in some.record.schema.names else times
         for run, user in enumerate(users.numbers.tolist()):
             places = range(users.starts[run], users.ends[run])
             mine = [place if users.order is None else int(users.order[place]) for place in places]
@@ -94,9 +114,10 @@ def account(found: Any) -> Any:
     """Rows, bytes, and the events of copies, of the log and of segments."""
     copies: dict[bool, list[str]] = {False: [], True: []}
     for _, some, _ in found:
-        at = duplicate_rows(some.record)
-        copies[some.indexed] += some.record.column("event").take(at).to_pylist() if len(at) else []
-    return sum(some.record.num_rows for _, some, _ in found), sum(some.bytes_read for _, some, _ in found), copies
+        at = sorted(set(duplicate_rows(some.record).tolist()) & set(meant(some)))
+        copies[some.indexed] += some.record.column(0).take(at).to_pylist() if len(at) else []
+    copies = {indexed: sorted(found) for indexed, found in copies.items()}
+    return sum(len(meant(some)) for _, some, _ in found), sum(some.bytes_read for _, some, _ in found), copies
 
 
 def test_a_question_is_answered_from_what_is_woven_as_from_what_is_stored(made: list[int]) -> None:
@@ -112,6 +133,75 @@ def test_a_question_is_answered_from_what_is_woven_as_from_what_is_stored(made: 
     assert first.users.order is None
     assert (np.diff(first.users.numbers) > 0).all()
     assert [len(part.users.numbers) for part, _, _ in others] == [0, 0], "copies and nobody's rows"
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_questions_of_any_range_in_any_order_find_what_is_stored(made: list[int], seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    store = store_of()
+    ranges = [sorted(chance.integers(-1000, 3500, 2).tolist()) for _ in range(3)]
+    for number in range(3, 40):
+        match int(chance.integers(0, 20)):
+            case 0:
+                append(store, number % 4, rows=int(chance.integers(1, 80)))
+            case 1:
+                store.compact(ACME)
+            case 2:
+                store.sort_tail(ACME)
+            case 3:
+                store.hide_users(ACME, Epoch(1), f"op{number}", [["ann", "bob", "zoe"][int(chance.integers(0, 3))]])
+        start, end = ranges[int(chance.integers(0, 3))]
+        days = {"start_ms": BASE_MS + start, "end_ms": BASE_MS + end + 1}
+        fields = FIELDS if chance.random() < 0.7 else ("time",)
+        found, plain = parts(store, **days, fields=fields), parts(store, **days, fields=fields, woven=False)
+        assert by_user(found) == by_user(plain)
+        assert account(found) == account(plain)
+        assert counted(store, **days, woven=True)[:2] == counted(store, **days, woven=False)[:2]
+    store.close()
+
+
+def test_who_only_counts_finds_what_is_woven_and_never_weaves(made: list[int]) -> None:
+    store = store_of()
+    week = {"start_ms": BASE_MS - 1000, "end_ms": BASE_MS + 10_000}
+    for _ in range(3):
+        assert counted(store, **week, woven=True) == counted(store, **week, woven=False)
+    assert made == []
+    parts(store)
+    parts(store)
+    rows, told, count = counted(store, **week, woven=True)
+    assert (made, (rows, told)) == ([3], counted(store, **week, woven=False)[:2])
+    assert count == 3, "all that is woven, and of the log and of segments what is nobody's or a copy"
+    store.append([append_of([Event("view", "ann", BASE_MS + 5)], ACME)])
+    assert counted(store, **week, woven=True)[:2] == counted(store, **week, woven=False)[:2]
+    store.close()
+
+
+def test_what_is_woven_of_a_week_serves_its_days(made: list[int]) -> None:
+    store = store_of()
+    week = {"start_ms": BASE_MS + 300, "end_ms": BASE_MS + 2500}
+    parts(store, **week)
+    parts(store, **week)
+    assert made == [3]
+    for start_ms, end_ms, count in ((300, 2500, 1), (400, 2400, 1), (1000, 2000, 1), (299, 2500, 3), (300, 2501, 3)):
+        found = parts(store, start_ms=BASE_MS + start_ms, end_ms=BASE_MS + end_ms)
+        assert sum(len(part.users.numbers) > 0 for part, _, _ in found) == count
+        assert by_user(found) == by_user(
+            parts(store, start_ms=BASE_MS + start_ms, end_ms=BASE_MS + end_ms, woven=False)
+        )
+    assert made == [3]
+    store.close()
+
+
+def test_weeks_that_take_turns_are_not_woven_in_turn(made: list[int]) -> None:
+    store = store_of()
+    weeks = [{"start_ms": BASE_MS + start, "end_ms": BASE_MS + start + 2000} for start in (300, 400)]
+    for number in range(12):
+        parts(store, **weeks[number % 2])
+    assert made == [3]
+    for _ in range(2 + loom.UNSERVED_MAX):
+        parts(store, **weeks[1])
+    assert made == [3, 3], "what serves nobody any more makes room"
     store.close()
 
 

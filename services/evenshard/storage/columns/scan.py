@@ -51,13 +51,15 @@ class ColumnScan:
 
         Raises ``QUERY_INVALID`` for more users than can be held."""
         sources: list[SegmentSource | BlockSource] = [*self._of_segments(wanted), *self._of_tail(wanted)]
+        loom = Loom(self._cache, self._scan, self._tenant, (wanted.start_ms, wanted.end_ms))
         if not wanted.users:
-            return Parts([part for source in sources for part in source.parts(None)], passed_over=self._passed_over)
+            woven, rest = loom.at_hand(sources, wanted.fields) if wanted.may_be_woven else ([], sources)
+            parts = [*woven, *(part for source in rest for part in source.parts(None))]
+            return Parts(parts, passed_over=self._passed_over)
         if not wanted.may_be_woven:
             users = self._users(sources)
             parts = [part for source in sources for part in source.parts(users.runs[source.key])]
             return Parts(parts, users.people, self._passed_over)
-        loom = Loom(self._cache, self._scan, self._tenant)
         users = self._users(sources, loom.keys)
         woven, rest = loom.over(sources, users, wanted.fields, self._live(()))
         parts = [*woven, *(part for source in rest for part in source.parts(users.runs[source.key]))]

@@ -17,6 +17,7 @@ from evenshard.events.user_runs import UserRuns
 from evenshard.ids import TenantId
 from evenshard.storage.columns.block import BlockFacts, block_key, coded_column, foreign_rows
 from evenshard.storage.columns.cache import ColumnCache
+from evenshard.storage.columns.covers import kept_within
 from evenshard.storage.columns.lookups import Reading, SegmentHeld
 from evenshard.storage.columns.runs import OwnRuns, own_runs
 from evenshard.storage.columns.segment import Groups, SegmentColumns
@@ -48,7 +49,7 @@ class Wanted:
     def may_be_woven(self) -> bool:
         """Whether the rows may come otherwise than they are stored."""
         few = self.properties is not None and not self.properties and not self.late
-        return few and self.users and self.copies_apart and set(self.fields) <= set(FIELDS)
+        return few and self.copies_apart and set(self.fields) <= set(FIELDS)
 
     @property
     def fields_if_hot(self) -> Sequence[str]:
@@ -85,12 +86,15 @@ class SegmentSource:
         return self._part.rows
 
     @property
+    def times_ms(self) -> tuple[int, int]:
+        return self._part.time_min, self._part.time_max
+
+    @property
     def is_whole(self) -> bool:
-        """Whether all rows are meant, and none is hot; one that may be hidden is taken to be."""
-        part, hiding, wanted = self._part, self._hiding, self._wanted
+        """Whether all rows within the range are meant, and none is hot; one that may be hidden is taken to be."""
+        part, hiding = self._part, self._hiding
         hidden = hiding is not None and hiding.may_hide(part.hash_min, part.hash_max, part.time_min)
-        inside = wanted.start_ms <= part.time_min and part.time_max < wanted.end_ms
-        return inside and not hidden and self._shown is None and not self._segment.info.has_hot_rows
+        return not hidden and self._shown is None and not self._segment.info.has_hot_rows
 
     def own_runs(self) -> OwnRuns:
         with self._reading(self._segment.info):
@@ -134,10 +138,7 @@ class SegmentSource:
             left_out = _either(left_out, segment.hidden(part, self._hiding))
         if self._shown is not None:
             left_out = _either(left_out, ~self._shown_rows(self._shown))
-        if part.time_min < self._wanted.start_ms or part.time_max >= self._wanted.end_ms:
-            times = segment.times(part)
-            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
-        return None if left_out is None else ~left_out
+        return _kept(left_out, self.times_ms, self._wanted, lambda: segment.times(part))
 
     def _shown_rows(self, shown: Shown) -> Bools:
         segment, part = self._segment, self._part
@@ -177,9 +178,15 @@ class BlockSource:
         return self._block.rows
 
     @property
+    def times_ms(self) -> tuple[int, int]:
+        return self._facts.time_min, self._facts.time_max
+
+    @property
     def is_whole(self) -> bool:
-        """Whether all rows are meant, and none is hot."""
-        return self._block.hot is None and self._keep(None) is None
+        """Whether all rows within the range are meant, and none is hot."""
+        block = self._block
+        hidden = block.hidden is not None or foreign_rows(self._shown, block, self._facts) is not None
+        return block.hot is None and not hidden
 
     def own_runs(self) -> OwnRuns:
         record = self._block.batch.record
@@ -227,13 +234,19 @@ class BlockSource:
     def _keep(self, left_out: Bools | None) -> Bools | None:
         left_out = _either(left_out, self._block.hidden)
         left_out = _either(left_out, foreign_rows(self._shown, self._block, self._facts))
-        if self._facts.time_min < self._wanted.start_ms or self._facts.time_max >= self._wanted.end_ms:
-            times = self._block.batch.record.column("time").to_numpy()
-            left_out = _either(left_out, (times < self._wanted.start_ms) | (times >= self._wanted.end_ms))
-        return None if left_out is None else ~left_out
+        record = self._block.batch.record
+        return _kept(left_out, self.times_ms, self._wanted, lambda: record.column("time").to_numpy())
 
 
 def _either(one: Bools | None, other: Bools | None) -> Bools | None:
     if one is None or other is None:
         return other if one is None else one
     return one | other
+
+
+def _kept(
+    left_out: Bools | None, times_ms: tuple[int, int], wanted: Wanted, times: Callable[[], Int64]
+) -> Bools | None:
+    """Rows that are not left out, and within the range; None: all."""
+    keep = None if left_out is None else ~left_out
+    return kept_within(keep, times_ms, (wanted.start_ms, wanted.end_ms), times)
