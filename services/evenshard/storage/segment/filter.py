@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from evenshard.errors import EvenshardError
 from evenshard.events.hashing import NO_IDENTITY
@@ -89,7 +88,7 @@ class BucketFilter:
     @staticmethod
     def empty(buckets: int, keys: int) -> "BucketFilter":
         """One that is to be filled."""
-        made = BucketFilter.of(buckets, keys, _room(_places(buckets, keys)[-1] + _CHECKSUM.size))
+        made = BucketFilter.of(buckets, keys, np.empty(_places(buckets, keys)[-1] + _CHECKSUM.size, np.uint8))
         made.sizes[-1:] = 0
         made.remainders[keys:] = 0
         return made
@@ -150,7 +149,7 @@ def _dealt_into(
     pieces: Sequence[LooseHashes], buckets: int, firsts: UInt32, limits: UInt32, size: int
 ) -> tuple[UInt32, UInt32, UInt32, int] | None:
     """None: a part has more than its limit allows."""
-    dealt, ends = _room(4 * (size + DEAL_AHEAD)).view(np.uint32), firsts.copy()
+    dealt, ends = np.empty(size + DEAL_AHEAD, np.uint32), firsts.copy()
     keys = 0
     for some in _arrays(pieces):
         count = int(deal_keys(some, np.uint64(buckets), dealt, limits, ends))
@@ -158,11 +157,6 @@ def _dealt_into(
             return None
         keys += count
     return dealt, firsts, ends, keys
-
-
-def _room(size: int) -> UInt8:
-    """Of Arrow's memory, whose pages are there already: a compaction has had columns in them."""
-    return np.frombuffer(pa.allocate_buffer(size), np.uint8)
 
 
 def _arrays(pieces: Sequence[LooseHashes]) -> Iterator[UInt64]:
