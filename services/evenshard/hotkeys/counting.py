@@ -30,8 +30,9 @@ from evenshard.hotkeys.saved_counts import Loss, SavedCounts, SavedGeneration
 from evenshard.hotkeys.table import Int64, Keys, KeyTable
 from evenshard.ids import TenantId
 
-HEAVY_KEYS_MAX: Final = 500_000
-"""Keys of a generation whose ids are kept, some 60 bytes and the id each."""
+HEAVY_KEYS_MAX: Final = 200_000
+"""Keys of a generation whose ids are kept, some 60 bytes and the id each. Entering one costs what counting some events
+does, and where hardly any key comes again so many are entered each time that ``listed_from`` doubles."""
 LISTED_FROM_MAX: Final = (COUNT_MAX + 1) // 2
 """Keys with so many events are kept by name however many there are: a slot cannot count further."""
 LOSSES_MAX: Final = 1000

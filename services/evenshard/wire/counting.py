@@ -13,6 +13,9 @@ from evenshard.hotkeys.counting import KeyCount
 
 Int64 = npt.NDArray[np.int64]
 
+_STREAM_END_BYTES = 64
+"""Behind the last batch of a stream, and to spare."""
+
 
 def count_request(tenant: str, batches: Sequence[pa.RecordBatch], count_min: int = 0) -> counter_pb2.CountEventsRequest:
     """``batches``, at least one, have the schema ``KEY_SCHEMA``, or ``NAME_SCHEMA`` where each row is an event; the
@@ -97,12 +100,14 @@ def _with_counts(keys: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*keys.columns, pa.array(np.ones(keys.num_rows, np.int64))], schema=KEY_SCHEMA)
 
 
-def _written(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> bytes:
-    sink = pa.BufferOutputStream()
+def _written(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
+    size = schema.serialize().size + sum(pa.ipc.get_record_batch_size(keys) for keys in batches) + _STREAM_END_BYTES
+    buffer = pa.allocate_buffer(size)
+    sink = pa.FixedSizeBufferWriter(buffer)
     with pa.ipc.new_stream(sink, schema) as writer:
         for keys in batches:
             writer.write_batch(keys)
-    result: bytes = sink.getvalue().to_pybytes()
+    result: bytes = buffer.slice(0, sink.tell()).to_pybytes()
     return result
 
 
