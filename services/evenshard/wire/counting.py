@@ -117,7 +117,7 @@ def _read(data: bytes, *schemas: pa.Schema) -> list[pa.RecordBatch]:
         with pa.ipc.open_stream(data) as reader:
             batches = list(reader)
         for keys in batches:
-            keys.validate(full=True)
+            keys.validate()  # as shards do: what routers send was looked at when it came in
     except (pa.ArrowException, OSError) as error:
         raise EvenshardError("PAYLOAD_INVALID", f"the counts cannot be read: {error}") from error
     if not batches or batches[0].schema not in schemas or any(c.null_count for keys in batches for c in keys.columns):
