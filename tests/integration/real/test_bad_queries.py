@@ -164,5 +164,7 @@ def _scanning(memory: dict[str, Any]) -> bool:
 
 def test_too_short_a_time_is_told_as_such_and_hurts_nobody(client: evenshard.Client) -> None:
     error = refusal(client.funnel, steps=["view", "view"], by="path", from_date=FROM, to_date=TO, timeout=0.001)
-    assert error.code == "DEADLINE_EXCEEDED"
+    # The gateway gives shards less than that, and names the one that was silent if it is quicker than the client.
+    told = error.message if error.code == "SHARD_UNAVAILABLE" else error.code
+    assert "DEADLINE_EXCEEDED" in told
     assert client.segmentation(from_date=FROM, to_date=TO).series[0]["overall"] == USERS
