@@ -41,4 +41,4 @@ def _come_again(
     some = _SAMPLE_ROWS
     sample = aggregate(distinct_ids.slice(0, some), times[:some], id_hashes[:some], counted[:some])
     repeated = int(np.count_nonzero(sample.key_of_row >= 0)) - sample.record.num_rows
-    return repeated * len(distinct_ids) > _REPEATED_MAX * some * some
+    return bool(repeated * len(distinct_ids) > _REPEATED_MAX * some * some)
