@@ -7,9 +7,8 @@ from evenshard.queries.gather_kernel import DUPLICATE, USED
 
 NO_BUCKET = -1
 CLOCK = ", ".join(["int64", "int64", view("int32"), view("int64"), view("int32")])
-
-
-EVER = np.int64((1 << 63) - 1)
+FOR_EVER = np.int64((1 << 63) - 1)
+"""Until when a time is of no bucket, behind the last one."""
 
 
 @kernel(inline="always")
@@ -17,9 +16,9 @@ def bucket_at(time, start, shift, first, bounds, bucket_of):  # type: ignore[no-
     """The bucket of a time, or NO_BUCKET, and from when until when it is of one interval; see ``Clock``."""
     end = bounds[bounds.size - 1]
     if time < start:
-        return np.int32(NO_BUCKET), -EVER, start
+        return np.int32(NO_BUCKET), -FOR_EVER, start
     if time >= end:
-        return np.int32(NO_BUCKET), end, EVER
+        return np.int32(NO_BUCKET), end, FOR_EVER
     interval = np.int64(first[np.uint64((time - start) >> shift)])
     interval += np.int64(time >= bounds[np.uint64(interval + 1)])
     return bucket_of[np.uint64(interval)], bounds[np.uint64(interval)], bounds[np.uint64(interval + 1)]
@@ -38,7 +37,7 @@ def count_cells(codes, events, wanted, states, times, start, shift, first, bound
     """
     coded, named, stated = codes.size > 0, events.size > 0, states.size > 0
     skipped, half = np.int64(0), np.uint64(counts.size // 2)
-    bucket, since, until = np.int32(NO_BUCKET), EVER, -EVER
+    bucket, since, until = np.int32(NO_BUCKET), FOR_EVER, -FOR_EVER
     for row in range(np.uint64(times.size)):
         if named and not wanted[np.uint64(events[row])]:
             continue
@@ -65,7 +64,7 @@ def count_cells(codes, events, wanted, states, times, start, shift, first, bound
 def cells_of(codes, groups, events, wanted, states, times, start, shift, first, bounds, bucket_of, buckets, out):  # type: ignore[no-untyped-def]
     """Writes the cell of each row that counts, plus 1; 0 for the others. groups: of each code; else as above."""
     coded, named, stated = codes.size > 0, events.size > 0, states.size > 0
-    bucket, since, until = np.int32(NO_BUCKET), EVER, -EVER
+    bucket, since, until = np.int32(NO_BUCKET), FOR_EVER, -FOR_EVER
     for row in range(np.uint64(times.size)):
         out[row] = 0
         if (named and not wanted[np.uint64(events[row])]) or (stated and states[row] != np.uint8(USED)):

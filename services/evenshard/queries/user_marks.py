@@ -14,7 +14,7 @@ import numpy.typing as npt
 from evenshard.events.scan import Part, ScannedRows
 from evenshard.events.user_runs import UserRuns
 from evenshard.kernels import kernel, view
-from evenshard.queries.cell_kernel import CLOCK, EVER, NO_BUCKET, bucket_at
+from evenshard.queries.cell_kernel import CLOCK, FOR_EVER, NO_BUCKET, bucket_at
 from evenshard.queries.clock import Clock
 from evenshard.queries.gather_kernel import DUPLICATE, USED
 from evenshard.queries.groups import Integers
@@ -108,7 +108,7 @@ def mark_users(  # type: ignore[no-untyped-def]
     coded, named, stated = codes.size > 0, events.size > 0, states.size > 0
     ordered, counting = order.size > 0, tally.size > 0
     cells = np.uint64(cell_users.size)
-    bucket, since, until = np.int32(NO_BUCKET), EVER, -EVER
+    bucket, since, until = np.int32(NO_BUCKET), FOR_EVER, -FOR_EVER
     for run in range(np.uint64(first), np.uint64(last)):
         mine = np.uint64(numbers[run] - base) * np.uint64(words)
         before = cells
